@@ -1,0 +1,215 @@
+//! One request's samples, as columns over shared tables.
+//!
+//! Codecs build a [`SampleBatch`], the store takes it. Everything refers to everything by `u32` index within the batch:
+//!
+//! ```text
+//! string 0 = "" ;  mapping, function: rows of string ids ;  location = mapping?, address, frame type, lines
+//! stacktrace = location ids, leaf first ;  sample = stacktrace id, time, value, attributes
+//! ```
+//!
+//! Invariants a codec guarantees (the store indexes by them without checking again): every id is in range; strings are
+//! valid UTF-8; lines of a location run from the innermost inlined function to the function that holds the code;
+//! all columns of one [`SeriesSamples`] have the same length; series label sets are sorted by name, unique, and have no
+//! empty values; `times_ns` holds either one time for all samples or one each.
+
+use crate::ProfileType;
+
+/// Index of a string in [`Strings`]; 0 is the empty string.
+pub type StringId = u32;
+
+/// Strings of a batch, kept as spans of one buffer so that a decoder need not copy them.
+#[derive(Debug, Clone, Default)]
+pub struct Strings {
+    buffer: Vec<u8>,
+    spans: Vec<(u32, u32)>,
+}
+
+impl Strings {
+    /// Starts from the decoded message itself; spans will point into it. String 0 is the empty string.
+    pub fn over(buffer: Vec<u8>) -> Self {
+        Self { buffer, spans: vec![(0, 0)] }
+    }
+
+    /// The bytes that spans point into.
+    pub fn buffer(&self) -> &[u8] {
+        &self.buffer
+    }
+
+    /// Adds the string at `start..start + len` of the buffer, which must be valid UTF-8 (the codec has checked), and
+    /// returns its id. Repeated contents get ids of their own.
+    pub fn push_span(&mut self, start: u32, len: u32) -> StringId {
+        debug_assert!(std::str::from_utf8(&self.buffer[start as usize..(start + len) as usize]).is_ok());
+        self.spans.push((start, len));
+        (self.spans.len() - 1) as StringId
+    }
+
+    /// Copies `text` to the end of the buffer and returns its id. The buffer stays below 4 GiB by the message limits.
+    pub fn push(&mut self, text: &str) -> StringId {
+        if self.spans.is_empty() {
+            self.spans.push((0, 0));
+        }
+        let start = self.buffer.len() as u32;
+        self.buffer.extend_from_slice(text.as_bytes());
+        self.spans.push((start, text.len() as u32));
+        (self.spans.len() - 1) as StringId
+    }
+
+    /// The bytes of a string.
+    pub fn bytes(&self, id: StringId) -> &[u8] {
+        match self.spans.get(id as usize) {
+            Some(&(start, len)) => &self.buffer[start as usize..(start + len) as usize],
+            None => &[],
+        }
+    }
+
+    /// The text of a string.
+    pub fn get(&self, id: StringId) -> &str {
+        std::str::from_utf8(self.bytes(id)).unwrap_or_default()
+    }
+
+    /// Number of strings, the empty one included.
+    pub fn len(&self) -> usize {
+        self.spans.len()
+    }
+
+    /// Whether not even the empty string is there.
+    pub fn is_empty(&self) -> bool {
+        self.spans.is_empty()
+    }
+}
+
+/// An object file mapped into the profiled process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Mapping {
+    /// First address of the mapping.
+    pub start: u64,
+    /// One past its last address.
+    pub limit: u64,
+    /// Offset of the first byte in the file.
+    pub offset: u64,
+    /// Path of the file.
+    pub file: StringId,
+    /// Build ID of the file, in hex as the sender gave it; empty if unknown.
+    pub build_id: StringId,
+}
+
+/// A function of the profiled program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Function {
+    /// Name for people.
+    pub name: StringId,
+    /// Name as the linker or runtime knows it (mangled).
+    pub system_name: StringId,
+    /// Source file.
+    pub filename: StringId,
+    /// First line of the function; 0 if unknown.
+    pub start_line: i64,
+}
+
+/// One line of a location: a function and the position inside it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Line {
+    /// Index of the function.
+    pub function: u32,
+    /// Source line; 0 if unknown.
+    pub line: i64,
+    /// Source column; 0 if unknown.
+    pub column: i64,
+}
+
+/// Marks a location without a mapping.
+pub const NO_MAPPING: u32 = u32::MAX;
+
+/// A place in a program: an address in a mapping, and the lines it expands to (none if not symbolised).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Location {
+    /// Index of the mapping or [`NO_MAPPING`].
+    pub mapping: u32,
+    /// Address as the sender gave it; 0 for interpreted frames.
+    pub address: u64,
+    /// Kind of frame (`native`, `kernel`, `python` …); empty if the sender does not say.
+    pub frame_type: StringId,
+    /// First of its lines in [`SampleBatch::lines`].
+    pub first_line: u32,
+    /// Number of its lines, innermost inlined function first.
+    pub line_count: u32,
+}
+
+/// An attribute column of one series: values of one sample label.
+#[derive(Debug, Clone)]
+pub struct Attribute {
+    /// Name of the attribute, already sanitised to `[a-zA-Z_][a-zA-Z0-9_]*`.
+    pub name: StringId,
+    /// One value a sample.
+    pub values: AttributeValues,
+}
+
+/// The values of an attribute column.
+#[derive(Debug, Clone)]
+pub enum AttributeValues {
+    /// Text; string 0 (empty) = absent.
+    Text(Vec<StringId>),
+    /// Whole numbers with their unit; `None` = absent.
+    Integer {
+        /// Unit of the numbers, may be empty.
+        unit: StringId,
+        /// One number a sample.
+        values: Vec<Option<i64>>,
+    },
+}
+
+/// Samples of one series in this request.
+#[derive(Debug, Clone)]
+pub struct SeriesSamples {
+    /// What the values measure.
+    pub profile_type: ProfileType,
+    /// Labels of the series (without `__name__`): sorted by name, unique, values not empty.
+    pub labels: Vec<(String, String)>,
+    /// Sampling period in units of the period type; 0 if unknown.
+    pub period: i64,
+    /// What time span these samples cover; 0 for a state at one instant.
+    pub duration_ns: i64,
+    /// Unix time: one for all samples, or one each.
+    pub times_ns: Vec<i64>,
+    /// Stacktrace of each sample.
+    pub stacktraces: Vec<u32>,
+    /// Value of each sample; never 0.
+    pub values: Vec<i64>,
+    /// Attribute columns; absent values included so that each has the length of `values`.
+    pub attributes: Vec<Attribute>,
+}
+
+/// One request's samples. See the module's grammar and invariants.
+#[derive(Debug, Clone, Default)]
+pub struct SampleBatch {
+    /// All text.
+    pub strings: Strings,
+    /// Object files.
+    pub mappings: Vec<Mapping>,
+    /// Functions.
+    pub functions: Vec<Function>,
+    /// Lines of locations, contiguous per location.
+    pub lines: Vec<Line>,
+    /// Locations.
+    pub locations: Vec<Location>,
+    /// `stacktrace_offsets[i]..stacktrace_offsets[i + 1]` are the entries of stacktrace `i`; starts with 0.
+    pub stacktrace_offsets: Vec<u32>,
+    /// Location ids of all stacktraces, leaf first.
+    pub stacktrace_locations: Vec<u32>,
+    /// Samples by series.
+    pub series: Vec<SeriesSamples>,
+}
+
+impl SampleBatch {
+    /// Location ids of one stacktrace, leaf first.
+    pub fn stacktrace(&self, id: u32) -> &[u32] {
+        let start = self.stacktrace_offsets[id as usize] as usize;
+        let end = self.stacktrace_offsets[id as usize + 1] as usize;
+        &self.stacktrace_locations[start..end]
+    }
+
+    /// Number of samples over all series.
+    pub fn sample_count(&self) -> usize {
+        self.series.iter().map(|s| s.values.len()).sum()
+    }
+}

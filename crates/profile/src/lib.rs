@@ -1,0 +1,14 @@
+//! The domain: what a profile is, and how bytes of the outside become one.
+//!
+//! Here is a request's bytes, gives you a [`SampleBatch`]: tables of strings, mappings, functions, locations and
+//! stacktraces shared by all samples of one request, and per series columns of samples that point into them.
+//! The batch is columnar because a request carries a thousand samples and more, and the store takes it column by column.
+//!
+//! Invariants: no I/O, no clock, no async, no protobuf types in the public interface. Ids inside a batch mean nothing
+//! outside it. Start at [`batch`]; the pprof codec is in [`pprof`].
+
+pub mod batch;
+pub mod profile_type;
+
+pub use batch::SampleBatch;
+pub use profile_type::ProfileType;

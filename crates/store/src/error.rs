@@ -1,0 +1,131 @@
+//! What can fail in the store, by operation family.
+
+use decima_base::ErrorKind;
+
+/// A read of a block or manifest that did not give what was written.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ReadError {
+    /// The bytes are not those that were written.
+    #[error("block {block}: {file} is damaged: {reason}")]
+    Corrupt {
+        /// Name of the block.
+        block: String,
+        /// File inside the block.
+        file: String,
+        /// What does not fit, with offsets.
+        reason: String,
+    },
+    /// The object store did not answer.
+    #[error("block {block}: cannot read {file}")]
+    Unavailable {
+        /// Name of the block.
+        block: String,
+        /// File inside the block.
+        file: String,
+        /// Why.
+        #[source]
+        source: std::sync::Arc<object_store::Error>,
+    },
+    /// The file is gone (dropped by retention while the query ran).
+    #[error("block {block}: {file} does not exist")]
+    Missing {
+        /// Name of the block.
+        block: String,
+        /// File inside the block.
+        file: String,
+    },
+}
+
+impl ReadError {
+    /// What a caller can do about it.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Corrupt { .. } => ErrorKind::Corrupt,
+            Self::Unavailable { .. } => ErrorKind::Unavailable,
+            Self::Missing { .. } => ErrorKind::NotFound,
+        }
+    }
+}
+
+/// A request that was not stored. Nothing of it was.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum AppendError {
+    /// The head is full and flushing did not make room in time.
+    #[error("the head is full ({held_bytes} of {limit_bytes} bytes); try again")]
+    HeadFull {
+        /// Memory that the head holds.
+        held_bytes: u64,
+        /// Its limit.
+        limit_bytes: u64,
+    },
+    /// The log's storage is full.
+    #[error("no space left for the log; nothing was stored, try again when there is")]
+    StorageFull,
+    /// Every sample is older than the retention or too far ahead of the clock.
+    #[error("all {rejected} samples are outside the accepted times (before {oldest_ns} ns or after {newest_ns} ns)")]
+    AllOutsideTimes {
+        /// Samples refused.
+        rejected: u64,
+        /// Oldest time accepted.
+        oldest_ns: i64,
+        /// Newest time accepted.
+        newest_ns: i64,
+    },
+    /// The log cannot be written now.
+    #[error("the log cannot be written: {reason}")]
+    Unavailable {
+        /// Why.
+        reason: String,
+    },
+    /// The store is closing.
+    #[error("the store is closing")]
+    Closed,
+}
+
+impl AppendError {
+    /// What a caller can do about it.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::HeadFull { .. } | Self::StorageFull => ErrorKind::ResourceExhausted,
+            Self::AllOutsideTimes { .. } => ErrorKind::InvalidArgument,
+            Self::Unavailable { .. } | Self::Closed => ErrorKind::Unavailable,
+        }
+    }
+}
+
+/// A data directory that cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process has it.
+    #[error("{path} is in use by another process (its lock is held)")]
+    Locked {
+        /// The directory.
+        path: String,
+    },
+    /// The directory cannot be made or used.
+    #[error("cannot use the data directory {path}")]
+    Directory {
+        /// The directory.
+        path: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The object store failed.
+    #[error("cannot read {object}")]
+    Storage {
+        /// Path of the object.
+        object: String,
+        /// Why.
+        #[source]
+        source: object_store::Error,
+    },
+    /// A file is damaged or of a newer format.
+    #[error("{object}: {reason}")]
+    Corrupt {
+        /// Path of the object.
+        object: String,
+        /// What does not fit.
+        reason: String,
+    },
+}
