@@ -228,8 +228,31 @@ pub struct ReportRequest {
     pub invert_call_stack: bool,
     /// Cut stacktraces at this function.
     pub sandwich_by_function: Option<String>,
-    /// Names of frames from the root; only the subtree below them is expanded.
+    /// Names of frames from the root; only the subtree below them is expanded, and thresholds are relative to it.
+    /// Unsymbolised frames are named `0x` and their address in hex, rows of a label set `name="value", …`.
     pub focus: Vec<String>,
+    /// Whether the buffers of Arrow records are LZ4-compressed: `true` is what Parca's clients get, `false` what a page
+    /// without an LZ4 decoder needs (its transport compresses).
+    pub ipc_compression: bool,
+}
+
+impl ReportRequest {
+    /// Asks for a report of everything in a selection: no trimming threshold, filter or grouping, the default node
+    /// budget, compressed Arrow buffers.
+    pub fn new(selection: Selection, report: ReportType) -> Self {
+        Self {
+            selection,
+            report,
+            node_trim_threshold: 0.0,
+            node_max: 0,
+            group_by: Vec::new(),
+            filters: Vec::new(),
+            invert_call_stack: false,
+            sandwich_by_function: None,
+            focus: Vec::new(),
+            ipc_compression: true,
+        }
+    }
 }
 
 /// A report with its totals.
