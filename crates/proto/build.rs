@@ -1,0 +1,25 @@
+//! Compiles the `.proto` files without protoc and keeps the descriptors for reflection and JSON.
+
+use std::{env, error::Error, fs, path::PathBuf};
+
+use protox::prost::Message as _;
+
+const FILES: [&str; 4] = [
+    "parca/metastore/v1alpha1/metastore.proto",
+    "parca/profilestore/v1alpha1/profilestore.proto",
+    "parca/query/v1alpha1/query.proto",
+    "parca/scrape/v1alpha1/scrape.proto",
+];
+
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("cargo::rerun-if-changed=proto");
+    let descriptors = protox::compile(FILES, ["proto"])?;
+    let out = PathBuf::from(env::var("OUT_DIR")?);
+    fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
+    tonic_prost_build::configure()
+        // Profiles and records are large: they stay slices of the message that they came in.
+        .bytes(".")
+        .build_transport(false)
+        .compile_fds(descriptors)?;
+    Ok(())
+}
