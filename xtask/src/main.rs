@@ -1,1 +1,88 @@
-fn main(){}
+//! The project's automation: `cargo xtask <task>`. Everything that a developer or a machine runs goes through here.
+//!
+//! Start at [`suite`] for what `cargo xtask test` runs, at [`tidy`] for the rules that no compiler checks.
+
+mod process;
+mod suite;
+mod tally;
+mod tidy;
+mod ui;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use anyhow::{Context, bail};
+
+use crate::process::Step;
+
+const USAGE: &str = "usage: cargo xtask <task>
+
+  test [--only STEP]   run every test there is; the last line counts them
+  tidy                 check the rules that no compiler checks
+  ui [--write]         build the page and compare it with the committed bundle; --write updates the bundle
+  bench [FLAGS]        generate a load, measure the release build with it, compare every total (-- --help lists its flags)
+  bless                write the golden files anew from what the code does now
+  ci                   what a submission has to pass: format, lints, tidy, page, tests
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let Some((task, rest)) = arguments.split_first() else {
+        process::say(USAGE);
+        return ExitCode::from(2);
+    };
+    let done = root().and_then(|root| {
+        std::env::set_current_dir(root)?;
+        match (task.as_str(), rest) {
+            ("test", []) => suite::run(None),
+            ("test", [flag, step]) if flag == "--only" => suite::run(Some(step)),
+            ("tidy", []) => tidy::run(),
+            ("ui", []) => ui::compare(),
+            ("ui", [flag]) if flag == "--write" => ui::write(),
+            ("bench", flags) => bench(flags),
+            ("bless", []) => bless(),
+            ("ci", []) => Step::new("bash").arg(".ci/run").run(),
+            _ => bail!("no such task: {}\n{USAGE}", arguments.join(" ")),
+        }
+    });
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            process::say(&format!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The folder of the workspace.
+fn root() -> anyhow::Result<PathBuf> {
+    let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    Ok(here.parent().context("xtask stands in the workspace")?.to_owned())
+}
+
+fn bench(flags: &[String]) -> anyhow::Result<()> {
+    Step::new("cargo").args(["build", "--release", "--package", "decima-cli"]).run()?;
+    Step::new("cargo")
+        .args([
+            "run",
+            "--release",
+            "--quiet",
+            "--package",
+            "decima-testkit",
+            "--features",
+            "bench",
+            "--bin",
+            "bench",
+            "--",
+        ])
+        .args(flags)
+        .run()
+}
+
+/// Both kinds of golden files: those of insta, and those that a test compares by itself.
+fn bless() -> anyhow::Result<()> {
+    Step::new("cargo")
+        .args(["test", "--workspace", "--no-fail-fast"])
+        .env("INSTA_UPDATE", "always")
+        .env("DECIMA_BLESS", "1")
+        .run()
+}

@@ -1,1 +1,49 @@
-fn main(){}
+//! The program `decima`: reads the command line, runs one command, gives an exit code.
+//!
+//! 0 = done, 1 = it failed (one message on standard error), 2 = the command line is wrong (the message names the flag).
+//! Start at [`args`] for what can be typed and at [`serve`] for how the parts are put together.
+
+mod args;
+mod logging;
+mod parca_flags;
+mod serve;
+mod settings;
+mod value;
+
+use std::{io::Write, process::ExitCode};
+
+use crate::{
+    args::{Arguments, Command},
+    settings::{Settings, UsageError},
+};
+
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// Exit code of a wrong command line.
+const USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::parse_from_line(std::env::args_os()) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
+        }
+    };
+    let Err(error) = run(arguments) else { return ExitCode::SUCCESS };
+    let mut stderr = std::io::stderr().lock();
+    let _ = writeln!(stderr, "error: {error:#}");
+    if error.is::<UsageError>() { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
+}
+
+fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let command = arguments.command.unwrap_or_else(|| Command::Serve(Box::new(arguments.serve)));
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    match command {
+        Command::Serve(flags) => runtime.block_on(serve::run(Settings::check(*flags)?)),
+        Command::Upload(_) | Command::Query(_) | Command::Inspect(_) | Command::CheckConfig(_) => {
+            anyhow::bail!("not offered yet")
+        }
+    }
+}

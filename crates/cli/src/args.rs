@@ -1,0 +1,238 @@
+//! The command line as typed: every flag, its value parsed, nothing checked against anything else.
+//!
+//! Flags carry Parca's names where Parca has one, and its ways to write values: `--flag=false`, an empty value (which
+//! means the default), `15d`, `512MiB`, `:7070`. Flags of Parca without meaning here are in [`crate::parca_flags`].
+//! What the flags mean together is [`crate::settings`].
+
+use std::{ffi::OsString, path::PathBuf};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::{
+    parca_flags::ParcaFlags,
+    value::{self, Address, Bytes, Moment, Span},
+};
+
+/// Continuous profiling: stores profiles, answers queries, shows flame graphs.
+#[derive(Debug, Parser)]
+#[command(name = "decima", version, about, args_conflicts_with_subcommands = true, max_term_width = 120)]
+pub(crate) struct Arguments {
+    /// What to do; `serve` when left out.
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+    /// Flags of `serve`, for starts without a subcommand.
+    #[command(flatten)]
+    pub(crate) serve: Serve,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the store with its page and its scraper (the default).
+    Serve(Box<Serve>),
+    /// Store pprof files in a running store.
+    Upload(Upload),
+    /// Print what the page shows for a selector.
+    Query(Query),
+    /// List the blocks of a data directory.
+    Inspect(Inspect),
+    /// Check a configuration file.
+    CheckConfig(CheckConfig),
+}
+
+/// Flags of `decima serve`.
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    /// Configuration in Parca's format. Without one, the store scrapes itself.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config_path: Option<PathBuf>,
+    /// Address to listen on: `host:port`, `:port` for all interfaces, port 0 for any free one.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7070", value_parser = value::or_default(Address::parse, "127.0.0.1:7070"))]
+    pub(crate) http_address: Address,
+    /// Parca's old name for --http-address; wins over it.
+    #[arg(long, value_name = "ADDRESS", hide = true, value_parser = value::optional(Address::parse))]
+    pub(crate) port: Option<value::Maybe<Address>>,
+    /// Data directory.
+    #[arg(long, value_name = "DIR", default_value = "data", value_parser = value::or_default(value::path, "data"))]
+    pub(crate) storage_path: PathBuf,
+    /// Least severe messages to log.
+    #[arg(long, value_name = "LEVEL", default_value = "info", value_parser = value::or_default(value::choice::<LogLevel>, "info"))]
+    pub(crate) log_level: LogLevel,
+    /// How to write log lines.
+    #[arg(long, value_name = "FORMAT", default_value = "logfmt", value_parser = value::or_default(value::choice::<LogFormat>, "logfmt"))]
+    pub(crate) log_format: LogFormat,
+    /// Path under which everything is served, when a proxy in front keeps it.
+    #[arg(long, value_name = "PATH", default_value = "")]
+    pub(crate) path_prefix: String,
+    /// Origins whose pages may call this server; `*` for all. Separated by commas or given several times.
+    #[arg(long, value_name = "ORIGINS", value_delimiter = ',')]
+    pub(crate) cors_allowed_origins: Vec<String>,
+    /// How long samples are kept; 0 = for ever.
+    #[arg(long, value_name = "DURATION", default_value = "15d", value_parser = value::or_default(Span::parse, "15d"))]
+    pub(crate) retention: Span,
+    /// How far ahead of this machine's clock a sample may be.
+    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = value::or_default(Span::parse, "10m"))]
+    pub(crate) ahead_max: Span,
+    /// Memory for samples that are not in a block yet. Writers wait, then are refused, beyond it.
+    #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = value::or_default(Bytes::parse, "1GiB"))]
+    pub(crate) head_memory: Bytes,
+    /// Memory for decoded parts of blocks.
+    #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = value::or_default(Bytes::parse, "256MiB"))]
+    pub(crate) cache_memory: Bytes,
+    /// Labels that tell which samples belong together on disk; the first one that a series has counts.
+    #[arg(
+        long,
+        value_name = "LABELS",
+        value_delimiter = ',',
+        default_value = "job,service_name,service,container,comm"
+    )]
+    pub(crate) partition_labels: Vec<String>,
+    /// Answer queries without damaged blocks, and say what is missing, rather than fail.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_parser = value::or_default(value::flag, "false"))]
+    pub(crate) allow_partial: bool,
+    /// Bounds on what one request may carry.
+    #[command(flatten)]
+    pub(crate) limits: Limits,
+    /// Parca's flags without meaning here.
+    #[command(flatten)]
+    pub(crate) parca: ParcaFlags,
+}
+
+/// Bounds on what one request may carry or ask for.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Limits")]
+pub(crate) struct Limits {
+    /// Size of one decompressed profile.
+    #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = value::or_default(Bytes::parse, "256MiB"))]
+    pub(crate) profile_size_max: Bytes,
+    /// Labels of one series.
+    #[arg(long, value_name = "N", default_value = "64", value_parser = value::or_default(value::count, "64"))]
+    pub(crate) label_count_max: usize,
+    /// Length of a label name.
+    #[arg(long, value_name = "SIZE", default_value = "1KiB", value_parser = value::or_default(Bytes::parse, "1KiB"))]
+    pub(crate) label_name_size_max: Bytes,
+    /// Length of a label value.
+    #[arg(long, value_name = "SIZE", default_value = "4KiB", value_parser = value::or_default(Bytes::parse, "4KiB"))]
+    pub(crate) label_value_size_max: Bytes,
+    /// Locations of one stacktrace.
+    #[arg(long, value_name = "N", default_value = "8192", value_parser = value::or_default(value::count, "8192"))]
+    pub(crate) stack_depth_max: usize,
+    /// Nodes of a flame graph unless the request asks for another number.
+    #[arg(long, value_name = "N", default_value = "16384", value_parser = value::or_default(value::count, "16384"))]
+    pub(crate) flamegraph_nodes: usize,
+    /// Nodes of a flame graph that a request may ask for.
+    #[arg(long, value_name = "N", default_value = "1048576", value_parser = value::or_default(value::count, "1048576"))]
+    pub(crate) flamegraph_nodes_max: usize,
+    /// Size of one report.
+    #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = value::or_default(Bytes::parse, "64MiB"))]
+    pub(crate) report_size_max: Bytes,
+}
+
+/// Severity of log messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogLevel {
+    /// Only what needs a person.
+    Error,
+    /// And what is odd.
+    Warn,
+    /// And what happens now and then.
+    Info,
+    /// And what happens all the time.
+    Debug,
+}
+
+/// How a log line is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// `key=value` pairs.
+    Logfmt,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Where a running store is.
+#[derive(Debug, Args)]
+pub(crate) struct Remote {
+    /// URL of the running store, with its path prefix if it has one.
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:7070", value_parser = value::or_default(value::store_url, "http://127.0.0.1:7070"))]
+    pub(crate) address: String,
+}
+
+/// Flags of `decima upload`.
+#[derive(Debug, Args)]
+pub(crate) struct Upload {
+    /// Pprof files (gzip, zstd or plain); `-` is standard input.
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// Label of the stored series, may be repeated.
+    #[arg(long = "label", short = 'l', value_name = "NAME=VALUE", value_parser = value::label)]
+    pub(crate) labels: Vec<(String, String)>,
+    /// Profile name; derived from the sample types when left out.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// Where the store is.
+    #[command(flatten)]
+    pub(crate) remote: Remote,
+}
+
+/// Flags of `decima query`.
+#[derive(Debug, Args)]
+pub(crate) struct Query {
+    /// Profile type and matchers, such as `process_cpu:cpu:nanoseconds:cpu:nanoseconds:delta{job="api"}`.
+    #[arg(value_name = "SELECTOR")]
+    pub(crate) selector: String,
+    /// Start: RFC 3339, Unix seconds or milliseconds, or an age such as `1h`.
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = value::or_default(Moment::parse, "1h"))]
+    pub(crate) from: Moment,
+    /// End, written like the start, or `now`.
+    #[arg(long, value_name = "TIME", default_value = "now", value_parser = value::or_default(Moment::parse, "now"))]
+    pub(crate) to: Moment,
+    /// What to print.
+    #[arg(long, value_name = "FORMAT", default_value = "top", value_parser = value::or_default(value::choice::<QueryFormat>, "top"))]
+    pub(crate) format: QueryFormat,
+    /// Rows of `top` to print; 0 = all.
+    #[arg(long, value_name = "N", default_value = "40")]
+    pub(crate) rows: usize,
+    /// Where the store is.
+    #[command(flatten)]
+    pub(crate) remote: Remote,
+}
+
+/// What `decima query` prints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum QueryFormat {
+    /// Functions by flat value.
+    Top,
+    /// A gzip pprof profile.
+    Pprof,
+    /// `root;…;leaf value` lines.
+    Collapsed,
+    /// Functions as JSON.
+    Json,
+}
+
+/// Flags of `decima inspect`.
+#[derive(Debug, Args)]
+pub(crate) struct Inspect {
+    /// Data directory. The store in it must not be running for `--verify`.
+    #[arg(value_name = "DIR")]
+    pub(crate) directory: PathBuf,
+    /// Read everything and recompute sums and checksums.
+    #[arg(long)]
+    pub(crate) verify: bool,
+}
+
+/// Flags of `decima check-config`.
+#[derive(Debug, Args)]
+pub(crate) struct CheckConfig {
+    /// The file.
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+}
+
+impl Arguments {
+    /// Reads the command line, without a panic or an exit.
+    pub(crate) fn parse_from_line(line: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        Self::try_parse_from(line)
+    }
+}

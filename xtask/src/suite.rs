@@ -1,0 +1,100 @@
+//! `cargo xtask test`: every test there is, each step timed, the last line the sum.
+//!
+//! A step sets up for itself what it needs. What this machine cannot give is counted as skipped, never as passed, and a
+//! runner that ends without counting its tests counts as one that failed.
+
+use std::{path::Path, time::Instant};
+
+use anyhow::bail;
+
+use crate::{
+    process::{Step, have, say},
+    tally::Tally,
+    ui,
+};
+
+/// A named part of the suite.
+struct Part {
+    name: &'static str,
+    run: fn() -> anyhow::Result<Tally>,
+}
+
+/// In the order in which they run: what fails soonest first.
+const PARTS: &[Part] = &[Part { name: "rust", run: rust }, Part { name: "page", run: page }];
+
+/// Runs all parts or one of them; an error if any test failed.
+pub(crate) fn run(only: Option<&str>) -> anyhow::Result<()> {
+    if let Some(name) = only
+        && !PARTS.iter().any(|part| part.name == name)
+    {
+        let names: Vec<_> = PARTS.iter().map(|part| part.name).collect();
+        bail!("no such step: {name} (there are {})", names.join(", "));
+    }
+    let mut sum = Tally::default();
+    for part in PARTS.iter().filter(|part| only.is_none_or(|name| name == part.name)) {
+        say(&format!("== {}", part.name));
+        let started = Instant::now();
+        let tally = (part.run)().unwrap_or_else(|error| {
+            say(&format!("{}: {error:#}", part.name));
+            Tally::FAILED
+        });
+        say(&format!("== {}: {tally} in {:.1} s", part.name, started.elapsed().as_secs_f64()));
+        sum += tally;
+    }
+    say(&sum.to_string());
+    if sum.failed > 0 {
+        bail!("tests failed");
+    }
+    Ok(())
+}
+
+/// Runs a runner and sums its closing lines.
+fn count(step: Step) -> anyhow::Result<Tally> {
+    let mut tally = Tally::default();
+    let succeeded = step.watch(|line| tally += Tally::from_line(line).unwrap_or_default())?;
+    if tally == Tally::default() || (!succeeded && tally.failed == 0) {
+        tally += Tally::FAILED;
+    }
+    Ok(tally)
+}
+
+fn skip(why: &str) -> Tally {
+    say(&format!("skipped: {why}"));
+    Tally::SKIPPED
+}
+
+/// Unit, integration and documentation tests of every crate.
+fn rust() -> anyhow::Result<Tally> {
+    count(Step::new("cargo").args(["test", "--workspace", "--no-fail-fast", "--quiet"]))
+}
+
+/// Unit tests of the page.
+fn page() -> anyhow::Result<Tally> {
+    if !have("npm") {
+        return Ok(skip("npm is not here"));
+    }
+    let folder = Path::new(ui::SOURCE);
+    ui::install(folder)?;
+    let report = folder.join("node_modules/.vitest-report.json");
+    let held = Step::new("npx")
+        .args([
+            "vitest",
+            "run",
+            "--reporter=default",
+            "--reporter=json",
+            "--outputFile.json=node_modules/.vitest-report.json",
+        ])
+        .within(folder)
+        .run();
+    let report: serde_json::Value = serde_json::from_slice(&std::fs::read(report)?)?;
+    let number = |key: &str| report[key].as_u64().unwrap_or_default();
+    let mut tally = Tally {
+        passed: number("numPassedTests"),
+        failed: number("numFailedTests"),
+        skipped: number("numPendingTests"),
+    };
+    if held.is_err() && tally.failed == 0 {
+        tally += Tally::FAILED;
+    }
+    Ok(tally)
+}
