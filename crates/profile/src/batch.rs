@@ -30,6 +30,23 @@ impl Strings {
         Self { buffer, spans: vec![(0, 0)] }
     }
 
+    /// Starts from the decoded message and the spans of all its strings, the first of which is the empty string; `repaired`
+    /// replaces some of them. All other spans must be valid UTF-8.
+    pub(crate) fn over_spans(buffer: Vec<u8>, mut spans: Vec<(u32, u32)>, repaired: Vec<(usize, String)>) -> Self {
+        if spans.is_empty() {
+            spans.push((0, 0));
+        }
+        let mut strings = Self { buffer, spans };
+        for (index, text) in repaired {
+            let id = strings.push(&text);
+            if let (Some(span), Some(target)) = (strings.spans.pop(), strings.spans.get_mut(index)) {
+                debug_assert!(index < id as usize);
+                *target = span;
+            }
+        }
+        strings
+    }
+
     /// The bytes that spans point into.
     pub fn buffer(&self) -> &[u8] {
         &self.buffer
@@ -206,6 +223,61 @@ impl SampleBatch {
         let start = self.stacktrace_offsets[id as usize] as usize;
         let end = self.stacktrace_offsets[id as usize + 1] as usize;
         &self.stacktrace_locations[start..end]
+    }
+
+    /// Adds everything of `other`. Nothing is unified: strings, functions and stacktraces that both have are there twice.
+    ///
+    /// Both buffers together stay below 4 GiB, and every table below 2^32 rows, by the message limits.
+    pub fn append(&mut self, other: Self) {
+        if self.strings.spans.is_empty() {
+            self.strings.spans.push((0, 0));
+        }
+        if self.stacktrace_offsets.is_empty() {
+            self.stacktrace_offsets.push(0);
+        }
+        let first_string = self.strings.spans.len() as u32;
+        let string = |id: StringId| if id == 0 { 0 } else { first_string + id - 1 };
+        let first_mapping = self.mappings.len() as u32;
+        let first_function = self.functions.len() as u32;
+        let first_line = self.lines.len() as u32;
+        let first_location = self.locations.len() as u32;
+        let first_entry = self.stacktrace_locations.len() as u32;
+        let first_stacktrace = (self.stacktrace_offsets.len() - 1) as u32;
+
+        let first_byte = self.strings.buffer.len() as u32;
+        self.strings.buffer.extend_from_slice(&other.strings.buffer);
+        self.strings.spans.extend(other.strings.spans.iter().skip(1).map(|&(start, len)| (first_byte + start, len)));
+        self.mappings.extend(other.mappings.iter().map(|m| Mapping {
+            file: string(m.file),
+            build_id: string(m.build_id),
+            ..*m
+        }));
+        self.functions.extend(other.functions.iter().map(|f| Function {
+            name: string(f.name),
+            system_name: string(f.system_name),
+            filename: string(f.filename),
+            ..*f
+        }));
+        self.lines.extend(other.lines.iter().map(|l| Line { function: first_function + l.function, ..*l }));
+        self.locations.extend(other.locations.iter().map(|l| Location {
+            mapping: if l.mapping == NO_MAPPING { NO_MAPPING } else { first_mapping + l.mapping },
+            frame_type: string(l.frame_type),
+            first_line: first_line + l.first_line,
+            ..*l
+        }));
+        self.stacktrace_locations.extend(other.stacktrace_locations.iter().map(|l| first_location + l));
+        self.stacktrace_offsets.extend(other.stacktrace_offsets.iter().skip(1).map(|o| first_entry + o));
+        self.series.extend(other.series.into_iter().map(|mut series| {
+            series.stacktraces.iter_mut().for_each(|id| *id += first_stacktrace);
+            for attribute in &mut series.attributes {
+                attribute.name = string(attribute.name);
+                match &mut attribute.values {
+                    AttributeValues::Text(ids) => ids.iter_mut().for_each(|id| *id = string(*id)),
+                    AttributeValues::Integer { unit, .. } => *unit = string(*unit),
+                }
+            }
+            series
+        }));
     }
 
     /// Number of samples over all series.

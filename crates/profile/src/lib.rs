@@ -5,9 +5,12 @@
 //! The batch is columnar because a request carries a thousand samples and more, and the store takes it column by column.
 //!
 //! Invariants: no I/O, no clock, no async, no protobuf types in the public interface. Ids inside a batch mean nothing
-//! outside it. Start at [`batch`]; the pprof codec is in [`pprof`].
+//! outside it. Start at [`batch`]; the pprof codec is in [`pprof`], what profiles are compressed with in [`compression`].
 
+pub mod attribute_name;
 pub mod batch;
+pub mod compression;
+pub mod pprof;
 pub mod profile_type;
 
 pub use batch::SampleBatch;

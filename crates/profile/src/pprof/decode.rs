@@ -1,0 +1,558 @@
+//! Bytes of a profile in, tables of a batch out, in one pass.
+//!
+//! The tables of a profile may come in any order (Go writes samples first, the strings they need last), so references
+//! cannot be checked where they are read. The pass only keeps the largest of each kind; when one turns out too large,
+//! [`super::explain`] walks the message again, slowly, to say which it was. Rows are appended to the batch's columns as
+//! they are met: nothing is allocated per sample.
+
+use std::mem::take;
+
+use super::{
+    DecodeError, Foreign, Limits,
+    attributes::{self, RawLabel},
+    explain::{self, Counts},
+    wire::{Fault, Reader},
+};
+use crate::{
+    ProfileType,
+    batch::{Function, Line, Location, Mapping, NO_MAPPING, SampleBatch, SeriesSamples, StringId, Strings},
+};
+
+/// Rows of mappings. Like the bounds below it is far above what real profiles have (10^5 locations in a large heap
+/// profile) and keeps what a hostile message of few bytes per row can make us hold below a gigabyte.
+const MAPPINGS_MAX: usize = 1 << 20;
+/// Rows of functions, and of locations.
+const ROWS_MAX: usize = 1 << 22;
+/// Rows of lines, strings and samples.
+const SMALL_ROWS_MAX: usize = 1 << 23;
+/// Locations of all stacktraces together.
+const STACK_ENTRIES_MAX: usize = 1 << 26;
+/// Values of all samples together, zeros included.
+const VALUES_MAX: usize = 1 << 25;
+
+/// A decoded profile: a batch with one series per sample type that has samples, to be given its name and labels.
+#[derive(Debug, Clone, Default)]
+pub struct Profile {
+    /// The tables, and the series in the order of their sample types. Profile types have no name yet, series no labels;
+    /// each series has one time for all samples, [`time_ns`](Self::time_ns).
+    pub batch: SampleBatch,
+    /// Unix time of the profile; 0 if it does not say.
+    pub time_ns: i64,
+    /// Strings that were not UTF-8; their bad bytes are U+FFFD now.
+    pub repaired_strings: usize,
+}
+
+/// Decodes a decompressed profile.
+///
+/// Values of 0 are skipped; sample types without any other have no series. A function without a name gets its system
+/// name as name. Sample labels become attributes; the `n`th label of the same name in one sample is an attribute of its own.
+pub fn decode(bytes: Vec<u8>, limits: &Limits) -> Result<Profile, DecodeError> {
+    if let Some(found) = Foreign::of(&bytes) {
+        return Err(DecodeError::Foreign { found });
+    }
+    if bytes.len() >= u32::MAX as usize {
+        return Err(DecodeError::Limit {
+            field: "profile".to_owned(),
+            what: "bytes",
+            limit: u32::MAX as usize - 1,
+            offset: bytes.len(),
+        });
+    }
+    let mut decoder = Decoder::default();
+    decoder.profile(&bytes, limits)?;
+    decoder.check(&bytes)?;
+    decoder.finish(bytes, limits)
+}
+
+/// What all references of a kind need their table to have.
+#[derive(Default)]
+struct Needed {
+    /// Largest index of a string.
+    string: u32,
+    /// Rows; more than a table can have if an id is too large or must not be 0 but is.
+    mappings: u64,
+    functions: u64,
+    locations: u64,
+    has_line_without_function: bool,
+    has_key_zero: bool,
+}
+
+#[derive(Default)]
+struct Decoder {
+    spans: Vec<(u32, u32)>,
+    mappings: Vec<Mapping>,
+    functions: Vec<Function>,
+    lines: Vec<Line>,
+    locations: Vec<Location>,
+    stacktrace_offsets: Vec<u32>,
+    stacktrace_locations: Vec<u32>,
+    /// Type and unit.
+    sample_types: Vec<(StringId, StringId)>,
+    /// Values of the kept samples, sample by sample.
+    values: Vec<i64>,
+    labels: Vec<RawLabel>,
+    sample_count: usize,
+    /// Values of the first sample, which all others must match.
+    values_per_sample: usize,
+    has_uneven_values: bool,
+    needed: Needed,
+    period_type: (StringId, StringId),
+    period: i64,
+    time_ns: i64,
+    duration_ns: i64,
+}
+
+/// Why one message inside the profile is refused; becomes a [`DecodeError`] where its path is known.
+enum Refusal {
+    Fault(Fault),
+    TooMany { what: &'static str, limit: usize, offset: usize },
+}
+
+impl From<Fault> for Refusal {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+impl Refusal {
+    #[cold]
+    fn at(self, field: String) -> DecodeError {
+        match self {
+            Self::Fault(fault) => DecodeError::malformed(field, fault),
+            Self::TooMany { what, limit, offset } => DecodeError::Limit { field, what, limit, offset },
+        }
+    }
+}
+
+/// What does not fit becomes `u32::MAX`, which no table reaches.
+#[inline(always)]
+fn saturate(value: u64) -> u32 {
+    value.min(u64::from(u32::MAX)) as u32
+}
+
+/// Index of a one-based id; `u32::MAX` for 0.
+#[inline(always)]
+fn index_of(id: u64) -> u32 {
+    // Saturated to the last but one, so that only 0 gives `u32::MAX`.
+    saturate(id).wrapping_sub(1)
+}
+
+impl Decoder {
+    fn profile(&mut self, bytes: &[u8], limits: &Limits) -> Result<(), DecodeError> {
+        self.stacktrace_offsets.push(0);
+        let mut reader = Reader::new(bytes);
+        while !reader.is_done() {
+            self.field(&mut reader, limits)?;
+        }
+        Ok(())
+    }
+
+    fn field(&mut self, reader: &mut Reader<'_>, limits: &Limits) -> Result<(), DecodeError> {
+        let outer = |fault| DecodeError::malformed("profile".to_owned(), fault);
+        let start = reader.offset();
+        let tag = reader.tag().map_err(outer)?;
+        match tag {
+            0x0a => {
+                let inner = reader.nested().map_err(outer)?;
+                let index = self.sample_types.len();
+                let value_type =
+                    self.value_type(inner).map_err(|r| r.at(format!("sample_type[{index}]")))?;
+                self.sample_types.push(value_type);
+                within(self.sample_types.len(), limits.sample_types_max, "sample_type", "sample types", start)?;
+            }
+            0x12 => {
+                let inner = reader.nested().map_err(outer)?;
+                let index = self.sample_count;
+                self.sample(inner, limits).map_err(|r| r.at(format!("sample[{index}]")))?;
+                self.sample_count += 1;
+                within(self.sample_count, SMALL_ROWS_MAX, "sample", "samples", start)?;
+            }
+            0x1a => {
+                let inner = reader.nested().map_err(outer)?;
+                let index = self.mappings.len();
+                let id = self.mapping(inner).map_err(|r| r.at(format!("mapping[{index}]")))?;
+                in_order(id, index, "mapping", start)?;
+                within(self.mappings.len(), MAPPINGS_MAX, "mapping", "mappings", start)?;
+            }
+            0x22 => {
+                let inner = reader.nested().map_err(outer)?;
+                let index = self.locations.len();
+                let id = self.location(inner).map_err(|r| r.at(format!("location[{index}]")))?;
+                in_order(id, index, "location", start)?;
+                within(self.locations.len(), ROWS_MAX, "location", "locations", start)?;
+                within(self.lines.len(), SMALL_ROWS_MAX, "location", "lines", start)?;
+            }
+            0x2a => {
+                let inner = reader.nested().map_err(outer)?;
+                let index = self.functions.len();
+                let id = self.function(inner).map_err(|r| r.at(format!("function[{index}]")))?;
+                in_order(id, index, "function", start)?;
+                within(self.functions.len(), ROWS_MAX, "function", "functions", start)?;
+            }
+            0x32 => {
+                let inner = reader.nested().map_err(outer)?;
+                if self.spans.is_empty() && !inner.is_done() {
+                    return Err(DecodeError::FirstString { offset: inner.offset() });
+                }
+                self.spans.push((inner.offset() as u32, inner.remaining() as u32));
+                within(self.spans.len(), SMALL_ROWS_MAX, "string_table", "strings", start)?;
+            }
+            0x5a => {
+                let inner = reader.nested().map_err(outer)?;
+                self.period_type = self.value_type(inner).map_err(|r| r.at("period_type".to_owned()))?;
+            }
+            _ => self.scalar(tag, reader).map_err(outer)?,
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn scalar(&mut self, tag: u32, reader: &mut Reader<'_>) -> Result<(), Fault> {
+        match tag {
+            0x48 => self.time_ns = reader.varint()? as i64,
+            0x50 => self.duration_ns = reader.varint()? as i64,
+            0x60 => self.period = reader.varint()? as i64,
+            // drop_frames, keep_frames, comment, default_sample_type, doc_url: checked, not kept.
+            0x38 | 0x40 | 0x68 | 0x70 | 0x78 => {
+                self.string(reader)?;
+            }
+            0x6a => {
+                let mut packed = reader.nested()?;
+                while !packed.is_done() {
+                    self.string(&mut packed)?;
+                }
+            }
+            _ => reader.skip_unknown(tag, 15)?,
+        }
+        Ok(())
+    }
+
+    /// A reference to a string.
+    #[inline(always)]
+    fn string(&mut self, reader: &mut Reader<'_>) -> Result<StringId, Fault> {
+        let id = saturate(reader.varint()?);
+        self.needed.string = self.needed.string.max(id);
+        Ok(id)
+    }
+
+    fn value_type(&mut self, mut reader: Reader<'_>) -> Result<(StringId, StringId), Refusal> {
+        let mut value_type = (0, 0);
+        while !reader.is_done() {
+            match reader.tag()? {
+                0x08 => value_type.0 = self.string(&mut reader)?,
+                0x10 => value_type.1 = self.string(&mut reader)?,
+                tag => reader.skip_unknown(tag, 2)?,
+            }
+        }
+        Ok(value_type)
+    }
+
+    fn sample(&mut self, mut reader: Reader<'_>, limits: &Limits) -> Result<(), Refusal> {
+        let start = reader.offset();
+        let first_location = self.stacktrace_locations.len();
+        let first_value = self.values.len();
+        let first_label = self.labels.len();
+        while !reader.is_done() {
+            match reader.tag()? {
+                0x0a => self.stacktrace(reader.nested()?)?,
+                0x08 => {
+                    let index = index_of(reader.varint()?);
+                    self.needed.locations = self.needed.locations.max(u64::from(index) + 1);
+                    self.stacktrace_locations.push(index);
+                }
+                0x12 => {
+                    let mut packed = reader.nested()?;
+                    while !packed.is_done() {
+                        self.values.push(packed.varint()? as i64);
+                    }
+                }
+                0x10 => self.values.push(reader.varint()? as i64),
+                0x1a => self.label(reader.nested()?)?,
+                tag => reader.skip_unknown(tag, 3)?,
+            }
+        }
+        let too_many = |what, limit| Refusal::TooMany { what, limit, offset: start };
+        if self.stacktrace_locations.len() - first_location > limits.stack_depth_max {
+            return Err(too_many("locations in a stacktrace", limits.stack_depth_max));
+        }
+        if self.stacktrace_locations.len() > STACK_ENTRIES_MAX {
+            return Err(too_many("locations in all stacktraces", STACK_ENTRIES_MAX));
+        }
+        if self.values.len() > VALUES_MAX {
+            return Err(too_many("values", VALUES_MAX));
+        }
+        if self.labels.len() > SMALL_ROWS_MAX {
+            return Err(too_many("labels", SMALL_ROWS_MAX));
+        }
+        let values = self.values.get(first_value..).unwrap_or_default();
+        if self.sample_count == 0 {
+            self.values_per_sample = values.len();
+        }
+        self.has_uneven_values |= values.len() != self.values_per_sample;
+        if values.iter().all(|&value| value == 0) {
+            self.stacktrace_locations.truncate(first_location);
+            self.values.truncate(first_value);
+            self.labels.truncate(first_label);
+        } else {
+            self.stacktrace_offsets.push(self.stacktrace_locations.len() as u32);
+        }
+        Ok(())
+    }
+
+    /// Packed location ids: most bytes of a sample.
+    #[inline]
+    fn stacktrace(&mut self, mut packed: Reader<'_>) -> Result<(), Fault> {
+        let mut needed = 0;
+        self.stacktrace_locations.reserve(packed.remaining());
+        while !packed.is_done() {
+            let index = index_of(packed.varint()?);
+            needed = needed.max(u64::from(index) + 1);
+            self.stacktrace_locations.push(index);
+        }
+        self.needed.locations = self.needed.locations.max(needed);
+        Ok(())
+    }
+
+    fn label(&mut self, mut reader: Reader<'_>) -> Result<(), Fault> {
+        let mut label =
+            RawLabel { row: (self.stacktrace_offsets.len() - 1) as u32, offset: reader.offset() as u32, ..RawLabel::default() };
+        while !reader.is_done() {
+            match reader.tag()? {
+                0x08 => label.key = self.string(&mut reader)?,
+                0x10 => label.text = self.string(&mut reader)?,
+                0x18 => label.number = reader.varint()? as i64,
+                0x20 => label.unit = self.string(&mut reader)?,
+                tag => reader.skip_unknown(tag, 4)?,
+            }
+        }
+        self.needed.has_key_zero |= label.key == 0;
+        self.labels.push(label);
+        Ok(())
+    }
+
+    /// Appends a mapping and returns its id.
+    fn mapping(&mut self, mut reader: Reader<'_>) -> Result<u64, Refusal> {
+        let mut id = 0;
+        let mut mapping = Mapping::default();
+        while !reader.is_done() {
+            match reader.tag()? {
+                0x08 => id = reader.varint()?,
+                0x10 => mapping.start = reader.varint()?,
+                0x18 => mapping.limit = reader.varint()?,
+                0x20 => mapping.offset = reader.varint()?,
+                0x28 => mapping.file = self.string(&mut reader)?,
+                0x30 => mapping.build_id = self.string(&mut reader)?,
+                // has_functions, has_filenames, has_line_numbers, has_inline_frames
+                0x38 | 0x40 | 0x48 | 0x50 => _ = reader.varint()?,
+                tag => reader.skip_unknown(tag, 10)?,
+            }
+        }
+        self.mappings.push(mapping);
+        Ok(id)
+    }
+
+    /// Appends a location with its lines and returns its id.
+    #[inline]
+    fn location(&mut self, mut reader: Reader<'_>) -> Result<u64, Refusal> {
+        let mut id = 0;
+        let mut mapping = NO_MAPPING;
+        let mut address = 0;
+        let first_line = self.lines.len();
+        while !reader.is_done() {
+            match reader.tag()? {
+                0x08 => id = reader.varint()?,
+                0x10 => mapping = index_of(reader.varint()?),
+                0x18 => address = reader.varint()?,
+                0x22 => {
+                    let inner = reader.nested()?;
+                    self.line(inner)?;
+                }
+                // is_folded
+                0x28 => _ = reader.varint()?,
+                tag => reader.skip_unknown(tag, 5)?,
+            }
+        }
+        if mapping != NO_MAPPING {
+            self.needed.mappings = self.needed.mappings.max(u64::from(mapping) + 1);
+        }
+        self.locations.push(Location {
+            mapping,
+            address,
+            frame_type: 0,
+            first_line: first_line as u32,
+            line_count: (self.lines.len() - first_line) as u32,
+        });
+        Ok(id)
+    }
+
+    #[inline]
+    fn line(&mut self, mut reader: Reader<'_>) -> Result<(), Fault> {
+        let mut line = Line { function: u32::MAX, ..Line::default() };
+        while !reader.is_done() {
+            match reader.tag()? {
+                0x08 => line.function = index_of(reader.varint()?),
+                0x10 => line.line = reader.varint()? as i64,
+                0x18 => line.column = reader.varint()? as i64,
+                tag => reader.skip_unknown(tag, 3)?,
+            }
+        }
+        if line.function == u32::MAX {
+            self.needed.has_line_without_function = true;
+        } else {
+            self.needed.functions = self.needed.functions.max(u64::from(line.function) + 1);
+        }
+        self.lines.push(line);
+        Ok(())
+    }
+
+    /// Appends a function and returns its id.
+    #[inline]
+    fn function(&mut self, mut reader: Reader<'_>) -> Result<u64, Refusal> {
+        let mut id = 0;
+        let mut function = Function::default();
+        while !reader.is_done() {
+            match reader.tag()? {
+                0x08 => id = reader.varint()?,
+                0x10 => function.name = self.string(&mut reader)?,
+                0x18 => function.system_name = self.string(&mut reader)?,
+                0x20 => function.filename = self.string(&mut reader)?,
+                0x28 => function.start_line = reader.varint()? as i64,
+                tag => reader.skip_unknown(tag, 5)?,
+            }
+        }
+        self.functions.push(function);
+        Ok(id)
+    }
+
+    /// Checks what could not be checked before the end.
+    fn check(&self, bytes: &[u8]) -> Result<(), DecodeError> {
+        let counts = Counts {
+            strings: self.spans.len().max(1),
+            mappings: self.mappings.len(),
+            functions: self.functions.len(),
+            locations: self.locations.len(),
+            sample_types: self.sample_types.len(),
+        };
+        let needed = &self.needed;
+        let is_sound = (needed.string as usize) < counts.strings
+            && needed.mappings <= counts.mappings as u64
+            && needed.functions <= counts.functions as u64
+            && needed.locations <= counts.locations as u64
+            && !needed.has_key_zero
+            && !self.has_uneven_values
+            && (self.sample_count == 0 || self.values_per_sample == counts.sample_types && counts.sample_types > 0);
+        if is_sound { Ok(()) } else { Err(explain::explain(bytes, &counts)) }
+    }
+
+    fn finish(mut self, bytes: Vec<u8>, limits: &Limits) -> Result<Profile, DecodeError> {
+        self.complete_functions();
+        let repaired = repaired_strings(&bytes, &self.spans);
+        let repaired_strings = repaired.len();
+        let mut strings = Strings::over_spans(bytes, take(&mut self.spans), repaired);
+        let series = self.series(&mut strings, limits)?;
+        let batch = SampleBatch {
+            strings,
+            mappings: self.mappings,
+            functions: self.functions,
+            lines: self.lines,
+            locations: self.locations,
+            stacktrace_offsets: self.stacktrace_offsets,
+            stacktrace_locations: self.stacktrace_locations,
+            series,
+        };
+        Ok(Profile { batch, time_ns: self.time_ns, repaired_strings })
+    }
+
+    /// Gives nameless functions their system name, and lines without a function a nameless one.
+    fn complete_functions(&mut self) {
+        let is_empty = |id: StringId| self.spans.get(id as usize).is_none_or(|&(_, len)| len == 0);
+        for function in &mut self.functions {
+            if is_empty(function.name) {
+                function.name = function.system_name;
+            }
+        }
+        if self.needed.has_line_without_function {
+            let nameless = self.functions.len() as u32;
+            self.functions.push(Function::default());
+            for line in self.lines.iter_mut().filter(|line| line.function == u32::MAX) {
+                line.function = nameless;
+            }
+        }
+    }
+
+    fn series(&self, strings: &mut Strings, limits: &Limits) -> Result<Vec<SeriesSamples>, DecodeError> {
+        let columns = attributes::columns(&self.labels, strings, self.stacktrace_offsets.len() - 1, limits)?;
+        let width = self.values_per_sample;
+        let non_zero_count = self.values.iter().filter(|&&value| value != 0).count();
+        attributes::check_cells(columns.len(), non_zero_count, strings.buffer().len())?;
+        let mut series = Vec::with_capacity(width);
+        for (index, &(sample_type, sample_unit)) in self.sample_types.iter().enumerate() {
+            let mut stacktraces = Vec::new();
+            let mut values = Vec::new();
+            for (row, sample) in self.values.chunks_exact(width.max(1)).enumerate() {
+                if let Some(&value) = sample.get(index)
+                    && value != 0
+                {
+                    stacktraces.push(row as u32);
+                    values.push(value);
+                }
+            }
+            if values.is_empty() {
+                continue;
+            }
+            series.push(SeriesSamples {
+                profile_type: ProfileType {
+                    name: String::new(),
+                    sample_type: strings.get(sample_type).to_owned(),
+                    sample_unit: strings.get(sample_unit).to_owned(),
+                    period_type: strings.get(self.period_type.0).to_owned(),
+                    period_unit: strings.get(self.period_type.1).to_owned(),
+                    delta: self.duration_ns != 0,
+                },
+                labels: Vec::new(),
+                period: self.period,
+                duration_ns: self.duration_ns,
+                times_ns: vec![self.time_ns],
+                // A kept sample has the stacktrace of its own row.
+                attributes: columns.iter().filter_map(|column| column.at_rows(&stacktraces)).collect(),
+                stacktraces,
+                values,
+            });
+        }
+        Ok(series)
+    }
+}
+
+fn within(count: usize, limit: usize, field: &'static str, what: &'static str, offset: usize) -> Result<(), DecodeError> {
+    if count > limit { Err(DecodeError::Limit { field: field.to_owned(), what, limit, offset }) } else { Ok(()) }
+}
+
+fn in_order(id: u64, index: usize, table: &'static str, offset: usize) -> Result<(), DecodeError> {
+    let expected = index as u64 + 1;
+    if id == expected {
+        return Ok(());
+    }
+    Err(DecodeError::IdOrder { field: format!("{table}[{index}].id"), found: id, expected, offset })
+}
+
+/// The strings that are not UTF-8, by index, with U+FFFD in place of the bad bytes.
+fn repaired_strings(bytes: &[u8], spans: &[(u32, u32)]) -> Vec<(usize, String)> {
+    /// Strings looked at together: they lie one after the other, and one look at the whole range, tags and lengths
+    /// included, is much faster than one at each.
+    const TOGETHER: usize = 32;
+    let mut repaired = Vec::new();
+    for (chunk_index, chunk) in spans.chunks(TOGETHER).enumerate() {
+        let (Some(first), Some(last)) = (chunk.first(), chunk.last()) else { continue };
+        let range = first.0 as usize..(last.0 + last.1) as usize;
+        if bytes.get(range).is_some_and(<[u8]>::is_ascii) {
+            continue;
+        }
+        for (index, &(start, len)) in chunk.iter().enumerate() {
+            let text = bytes.get(start as usize..(start + len) as usize).unwrap_or_default();
+            if std::str::from_utf8(text).is_err() {
+                repaired.push((chunk_index * TOGETHER + index, String::from_utf8_lossy(text).into_owned()));
+            }
+        }
+    }
+    repaired
+}
