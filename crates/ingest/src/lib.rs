@@ -1,5 +1,9 @@
 //! All ways in, one way on: pushes and scrapes become sample batches in the store.
 //!
-//! Start at [`push`] for what senders push.
+//! Start at [`push`] for what senders push, [`scrape`] for what is fetched, [`config`] for the file that says what.
 
+pub mod config;
+pub mod discovery;
+pub mod labels;
 pub mod push;
+pub mod relabel;

@@ -1,0 +1,521 @@
+//! From what the file says to what is done: defaults, bounds, combinations, paths.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    time::Duration,
+};
+
+use super::{
+    Bucket, Config, ConfigError, Credentials, Endpoint, FirstScrape, HttpClientConfig, ObjectStorage, Proxy, SampleType,
+    Scheme, ScrapeConfig, Secret, SecretSource, TlsConfig, TlsVersion, format_duration, parse_duration,
+    raw::{self, Spanned},
+};
+use crate::{
+    discovery::TargetGroup,
+    labels::Labels,
+    relabel::{Rule, RuleFields},
+};
+
+const INTERVAL_DEFAULT: Duration = Duration::from_secs(10);
+
+/// By how much the timeout is longer than the interval unless given.
+pub(super) const TIMEOUT_MARGIN: Duration = Duration::from_secs(3);
+
+const PROCESS_CPU: &str = "process_cpu";
+const PROCESS_CPU_TIMEOUT_MIN: Duration = Duration::from_secs(2);
+
+/// Profiles that are fetched unless the file says otherwise: name, path, whether the target measures for a while.
+const ENDPOINTS_DEFAULT: [(&str, &str, bool); 5] = [
+    ("memory", "/debug/pprof/allocs", false),
+    ("block", "/debug/pprof/block", false),
+    ("goroutine", "/debug/pprof/goroutine", false),
+    ("mutex", "/debug/pprof/mutex", false),
+    (PROCESS_CPU, "/debug/pprof/profile", true),
+];
+
+/// Kinds of bucket that Parca's schema knows and we do not keep blocks in yet.
+const BUCKETS_NOT_BUILT: [&str; 9] =
+    ["GCS", "S3", "AZURE", "SWIFT", "COS", "ALIYUNOSS", "BOS", "OCI", "OBS"];
+
+/// Headers that the client sets itself or that other settings are for.
+const HEADERS_RESERVED: [&str; 14] = [
+    "accept",
+    "accept-encoding",
+    "authorization",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "host",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "user-agent",
+];
+
+/// What errors and paths are relative to.
+pub(super) struct Checker<'a> {
+    pub(super) file: &'a str,
+    pub(super) directory: &'a Path,
+}
+
+/// Where a value stands: its path in the file, and the line.
+#[derive(Clone)]
+struct Place {
+    field: String,
+    line: u64,
+}
+
+impl Place {
+    fn key(&self, key: &str, line: u64) -> Self {
+        let field = if self.field.is_empty() { key.to_owned() } else { format!("{}.{key}", self.field) };
+        Self { field, line }
+    }
+
+    fn index(&self, index: usize, line: u64) -> Self {
+        Self { field: format!("{}[{index}]", self.field), line }
+    }
+}
+
+fn line<T>(spanned: &Spanned<T>) -> u64 {
+    spanned.referenced.line()
+}
+
+impl Checker<'_> {
+    fn invalid<T>(&self, place: Place, reason: impl Into<String>) -> Result<T, ConfigError> {
+        Err(ConfigError::Invalid {
+            file: self.file.to_owned(),
+            line: place.line,
+            field: place.field,
+            reason: reason.into(),
+        })
+    }
+
+    pub(super) fn config(&self, raw: raw::Config) -> Result<Config, ConfigError> {
+        let root = Place { field: String::new(), line: 1 };
+        let object_storage = match raw.object_storage {
+            Some(storage) => Some(self.object_storage(storage, &root)?),
+            None => None,
+        };
+        let mut names = BTreeSet::new();
+        let mut scrape_configs = Vec::new();
+        for (index, job) in raw.scrape_configs.into_iter().flatten().enumerate() {
+            let place = root.key("scrape_configs", line(&job)).index(index, line(&job));
+            let name_line = job.value.job_name.as_ref().map_or(place.line, line);
+            let job = self.scrape_config(job.value, &place)?;
+            if !names.insert(job.job_name.clone()) {
+                let reason = format!("duplicate job_name found in scrape configs: {}", job.job_name);
+                return self.invalid(place.key("job_name", name_line), reason);
+            }
+            scrape_configs.push(job);
+        }
+        Ok(Config { object_storage, scrape_configs })
+    }
+
+    fn object_storage(&self, raw: Spanned<raw::ObjectStorage>, root: &Place) -> Result<ObjectStorage, ConfigError> {
+        let storage = root.key("object_storage", line(&raw));
+        let Some(bucket) = raw.value.bucket else {
+            return self.invalid(storage.key("bucket", storage.line), "bucket is missing");
+        };
+        let place = storage.key("bucket", line(&bucket));
+        let Some(kind) = bucket.value.kind else {
+            return self.invalid(place.key("type", place.line), "type is missing");
+        };
+        let kind_place = place.key("type", line(&kind));
+        let kind = kind.value.to_ascii_uppercase();
+        if BUCKETS_NOT_BUILT.contains(&kind.as_str()) {
+            return self.invalid(kind_place, format!("buckets of type {kind} are not supported yet; FILESYSTEM is"));
+        }
+        if kind != "FILESYSTEM" {
+            return self.invalid(kind_place, format!("there are no buckets of type {kind:?}; FILESYSTEM is supported"));
+        }
+        let Some(config) = bucket.value.config else {
+            return self.invalid(place.key("config", place.line), "config is missing");
+        };
+        let config_place = place.key("config", line(&config));
+        let mut directory = None;
+        for (key, value) in config.value {
+            let place = config_place.key(&key, line(&value));
+            match (key.as_str(), value.value) {
+                ("directory", raw::Value::Text(text)) if !text.is_empty() => directory = Some(text),
+                ("directory", _) => return self.invalid(place, "is not a path"),
+                _ => return self.invalid(place, format!("unknown field `{key}`, expected `directory`")),
+            }
+        }
+        let Some(directory) = directory else {
+            return self.invalid(config_place.key("directory", config_place.line), "directory is missing");
+        };
+        Ok(ObjectStorage {
+            bucket: Bucket::Filesystem { directory: directory.into() },
+            prefix: bucket.value.prefix.unwrap_or_default(),
+        })
+    }
+
+    fn scrape_config(&self, mut raw: raw::ScrapeConfig, place: &Place) -> Result<ScrapeConfig, ConfigError> {
+        let job_name = match raw.job_name.take() {
+            Some(name) if !name.value.is_empty() => name.value,
+            name => {
+                let line = name.as_ref().map_or(place.line, line);
+                return self.invalid(place.key("job_name", line), "job_name is empty");
+            }
+        };
+        if let Some((key, line)) = raw.not_built().next() {
+            return self.invalid(place.key(key, line), "is not supported yet");
+        }
+        let interval = self.duration("scrape_interval", raw.scrape_interval.as_ref(), place)?.unwrap_or(INTERVAL_DEFAULT);
+        if interval.is_zero() {
+            let line = raw.scrape_interval.as_ref().map_or(place.line, line);
+            return self.invalid(place.key("scrape_interval", line), "must be longer than 0");
+        }
+        let timeout = self.duration("scrape_timeout", raw.scrape_timeout.as_ref(), place)?;
+        // Parca takes 0 for absent.
+        let timeout = timeout.filter(|timeout| !timeout.is_zero()).unwrap_or(interval + TIMEOUT_MARGIN);
+        let timeout_line = raw.scrape_timeout.as_ref().or(raw.scrape_interval.as_ref()).map_or(place.line, line);
+        let timeout_place = place.key("scrape_timeout", timeout_line);
+        if timeout <= interval {
+            let reason = format!("scrape timeout must be greater than the interval: {job_name}");
+            return self.invalid(timeout_place, reason);
+        }
+        let scheme = match &raw.scheme {
+            None => Scheme::Http,
+            Some(text) => match text.value.as_str() {
+                "http" => Scheme::Http,
+                "https" => Scheme::Https,
+                other => {
+                    let reason = format!("{other:?} is neither \"http\" nor \"https\"");
+                    return self.invalid(place.key("scheme", line(text)), reason);
+                }
+            },
+        };
+        let endpoints = self.endpoints(raw.profiling_config.take().unwrap_or_default(), interval, timeout, place)?;
+        if endpoints.contains_key(PROCESS_CPU) && timeout < PROCESS_CPU_TIMEOUT_MIN {
+            let reason = format!("process_cpu scrape_timeout must be at least 2 seconds in {job_name}");
+            return self.invalid(timeout_place, reason);
+        }
+        let relabel_configs = self.rules(std::mem::take(&mut raw.relabel_configs), place)?;
+        let static_configs = std::mem::take(&mut raw.static_configs);
+        let static_configs = self.static_configs(static_configs, relabel_configs.is_empty(), place)?;
+        Ok(ScrapeConfig {
+            job_name,
+            params: std::mem::take(&mut raw.params),
+            scrape_interval: interval,
+            scrape_timeout: timeout,
+            scheme,
+            normalized_addresses: raw.normalized_addresses,
+            endpoints,
+            relabel_configs,
+            static_configs,
+            http_client: self.http_client(raw, place)?,
+            first_scrape: FirstScrape::Spread,
+        })
+    }
+
+    fn duration(
+        &self,
+        key: &str,
+        text: Option<&Spanned<String>>,
+        place: &Place,
+    ) -> Result<Option<Duration>, ConfigError> {
+        let Some(text) = text else { return Ok(None) };
+        match parse_duration(&text.value) {
+            Ok(duration) => Ok(Some(duration)),
+            Err(error) => self.invalid(place.key(key, line(text)), error.to_string()),
+        }
+    }
+
+    fn endpoints(
+        &self,
+        raw: raw::ProfilingConfig,
+        interval: Duration,
+        timeout: Duration,
+        job: &Place,
+    ) -> Result<BTreeMap<String, Endpoint>, ConfigError> {
+        let prefix = raw.path_prefix.unwrap_or_default();
+        let mut endpoints = BTreeMap::new();
+        for (name, path, delta) in ENDPOINTS_DEFAULT {
+            let delta_seconds = delta.then(|| whole_seconds(interval));
+            let path = join_path(&prefix, path);
+            endpoints.insert(name.to_owned(), Endpoint { path, delta_seconds, keep_sample_type: Vec::new() });
+        }
+        let section = job.key("profiling_config", job.line).key("pprof_config", job.line);
+        for (name, spanned) in raw.pprof_config {
+            let place = section.key(&name, line(&spanned));
+            let given = spanned.value;
+            let default = ENDPOINTS_DEFAULT.iter().find(|(default, ..)| *default == name);
+            if !given.enabled.unwrap_or(default.is_some()) {
+                endpoints.remove(&name);
+                continue;
+            }
+            let path = given.path.filter(|path| !path.is_empty());
+            let Some(path) = path.as_deref().or(default.map(|(_, path, _)| *path)) else {
+                return self.invalid(place.key("path", place.line), "path is empty");
+            };
+            let delta = given.delta.unwrap_or(default.is_some_and(|(.., delta)| *delta));
+            let seconds = given.seconds.as_ref().map(|seconds| seconds.value).filter(|seconds| *seconds > 0);
+            if let Some(seconds) = seconds.filter(|seconds| delta && Duration::from_secs(*seconds) >= timeout) {
+                let line = given.seconds.as_ref().map_or(place.line, line);
+                let timeout = format_duration(timeout);
+                let reason = format!("{seconds} seconds are not less than the scrape_timeout of {timeout}");
+                return self.invalid(place.key("seconds", line), reason);
+            }
+            let endpoint = Endpoint {
+                path: join_path(&prefix, path),
+                delta_seconds: delta.then(|| seconds.unwrap_or(whole_seconds(interval))),
+                keep_sample_type: given
+                    .keep_sample_type
+                    .into_iter()
+                    .map(|t| SampleType { kind: t.kind, unit: t.unit })
+                    .collect(),
+            };
+            endpoints.insert(name, endpoint);
+        }
+        Ok(endpoints)
+    }
+
+    fn rules(&self, raw: Vec<Spanned<Option<raw::RelabelConfig>>>, job: &Place) -> Result<Vec<Rule>, ConfigError> {
+        let mut rules = Vec::with_capacity(raw.len());
+        for (index, spanned) in raw.into_iter().enumerate() {
+            let place = job.key("relabel_configs", job.line).index(index, line(&spanned));
+            let Some(given) = spanned.value else {
+                return self.invalid(place, "empty or null target relabeling rule in scrape config");
+            };
+            let fields = RuleFields {
+                source_labels: given.source_labels,
+                separator: given.separator,
+                regex: given.regex,
+                modulus: given.modulus,
+                target_label: given.target_label,
+                replacement: given.replacement,
+                action: given.action,
+            };
+            match fields.check() {
+                Ok(rule) => rules.push(rule),
+                Err(error) => return self.invalid(place.key(error.field, place.line), error.reason),
+            }
+        }
+        Ok(rules)
+    }
+
+    fn static_configs(
+        &self,
+        raw: Vec<raw::StaticConfig>,
+        must_be_hosts: bool,
+        job: &Place,
+    ) -> Result<Vec<TargetGroup>, ConfigError> {
+        let mut groups = Vec::with_capacity(raw.len());
+        for (index, group) in raw.into_iter().enumerate() {
+            let place = job.key("static_configs", job.line).index(index, job.line);
+            let mut targets = Vec::with_capacity(group.targets.len());
+            for (index, target) in group.targets.into_iter().enumerate() {
+                let place = place.key("targets", line(&target)).index(index, line(&target));
+                if target.value.is_empty() {
+                    return self.invalid(place, "the target is empty");
+                }
+                if must_be_hosts && target.value.contains('/') {
+                    return self.invalid(place, format!("{:?} is not a valid hostname", target.value));
+                }
+                targets.push(Labels::from([("__address__".to_owned(), target.value)]));
+            }
+            if group.labels.contains_key("") {
+                return self.invalid(place.key("labels", place.line), "the name of a label is empty");
+            }
+            groups.push(TargetGroup { targets, labels: group.labels });
+        }
+        Ok(groups)
+    }
+
+    fn http_client(&self, raw: raw::ScrapeConfig, place: &Place) -> Result<HttpClientConfig, ConfigError> {
+        Ok(HttpClientConfig {
+            credentials: self.credentials(&raw, place)?,
+            tls: match raw.tls_config {
+                Some(tls) => self.tls(tls, place)?,
+                None => TlsConfig::default(),
+            },
+            proxy: self.proxy(raw.proxy_url, raw.no_proxy, raw.proxy_from_environment, place)?,
+            no_redirects: raw.follow_redirects == Some(false),
+            http1_only: raw.enable_http2 == Some(false),
+            headers: self.headers(raw.http_headers.unwrap_or_default(), place)?,
+        })
+    }
+
+    fn credentials(&self, raw: &raw::ScrapeConfig, place: &Place) -> Result<Option<Credentials>, ConfigError> {
+        let given: Vec<(&str, u64)> = [
+            ("basic_auth", raw.basic_auth.as_ref().map(line)),
+            ("authorization", raw.authorization.as_ref().map(line)),
+            ("bearer_token", raw.bearer_token.as_ref().map(line)),
+            ("bearer_token_file", raw.bearer_token_file.as_ref().map(line)),
+        ]
+        .into_iter()
+        .filter_map(|(key, line)| Some((key, line?)))
+        .collect();
+        if let [(first, _), (second, line), ..] = given.as_slice() {
+            return self.invalid(place.key(second, *line), format!("at most one of {first} & {second} must be configured"));
+        }
+        if let Some(basic) = &raw.basic_auth {
+            let place = place.key("basic_auth", line(basic));
+            let username = self.secret("username", basic.value.username.as_ref(), basic.value.username_file.as_ref(), &place)?;
+            let password = self.secret("password", basic.value.password.as_ref(), basic.value.password_file.as_ref(), &place)?;
+            return Ok(Some(Credentials::Basic { username, password }));
+        }
+        if let Some(authorization) = &raw.authorization {
+            let place = place.key("authorization", line(authorization));
+            let given = &authorization.value;
+            let scheme = given.scheme.as_deref().map(str::trim).filter(|scheme| !scheme.is_empty()).unwrap_or("Bearer");
+            if scheme.eq_ignore_ascii_case("basic") {
+                return self.invalid(
+                    place.key("type", place.line),
+                    "authorization type cannot be set to \"basic\", use \"basic_auth\" instead",
+                );
+            }
+            if !scheme.bytes().all(|byte| byte.is_ascii_graphic()) {
+                return self.invalid(place.key("type", place.line), format!("{scheme:?} is not a scheme of authorization"));
+            }
+            let credentials =
+                self.secret("credentials", given.credentials.as_ref(), given.credentials_file.as_ref(), &place)?;
+            return Ok(Some(Credentials::Authorization { scheme: scheme.to_owned(), credentials }));
+        }
+        let bearer = |credentials| Credentials::Authorization { scheme: "Bearer".to_owned(), credentials: Some(credentials) };
+        if let Some(token) = &raw.bearer_token {
+            return Ok(Some(bearer(SecretSource::Inline(Secret::new(&token.value)))));
+        }
+        Ok(raw.bearer_token_file.as_ref().map(|file| bearer(self.file(&file.value))))
+    }
+
+    fn secret(
+        &self,
+        key: &str,
+        inline: Option<&String>,
+        file: Option<&String>,
+        place: &Place,
+    ) -> Result<Option<SecretSource>, ConfigError> {
+        match (inline, file) {
+            (Some(_), Some(_)) => {
+                let reason = format!("at most one of {key} & {key}_file must be configured");
+                self.invalid(place.key(&format!("{key}_file"), place.line), reason)
+            }
+            (Some(text), None) => Ok(Some(SecretSource::Inline(Secret::new(text)))),
+            (None, Some(path)) => Ok(Some(self.file(path))),
+            (None, None) => Ok(None),
+        }
+    }
+
+    fn file(&self, path: &str) -> SecretSource {
+        SecretSource::File(self.directory.join(path))
+    }
+
+    fn tls(&self, raw: Spanned<raw::TlsConfig>, job: &Place) -> Result<TlsConfig, ConfigError> {
+        let place = job.key("tls_config", line(&raw));
+        let given = raw.value;
+        let cert = self.secret("cert", given.cert.as_ref(), given.cert_file.as_ref(), &place)?;
+        let key = self.secret("key", given.key.as_ref(), given.key_file.as_ref(), &place)?;
+        if cert.is_some() && key.is_none() {
+            let reason = "exactly one of key or key_file must be configured when a client certificate is configured";
+            return self.invalid(place, reason);
+        }
+        if key.is_some() && cert.is_none() {
+            let reason = "exactly one of cert or cert_file must be configured when a client key is configured";
+            return self.invalid(place, reason);
+        }
+        let min_version = self.tls_version("min_version", given.min_version.as_ref(), &place)?;
+        let max_version = self.tls_version("max_version", given.max_version.as_ref(), &place)?;
+        if min_version.zip(max_version).is_some_and(|(min, max)| min > max) {
+            return self.invalid(place, "tls_config.max_version must be greater than or equal to tls_config.min_version");
+        }
+        Ok(TlsConfig {
+            ca: self.secret("ca", given.ca.as_ref(), given.ca_file.as_ref(), &place)?,
+            cert,
+            key,
+            server_name: given.server_name.filter(|name| !name.is_empty()),
+            insecure_skip_verify: given.insecure_skip_verify,
+            min_version,
+            max_version,
+        })
+    }
+
+    fn tls_version(
+        &self,
+        key: &str,
+        text: Option<&Spanned<String>>,
+        place: &Place,
+    ) -> Result<Option<TlsVersion>, ConfigError> {
+        let Some(text) = text else { return Ok(None) };
+        let reason = match text.value.as_str() {
+            "TLS12" => return Ok(Some(TlsVersion::Tls12)),
+            "TLS13" => return Ok(Some(TlsVersion::Tls13)),
+            // A lower bound below what is offered asks for nothing more.
+            "TLS10" | "TLS11" if key == "min_version" => return Ok(None),
+            version @ ("TLS10" | "TLS11") => format!("{version} is not supported: it is broken; TLS12 and TLS13 are"),
+            version => format!("unknown TLS version: {version}"),
+        };
+        self.invalid(place.key(key, line(text)), reason)
+    }
+
+    fn proxy(
+        &self,
+        url: Option<Spanned<String>>,
+        no_proxy: Option<Spanned<String>>,
+        from_environment: Option<Spanned<bool>>,
+        job: &Place,
+    ) -> Result<Proxy, ConfigError> {
+        let url = url.filter(|url| !url.value.is_empty());
+        let no_proxy = no_proxy.filter(|hosts| !hosts.value.is_empty());
+        if let Some(environment) = from_environment.filter(|environment| environment.value) {
+            if url.is_some() || no_proxy.is_some() {
+                let reason = "if proxy_from_environment is configured, proxy_url and no_proxy must not be configured";
+                return self.invalid(job.key("proxy_from_environment", line(&environment)), reason);
+            }
+            return Ok(Proxy::Environment);
+        }
+        let Some(url) = url else {
+            return match no_proxy {
+                Some(hosts) => {
+                    let reason = "if no_proxy is configured, proxy_url must also be configured";
+                    self.invalid(job.key("no_proxy", line(&hosts)), reason)
+                }
+                None => Ok(Proxy::Direct),
+            };
+        };
+        if let Err(error) = reqwest::Proxy::all(&url.value) {
+            let cause = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
+            return self.invalid(job.key("proxy_url", line(&url)), format!("is not a URL: {cause}"));
+        }
+        let no_proxy = no_proxy.map_or(String::new(), |hosts| hosts.value);
+        Ok(Proxy::Url { url: Secret::new(url.value), no_proxy })
+    }
+
+    fn headers(
+        &self,
+        raw: BTreeMap<String, Spanned<raw::HttpHeader>>,
+        job: &Place,
+    ) -> Result<Vec<(String, Vec<SecretSource>)>, ConfigError> {
+        let mut headers = Vec::with_capacity(raw.len());
+        for (name, header) in raw {
+            let place = job.key("http_headers", line(&header)).key(&name, line(&header));
+            if http::HeaderName::from_bytes(name.as_bytes()).is_err() {
+                return self.invalid(place, format!("{name:?} is not the name of a header"));
+            }
+            if HEADERS_RESERVED.contains(&name.to_ascii_lowercase().as_str()) {
+                return self.invalid(place, format!("setting header {name:?} is not allowed"));
+            }
+            let inline = header.value.values.iter().chain(&header.value.secrets);
+            let inline = inline.map(|text| SecretSource::Inline(Secret::new(text)));
+            let files = header.value.files.iter().map(|path| self.file(path));
+            headers.push((name, inline.chain(files).collect()));
+        }
+        Ok(headers)
+    }
+}
+
+/// Pprof endpoints take whole seconds, and 0 means their own default of 30.
+fn whole_seconds(interval: Duration) -> u64 {
+    interval.as_secs().max(1)
+}
+
+/// Both parts with one slash before each.
+pub(super) fn join_path(prefix: &str, path: &str) -> String {
+    let parts = [prefix, path].map(|part| part.trim_matches('/'));
+    parts.into_iter().filter(|part| !part.is_empty()).map(|part| format!("/{part}")).collect()
+}

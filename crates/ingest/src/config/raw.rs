@@ -1,0 +1,351 @@
+//! The schema of `parca.yaml` as text has it, each value that can be wrong with the place where it stands.
+
+use std::{collections::BTreeMap, fmt};
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{IgnoredAny, MapAccess, SeqAccess, Visitor},
+};
+use serde_path_to_error::Segment;
+pub(super) use serde_saphyr::Spanned;
+
+use super::ConfigError;
+
+/// Key of [`Spanned`] under which serde sees the value itself.
+const SPANNED_VALUE: &str = "value";
+
+/// Above this the alternatives to an unknown field are left out.
+const REASON_CHARS_MAX: usize = 200;
+
+pub(super) fn parse(text: &str, file: &str) -> Result<Config, ConfigError> {
+    let invalid = |line, field, reason| ConfigError::Invalid { file: file.to_owned(), line, field, reason };
+    if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
+        return Err(invalid(1, String::new(), "empty config".to_owned()));
+    }
+    let options = serde_saphyr::options! { with_snippet: false };
+    let mut field = String::new();
+    let parsed = serde_saphyr::with_deserializer_from_str_with_options(text, options, |deserializer| {
+        let mut track = serde_path_to_error::Track::new();
+        let tracked = serde_path_to_error::Deserializer::new(deserializer, &mut track);
+        let parsed = Config::deserialize(tracked);
+        if parsed.is_err() {
+            field = field_path(&track.path());
+        }
+        parsed
+    });
+    parsed.map_err(|error| {
+        let line = error.location().map_or(0, |location| location.line());
+        invalid(line, field, reason(&error))
+    })
+}
+
+fn field_path(path: &serde_path_to_error::Path) -> String {
+    let mut text = String::new();
+    for segment in path {
+        match segment {
+            Segment::Seq { index } => text.push_str(&format!("[{index}]")),
+            Segment::Map { key } if key == SPANNED_VALUE => {}
+            Segment::Map { key } | Segment::Enum { variant: key } => {
+                if !text.is_empty() {
+                    text.push('.');
+                }
+                text.push_str(key);
+            }
+            Segment::Unknown => {}
+        }
+    }
+    text
+}
+
+/// The reason in one line, without the position, which the error that wraps it has too.
+fn reason(error: &serde_saphyr::Error) -> String {
+    let error = error.without_snippet();
+    if let serde_saphyr::Error::DuplicateMappingKey { key: Some(key), .. } = error {
+        return format!("duplicate key `{key}`");
+    }
+    let text = error.to_string();
+    let mut line = text.lines().next().unwrap_or_default();
+    if let Some(end) = line.find(" at line ") {
+        line = &line[..end];
+    }
+    // Forty names do not help to find the right one.
+    if let Some(end) = line.find(", expected one of ").filter(|_| line.len() > REASON_CHARS_MAX) {
+        line = &line[..end];
+    }
+    line.to_owned()
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Config {
+    pub(super) object_storage: Option<Spanned<ObjectStorage>>,
+    pub(super) scrape_configs: Option<Vec<Spanned<ScrapeConfig>>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ObjectStorage {
+    pub(super) bucket: Option<Spanned<Bucket>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Bucket {
+    #[serde(rename = "type")]
+    pub(super) kind: Option<Spanned<String>>,
+    pub(super) config: Option<Spanned<BTreeMap<String, Spanned<Value>>>>,
+    pub(super) prefix: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ScrapeConfig {
+    pub(super) job_name: Option<Spanned<String>>,
+    #[serde(default)]
+    pub(super) params: BTreeMap<String, Vec<String>>,
+    pub(super) scrape_interval: Option<Spanned<String>>,
+    pub(super) scrape_timeout: Option<Spanned<String>>,
+    pub(super) scheme: Option<Spanned<String>>,
+    #[serde(default)]
+    pub(super) normalized_addresses: bool,
+    pub(super) profiling_config: Option<ProfilingConfig>,
+    #[serde(default)]
+    pub(super) relabel_configs: Vec<Spanned<Option<RelabelConfig>>>,
+    #[serde(default)]
+    pub(super) static_configs: Vec<StaticConfig>,
+
+    pub(super) basic_auth: Option<Spanned<BasicAuth>>,
+    pub(super) authorization: Option<Spanned<Authorization>>,
+    pub(super) oauth2: Option<Spanned<IgnoredAny>>,
+    pub(super) bearer_token: Option<Spanned<String>>,
+    pub(super) bearer_token_file: Option<Spanned<String>>,
+    pub(super) tls_config: Option<Spanned<TlsConfig>>,
+    pub(super) proxy_url: Option<Spanned<String>>,
+    pub(super) no_proxy: Option<Spanned<String>>,
+    pub(super) proxy_from_environment: Option<Spanned<bool>>,
+    pub(super) proxy_connect_header: Option<Spanned<IgnoredAny>>,
+    pub(super) follow_redirects: Option<bool>,
+    pub(super) enable_http2: Option<bool>,
+    pub(super) http_headers: Option<BTreeMap<String, Spanned<HttpHeader>>>,
+
+    pub(super) file_sd_configs: Option<Spanned<IgnoredAny>>,
+    pub(super) http_sd_configs: Option<Spanned<IgnoredAny>>,
+    pub(super) dns_sd_configs: Option<Spanned<IgnoredAny>>,
+    pub(super) kubernetes_sd_configs: Option<Spanned<IgnoredAny>>,
+    pub(super) consul_sd_configs: Option<Spanned<IgnoredAny>>,
+    pub(super) ec2_sd_configs: Option<Spanned<IgnoredAny>>,
+    pub(super) lightsail_sd_configs: Option<Spanned<IgnoredAny>>,
+    pub(super) azure_sd_configs: Option<Spanned<IgnoredAny>>,
+    pub(super) gce_sd_configs: Option<Spanned<IgnoredAny>>,
+    pub(super) digitalocean_sd_configs: Option<Spanned<IgnoredAny>>,
+    pub(super) docker_sd_configs: Option<Spanned<IgnoredAny>>,
+    pub(super) dockerswarm_sd_configs: Option<Spanned<IgnoredAny>>,
+    pub(super) eureka_sd_configs: Option<Spanned<IgnoredAny>>,
+    pub(super) hetzner_sd_configs: Option<Spanned<IgnoredAny>>,
+    pub(super) ionos_sd_configs: Option<Spanned<IgnoredAny>>,
+    pub(super) linode_sd_configs: Option<Spanned<IgnoredAny>>,
+    pub(super) marathon_sd_configs: Option<Spanned<IgnoredAny>>,
+    pub(super) nomad_sd_configs: Option<Spanned<IgnoredAny>>,
+    pub(super) openstack_sd_configs: Option<Spanned<IgnoredAny>>,
+    pub(super) ovhcloud_sd_configs: Option<Spanned<IgnoredAny>>,
+    pub(super) puppetdb_sd_configs: Option<Spanned<IgnoredAny>>,
+    pub(super) scaleway_sd_configs: Option<Spanned<IgnoredAny>>,
+    pub(super) stackit_sd_configs: Option<Spanned<IgnoredAny>>,
+    pub(super) triton_sd_configs: Option<Spanned<IgnoredAny>>,
+    pub(super) uyuni_sd_configs: Option<Spanned<IgnoredAny>>,
+    pub(super) vultr_sd_configs: Option<Spanned<IgnoredAny>>,
+    pub(super) kuma_sd_configs: Option<Spanned<IgnoredAny>>,
+    pub(super) serverset_sd_configs: Option<Spanned<IgnoredAny>>,
+    pub(super) nerve_sd_configs: Option<Spanned<IgnoredAny>>,
+}
+
+impl ScrapeConfig {
+    /// What the file uses of the schema that is known and not built yet: name and line of each key.
+    pub(super) fn not_built(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        [
+            ("oauth2", &self.oauth2),
+            ("proxy_connect_header", &self.proxy_connect_header),
+            ("file_sd_configs", &self.file_sd_configs),
+            ("http_sd_configs", &self.http_sd_configs),
+            ("dns_sd_configs", &self.dns_sd_configs),
+            ("kubernetes_sd_configs", &self.kubernetes_sd_configs),
+            ("consul_sd_configs", &self.consul_sd_configs),
+            ("ec2_sd_configs", &self.ec2_sd_configs),
+            ("lightsail_sd_configs", &self.lightsail_sd_configs),
+            ("azure_sd_configs", &self.azure_sd_configs),
+            ("gce_sd_configs", &self.gce_sd_configs),
+            ("digitalocean_sd_configs", &self.digitalocean_sd_configs),
+            ("docker_sd_configs", &self.docker_sd_configs),
+            ("dockerswarm_sd_configs", &self.dockerswarm_sd_configs),
+            ("eureka_sd_configs", &self.eureka_sd_configs),
+            ("hetzner_sd_configs", &self.hetzner_sd_configs),
+            ("ionos_sd_configs", &self.ionos_sd_configs),
+            ("linode_sd_configs", &self.linode_sd_configs),
+            ("marathon_sd_configs", &self.marathon_sd_configs),
+            ("nomad_sd_configs", &self.nomad_sd_configs),
+            ("openstack_sd_configs", &self.openstack_sd_configs),
+            ("ovhcloud_sd_configs", &self.ovhcloud_sd_configs),
+            ("puppetdb_sd_configs", &self.puppetdb_sd_configs),
+            ("scaleway_sd_configs", &self.scaleway_sd_configs),
+            ("stackit_sd_configs", &self.stackit_sd_configs),
+            ("triton_sd_configs", &self.triton_sd_configs),
+            ("uyuni_sd_configs", &self.uyuni_sd_configs),
+            ("vultr_sd_configs", &self.vultr_sd_configs),
+            ("kuma_sd_configs", &self.kuma_sd_configs),
+            ("serverset_sd_configs", &self.serverset_sd_configs),
+            ("nerve_sd_configs", &self.nerve_sd_configs),
+        ]
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value.as_ref()?.referenced.line())))
+    }
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ProfilingConfig {
+    pub(super) path_prefix: Option<String>,
+    #[serde(default)]
+    pub(super) pprof_config: BTreeMap<String, Spanned<PprofEndpoint>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PprofEndpoint {
+    pub(super) enabled: Option<bool>,
+    pub(super) path: Option<String>,
+    pub(super) delta: Option<bool>,
+    #[serde(default)]
+    pub(super) keep_sample_type: Vec<SampleType>,
+    pub(super) seconds: Option<Spanned<u64>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SampleType {
+    #[serde(rename = "type")]
+    pub(super) kind: String,
+    pub(super) unit: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RelabelConfig {
+    #[serde(default)]
+    pub(super) source_labels: Vec<String>,
+    pub(super) separator: Option<String>,
+    pub(super) regex: Option<String>,
+    pub(super) modulus: Option<u64>,
+    pub(super) target_label: Option<String>,
+    pub(super) replacement: Option<String>,
+    pub(super) action: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct StaticConfig {
+    #[serde(default)]
+    pub(super) targets: Vec<Spanned<String>>,
+    #[serde(default)]
+    pub(super) labels: BTreeMap<String, String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct BasicAuth {
+    pub(super) username: Option<String>,
+    pub(super) username_file: Option<String>,
+    pub(super) password: Option<String>,
+    pub(super) password_file: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Authorization {
+    #[serde(rename = "type")]
+    pub(super) scheme: Option<String>,
+    pub(super) credentials: Option<String>,
+    pub(super) credentials_file: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TlsConfig {
+    pub(super) ca: Option<String>,
+    pub(super) cert: Option<String>,
+    pub(super) key: Option<String>,
+    pub(super) ca_file: Option<String>,
+    pub(super) cert_file: Option<String>,
+    pub(super) key_file: Option<String>,
+    pub(super) server_name: Option<String>,
+    #[serde(default)]
+    pub(super) insecure_skip_verify: bool,
+    pub(super) min_version: Option<Spanned<String>>,
+    pub(super) max_version: Option<Spanned<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct HttpHeader {
+    #[serde(default)]
+    pub(super) values: Vec<String>,
+    #[serde(default)]
+    pub(super) secrets: Vec<String>,
+    #[serde(default)]
+    pub(super) files: Vec<String>,
+}
+
+/// A value of a bucket's configuration, whose keys depend on the kind of bucket.
+pub(super) enum Value {
+    Text(String),
+    Other,
+}
+
+impl<'de> Deserialize<'de> for Value {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ValueVisitor)
+    }
+}
+
+struct ValueVisitor;
+
+impl<'de> Visitor<'de> for ValueVisitor {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Value, E> {
+        Ok(Value::Text(text.to_owned()))
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Value, E> {
+        Ok(Value::Other)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Value, E> {
+        Ok(Value::Other)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Value, E> {
+        Ok(Value::Other)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Value, E> {
+        Ok(Value::Other)
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Other)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Value::Other)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(Value::Other)
+    }
+}
