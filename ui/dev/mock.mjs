@@ -1,0 +1,191 @@
+// A stand-in for the server, for working on the page and for its browser tests.
+//   node dev/mock.mjs [--port 7099] [--scenario data|empty|late|big] [--prefix /decima] [--delay 0]
+// It speaks only what the page asks for, over one made-up profile.
+import { createServer } from 'node:http';
+import { readFile } from 'node:fs/promises';
+import { gzipSync } from 'node:zlib';
+import { extname, join, normalize } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { flameArrow, makeProfile, tableArrow } from './profile.mjs';
+
+const BUNDLE = fileURLToPath(new URL('../../crates/server/src/ui/bundle', import.meta.url));
+
+function options(argv) {
+  const out = { port: '7099', scenario: 'data', prefix: '', delay: '0' };
+  for (let i = 0; i < argv.length; i += 2) out[argv[i].replace(/^--/, '')] = argv[i + 1];
+  return out;
+}
+const OPTIONS = options(process.argv.slice(2));
+const PREFIX = OPTIONS.prefix.replace(/\/+$/, '');
+const STARTED = Date.now();
+
+const type = (name, sampleType, sampleUnit, periodType, periodUnit, delta) => ({ name, sampleType, sampleUnit, periodType, periodUnit, delta });
+const TYPES = [
+  type('block', 'contentions', 'count', 'contentions', 'count', true),
+  type('block', 'delay', 'nanoseconds', 'contentions', 'count', true),
+  type('decima_cpu', 'cpu', 'nanoseconds', 'cpu', 'nanoseconds', true),
+  type('goroutine', 'goroutine', 'count', 'goroutine', 'count', false),
+  type('memory', 'alloc_objects', 'count', 'space', 'bytes', false),
+  type('memory', 'alloc_space', 'bytes', 'space', 'bytes', false),
+  type('memory', 'inuse_objects', 'count', 'space', 'bytes', false),
+  type('memory', 'inuse_space', 'bytes', 'space', 'bytes', false),
+  type('mutex', 'delay', 'nanoseconds', 'contentions', 'count', true),
+  type('process_cpu', 'cpu', 'nanoseconds', 'cpu', 'nanoseconds', true),
+  type('process_cpu', 'samples', 'count', 'cpu', 'nanoseconds', true),
+];
+
+const LABELS = {
+  instance: ['10.0.3.14:6060', '10.0.3.15:6060', '10.0.4.2:6060'],
+  job: ['checkout', 'gateway', 'search'],
+  namespace: ['prod', 'staging'],
+  region: ['eu-central-1', 'us-east-1'],
+  version: ['v2.18.0', 'v2.18.1'],
+};
+
+const profile = makeProfile(OPTIONS.scenario === 'big' ? 200_000 : 45_000);
+
+// The newest data: now, or some hours ago in the scenario "late".
+const dataEnd = () => (OPTIONS.scenario === 'late' ? STARTED - 3 * 3_600_000 : Date.now());
+const dataStart = () => STARTED - 6 * 3_600_000;
+const overlaps = (from, to) => OPTIONS.scenario !== 'empty' && from < dataEnd() && to > dataStart();
+
+const time = (text, otherwise) => (text ? Date.parse(text) : otherwise);
+
+function series(query, from, to, step, sumBy) {
+  const delta = query.includes(':delta');
+  const groups = sumBy.length ? LABELS[sumBy[0]] ?? [] : delta ? [''] : LABELS.job;
+  const label = sumBy[0] ?? 'job';
+  const scale = query.startsWith('memory:inuse_space') || query.startsWith('memory:alloc_space') ? 4e8 : query.startsWith('goroutine') ? 700 : 1;
+  return groups.map((group, g) => {
+    const samples = [];
+    for (let t = Math.ceil(Math.max(from, dataStart()) / step) * step; t < Math.min(to, dataEnd()); t += step) {
+      const x = t / 60_000;
+      const wave = 1.55 + g * 0.6 + 0.35 * Math.sin(x / 3.1 + g) + 0.18 * Math.sin(x * 1.7 + g * 2) + 0.12 * Math.sin(x * 7.3);
+      const burst = Math.exp(-(((x % 40) - 22) ** 2) / 4) * 1.9;
+      const perSecond = (wave + (g === 0 ? burst : 0)) * scale;
+      samples.push({
+        timestamp: new Date(t).toISOString(),
+        value: String(Math.round(perSecond * (delta ? step * 1e6 : 1))),
+        valuePerSecond: perSecond,
+        duration: String(step * 1e6),
+      });
+    }
+    return {
+      labelset: { labels: group === '' ? [] : [{ name: label, value: group }] },
+      samples,
+      periodType: { type: 'cpu', unit: 'nanoseconds' },
+      sampleType: { type: 'cpu', unit: 'nanoseconds' },
+    };
+  });
+}
+
+const json = (body, status = 200) => ({ status, type: 'application/json', body: Buffer.from(JSON.stringify(body)) });
+const failure = (status, code, message) => json({ code, message, details: [] }, status);
+
+function api(path, q) {
+  const start = time(q.get('start') ?? q.get('merge.start'), 0);
+  const end = time(q.get('end') ?? q.get('merge.end'), Date.now());
+  if (path === '/profiles/types') return json({ types: overlaps(start, end) ? TYPES : [] });
+  if (path === '/profiles/has_profile_data') return json({ hasData: OPTIONS.scenario !== 'empty' });
+  if (path === '/profiles/labels') return json({ labelNames: Object.keys(LABELS), warnings: [] });
+  const values = /^\/profiles\/labels\/([^/]+)\/values$/.exec(path);
+  if (values) return json({ labelValues: LABELS[decodeURIComponent(values[1])] ?? [], warnings: [] });
+  if (path === '/targets') return json(targets());
+  if (path === '/profiles/query_range') {
+    const query = q.get('query') ?? '';
+    if (query.includes('bad')) return failure(400, 3, 'matcher 1: the regular expression "ba(d" misses a closing parenthesis at offset 2');
+    if (!overlaps(start, end)) return failure(404, 5, 'No data found for the query');
+    return json({ series: series(query, start, end, Math.max(1, parseFloat(q.get('step') ?? '15')) * 1000, q.getAll('sum_by')) });
+  }
+  if (path === '/profiles/query') return query(q, start, end);
+  return failure(404, 5, `no such path: ${path}`);
+}
+
+function query(q, start, end) {
+  const text = q.get('merge.query') ?? '';
+  if (text.includes('bad')) return failure(400, 3, 'matcher 1: the regular expression "ba(d" misses a closing parenthesis at offset 2');
+  const report = q.get('report_type');
+  const tree = overlaps(start, end) ? profile : profile.empty();
+  const unit = /:(bytes|count|nanoseconds):/.exec(text)?.[1] ?? 'nanoseconds';
+  if (report === 'REPORT_TYPE_FLAMEGRAPH_ARROW') {
+    const answer = flameArrow(tree, {
+      threshold: Number(q.get('node_trim_threshold') ?? 0),
+      maxNodes: Number(q.get('max_nodes') ?? 16_384),
+      focus: JSON.parse(q.get('focus') ?? '[]'),
+    });
+    return {
+      status: 200,
+      type: 'application/vnd.apache.arrow.stream',
+      body: Buffer.from(answer.bytes),
+      headers: {
+        'x-decima-total': String(tree.total),
+        'x-decima-filtered': '0',
+        'x-decima-unit': unit,
+        'x-decima-trimmed': String(answer.trimmed),
+        'x-decima-height': String(answer.height),
+      },
+    };
+  }
+  if (report === 'REPORT_TYPE_TABLE_ARROW') {
+    return { status: 200, type: 'application/vnd.apache.arrow.stream', body: Buffer.from(tableArrow(tree)), headers: { 'x-decima-total': String(tree.total), 'x-decima-unit': unit } };
+  }
+  if (report === 'REPORT_TYPE_PPROF') return { status: 200, type: 'application/octet-stream', body: gzipSync(Buffer.from('mock')) };
+  return failure(400, 3, `report_type: ${report} is not served by the mock`);
+}
+
+function targets() {
+  const target = (job, address, lastError = '') => ({
+    discoveredLabels: { labels: [{ name: '__address__', value: address }, { name: '__scheme__', value: 'http' }] },
+    labels: { labels: [{ name: 'instance', value: address }, { name: 'job', value: job }, { name: 'region', value: 'eu-central-1' }] },
+    lastError,
+    lastScrape: new Date(Date.now() - 4000).toISOString(),
+    lastScrapeDuration: lastError ? '10s' : '0.182s',
+    url: `http://${address}/debug/pprof/profile?seconds=10`,
+    health: lastError ? 'HEALTH_BAD' : 'HEALTH_GOOD',
+  });
+  return {
+    targets: {
+      checkout: { targets: [target('checkout', '10.0.3.14:6060'), target('checkout', '10.0.3.15:6060')] },
+      gateway: { targets: [target('gateway', '10.0.4.2:6060', 'Get "http://10.0.4.2:6060/debug/pprof/profile": connection refused')] },
+    },
+  };
+}
+
+const CONTENT_TYPES = { '.html': 'text/html; charset=utf-8', '.js': 'text/javascript', '.css': 'text/css', '.svg': 'image/svg+xml' };
+
+async function page(path) {
+  const inAssets = path.startsWith('/assets/');
+  const file = inAssets || path === '/favicon.svg' ? normalize(path) : '/index.html';
+  try {
+    let body = await readFile(join(BUNDLE, file));
+    if (file === '/index.html') {
+      body = Buffer.from(String(body).replaceAll('{{.PathPrefix}}', PREFIX).replaceAll('{{.Version}}', '0.0.0-mock'));
+    }
+    return { status: 200, type: CONTENT_TYPES[extname(file)] ?? 'application/octet-stream', body, headers: inAssets ? { 'cache-control': 'public, max-age=31536000, immutable' } : {} };
+  } catch {
+    return failure(404, 5, `no such file: ${file}`);
+  }
+}
+
+createServer(async (request, response) => {
+  const url = new URL(request.url, 'http://mock');
+  let answer;
+  if (!url.pathname.startsWith(PREFIX)) answer = failure(404, 5, 'outside of the prefix');
+  else {
+    const path = url.pathname.slice(PREFIX.length) || '/';
+    if (path.startsWith('/api/')) {
+      await new Promise((done) => setTimeout(done, Number(OPTIONS.delay)));
+      answer = api(path.slice('/api'.length), url.searchParams);
+    } else answer = await page(path);
+  }
+  const body = gzipSync(answer.body, { level: 1 });
+  response.writeHead(answer.status, {
+    'content-type': answer.type,
+    'content-encoding': 'gzip',
+    'content-length': body.length,
+    'content-security-policy': "default-src 'self'; base-uri 'none'; object-src 'none'; frame-ancestors 'none'; form-action 'none'",
+    'x-content-type-options': 'nosniff',
+    ...answer.headers,
+  });
+  response.end(body);
+}).listen(Number(OPTIONS.port), '127.0.0.1', () => console.log(`mock on http://127.0.0.1:${OPTIONS.port}${PREFIX}/`));

@@ -1,0 +1,158 @@
+/** From Arrow IPC bytes to the page's own columns. Only here is flechette known. */
+import { tableFromIPC, type Column, type Table } from '@uwdata/flechette';
+import { buildTree, emptyColumns, type FlameTree } from '../flame/tree';
+import type { SymbolPool } from '../flame/symbols';
+
+const decoder = new TextDecoder();
+
+/** The parts of flechette's batches that are read in bulk. */
+interface RawBatch {
+  length: number;
+  nullCount: number;
+  values?: ArrayLike<number> | ArrayLike<bigint>;
+  dictionary?: Column<unknown>;
+  isValid(index: number): boolean;
+}
+
+
+function column(table: Table, name: string): Column<unknown> | null {
+  return (table.getChild(name) as Column<unknown> | undefined) ?? null;
+}
+
+function eachBatch(source: Column<unknown>, visit: (batch: RawBatch, offset: number) => void): void {
+  let offset = 0;
+  for (const batch of source.data as unknown as RawBatch[]) {
+    visit(batch, offset);
+    offset += batch.length;
+  }
+}
+
+/** Numbers of any width; null is `absent`. 64-bit values above 2^53 lose their last digits, never their size. */
+export function numbers(source: Column<unknown> | null, count: number, absent = 0): Float64Array {
+  const out = new Float64Array(count);
+  if (!source) return absent === 0 ? out : out.fill(absent);
+  eachBatch(source, (batch, offset) => {
+    const { values } = batch;
+    for (let i = 0; i < batch.length; i++) {
+      out[offset + i] = batch.nullCount > 0 && !batch.isValid(i) ? absent : Number(values?.[i] ?? absent);
+    }
+  });
+  return out;
+}
+
+function text(value: unknown): string {
+  if (typeof value === 'string') return value;
+  return value instanceof Uint8Array ? decoder.decode(value) : '';
+}
+
+/** Ids of strings in `pool`; null is 0. A dictionary's entries are read once, whether binary or text. */
+export function symbolIds(source: Column<unknown> | null, count: number, pool: SymbolPool): Uint32Array {
+  const out = new Uint32Array(count);
+  if (!source) return out;
+  eachBatch(source, (batch, offset) => {
+    if (!batch.dictionary || !batch.values) {
+      for (let i = 0; i < batch.length; i++) out[offset + i] = pool.intern(text(source.at(offset + i)));
+      return;
+    }
+    const ids = new Uint32Array(batch.dictionary.length);
+    for (let i = 0; i < ids.length; i++) ids[i] = pool.intern(text(batch.dictionary.at(i)));
+    for (let i = 0; i < batch.length; i++) {
+      if (batch.nullCount === 0 || batch.isValid(i)) out[offset + i] = ids[Number(batch.values[i])] ?? 0;
+    }
+  });
+  return out;
+}
+
+/** Addresses as they are: kernel addresses do not fit a double. */
+function addresses(source: Column<unknown> | null, count: number): BigUint64Array {
+  const out = new BigUint64Array(count);
+  if (!source) return out;
+  eachBatch(source, (batch, offset) => {
+    for (let i = 0; i < batch.length; i++) {
+      if (batch.nullCount > 0 && !batch.isValid(i)) continue;
+      out[offset + i] = BigInt(batch.values?.[i] ?? 0);
+    }
+  });
+  return out;
+}
+
+function flags(source: Column<unknown> | null, count: number): Uint8Array {
+  const out = new Uint8Array(count);
+  if (source) for (let i = 0; i < count; i++) if (source.at(i) === true) out[i] = 1;
+  return out;
+}
+
+/** Frames without a function are named by their address. */
+function nameAddresses(name: Uint32Array, address: BigUint64Array, pool: SymbolPool): void {
+  for (let row = 0; row < name.length; row++) {
+    if (name[row] === 0 && address[row] !== 0n) name[row] = pool.intern(`0x${address[row].toString(16)}`);
+  }
+}
+
+/** Rows that stand for a label set are named by it. */
+function nameLabelRows(table: Table, labelsOnly: Uint8Array, name: Uint32Array, pool: SymbolPool): void {
+  const columns = table.schema.fields
+    .filter((field) => field.name.startsWith('labels.'))
+    .map((field) => [field.name.slice('labels.'.length), column(table, field.name)] as const);
+  for (let row = 0; row < labelsOnly.length; row++) {
+    if (!labelsOnly[row]) continue;
+    const parts = columns.map(([label, values]) => [label, text(values?.at(row))]).filter(([, value]) => value !== '');
+    name[row] = pool.intern(parts.map(([label, value]) => `${label}="${value}"`).join(', '));
+  }
+}
+
+/** Reads a FLAMEGRAPH_ARROW report; null where it has no nodes at all. */
+export function decodeFlame(bytes: Uint8Array, pool: SymbolPool): FlameTree | null {
+  const table = tableFromIPC(bytes, { useBigInt: true });
+  const count = table.numRows;
+  if (count === 0) return null;
+  const diff = column(table, 'diff');
+  const diffValues = numbers(diff, count);
+  const columns = emptyColumns(count, diffValues.some((value) => value !== 0));
+  const parent = numbers(column(table, 'parent'), count, -1);
+  for (let row = 0; row < count; row++) columns.parent[row] = parent[row];
+  columns.cumulative = numbers(column(table, 'cumulative'), count);
+  columns.flat = numbers(column(table, 'flat'), count);
+  if (columns.diff) columns.diff = diffValues;
+  columns.address = addresses(column(table, 'location_address'), count);
+  columns.name = symbolIds(column(table, 'function_name'), count, pool);
+  columns.binary = symbolIds(column(table, 'mapping_file'), count, pool);
+  columns.file = symbolIds(column(table, 'function_file_name'), count, pool);
+  columns.line = Uint32Array.from(numbers(column(table, 'location_line'), count));
+  columns.inlined = flags(column(table, 'inlined'), count);
+  nameLabelRows(table, flags(column(table, 'labels_only'), count), columns.name, pool);
+  nameAddresses(columns.name, columns.address, pool);
+  columns.name[0] = 0;
+  return buildTree(columns, pool);
+}
+
+/** The top table: one entry per function. Strings are symbol ids. */
+export interface TopTable {
+  count: number;
+  name: Uint32Array;
+  file: Uint32Array;
+  binary: Uint32Array;
+  line: Uint32Array;
+  cumulative: Float64Array;
+  flat: Float64Array;
+  symbols: SymbolPool;
+}
+
+/** Reads a TABLE_ARROW report. */
+export function decodeTable(bytes: Uint8Array, pool: SymbolPool): TopTable {
+  const table = tableFromIPC(bytes, { useBigInt: true });
+  const count = table.numRows;
+  const name = symbolIds(column(table, 'function_name'), count, pool);
+  nameAddresses(name, addresses(column(table, 'location_address'), count), pool);
+  return {
+    count,
+    name,
+    file: symbolIds(column(table, 'function_file_name'), count, pool),
+    binary: symbolIds(column(table, 'mapping_file'), count, pool),
+    line: Uint32Array.from(numbers(column(table, 'location_line'), count, 0)),
+    cumulative: numbers(column(table, 'cumulative'), count),
+    flat: numbers(column(table, 'flat'), count),
+    symbols: pool,
+  };
+}
+

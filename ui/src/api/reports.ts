@@ -1,0 +1,174 @@
+/** The page's requests, one function each. Times are milliseconds. */
+import { SymbolPool } from '../flame/symbols';
+import type { FlameTree } from '../flame/tree';
+import type { TimeRange } from '../time';
+import { decodeFlame, decodeTable, type TopTable } from './arrow';
+import { ApiError, get, getJson, type Parameters } from './fetch';
+import type { Label, ProfileType, TargetsAnswer, WireFilter, WireSeries } from './wire';
+
+const ARROW = 'application/vnd.apache.arrow.stream';
+/** Boxes below this share of the total (in percent) are not worth sending: half a pixel of a wide screen. */
+const TRIM_PERCENT = 0.05;
+
+const iso = (time: number): string => new Date(time).toISOString();
+const span = (range: TimeRange | null): Parameters => (range ? { start: iso(range.from), end: iso(range.to) } : {});
+
+/** Names for the life of the page, see {@link SymbolPool}. */
+export const symbols = new SymbolPool();
+
+/** What a report is of. */
+export interface ReportRequest extends TimeRange {
+  query: string;
+  invert: boolean;
+  filters: WireFilter[];
+}
+
+export interface FlameReport {
+  tree: FlameTree;
+  /** Value of everything that matched, trimmed or not. */
+  total: number;
+  /** Value that filters removed. */
+  filtered: number;
+  unit: string;
+}
+
+export async function fetchTypes(range: TimeRange | null, signal?: AbortSignal): Promise<ProfileType[]> {
+  const answer = await getJson<{ types?: ProfileType[] }>('/profiles/types', span(range), signal);
+  return answer.types ?? [];
+}
+
+export async function fetchLabelNames(type: string, range: TimeRange, signal?: AbortSignal): Promise<string[]> {
+  const answer = await getJson<{ labelNames?: string[] }>('/profiles/labels', { profile_type: type || undefined, ...span(range) }, signal);
+  return answer.labelNames ?? [];
+}
+
+export async function fetchLabelValues(name: string, type: string, range: TimeRange, signal?: AbortSignal): Promise<string[]> {
+  const path = `/profiles/labels/${encodeURIComponent(name)}/values`;
+  const answer = await getJson<{ labelValues?: string[] }>(path, { profile_type: type || undefined, ...span(range) }, signal);
+  return answer.labelValues ?? [];
+}
+
+export async function fetchHasData(signal?: AbortSignal): Promise<boolean> {
+  return (await getJson<{ hasData?: boolean }>('/profiles/has_profile_data', {}, signal)).hasData === true;
+}
+
+/** One line of the series graph. */
+export interface Series {
+  labels: Label[];
+  /** Milliseconds, ascending. */
+  times: number[];
+  /** Per second for delta types, as they are for others. */
+  values: number[];
+}
+
+export async function fetchSeries(
+  query: string,
+  range: TimeRange,
+  stepS: number,
+  sumBy: readonly string[],
+  signal?: AbortSignal,
+): Promise<Series[]> {
+  let wire: WireSeries[];
+  try {
+    const answer = await getJson<{ series?: WireSeries[] }>(
+      '/profiles/query_range',
+      { query, ...span(range), step: `${stepS}s`, sum_by: sumBy },
+      signal,
+    );
+    wire = answer.series ?? [];
+  } catch (cause) {
+    // "No data" comes as NotFound: an empty graph and no error.
+    if (cause instanceof ApiError && cause.status === 404) return [];
+    throw cause;
+  }
+  return wire.map(({ labelset, samples }) => ({
+    labels: labelset?.labels ?? [],
+    times: samples.map((sample) => Date.parse(sample.timestamp)),
+    values: samples.map((sample) => Number(sample.valuePerSecond)),
+  }));
+}
+
+function mergeParameters(request: ReportRequest, report: string): Parameters {
+  return {
+    mode: 'MODE_MERGE',
+    'merge.query': request.query,
+    'merge.start': iso(Math.floor(request.from)),
+    'merge.end': iso(Math.ceil(request.to)),
+    report_type: report,
+    invert_call_stack: request.invert ? 'true' : undefined,
+    filter: request.filters.map((filter) => JSON.stringify(filter)),
+  };
+}
+
+const header = (response: Response, name: string): number => Number(response.headers.get(name) ?? 0) || 0;
+
+/** A subtree that is wanted in more detail. */
+export interface Detail {
+  /** Frame names from below the root. */
+  focus: string[];
+  maxNodes?: number;
+  /** In percent of the total. */
+  trimPercent: number;
+}
+
+export async function fetchFlame(request: ReportRequest, detail: Detail | null, signal?: AbortSignal): Promise<FlameReport | null> {
+  const response = await get(
+    '/profiles/query',
+    {
+      ...mergeParameters(request, 'REPORT_TYPE_FLAMEGRAPH_ARROW'),
+      'group_by.fields': 'function_name',
+      node_trim_threshold: String(detail ? detail.trimPercent : TRIM_PERCENT),
+      focus: detail && detail.focus.length > 0 ? JSON.stringify(detail.focus) : undefined,
+      max_nodes: detail?.maxNodes ? String(detail.maxNodes) : undefined,
+    },
+    signal,
+    ARROW,
+  );
+  const tree = decodeFlame(new Uint8Array(await response.arrayBuffer()), symbols);
+  if (!tree || tree.cumulative[0] === 0) return null;
+  return {
+    tree,
+    total: header(response, 'x-decima-total') || tree.cumulative[0],
+    filtered: header(response, 'x-decima-filtered'),
+    unit: response.headers.get('x-decima-unit') ?? '',
+  };
+}
+
+export interface TableReport {
+  table: TopTable;
+  total: number;
+  unit: string;
+}
+
+export async function fetchTable(request: ReportRequest, signal?: AbortSignal): Promise<TableReport> {
+  const response = await get('/profiles/query', mergeParameters(request, 'REPORT_TYPE_TABLE_ARROW'), signal, ARROW);
+  return {
+    table: decodeTable(new Uint8Array(await response.arrayBuffer()), symbols),
+    total: header(response, 'x-decima-total'),
+    unit: response.headers.get('x-decima-unit') ?? '',
+  };
+}
+
+/** The profile as a gzip-compressed pprof file. */
+export async function fetchPprof(request: ReportRequest): Promise<Blob> {
+  const response = await get('/profiles/query', mergeParameters(request, 'REPORT_TYPE_PPROF'), undefined, 'application/octet-stream');
+  return response.blob();
+}
+
+export const fetchTargets = (signal?: AbortSignal): Promise<TargetsAnswer> =>
+  getJson<TargetsAnswer>('/targets', { state: 'ACTIVE' }, signal);
+
+const DAY_MS = 86_400_000;
+/** How far back the newest data is looked for: longer than most stores keep it. */
+const LOOK_BACK_DAYS = 400;
+
+/** When the newest profile of `query` was taken, to the minute; null where there is none. */
+export async function findNewest(query: string, now: number, signal?: AbortSignal): Promise<number | null> {
+  const newest = async (range: TimeRange, stepS: number): Promise<number | null> => {
+    const times = (await fetchSeries(query, range, stepS, [], signal)).map((series) => series.times[series.times.length - 1]);
+    return times.length > 0 ? Math.max(...times) : null;
+  };
+  const onDay = await newest({ from: now - LOOK_BACK_DAYS * DAY_MS, to: now }, DAY_MS / 1000);
+  if (onDay === null) return null;
+  return (await newest({ from: onDay - 1000, to: Math.min(now, onDay + DAY_MS) }, 60)) ?? onDay;
+}

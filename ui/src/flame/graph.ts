@@ -1,0 +1,350 @@
+/**
+ * The flame graph on screen: two canvases (boxes below, outlines above) that stay in place while
+ * an empty element of the graph's full height scrolls below them, so that a deep graph costs
+ * only what is on screen. Everything that a frame needs is in the pure modules beside this one.
+ */
+import type { FlameTheme } from './colour';
+import { TextWidths } from './label';
+import { BoxKind, BoxList, hitTest, visibleBoxes, type View } from './layout';
+import { step, type Direction } from './navigate';
+import { FLAME_FONT, frameLabel, outline, paint, Palette, ROW_PX, type Colouring, type Scene } from './paint';
+import type { RowSet } from './search';
+import { levels, type FlameTree } from './tree';
+
+export interface Hit {
+  /** Hidden: value that the server cut off below `row`. */
+  kind: 'node' | 'hidden';
+  row: number;
+}
+
+export interface FlameEvents {
+  /** The user zoomed; row 0 is the whole. */
+  zoom(row: number): void;
+  /** The pointer is over something else than before. Coordinates are those of the window. */
+  hover(hit: Hit | null, x: number, y: number): void;
+  /** The keyboard selection moved. */
+  select(row: number): void;
+  /** A hatched box was clicked: `row` has more children than are here. */
+  expand(row: number): void;
+  /** The secondary button was pressed on a node. */
+  menu(row: number, x: number, y: number): void;
+}
+
+/** A visible box as tests read it. */
+export interface VisibleBox {
+  kind: 'node' | 'run' | 'hidden';
+  name: string;
+  x: number;
+  y: number;
+  width: number;
+  height: number;
+  depth: number;
+  row: number;
+}
+
+/** Room below the last depth. */
+const BOTTOM_PX = 24;
+/** Depths kept above the zoomed one when it is scrolled to. */
+const DEPTHS_ABOVE_FOCUS = 3;
+
+const ARROWS: Record<string, Direction> = {
+  ArrowUp: 'up',
+  ArrowDown: 'down',
+  ArrowLeft: 'left',
+  ArrowRight: 'right',
+};
+
+export class FlameGraph {
+  private readonly base = document.createElement('canvas');
+  private readonly overlay = document.createElement('canvas');
+  private readonly spacer = document.createElement('div');
+  private readonly boxes = new BoxList();
+  private readonly observer: ResizeObserver;
+  private readonly widths: TextWidths;
+  private width = 0;
+  private height = 0;
+  private frame = 0;
+
+  private tree: FlameTree | null = null;
+  private palette: Palette | null = null;
+  private theme: FlameTheme = { dark: false, background: [255, 255, 255] };
+  private colouring: Colouring = 'function';
+  private hits: RowSet | null = null;
+  private pinned: Uint8Array | null = null;
+  private accent = '#3257d6';
+  private focusRow = 0;
+  private selected = -1;
+  private hovered: Hit | null = null;
+
+  constructor(
+    private readonly host: HTMLElement,
+    private readonly events: FlameEvents,
+  ) {
+    const stage = document.createElement('div');
+    stage.className = 'flame-stage';
+    this.base.className = 'flame-canvas';
+    this.overlay.className = 'flame-canvas';
+    this.spacer.className = 'flame-spacer';
+    stage.append(this.base, this.overlay);
+    host.append(stage, this.spacer);
+
+    const context = this.base.getContext('2d');
+    if (context) context.font = FLAME_FONT;
+    this.widths = new TextWidths((text) => context?.measureText(text).width ?? text.length * 7);
+
+    host.addEventListener('scroll', this.schedule, { passive: true });
+    host.addEventListener('pointermove', this.onPointerMove);
+    host.addEventListener('pointerleave', this.onPointerLeave);
+    host.addEventListener('click', this.onClick);
+    host.addEventListener('contextmenu', this.onContextMenu);
+    host.addEventListener('keydown', this.onKeyDown);
+    host.addEventListener('focus', this.schedule);
+    host.addEventListener('blur', this.schedule);
+    this.observer = new ResizeObserver(() => this.resize());
+    this.observer.observe(host);
+    this.resize();
+  }
+
+  destroy(): void {
+    this.observer.disconnect();
+    cancelAnimationFrame(this.frame);
+    this.host.replaceChildren();
+  }
+
+  /** Shows `tree`, zoomed to `focus`. */
+  show(tree: FlameTree | null, focus: number): void {
+    const wasNewTree = this.tree !== tree;
+    this.tree = tree;
+    if (wasNewTree) {
+      this.palette = null;
+      this.hits = null;
+      this.pinned = null;
+      this.hovered = null;
+      this.selected = -1;
+    }
+    const moved = this.focusRow !== focus;
+    this.focusRow = tree && focus < tree.count ? focus : 0;
+    this.layoutHeight();
+    if (moved) this.scrollToFocus();
+    this.draw();
+  }
+
+  /** Fades everything but `hits`; null shows all alike. Draws nothing by itself. */
+  mark(hits: RowSet | null, pinned: Uint8Array | null): void {
+    this.hits = hits;
+    this.pinned = pinned;
+    this.draw();
+  }
+
+  setColours(theme: FlameTheme, colouring: Colouring, accent: string): void {
+    this.theme = theme;
+    this.colouring = colouring;
+    this.accent = accent;
+    this.palette = null;
+    this.draw();
+  }
+
+  /** Moves the keyboard selection to `row`. */
+  select(row: number): void {
+    if (!this.tree || row < 0 || row >= this.tree.count) return;
+    this.selected = row;
+    this.scrollTo(this.tree.depth[row]);
+    this.draw();
+    this.events.select(row);
+  }
+
+  get focus(): number {
+    return this.focusRow;
+  }
+
+  /** What is on screen now, for tests. Coordinates are those of the window. */
+  visible(): VisibleBox[] {
+    const { tree, boxes } = this;
+    if (!tree) return [];
+    const frame = this.host.getBoundingClientRect();
+    const kinds = ['node', 'run', 'hidden'] as const;
+    return Array.from({ length: boxes.count }, (_, i) => ({
+      kind: kinds[boxes.kind[i]],
+      name: frameLabel(tree, boxes.row[i]),
+      x: frame.left + boxes.x[i],
+      y: frame.top + boxes.depth[i] * ROW_PX - this.host.scrollTop,
+      width: boxes.width[i],
+      height: ROW_PX - 1,
+      depth: boxes.depth[i],
+      row: boxes.row[i],
+    }));
+  }
+
+  private view(tree: FlameTree): View {
+    const top = this.host.scrollTop;
+    return {
+      start: tree.offset[this.focusRow],
+      end: tree.offset[this.focusRow] + tree.cumulative[this.focusRow],
+      width: this.width,
+      fromDepth: Math.max(0, Math.floor(top / ROW_PX)),
+      toDepth: Math.min(levels(tree) + 1, Math.ceil((top + this.height) / ROW_PX)),
+    };
+  }
+
+  private scene(tree: FlameTree): Scene {
+    this.palette ??= new Palette(tree, this.theme, this.colouring);
+    return {
+      tree,
+      palette: this.palette,
+      boxes: this.boxes,
+      scrollTop: this.host.scrollTop,
+      focusDepth: tree.depth[this.focusRow],
+      hits: this.hits,
+      widths: this.widths,
+      total: tree.cumulative[0],
+    };
+  }
+
+  private prepare(canvas: HTMLCanvasElement): CanvasRenderingContext2D | null {
+    const ratio = window.devicePixelRatio || 1;
+    const width = Math.max(1, Math.round(this.width * ratio));
+    const height = Math.max(1, Math.round(this.height * ratio));
+    if (canvas.width !== width || canvas.height !== height) {
+      canvas.width = width;
+      canvas.height = height;
+      canvas.style.width = `${this.width}px`;
+      canvas.style.height = `${this.height}px`;
+    }
+    const context = canvas.getContext('2d');
+    if (!context) return null;
+    context.setTransform(ratio, 0, 0, ratio, 0, 0);
+    context.clearRect(0, 0, this.width, this.height);
+    context.font = FLAME_FONT;
+    context.textBaseline = 'middle';
+    return context;
+  }
+
+  private draw(): void {
+    cancelAnimationFrame(this.frame);
+    this.frame = 0;
+    const context = this.prepare(this.base);
+    const { tree } = this;
+    if (!context || !tree) {
+      this.boxes.clear();
+      this.prepare(this.overlay);
+      return;
+    }
+    visibleBoxes(tree, this.view(tree), this.boxes);
+    paint(context, this.scene(tree));
+    this.drawOverlay();
+  }
+
+  private drawOverlay(): void {
+    const context = this.prepare(this.overlay);
+    const { tree, pinned } = this;
+    if (!context || !tree) return;
+    const scene = { boxes: this.boxes, scrollTop: this.host.scrollTop };
+    const ink = this.theme.dark ? 'rgba(255,255,255,.75)' : 'rgba(20,28,45,.65)';
+    if (pinned) outline(context, scene, (row) => pinned[row] === 1, this.accent, 1.5);
+    if (this.hovered?.kind === 'node') {
+      const { row } = this.hovered;
+      const name = tree.name[row];
+      if (row > 0) outline(context, scene, (other) => other > 0 && tree.name[other] === name, ink, 1);
+      outline(context, scene, (other) => other === row, ink, 2);
+    }
+    if (this.selected >= 0 && document.activeElement === this.host) {
+      outline(context, scene, (row) => row === this.selected, this.accent, 2.5);
+    }
+  }
+
+  private readonly schedule = (): void => {
+    if (this.frame === 0) this.frame = requestAnimationFrame(() => this.draw());
+  };
+
+  private resize(): void {
+    this.width = this.host.clientWidth;
+    this.height = this.host.clientHeight;
+    this.layoutHeight();
+    this.draw();
+  }
+
+  private layoutHeight(): void {
+    const depths = this.tree ? levels(this.tree) + 1 : 0;
+    this.spacer.style.height = `${depths * ROW_PX + BOTTOM_PX}px`;
+    // A scrollbar that comes or goes changes the width.
+    this.width = this.host.clientWidth;
+  }
+
+  private scrollToFocus(): void {
+    if (!this.tree) return;
+    const depth = this.tree.depth[this.focusRow];
+    const wanted = Math.max(0, (depth - DEPTHS_ABOVE_FOCUS) * ROW_PX);
+    const top = this.host.scrollTop;
+    if (depth * ROW_PX < top || depth * ROW_PX > top + this.height / 2) this.host.scrollTop = wanted;
+  }
+
+  private scrollTo(depth: number): void {
+    const y = depth * ROW_PX;
+    const top = this.host.scrollTop;
+    if (y < top) this.host.scrollTop = y;
+    else if (y + ROW_PX > top + this.height) this.host.scrollTop = y + 2 * ROW_PX - this.height;
+  }
+
+  private hitAt(event: MouseEvent): Hit | null {
+    const { tree } = this;
+    if (!tree || this.width === 0) return null;
+    const frame = this.host.getBoundingClientRect();
+    const x = event.clientX - frame.left;
+    const y = event.clientY - frame.top + this.host.scrollTop;
+    if (x < 0 || x >= this.width) return null;
+    const view = this.view(tree);
+    const value = view.start + (x / this.width) * (view.end - view.start);
+    const hit = hitTest(tree, Math.floor(y / ROW_PX), value);
+    return hit && { kind: hit.kind === BoxKind.Hidden ? 'hidden' : 'node', row: hit.row };
+  }
+
+  private readonly onPointerMove = (event: PointerEvent): void => {
+    const hit = this.hitAt(event);
+    const changed = hit?.row !== this.hovered?.row || hit?.kind !== this.hovered?.kind;
+    this.hovered = hit;
+    this.host.classList.toggle('flame-over', hit !== null);
+    if (changed) this.drawOverlay();
+    this.events.hover(hit, event.clientX, event.clientY);
+  };
+
+  private readonly onPointerLeave = (): void => {
+    this.hovered = null;
+    this.drawOverlay();
+    this.events.hover(null, 0, 0);
+  };
+
+  private readonly onClick = (event: MouseEvent): void => {
+    const hit = this.hitAt(event);
+    if (!hit) return;
+    if (hit.kind === 'hidden') {
+      this.events.expand(hit.row);
+      return;
+    }
+    this.selected = hit.row;
+    this.events.zoom(hit.row);
+  };
+
+  private readonly onContextMenu = (event: MouseEvent): void => {
+    const hit = this.hitAt(event);
+    if (hit?.kind !== 'node') return;
+    event.preventDefault();
+    this.events.menu(hit.row, event.clientX, event.clientY);
+  };
+
+  private readonly onKeyDown = (event: KeyboardEvent): void => {
+    const { tree } = this;
+    if (!tree || event.altKey || event.ctrlKey || event.metaKey) return;
+    const direction = ARROWS[event.key];
+    const from = this.selected >= 0 ? this.selected : this.focusRow;
+    if (direction) this.select(this.selected < 0 ? from : step(tree, from, direction, this.focusRow));
+    else if (event.key === 'Enter' || event.key === ' ') this.events.zoom(from);
+    else if (event.key === 'Backspace') this.events.zoom(Math.max(0, tree.parent[this.focusRow]));
+    else if (event.key === 'Home') this.select(0);
+    else if (event.key === 'Escape' && this.focusRow > 0) this.events.zoom(0);
+    else if (event.key === 'Escape' && this.selected >= 0) {
+      this.selected = -1;
+      this.drawOverlay();
+    } else return;
+    event.preventDefault();
+  };
+}

@@ -1,0 +1,45 @@
+/** `window.__decima`: what browser tests read, since a canvas cannot be asked what it shows. Read-only; nothing in the page depends on it. */
+import type { VisibleBox } from './flame/graph';
+import { pathOf } from './flame/path';
+import { flame, page, series, table, types } from './state/store';
+import { detailLoading, focusRow, searchResult, tree } from './state/zoom';
+import { graph } from './views/FlamePanel';
+
+export interface Probe {
+  /** No request is on its way. */
+  readonly idle: boolean;
+  /** Boxes on the canvas now, in window coordinates. */
+  visible(): VisibleBox[];
+  /** Nodes in the tree, drawn or not. */
+  readonly nodes: number;
+  /** Frame names from below the root to the zoomed node. */
+  readonly zoomed: string[];
+  readonly search: { nodes: number; share: number; error: string };
+  readonly expression: string;
+}
+
+export function installProbe(): void {
+  const probe: Probe = {
+    get idle() {
+      return !detailLoading.peek() && ![types, series, flame, table].some((loader) => loader.state.peek().loading);
+    },
+    visible: () => graph.current?.visible() ?? [],
+    get nodes() {
+      return tree.peek()?.count ?? 0;
+    },
+    get zoomed() {
+      const current = tree.peek();
+      return current ? pathOf(current, focusRow.peek()) : [];
+    },
+    get search() {
+      const current = tree.peek();
+      const result = searchResult.peek();
+      const total = current ? current.cumulative[focusRow.peek()] : 0;
+      return { nodes: result.nodes, share: total > 0 ? result.cumulative / total : 0, error: result.error };
+    },
+    get expression() {
+      return page.peek().expression;
+    },
+  };
+  Object.defineProperty(window, '__decima', { value: probe });
+}

@@ -1,0 +1,290 @@
+/** The flame graph with its tooltip, menu and status line. */
+import { signal } from '@preact/signals';
+import { useEffect, useMemo, useRef } from 'preact/hooks';
+import { coverage, rowsNamed } from '../flame/search';
+import { FlameGraph, type Hit } from '../flame/graph';
+import { colourGroup, frameLabel, Palette } from '../flame/paint';
+import { css, type FlameTheme } from '../flame/colour';
+import type { FlameTree } from '../flame/tree';
+import { change, filters, flame, page } from '../state/store';
+import { encodeFilters, type Filter } from '../state/filters';
+import { dark } from '../state/theme';
+import { expand, focusRow, pinnedRows, searchResult, tree, zoomTo } from '../state/zoom';
+import { formatCount, formatShare, formatValue } from '../units';
+import { Icon } from './Icon';
+
+interface Pointer {
+  hit: Hit;
+  x: number;
+  y: number;
+}
+
+const pointer = signal<Pointer | null>(null);
+const selected = signal(-1);
+const menu = signal<{ row: number; x: number; y: number } | null>(null);
+
+/** The graph on screen; for keys and tests. */
+export const graph: { current: FlameGraph | null } = { current: null };
+
+const THEMES: Record<'light' | 'dark', FlameTheme> = {
+  light: { dark: false, background: [255, 255, 255] },
+  dark: { dark: true, background: [20, 24, 31] },
+};
+const theme = (): FlameTheme => THEMES[dark.value ? 'dark' : 'light'];
+
+export function FlamePanel() {
+  const host = useRef<HTMLDivElement>(null);
+  useEffect(() => {
+    if (!host.current) return;
+    const made = new FlameGraph(host.current, {
+      zoom: zoomTo,
+      expand,
+      hover: (hit, x, y) => {
+        pointer.value = hit && !menu.peek() ? { hit, x, y } : null;
+      },
+      select: (row) => {
+        selected.value = row;
+      },
+      menu: (row, x, y) => {
+        pointer.value = null;
+        menu.value = { row, x, y };
+      },
+    });
+    graph.current = made;
+    return () => {
+      made.destroy();
+      graph.current = null;
+      pointer.value = null;
+      menu.value = null;
+    };
+  }, []);
+
+  const current = tree.value;
+  const row = focusRow.value;
+  const hits = searchResult.value.rows;
+  const pinned = pinnedRows.value;
+  const colouring = current?.diff ? 'diff' : page.value.colourBy;
+  useEffect(() => graph.current?.setColours(theme(), colouring, dark.value ? '#9db2ff' : '#2f52d8'), [dark.value, colouring]);
+  useEffect(() => {
+    graph.current?.show(current, row);
+    graph.current?.mark(hits, pinned);
+    pointer.value = null;
+    selected.value = -1;
+  }, [current, row]);
+  useEffect(() => graph.current?.mark(hits, pinned), [hits, pinned]);
+
+  const label = current
+    ? `Flame graph, ${formatCount(current.count)} frames. Arrow keys walk through it, Enter zooms, Escape zooms out. The table shows the same as text.`
+    : 'Flame graph';
+  return (
+    <div class="flame-panel">
+      <div class="flame" ref={host} tabindex={0} role="application" aria-roledescription="flame graph" aria-label={label} />
+      <FlameTip />
+      <FlameMenu />
+      <FlameStatus />
+    </div>
+  );
+}
+
+const unitOf = (): string => flame.state.value.data?.unit ?? '';
+
+/** Value, share of everything and share of the zoomed node. */
+function amounts(current: FlameTree, row: number) {
+  const total = current.cumulative[0];
+  return {
+    cumulative: formatValue(current.cumulative[row], unitOf()),
+    share: formatShare(current.cumulative[row], total),
+    flat: formatValue(current.flat[row], unitOf()),
+    flatShare: formatShare(current.flat[row], total),
+  };
+}
+
+function FlameTip() {
+  const at = pointer.value;
+  const current = tree.value;
+  if (!at || !current || at.hit.row >= current.count) return null;
+  const { row, kind } = at.hit;
+  const right = at.x > innerWidth * 0.62;
+  const below = at.y < innerHeight * 0.62;
+  const place = {
+    ...(right ? { right: `${innerWidth - at.x + 14}px` } : { left: `${at.x + 14}px` }),
+    ...(below ? { top: `${at.y + 16}px` } : { bottom: `${innerHeight - at.y + 14}px` }),
+  };
+  if (kind === 'hidden') {
+    return (
+      <div class="flame-tip" style={place}>
+        <div class="tip-title">Trimmed below {frameLabel(current, row)}</div>
+        <p>
+          {formatValue(current.hidden[row], unitOf())} ({formatShare(current.hidden[row], current.cumulative[0])}) are in callees too small to have been
+          sent. Click to load them.
+        </p>
+      </div>
+    );
+  }
+  const { cumulative, share, flat, flatShare } = amounts(current, row);
+  const focus = focusRow.value;
+  const text = (id: number): string => current.symbols.text(id);
+  const line = current.line[row];
+  return (
+    <div class="flame-tip" style={place}>
+      <div class="tip-title">{frameLabel(current, row)}</div>
+      <dl>
+        <dt>Cumulative</dt>
+        <dd><b>{cumulative}</b> {share}{focus > 0 && row > 0 && <span class="faint"> · {formatShare(current.cumulative[row], current.cumulative[focus])} of zoom</span>}</dd>
+        <dt>Flat</dt>
+        <dd><b>{flat}</b> {flatShare}</dd>
+        {current.diff && <><dt>Change</dt><dd><b>{formatValue(current.diff[row], unitOf())}</b></dd></>}
+        {current.hidden[row] > 0 && <><dt>Trimmed</dt><dd><b>{formatValue(current.hidden[row], unitOf())}</b> {formatShare(current.hidden[row], current.cumulative[0])}</dd></>}
+        {current.file[row] > 0 && <><dt>File</dt><dd class="path">{text(current.file[row])}{line > 0 && `:${line}`}</dd></>}
+        {current.binary[row] > 0 && <><dt>Binary</dt><dd class="path">{text(current.binary[row])}</dd></>}
+        {current.address[row] !== 0n && <><dt>Address</dt><dd class="path">0x{current.address[row].toString(16)}</dd></>}
+        {current.inlined[row] === 1 && <><dt>Inlined</dt><dd>yes</dd></>}
+      </dl>
+    </div>
+  );
+}
+
+function FlameMenu() {
+  const at = menu.value;
+  const current = tree.value;
+  useEffect(() => {
+    if (!at) return;
+    const close = (event: Event): void => {
+      if (event instanceof KeyboardEvent && event.key !== 'Escape') return;
+      if (event.target instanceof Element && event.target.closest('.menu')) return;
+      menu.value = null;
+    };
+    document.addEventListener('pointerdown', close);
+    document.addEventListener('keydown', close);
+    document.querySelector<HTMLElement>('.menu button')?.focus();
+    return () => {
+      document.removeEventListener('pointerdown', close);
+      document.removeEventListener('keydown', close);
+    };
+  }, [at]);
+  if (!at || !current || at.row >= current.count) return null;
+  const name = frameLabel(current, at.row);
+  const binary = current.symbols.text(current.binary[at.row]);
+  const action = (run: () => void) => () => {
+    menu.value = null;
+    run();
+  };
+  const addFilter = (filter: Filter): void => change({ filters: encodeFilters([...filters.peek(), filter]), path: '' });
+  const place = {
+    left: `${Math.min(at.x, innerWidth - 300)}px`,
+    top: `${Math.min(at.y, innerHeight - 260)}px`,
+  };
+  return (
+    <div class="menu" role="menu" style={place} aria-label={name}>
+      <div class="menu-title">{name}</div>
+      <button role="menuitem" type="button" onClick={action(() => zoomTo(at.row))}>Zoom to this frame</button>
+      {at.row > 0 && (
+        <>
+          <button role="menuitem" type="button" onClick={action(() => change({ pinned: name }))}>Outline everywhere</button>
+          <button role="menuitem" type="button" onClick={action(() => void navigator.clipboard?.writeText(name))}>Copy the name</button>
+          <hr />
+          <button role="menuitem" type="button" onClick={action(() => addFilter({ scope: 's', field: 'fn', test: '=', value: name }))}>Only stacks with this function</button>
+          <button role="menuitem" type="button" onClick={action(() => addFilter({ scope: 's', field: 'fn', test: '!=', value: name }))}>Leave out stacks with this function</button>
+          {binary && (
+            <button role="menuitem" type="button" onClick={action(() => addFilter({ scope: 'f', field: 'b', test: '!=', value: binary.slice(binary.lastIndexOf('/') + 1) }))}>
+              Hide frames of this binary
+            </button>
+          )}
+        </>
+      )}
+    </div>
+  );
+}
+
+/** Groups named in the legend. */
+const LEGEND_ENTRIES = 9;
+
+interface LegendEntry {
+  group: string;
+  colour: string;
+  flat: number;
+}
+
+function legendOf(current: FlameTree, colouring: 'function' | 'binary', shades: FlameTheme): LegendEntry[] {
+  const palette = new Palette(current, shades, colouring);
+  const flat = new Map<string, { flat: number; row: number }>();
+  const groups = new Map<number, string>();
+  for (let row = 1; row < current.count; row++) {
+    if (current.flat[row] === 0) continue;
+    const id = colouring === 'binary' ? current.binary[row] : current.name[row];
+    let group = groups.get(id);
+    if (group === undefined) groups.set(id, (group = colourGroup(current, row, colouring)));
+    const entry = flat.get(group);
+    if (entry) entry.flat += current.flat[row];
+    else flat.set(group, { flat: current.flat[row], row });
+  }
+  return [...flat]
+    .map(([group, entry]) => ({ group: group || 'no symbols', colour: css(palette.fill(entry.row)), flat: entry.flat }))
+    .sort((a, b) => b.flat - a.flat)
+    .slice(0, LEGEND_ENTRIES);
+}
+
+function FlameStatus() {
+  const current = tree.value;
+  const at = pointer.value?.hit.kind === 'node' ? pointer.value.hit.row : selected.value;
+  const colourBy = page.value.colourBy;
+  const legend = useMemo(() => (current && !current.diff ? legendOf(current, colourBy, theme()) : []), [current, colourBy, dark.value]);
+  const everywhere = useMemo(
+    () => (current && at > 0 && at < current.count ? coverage(current, rowsNamed(current, current.name[at])) : null),
+    [current, at],
+  );
+  if (!current) return <footer class="flame-status" />;
+  if (at >= 0 && at < current.count) {
+    const { cumulative, share, flat, flatShare } = amounts(current, at);
+    return (
+      <footer class="flame-status" aria-live="polite">
+        <span class="status-name">{frameLabel(current, at)}</span>
+        <span>this <b>{share}</b> {cumulative} · flat {flatShare} {flat}</span>
+        {everywhere && everywhere.nodes > 1 && (
+          <span>
+            all {formatCount(everywhere.nodes)} <b>{formatShare(everywhere.cumulative, current.cumulative[0])}</b> {formatValue(everywhere.cumulative, unitOf())} · flat{' '}
+            {formatShare(everywhere.flat, current.cumulative[0])}
+          </span>
+        )}
+      </footer>
+    );
+  }
+  return (
+    <footer class="flame-status">
+      {legend.map(({ group, colour, flat }) => (
+        <button
+          key={group}
+          type="button"
+          class="legend-entry"
+          title={`${formatShare(flat, current.cumulative[0])} flat in ${group}. Click: search for it`}
+          disabled={colourBy === 'binary' || group === 'no symbols'}
+          onClick={() => change({ search: group, regex: false }, 'replace')}
+        >
+          <span class="swatch" style={{ background: colour }} />
+          {group} <span class="faint number">{formatShare(flat, current.cumulative[0])}</span>
+        </button>
+      ))}
+      <span class="status-hints"><kbd>/</kbd> search <kbd>←↑↓→</kbd> walk <kbd>↵</kbd> zoom <kbd>esc</kbd> out</span>
+    </footer>
+  );
+}
+
+/** Shown above the graph while a filter is on. */
+export function FilterChips() {
+  const all = filters.value;
+  if (all.length === 0) return null;
+  return (
+    <>
+      {all.map((filter, i) => (
+        <span class="chip" key={encodeFilters([filter])}>
+          <Icon name="filter" />
+          {filter.scope === 's' ? 'stacks' : 'frames'} {filter.field === 'fn' ? '' : `${filter.field === 'b' ? 'binary' : filter.field} `}
+          {filter.test.startsWith('!') ? 'without' : 'with'} <b>{filter.value}</b>
+          <button type="button" class="plain" aria-label={`Remove the filter ${filter.value}`} onClick={() => change({ filters: encodeFilters(all.filter((_, other) => other !== i)), path: '' })}>
+            <Icon name="close" />
+          </button>
+        </span>
+      ))}
+    </>
+  );
+}

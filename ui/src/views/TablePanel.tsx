@@ -1,0 +1,146 @@
+/** The top table: every function with what it holds, as many rows as there are, drawn as they come into view. */
+import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
+import { css, type FlameTheme, boxColour } from '../flame/colour';
+import { baseName, packageOf } from '../flame/names';
+import { change, page, table } from '../state/store';
+import { dark } from '../state/theme';
+import { searchTest } from '../state/zoom';
+import { arrange, type Sort, type SortColumn } from '../top-table';
+import { formatCount, formatShare, formatValue } from '../units';
+
+const ROW_PX = 24;
+/** Rows drawn beyond the edges, so that a fast scroll shows no hole. */
+const SPARE_ROWS = 8;
+
+const COLUMNS: { column: SortColumn; title: string; numeric: boolean }[] = [
+  { column: 'name', title: 'Function', numeric: false },
+  { column: 'flat', title: 'Flat', numeric: true },
+  { column: 'cumulative', title: 'Cumulative', numeric: true },
+  { column: 'binary', title: 'Binary', numeric: false },
+];
+
+export function TablePanel() {
+  const { data, error } = table.state.value;
+  const [sort, setSort] = useState<Sort>({ column: 'flat', descending: true });
+  const [top, setTop] = useState(0);
+  const [height, setHeight] = useState(400);
+  const [active, setActive] = useState(-1);
+  const body = useRef<HTMLDivElement>(null);
+  const test = searchTest.value;
+  const rows = useMemo(
+    () => (data ? arrange(data.table, sort, typeof test === 'function' ? test : null) : new Uint32Array()),
+    [data, sort, test],
+  );
+  useEffect(() => {
+    const element = body.current;
+    if (!element) return;
+    const observer = new ResizeObserver(() => setHeight(element.clientHeight));
+    observer.observe(element);
+    return () => observer.disconnect();
+  }, []);
+  useEffect(() => {
+    if (body.current) body.current.scrollTop = 0;
+    setActive(-1);
+  }, [sort, test, data]);
+
+  const first = Math.max(0, Math.floor(top / ROW_PX) - SPARE_ROWS);
+  const last = Math.min(rows.length, Math.ceil((top + height) / ROW_PX) + SPARE_ROWS);
+  const total = data?.total ?? 0;
+  const unit = data?.unit ?? '';
+  const pinned = page.value.pinned;
+  const theme: FlameTheme = { dark: dark.value, background: [255, 255, 255] };
+  const pin = (name: string): void => change({ pinned: name === pinned ? '' : name });
+  const move = (to: number): void => {
+    const at = Math.max(0, Math.min(rows.length - 1, to));
+    setActive(at);
+    const element = body.current;
+    if (!element) return;
+    if (at * ROW_PX < element.scrollTop) element.scrollTop = at * ROW_PX;
+    else if ((at + 1) * ROW_PX > element.scrollTop + height) element.scrollTop = (at + 1) * ROW_PX - height;
+  };
+
+  return (
+    <div class="table-panel" role="table" aria-label="Functions" aria-rowcount={rows.length + 1}>
+      <div class="table-head" role="row">
+        {COLUMNS.map(({ column, title, numeric }) => {
+          const sorted = sort.column === column;
+          return (
+            <div
+              key={column}
+              role="columnheader"
+              class={`cell ${column} ${numeric ? 'numeric' : ''}`}
+              aria-sort={sorted ? (sort.descending ? 'descending' : 'ascending') : 'none'}
+            >
+              <button type="button" class={sorted ? 'sorted' : ''} onClick={() => setSort({ column, descending: sorted ? !sort.descending : numeric })}>
+                {title} <span class="arrow" aria-hidden="true">{sorted ? (sort.descending ? '↓' : '↑') : ''}</span>
+              </button>
+            </div>
+          );
+        })}
+      </div>
+      <div
+        class="table-body"
+        ref={body}
+        tabindex={0}
+        role="rowgroup"
+        aria-label="Functions; arrow keys move, Enter outlines the function in the graph"
+        onScroll={(event) => setTop(event.currentTarget.scrollTop)}
+        onKeyDown={(event) => {
+          const page = Math.max(1, Math.floor(height / ROW_PX) - 1);
+          const to = { ArrowDown: active + 1, ArrowUp: active - 1, PageDown: active + page, PageUp: active - page, Home: 0, End: rows.length - 1 }[event.key];
+          if (to !== undefined) move(to);
+          else if (event.key === 'Enter' && data && active >= 0) pin(data.table.symbols.text(data.table.name[rows[active]]));
+          else return;
+          event.preventDefault();
+        }}
+      >
+        <div class="table-rows" style={{ height: `${rows.length * ROW_PX}px` }}>
+          {data &&
+            Array.from(rows.subarray(first, last), (row, i) => {
+              const at = first + i;
+              const name = data.table.symbols.text(data.table.name[row]) || '(unknown)';
+              const binary = data.table.symbols.text(data.table.binary[row]);
+              const group = name.startsWith('0x') ? '' : packageOf(name) || baseName(binary) || name;
+              const colour = boxColour(theme, page.value.colourBy === 'binary' ? baseName(binary) : group, name);
+              return (
+                <div
+                  key={row}
+                  role="row"
+                  aria-rowindex={at + 2}
+                  aria-selected={name === pinned}
+                  class={`table-row ${name === pinned ? 'pinned' : ''} ${at === active ? 'active' : ''}`}
+                  style={{ transform: `translateY(${at * ROW_PX}px)` }}
+                  onClick={() => pin(name)}
+                >
+                  <div role="cell" class="cell name" title={name}>
+                    <span class="swatch" style={{ background: css(colour) }} />
+                    <span class="clip">{name}</span>
+                  </div>
+                  <Amount value={data.table.flat[row]} total={total} unit={unit} column="flat" />
+                  <Amount value={data.table.cumulative[row]} total={total} unit={unit} column="cumulative" />
+                  <div role="cell" class="cell binary" title={binary}><span class="clip">{baseName(binary)}</span></div>
+                </div>
+              );
+            })}
+        </div>
+        {error && <p class="panel-error" role="alert">{error}</p>}
+        {data && rows.length === 0 && !error && <p class="panel-note">{data.table.count === 0 ? 'No samples.' : 'No function matches the search.'}</p>}
+      </div>
+      <footer class="flame-status">
+        {data && <span>{formatCount(rows.length)} functions{rows.length < data.table.count && ` of ${formatCount(data.table.count)}`}</span>}
+        <span class="status-hints">click a row: outline it in the graph</span>
+      </footer>
+    </div>
+  );
+}
+
+function Amount({ value, total, unit, column }: { value: number; total: number; unit: string; column: string }) {
+  const share = total > 0 ? Math.max(0, Math.min(1, value / total)) : 0;
+  return (
+    <div role="cell" class={`cell numeric ${column}`}>
+      <span class="bar" style={{ transform: `scaleX(${share})` }} />
+      <span class="number">{formatValue(value, unit)}</span>
+      <span class="share number">{formatShare(value, total)}</span>
+    </div>
+  );
+}
