@@ -2,31 +2,43 @@
 //!
 //! Modules follow the package names. Byte fields are [`prost::bytes::Bytes`]: slices of the received message, not copies.
 
-/// `google.protobuf` descriptors and all of ours, encoded as a `FileDescriptorSet`.
+/// All files with their imports, encoded as a `google.protobuf.FileDescriptorSet`.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 
-macro_rules! packages {
-    ($($(#[$doc:meta])* $name:ident = $package:literal;)*) => {
-        /// Messages and services by package.
-        pub mod parca {
-            $($(#[$doc])* pub mod $name {
-                /// First version, the only one.
-                #[expect(missing_docs, reason = "generated; the .proto files have the words")]
-                pub mod v1alpha1 {
-                    tonic::include_proto!($package);
-                }
-            })*
-        }
-    };
-}
-
-packages! {
+/// Messages and services by package.
+pub mod parca {
     /// Parts of profiles in reports.
-    metastore = "parca.metastore.v1alpha1";
+    pub mod metastore {
+        /// First version, the only one.
+        pub mod v1alpha1 {
+            tonic::include_proto!("parca.metastore.v1alpha1");
+        }
+    }
+
     /// The way in.
-    profilestore = "parca.profilestore.v1alpha1";
+    pub mod profilestore {
+        /// First version, the only one.
+        #[expect(clippy::allow_attributes, reason = "generated")]
+        pub mod v1alpha1 {
+            tonic::include_proto!("parca.profilestore.v1alpha1");
+        }
+    }
+
     /// The way out.
-    query = "parca.query.v1alpha1";
+    pub mod query {
+        /// First version, the only one.
+        #[expect(missing_docs, clippy::allow_attributes, reason = "generated; the .proto file has the words")]
+        pub mod v1alpha1 {
+            tonic::include_proto!("parca.query.v1alpha1");
+        }
+    }
+
     /// What is scraped.
-    scrape = "parca.scrape.v1alpha1";
+    pub mod scrape {
+        /// First version, the only one.
+        #[expect(missing_docs, clippy::allow_attributes, reason = "generated; the .proto file has the words")]
+        pub mod v1alpha1 {
+            tonic::include_proto!("parca.scrape.v1alpha1");
+        }
+    }
 }

@@ -1,0 +1,271 @@
+//! gRPC and gRPC-Web: the services with what surrounds every call.
+//!
+//! ```text
+//! gRPC-Web ↔ gRPC ─► catch panics ─► count, bound in time ─► services
+//! ```
+//! The last two segments of a path name the method, whatever is before them: clients call `/api/<service>/<method>` too.
+
+use std::{collections::HashSet, sync::Arc, time::Instant};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{Request, State},
+    middleware::{Next, from_fn_with_state},
+    response::Response,
+};
+use decima_proto::parca::{
+    profilestore::v1alpha1::{
+        agents_service_server::AgentsServiceServer, profile_store_service_server::ProfileStoreServiceServer,
+    },
+    query::v1alpha1::query_service_server::QueryServiceServer,
+    scrape::v1alpha1::scrape_service_server::ScrapeServiceServer,
+};
+use http::{HeaderMap, HeaderValue, Uri, header, uri::PathAndQuery};
+use prost_reflect::DescriptorPool;
+use tonic::{Code, Status, codec::CompressionEncoding, server::NamedService, service::Routes};
+use tonic_health::{ServingStatus, server::HealthReporter};
+use tonic_web::GrpcWebLayer;
+use tower_http::catch_panic::CatchPanicLayer;
+
+use crate::{
+    deadline,
+    metrics::{Metrics, Protocol},
+    service::{
+        agents::AgentsService, profile_store::ProfileStoreService, query::QueryService, scrape::ScrapeService,
+    },
+    settings::Bounds,
+    status,
+};
+
+/// Begins the content type of every gRPC and gRPC-Web request.
+const CONTENT_TYPE: &str = "application/grpc";
+/// Method of a request that names none of ours, in metrics.
+const UNKNOWN: &str = "unknown";
+
+const GRPC_ACCEPT_ENCODING: &str = "grpc-accept-encoding";
+const GRPC_ENCODING: &str = "grpc-encoding";
+
+/// The services.
+pub(crate) struct Services {
+    pub(crate) profile_store: ProfileStoreService,
+    pub(crate) agents: AgentsService,
+    pub(crate) query: QueryService,
+    pub(crate) scrape: ScrapeService,
+}
+
+/// What surrounds a call.
+struct Surroundings {
+    metrics: Arc<Metrics>,
+    bounds: Bounds,
+    methods: HashSet<String>,
+}
+
+/// Sets the health of all services, and of the server as a whole.
+pub(crate) async fn set_health(reporter: &HealthReporter, serving: ServingStatus) {
+    let names = [
+        "",
+        ProfileStoreServiceServer::<ProfileStoreService>::NAME,
+        AgentsServiceServer::<AgentsService>::NAME,
+        QueryServiceServer::<QueryService>::NAME,
+        ScrapeServiceServer::<ScrapeService>::NAME,
+    ];
+    for name in names {
+        reporter.set_service_status(name, serving).await;
+    }
+}
+
+/// Whether a request is for [`router`].
+pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
+    content_type(headers).is_some_and(|value| value.starts_with(CONTENT_TYPE))
+}
+
+fn content_type(headers: &HeaderMap) -> Option<&str> {
+    headers.get(header::CONTENT_TYPE)?.to_str().ok()
+}
+
+macro_rules! bounded {
+    ($server:expr, $bounds:expr) => {
+        $server
+            .max_decoding_message_size($bounds.message_bytes_max)
+            .max_encoding_message_size($bounds.message_bytes_max)
+            .accept_compressed(CompressionEncoding::Gzip)
+            .accept_compressed(CompressionEncoding::Zstd)
+            .send_compressed(CompressionEncoding::Zstd)
+            .send_compressed(CompressionEncoding::Gzip)
+    };
+}
+
+/// Everything that answers gRPC, with the handle by which its health is set.
+pub(crate) fn router(
+    services: Services,
+    metrics: Arc<Metrics>,
+    bounds: &Bounds,
+) -> Result<(Router, HealthReporter), tonic_reflection::server::Error> {
+    let (health_reporter, health) = tonic_health::server::health_reporter();
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(decima_proto::DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()?;
+    let surroundings = Arc::new(Surroundings { metrics, bounds: bounds.clone(), methods: method_names() });
+    let router = Routes::default()
+        .add_service(bounded!(ProfileStoreServiceServer::new(services.profile_store), bounds))
+        .add_service(bounded!(AgentsServiceServer::new(services.agents), bounds))
+        .add_service(bounded!(QueryServiceServer::new(services.query), bounds))
+        .add_service(bounded!(ScrapeServiceServer::new(services.scrape), bounds))
+        .add_service(health)
+        .add_service(reflection)
+        .prepare()
+        .into_axum_router()
+        .layer(from_fn_with_state(surroundings, surround))
+        .layer(CatchPanicLayer::custom(|panic: Box<dyn std::any::Any + Send>| {
+            crate::log_panic(&*panic);
+            to_response(&Status::internal("internal error; the server's log says more"))
+        }))
+        .layer(GrpcWebLayer::new());
+    Ok((router, health_reporter))
+}
+
+/// Makes of a request what [`router`] expects: a path of two segments, and an answer in the form of the question.
+pub(crate) fn prepare<B>(request: &mut http::Request<B>) {
+    if let Some(uri) = method_uri(request.uri()) {
+        *request.uri_mut() = uri;
+    }
+    let headers = request.headers_mut();
+    // The layer compares whole values, and chooses the form of the answer by what is accepted; clients of gRPC-Web
+    // mostly do not say, and expect the form that they have sent.
+    let web = match content_type(headers) {
+        Some(value) if value.starts_with("application/grpc-web-text") => "application/grpc-web-text+proto",
+        Some(value) if value.starts_with("application/grpc-web") => "application/grpc-web+proto",
+        _ => return,
+    };
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(web));
+    headers.insert(header::ACCEPT, HeaderValue::from_static(web));
+}
+
+/// The address without what precedes its last two segments; `None` if it is that already.
+fn method_uri(uri: &Uri) -> Option<Uri> {
+    let path = uri.path();
+    let method = path.rfind('/')?;
+    let service = path[..method].rfind('/')?;
+    if service == 0 {
+        return None;
+    }
+    let mut parts = uri.clone().into_parts();
+    parts.path_and_query = Some(PathAndQuery::try_from(&path[service..]).ok()?);
+    Uri::from_parts(parts).ok()
+}
+
+/// Counts a call, bounds it in time, and gives its failures words.
+async fn surround(State(surroundings): State<Arc<Surroundings>>, mut request: Request, next: Next) -> Response {
+    let start = Instant::now();
+    let path = request.uri().path().trim_start_matches('/').to_owned();
+    let method = if surroundings.methods.contains(&path) { path.as_str() } else { UNKNOWN };
+    answer_as_asked(request.headers_mut());
+    let timeout = deadline::of(request.headers(), surroundings.bounds.request_timeout);
+    let mut response = match tokio::time::timeout(timeout, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => to_response(&status::deadline_exceeded()),
+    };
+    let code = code(response.headers());
+    surroundings.metrics.request(method, Protocol::Grpc, code, start.elapsed());
+    if code == Code::Unimplemented && !response.headers().contains_key(Status::GRPC_MESSAGE) {
+        response = to_response(&Status::unimplemented(format!("{path} is not offered")));
+    }
+    response
+}
+
+/// Leaves gzip out of the accepted encodings unless the request uses it.
+///
+/// Every Go client accepts gzip, and Go servers answer in the encoding of the request. Compressing a megabyte takes 30 ms,
+/// more than the answer itself.
+fn answer_as_asked(headers: &mut HeaderMap) {
+    let accepted = headers.get(GRPC_ACCEPT_ENCODING).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let in_gzip = headers.get(GRPC_ENCODING).is_some_and(|value| value == "gzip");
+    if in_gzip || !accepted.contains("gzip") {
+        return;
+    }
+    if accepted.contains("zstd") {
+        headers.insert(GRPC_ACCEPT_ENCODING, HeaderValue::from_static("zstd"));
+    } else {
+        headers.remove(GRPC_ACCEPT_ENCODING);
+    }
+}
+
+/// The code of an answer. An answer with a body ends with its code, which our calls with one answer know is OK.
+fn code(headers: &HeaderMap) -> Code {
+    headers.get(Status::GRPC_STATUS).map_or(Code::Ok, |value| Code::from_bytes(value.as_bytes()))
+}
+
+/// A failure as an answer without a body.
+pub(crate) fn to_response(status: &Status) -> Response {
+    let mut response = Response::new(Body::empty());
+    if status.add_header(response.headers_mut()).is_err() {
+        response.headers_mut().insert(Status::GRPC_STATUS, HeaderValue::from(status.code() as i32));
+    }
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE));
+    response
+}
+
+/// All methods that are declared, so that metrics have no others.
+fn method_names() -> HashSet<String> {
+    let mut names = HashSet::new();
+    for descriptors in [decima_proto::DESCRIPTORS, tonic_health::pb::FILE_DESCRIPTOR_SET] {
+        if let Ok(pool) = DescriptorPool::decode(descriptors) {
+            let methods = pool.services().flat_map(|service| service.methods().collect::<Vec<_>>());
+            names.extend(methods.map(|m| format!("{}/{}", m.parent_service().full_name(), m.name())));
+        }
+    }
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_two_segments_count() {
+        let check = |uri: &'static str, expected: Option<&str>| {
+            let got = method_uri(&Uri::from_static(uri)).map(|uri| uri.path().to_owned());
+            assert_eq!(got.as_deref(), expected, "{uri}");
+        };
+        check("/p.S/M", None);
+        check("/api/p.S/M", Some("/p.S/M"));
+        check("http://host:1/a/b/c/p.S/M?x=1", Some("/p.S/M"));
+        check("/", None);
+        check("/x", None);
+    }
+
+    #[test]
+    fn gzip_only_for_those_who_use_it() {
+        let check = |encoding: Option<&'static str>, accepted: &'static str, expected: Option<&str>| {
+            let mut headers = HeaderMap::new();
+            headers.insert(GRPC_ACCEPT_ENCODING, HeaderValue::from_static(accepted));
+            if let Some(encoding) = encoding {
+                headers.insert(GRPC_ENCODING, HeaderValue::from_static(encoding));
+            }
+            answer_as_asked(&mut headers);
+            assert_eq!(headers.get(GRPC_ACCEPT_ENCODING).map(|v| v.to_str().unwrap()), expected);
+        };
+        check(None, "gzip", None);
+        check(Some("gzip"), "gzip", Some("gzip"));
+        check(None, "identity,gzip,zstd", Some("zstd"));
+        check(None, "zstd", Some("zstd"));
+    }
+
+    #[test]
+    fn content_types() {
+        let check = |given: &'static str, expected: &str, grpc: bool| {
+            let mut request = http::Request::builder().header(header::CONTENT_TYPE, given).body(()).unwrap();
+            assert_eq!(is_grpc(request.headers()), grpc);
+            prepare(&mut request);
+            assert_eq!(content_type(request.headers()), Some(expected));
+        };
+        check("application/grpc", "application/grpc", true);
+        check("application/grpc+proto", "application/grpc+proto", true);
+        check("application/grpc-web", "application/grpc-web+proto", true);
+        check("application/grpc-web-text", "application/grpc-web-text+proto", true);
+        check("application/grpc-web-text; charset=utf-8", "application/grpc-web-text+proto", true);
+        check("application/json", "application/json", false);
+    }
+}

@@ -1,0 +1,234 @@
+//! The REST gateway: the same services as JSON, as gRPC-Gateway offers them below `/api`.
+//!
+//! JSON and parameters are read and written from the message descriptors ([`params`], [`json`]), so that no message has a
+//! mapping of its own. What a page needs beyond Parca's messages is in [`report`].
+
+mod json;
+mod params;
+mod report;
+mod schema;
+
+use std::{sync::Arc, time::Instant};
+
+use axum::{
+    Router,
+    extract::{DefaultBodyLimit, Path, Query, State, rejection::BytesRejection},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use bytes::Bytes;
+use decima_proto::parca::{
+    profilestore::v1alpha1::{
+        agents_service_server::AgentsService as _, profile_store_service_server::ProfileStoreService as _,
+    },
+    query::v1alpha1::query_service_server::QueryService as _,
+    scrape::v1alpha1::scrape_service_server::ScrapeService as _,
+};
+use http::{Extensions, HeaderMap, header, request::Parts};
+use prost::Message;
+use prost_reflect::DynamicMessage;
+use tonic::{Code, Request, Status, metadata::MetadataMap};
+
+pub(crate) use self::report::EXPOSED;
+use self::schema::{Method, Schema};
+use crate::{
+    deadline,
+    metrics::{Metrics, Protocol},
+    service::{
+        agents::AgentsService, profile_store::ProfileStoreService, query::QueryService, scrape::ScrapeService,
+    },
+    settings::Bounds,
+    status,
+};
+
+/// Query parameters in the order given.
+type Pairs = Vec<(String, String)>;
+
+/// The services behind the gateway.
+pub(crate) struct Gateway {
+    pub(crate) profile_store: ProfileStoreService,
+    pub(crate) agents: AgentsService,
+    pub(crate) query: QueryService,
+    pub(crate) scrape: ScrapeService,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) bounds: Bounds,
+}
+
+/// Methods of the gateway that are known and not offered, with the path that names them.
+const NOT_OFFERED: [(&str, &str); 8] = [
+    ("/profiles/write", "parca.profilestore.v1alpha1.ProfileStoreService/Write"),
+    ("/profiles/writearrow", "parca.profilestore.v1alpha1.ProfileStoreService/WriteArrow"),
+    ("/profiles/share", "parca.query.v1alpha1.QueryService/ShareProfile"),
+    ("/upload", "parca.debuginfo.v1alpha1.DebuginfoService/Upload"),
+    ("/shouldinitiateupload", "parca.debuginfo.v1alpha1.DebuginfoService/ShouldInitiateUpload"),
+    ("/initiateupload", "parca.debuginfo.v1alpha1.DebuginfoService/InitiateUpload"),
+    ("/markuploadfinished", "parca.debuginfo.v1alpha1.DebuginfoService/MarkUploadFinished"),
+    ("/telemetry/panic", "parca.telemetry.v1alpha1.TelemetryService/ReportPanic"),
+];
+
+/// The routes below `/api`.
+pub(crate) fn routes(gateway: Arc<Gateway>) -> Router {
+    // Base64 in JSON is a third larger than the message, and the rest of the message wants room too.
+    let body_bytes_max = gateway.bounds.message_bytes_max / 3 * 4 + (1 << 20);
+    let mut routes = Router::new()
+        .route("/profiles/query", get(report::query))
+        .route("/profiles/query_range", get(query_range))
+        .route("/profiles/types", get(profile_types))
+        .route("/profiles/labels", get(labels))
+        .route("/profiles/labels/{label_name}/values", get(values))
+        .route("/profiles/has_profile_data", get(has_profile_data))
+        .route("/profiles/series", get(series))
+        .route("/profiles/writeraw", post(write_raw))
+        .route("/agents", get(agents))
+        .route("/targets", get(targets));
+    for (path, method) in NOT_OFFERED {
+        let refuse = move || async move {
+            status::to_rest(&Status::unimplemented(format!("{method} is not offered")))
+        };
+        routes = routes.route(path, post(refuse));
+    }
+    routes
+        .fallback(|| async { status::to_rest(&Status::not_found("Not Found")) })
+        .method_not_allowed_fallback(|| async { status::to_rest(&Status::unimplemented("Method Not Allowed")) })
+        .layer(DefaultBodyLimit::max(body_bytes_max))
+        .with_state(gateway)
+}
+
+async fn query_range(State(gateway): State<Arc<Gateway>>, Query(pairs): Query<Pairs>, parts: Parts) -> Response {
+    let method = &Schema::get().query_range;
+    gateway.unary(method, from_pairs(method, &pairs), parts, |request| gateway.query.query_range(request)).await
+}
+
+async fn profile_types(State(gateway): State<Arc<Gateway>>, Query(pairs): Query<Pairs>, parts: Parts) -> Response {
+    let method = &Schema::get().profile_types;
+    gateway.unary(method, from_pairs(method, &pairs), parts, |request| gateway.query.profile_types(request)).await
+}
+
+async fn labels(State(gateway): State<Arc<Gateway>>, Query(pairs): Query<Pairs>, parts: Parts) -> Response {
+    let method = &Schema::get().labels;
+    gateway.unary(method, from_pairs(method, &pairs), parts, |request| gateway.query.labels(request)).await
+}
+
+async fn values(
+    State(gateway): State<Arc<Gateway>>,
+    Path(label_name): Path<String>,
+    Query(mut pairs): Query<Pairs>,
+    parts: Parts,
+) -> Response {
+    let method = &Schema::get().values;
+    pairs.retain(|(name, _)| name != "label_name" && name != "labelName");
+    pairs.push(("label_name".to_owned(), label_name));
+    gateway.unary(method, from_pairs(method, &pairs), parts, |request| gateway.query.values(request)).await
+}
+
+async fn has_profile_data(State(gateway): State<Arc<Gateway>>, parts: Parts) -> Response {
+    let method = &Schema::get().has_profile_data;
+    gateway.unary(method, from_pairs(method, &[]), parts, |request| gateway.query.has_profile_data(request)).await
+}
+
+async fn series(State(gateway): State<Arc<Gateway>>, parts: Parts) -> Response {
+    let method = &Schema::get().series;
+    gateway.unary(method, from_pairs(method, &[]), parts, |request| gateway.query.series(request)).await
+}
+
+async fn agents(State(gateway): State<Arc<Gateway>>, parts: Parts) -> Response {
+    let method = &Schema::get().agents;
+    gateway.unary(method, from_pairs(method, &[]), parts, |request| gateway.agents.agents(request)).await
+}
+
+async fn targets(State(gateway): State<Arc<Gateway>>, Query(pairs): Query<Pairs>, parts: Parts) -> Response {
+    let method = &Schema::get().targets;
+    gateway.unary(method, from_pairs(method, &pairs), parts, |request| gateway.scrape.targets(request)).await
+}
+
+async fn write_raw(
+    State(gateway): State<Arc<Gateway>>,
+    parts: Parts,
+    body: Result<Bytes, BytesRejection>,
+) -> Response {
+    let method = &Schema::get().write_raw;
+    gateway
+        .unary(method, from_body(method, body), parts, |request| gateway.profile_store.write_raw(request))
+        .await
+}
+
+fn from_pairs(method: &Method, pairs: &[(String, String)]) -> Result<DynamicMessage, Status> {
+    let mut message = DynamicMessage::new(method.input.clone());
+    params::apply(&mut message, pairs)?;
+    Ok(message)
+}
+
+fn from_body(method: &Method, body: Result<Bytes, BytesRejection>) -> Result<DynamicMessage, Status> {
+    let body = body.map_err(|rejection| match rejection.status() {
+        http::StatusCode::PAYLOAD_TOO_LARGE => Status::resource_exhausted("the body is larger than a message may be"),
+        _ => Status::invalid_argument("the body ends early"),
+    })?;
+    if body.is_empty() {
+        return Ok(DynamicMessage::new(method.input.clone()));
+    }
+    json::read(method.input.clone(), &body)
+}
+
+impl Gateway {
+    /// Answers one request through a service's method.
+    async fn unary<Req, Res, F>(
+        &self,
+        method: &Method,
+        message: Result<DynamicMessage, Status>,
+        parts: Parts,
+        call: impl FnOnce(Request<Req>) -> F,
+    ) -> Response
+    where
+        Req: Message + Default,
+        Res: Message + Default,
+        F: Future<Output = Result<tonic::Response<Res>, Status>>,
+    {
+        let headers = parts.headers.clone();
+        let answer = async {
+            let request = to_request(&message?, parts.headers, parts.extensions)?;
+            write_message(method, call(request).await?)
+        };
+        self.observe(method, &headers, answer).await
+    }
+
+    /// Bounds an answer in time and counts it.
+    async fn observe(
+        &self,
+        method: &Method,
+        headers: &HeaderMap,
+        answer: impl Future<Output = Result<Response, Status>>,
+    ) -> Response {
+        let start = Instant::now();
+        let timeout = deadline::of(headers, self.bounds.request_timeout);
+        let answer = tokio::time::timeout(timeout, answer).await.unwrap_or_else(|_| Err(status::deadline_exceeded()));
+        let code = answer.as_ref().map_or_else(Status::code, |_| Code::Ok);
+        self.metrics.request(method.name, Protocol::Rest, code, start.elapsed());
+        answer.unwrap_or_else(|failure| status::to_rest(&failure))
+    }
+}
+
+/// A typed request out of a dynamic message.
+fn to_request<Req: Message + Default>(
+    message: &DynamicMessage,
+    headers: HeaderMap,
+    extensions: Extensions,
+) -> Result<Request<Req>, Status> {
+    let typed = message
+        .transcode_to()
+        .map_err(|error| Status::invalid_argument(format!("the parameters do not make a message: {error}")))?;
+    Ok(Request::from_parts(MetadataMap::from_headers(headers), tonic::Extensions::from(extensions), typed))
+}
+
+/// A typed answer as JSON.
+fn write_message<Res: Message>(method: &Method, response: tonic::Response<Res>) -> Result<Response, Status> {
+    let (metadata, message, _) = response.into_parts();
+    let mut dynamic = DynamicMessage::new(method.output.clone());
+    dynamic.transcode_from(&message).map_err(|error| {
+        tracing::error!(%error, method = method.name, "an answer does not fit its descriptor");
+        Status::internal("internal error; the server's log says more")
+    })?;
+    let body = json::write(&dynamic)?;
+    let mut response = ([(header::CONTENT_TYPE, "application/json")], body).into_response();
+    response.headers_mut().extend(metadata.into_headers());
+    Ok(response)
+}

@@ -1,0 +1,169 @@
+//! `GET /api/profiles/query`: any report as JSON, and for pages and downloads the raw bytes of some.
+//!
+//! ```text
+//! Accept: application/vnd.apache.arrow.stream  and a report of Arrow records → the IPC stream, buffers not compressed
+//! Accept: application/octet-stream             and REPORT_TYPE_PPROF         → the gzip file
+//! ```
+//! What surrounds a record in the message (`total`, `unit` …) is then in headers.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::{Query, State},
+    response::{IntoResponse, Response},
+};
+use decima_proto::parca::query::v1alpha1::{QueryRequest, query_request::ReportType};
+use decima_query::{ArrowRecord, Report, ReportAnswer};
+use http::{HeaderMap, HeaderName, HeaderValue, header, request::Parts};
+use prost_reflect::DynamicMessage;
+use tonic::Status;
+
+use super::{Gateway, Pairs, from_pairs, schema::Schema, write_message};
+use crate::service::query::{Extras, NOTICE, RecordBuffers, header_text};
+
+/// Media type of an Arrow IPC stream.
+const ARROW_STREAM: &str = "application/vnd.apache.arrow.stream";
+/// Media type by which a pprof file is asked for.
+const OCTET_STREAM: &str = "application/octet-stream";
+
+/// Parameter: JSON array of names of frames from the root; only the subtree below them is expanded.
+const FOCUS: &str = "focus";
+/// Parameter: nodes of a flame graph at most.
+const MAX_NODES: &str = "max_nodes";
+
+const TOTAL: HeaderName = HeaderName::from_static("x-decima-total");
+const FILTERED: HeaderName = HeaderName::from_static("x-decima-filtered");
+const UNIT: HeaderName = HeaderName::from_static("x-decima-unit");
+const TRIMMED: HeaderName = HeaderName::from_static("x-decima-trimmed");
+const HEIGHT: HeaderName = HeaderName::from_static("x-decima-height");
+
+/// Headers that pages of other origins may read.
+pub(crate) const EXPOSED: [HeaderName; 6] =
+    [TOTAL, FILTERED, UNIT, TRIMMED, HEIGHT, HeaderName::from_static(NOTICE)];
+
+/// What of an answer is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Json,
+    Raw,
+}
+
+pub(super) async fn query(
+    State(gateway): State<Arc<Gateway>>,
+    Query(pairs): Query<Pairs>,
+    parts: Parts,
+) -> Response {
+    let method = &Schema::get().query;
+    let answer = async {
+        let extras = extras(&pairs)?;
+        let request = typed(from_pairs(method, &pairs)?)?;
+        match form(request.report_type, &parts.headers) {
+            Form::Json => write_message(method, gateway.query.report_message(request, extras).await?),
+            Form::Raw => raw(gateway.query.report(request, extras, RecordBuffers::Plain).await?),
+        }
+    };
+    gateway.observe(method, &parts.headers, answer).await
+}
+
+fn typed(message: DynamicMessage) -> Result<QueryRequest, Status> {
+    message.transcode_to().map_err(|error| Status::invalid_argument(format!("not a message: {error}")))
+}
+
+fn extras(pairs: &Pairs) -> Result<Extras, Status> {
+    let last = |name: &str| pairs.iter().rev().find(|(n, _)| n == name).map(|(_, value)| value.as_str());
+    Extras::parse(FOCUS, last(FOCUS), MAX_NODES, last(MAX_NODES))
+}
+
+fn form(report_type: i32, headers: &HeaderMap) -> Form {
+    let wanted = match ReportType::try_from(report_type) {
+        Ok(ReportType::FlamegraphArrow | ReportType::Flamechart | ReportType::TableArrow) => ARROW_STREAM,
+        Ok(ReportType::Pprof) => OCTET_STREAM,
+        _ => return Form::Json,
+    };
+    let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let media_types = accepted.flat_map(|value| value.split(',')).filter_map(|part| part.split(';').next());
+    if media_types.into_iter().any(|media_type| media_type.trim().eq_ignore_ascii_case(wanted)) {
+        Form::Raw
+    } else {
+        Form::Json
+    }
+}
+
+fn raw(answer: ReportAnswer) -> Result<Response, Status> {
+    let mut headers = HeaderMap::new();
+    headers.insert(TOTAL, answer.total.into());
+    headers.insert(FILTERED, answer.filtered.into());
+    for notice in &answer.notices {
+        headers.append(NOTICE, text(notice));
+    }
+    // The same address answers in several forms.
+    headers.insert(header::VARY, HeaderValue::from_static("accept"));
+    let body = match answer.report {
+        Report::FlamegraphArrow(record) => {
+            headers.insert(HEIGHT, record.height.into());
+            arrow(record, &mut headers)
+        }
+        Report::TableArrow(record) => arrow(record, &mut headers),
+        Report::Pprof(bytes) => {
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(OCTET_STREAM));
+            let attachment = HeaderValue::from_static(r#"attachment; filename="profile.pb.gz""#);
+            headers.insert(header::CONTENT_DISPOSITION, attachment);
+            bytes
+        }
+        Report::Top(_) | Report::Callgraph(_) | Report::ProfileMetadata { .. } => {
+            tracing::error!("the engine gave another report than was asked for");
+            return Err(Status::internal("internal error; the server's log says more"));
+        }
+    };
+    Ok((headers, body).into_response())
+}
+
+fn arrow(record: ArrowRecord, headers: &mut HeaderMap) -> Vec<u8> {
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(ARROW_STREAM));
+    headers.insert(UNIT, text(&record.unit));
+    headers.insert(TRIMMED, record.trimmed.into());
+    record.record
+}
+
+fn text(text: &str) -> HeaderValue {
+    HeaderValue::try_from(header_text(text)).unwrap_or(HeaderValue::from_static(""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forms() {
+        let check = |report: ReportType, accept: &'static str, expected: Form| {
+            let headers = HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static(accept))]);
+            assert_eq!(form(report as i32, &headers), expected, "{accept}");
+        };
+        check(ReportType::FlamegraphArrow, "application/vnd.apache.arrow.stream", Form::Raw);
+        check(ReportType::TableArrow, "text/html, Application/vnd.apache.arrow.stream;q=0.9", Form::Raw);
+        check(ReportType::TableArrow, "*/*", Form::Json);
+        check(ReportType::Top, "application/vnd.apache.arrow.stream", Form::Json);
+        check(ReportType::Pprof, "application/octet-stream", Form::Raw);
+        check(ReportType::Pprof, "application/vnd.apache.arrow.stream", Form::Json);
+    }
+
+    #[test]
+    fn raw_answers_carry_their_totals() {
+        let record = ArrowRecord { record: vec![1, 2], unit: "nanoseconds".to_owned(), height: 7, trimmed: 3 };
+        let response = raw(ReportAnswer {
+            report: Report::FlamegraphArrow(record),
+            total: -5,
+            filtered: 4,
+            notices: vec!["ä sum saturated".to_owned()],
+        })
+        .unwrap();
+        let header = |name: &str| response.headers()[name].to_str().unwrap().to_owned();
+        assert_eq!(header("x-decima-total"), "-5");
+        assert_eq!(header("x-decima-filtered"), "4");
+        assert_eq!(header("x-decima-unit"), "nanoseconds");
+        assert_eq!(header("x-decima-trimmed"), "3");
+        assert_eq!(header("x-decima-height"), "7");
+        assert_eq!(header("x-decima-notice"), "? sum saturated");
+        assert_eq!(header("content-type"), ARROW_STREAM);
+    }
+}

@@ -1,0 +1,213 @@
+//! `QueryService`: the ways out.
+
+mod from_proto;
+mod to_proto;
+
+use std::sync::Arc;
+
+use decima_proto::parca::query::v1alpha1::{
+    HasProfileDataRequest, HasProfileDataResponse, LabelsRequest, LabelsResponse, ProfileTypesRequest,
+    ProfileTypesResponse, QueryRangeRequest, QueryRangeResponse, QueryRequest, QueryResponse, SeriesRequest,
+    SeriesResponse, ShareProfileRequest, ShareProfileResponse, ValuesRequest, ValuesResponse, query_service_server,
+};
+use decima_query::{Engine, ReportAnswer};
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tonic::{
+    Request, Response, Status,
+    metadata::{MetadataMap, MetadataValue},
+};
+
+use crate::status;
+
+/// Metadata key of [`Extras::focus`].
+const FOCUS: &str = "x-decima-focus";
+/// Metadata key of [`Extras::node_max`].
+const MAX_NODES: &str = "x-decima-max-nodes";
+/// Metadata key, and HTTP header, of each thing that a reader must know about an answer.
+pub(crate) const NOTICE: &str = "x-decima-notice";
+
+/// What a request for a report may say beyond its message.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Extras {
+    /// Names of frames from the root; only the subtree below them is expanded.
+    pub(crate) focus: Vec<String>,
+    /// Nodes of a flame graph at most; 0 = the engine's default.
+    pub(crate) node_max: usize,
+}
+
+impl Extras {
+    /// Reads `x-decima-focus` (JSON array of names) and `x-decima-max-nodes`.
+    fn from_metadata(metadata: &MetadataMap) -> Result<Self, Status> {
+        let text = |key: &'static str| match metadata.get(key).map(MetadataValue::to_str) {
+            None => Ok(None),
+            Some(Ok(text)) => Ok(Some(text)),
+            Some(Err(_)) => Err(Status::invalid_argument(format!("{key}: not ASCII; write \\u escapes"))),
+        };
+        Self::parse(FOCUS, text(FOCUS)?, MAX_NODES, text(MAX_NODES)?)
+    }
+
+    /// Reads both from text, naming what is wrong.
+    pub(crate) fn parse(
+        focus_name: &str,
+        focus: Option<&str>,
+        node_max_name: &str,
+        node_max: Option<&str>,
+    ) -> Result<Self, Status> {
+        let focus = focus.filter(|text| !text.is_empty()).map(serde_json::from_str).transpose().map_err(|error| {
+            Status::invalid_argument(format!("{focus_name}: not a JSON array of names: {error}"))
+        })?;
+        let node_max = node_max.filter(|text| !text.is_empty()).map(str::parse).transpose().map_err(|error| {
+            Status::invalid_argument(format!("{node_max_name}: not a number of nodes: {error}"))
+        })?;
+        Ok(Self { focus: focus.unwrap_or_default(), node_max: node_max.unwrap_or_default() })
+    }
+}
+
+/// Whether the buffers of Arrow records are compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RecordBuffers {
+    /// LZ4, as Parca's clients get them.
+    Compressed,
+    /// As they are, for readers whose transport compresses.
+    Plain,
+}
+
+/// The service.
+#[derive(Clone)]
+pub(crate) struct QueryService {
+    engine: Engine,
+    permits: Arc<Semaphore>,
+}
+
+impl QueryService {
+    /// At most `concurrency` queries are worked on at once.
+    pub(crate) fn new(engine: Engine, concurrency: usize) -> Self {
+        Self { engine, permits: Arc::new(Semaphore::new(concurrency)) }
+    }
+
+    /// A report as the engine gives it.
+    pub(crate) async fn report(
+        &self,
+        request: QueryRequest,
+        extras: Extras,
+        buffers: RecordBuffers,
+    ) -> Result<ReportAnswer, Status> {
+        let request = from_proto::report(request, extras, buffers)?;
+        let _permit = self.permit().await?;
+        self.engine.query(request).await.map_err(|error| status::of_query(&error))
+    }
+
+    /// A report as a message, with its notices as metadata.
+    pub(crate) async fn report_message(
+        &self,
+        request: QueryRequest,
+        extras: Extras,
+    ) -> Result<Response<QueryResponse>, Status> {
+        let mut answer = self.report(request, extras, RecordBuffers::Compressed).await?;
+        let notices = std::mem::take(&mut answer.notices);
+        let mut response = Response::new(to_proto::report(answer));
+        for notice in notices {
+            if let Ok(value) = MetadataValue::try_from(header_text(&notice)) {
+                response.metadata_mut().append(NOTICE, value);
+            }
+        }
+        Ok(response)
+    }
+
+    async fn permit(&self) -> Result<SemaphorePermit<'_>, Status> {
+        self.permits.acquire().await.map_err(|_| Status::unavailable("the server is stopping"))
+    }
+}
+
+/// Text that a header can hold: characters outside printable ASCII become `?`.
+pub(crate) fn header_text(text: &str) -> String {
+    text.chars().map(|c| if c == ' ' || c.is_ascii_graphic() { c } else { '?' }).collect()
+}
+
+#[tonic::async_trait]
+impl query_service_server::QueryService for QueryService {
+    async fn query_range(
+        &self,
+        request: Request<QueryRangeRequest>,
+    ) -> Result<Response<QueryRangeResponse>, Status> {
+        let request = from_proto::query_range(request.into_inner())?;
+        let _permit = self.permit().await?;
+        let series = self.engine.query_range(request).await.map_err(|error| status::of_query(&error))?;
+        Ok(Response::new(to_proto::query_range(series)))
+    }
+
+    async fn query(&self, request: Request<QueryRequest>) -> Result<Response<QueryResponse>, Status> {
+        let extras = Extras::from_metadata(request.metadata())?;
+        self.report_message(request.into_inner(), extras).await
+    }
+
+    async fn series(&self, _: Request<SeriesRequest>) -> Result<Response<SeriesResponse>, Status> {
+        Err(Status::unimplemented("parca.query.v1alpha1.QueryService/Series is not offered"))
+    }
+
+    async fn profile_types(
+        &self,
+        request: Request<ProfileTypesRequest>,
+    ) -> Result<Response<ProfileTypesResponse>, Status> {
+        let request = request.into_inner();
+        let range = from_proto::range(request.start, request.end)?;
+        let types = self.engine.profile_types(range).await.map_err(|error| status::of_query(&error))?;
+        Ok(Response::new(to_proto::profile_types(types)))
+    }
+
+    async fn labels(&self, request: Request<LabelsRequest>) -> Result<Response<LabelsResponse>, Status> {
+        let request = from_proto::labels(request.into_inner())?;
+        let _permit = self.permit().await?;
+        let label_names = self.engine.labels(request).await.map_err(|error| status::of_query(&error))?;
+        Ok(Response::new(LabelsResponse { label_names, warnings: Vec::new() }))
+    }
+
+    async fn values(&self, request: Request<ValuesRequest>) -> Result<Response<ValuesResponse>, Status> {
+        let (name, request) = from_proto::values(request.into_inner())?;
+        let _permit = self.permit().await?;
+        let label_values = self.engine.values(&name, request).await.map_err(|error| status::of_query(&error))?;
+        Ok(Response::new(ValuesResponse { label_values, warnings: Vec::new() }))
+    }
+
+    async fn share_profile(
+        &self,
+        _: Request<ShareProfileRequest>,
+    ) -> Result<Response<ShareProfileResponse>, Status> {
+        Err(Status::unimplemented("parca.query.v1alpha1.QueryService/ShareProfile is not offered"))
+    }
+
+    async fn has_profile_data(
+        &self,
+        _: Request<HasProfileDataRequest>,
+    ) -> Result<Response<HasProfileDataResponse>, Status> {
+        let has_data = self.engine.has_profile_data().await.map_err(|error| status::of_query(&error))?;
+        Ok(Response::new(HasProfileDataResponse { has_data }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn extras_from_metadata() {
+        let check = |pairs: &[(&'static str, &str)], expected: Result<Extras, &str>| {
+            let mut metadata = MetadataMap::new();
+            for (key, value) in pairs {
+                metadata.insert(*key, value.parse().unwrap());
+            }
+            match (Extras::from_metadata(&metadata), expected) {
+                (Ok(got), Ok(expected)) => assert_eq!(got, expected),
+                (Err(status), Err(start)) => assert!(status.message().starts_with(start), "{status:?}"),
+                (got, expected) => panic!("{got:?} instead of {expected:?}"),
+            }
+        };
+        check(&[], Ok(Extras::default()));
+        check(
+            &[("x-decima-focus", r#"["root","k\u00fche"]"#), ("x-decima-max-nodes", "5")],
+            Ok(Extras { focus: vec!["root".to_owned(), "kühe".to_owned()], node_max: 5 }),
+        );
+        check(&[("x-decima-focus", "main")], Err("x-decima-focus: "));
+        check(&[("x-decima-max-nodes", "-1")], Err("x-decima-max-nodes: "));
+    }
+}

@@ -1,0 +1,63 @@
+//! What a server can be told, and its bounds.
+
+use std::{net::SocketAddr, time::Duration};
+
+/// Settings of a server. Plain data; the defaults are those of the flags.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Path below which everything is served: empty, or `/a/b` without a slash at its end.
+    pub path_prefix: String,
+    /// Origins whose pages may call, compared exactly. A single `*` allows all. Credentials are never allowed.
+    pub cors_allowed_origins: Vec<String>,
+    /// Bounds.
+    pub bounds: Bounds,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { path_prefix: String::new(), cors_allowed_origins: Vec::new(), bounds: Bounds::default() }
+    }
+}
+
+/// How much of everything a server takes on.
+#[derive(Debug, Clone)]
+pub struct Bounds {
+    /// Bytes of one message, received or sent, decompressed. 64 MiB is what Parca's senders count on.
+    pub message_bytes_max: usize,
+    /// Open connections; further ones wait in the listener's queue.
+    pub connections_max: usize,
+    /// Concurrent requests on one HTTP/2 connection.
+    pub streams_max: u32,
+    /// Time for a client to send the head of a request, and how long an idle HTTP/1 connection is kept.
+    pub head_read_timeout: Duration,
+    /// Time for a request without a deadline of its own. A request's own deadline counts if it is earlier.
+    pub request_timeout: Duration,
+    /// Queries worked on at once; others wait within their deadline. Each may hold a merged tree in memory.
+    pub queries_max: usize,
+    /// Writes worked on at once; others wait within their deadline. Each holds its decompressed profiles in memory.
+    pub writes_max: usize,
+    /// Time for running requests to end when the server stops.
+    pub drain_timeout: Duration,
+    /// Senders remembered for `AgentsService`.
+    pub agents_max: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            message_bytes_max: 64 << 20,
+            connections_max: 4096,
+            streams_max: 256,
+            head_read_timeout: Duration::from_secs(30),
+            request_timeout: Duration::from_secs(60),
+            queries_max: 16,
+            writes_max: 64,
+            drain_timeout: Duration::from_secs(30),
+            agents_max: 10_000,
+        }
+    }
+}
+
+/// Who is at the other end of a connection.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Peer(pub(crate) SocketAddr);

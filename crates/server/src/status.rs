@@ -1,0 +1,153 @@
+//! The one place where a failure becomes a status: [`ErrorKind`] → gRPC code → HTTP status.
+
+use std::error::Error;
+
+use axum::response::{IntoResponse, Response};
+use decima_base::ErrorKind;
+use decima_ingest::push::PushError;
+use decima_query::QueryError;
+use http::{StatusCode, header};
+use serde::Serialize;
+use tonic::{Code, Status};
+
+/// gRPC's code for a kind of failure.
+pub(crate) fn code(kind: ErrorKind) -> Code {
+    match kind {
+        ErrorKind::NotFound => Code::NotFound,
+        ErrorKind::InvalidArgument => Code::InvalidArgument,
+        ErrorKind::Conflict => Code::Aborted,
+        ErrorKind::ResourceExhausted => Code::ResourceExhausted,
+        ErrorKind::Unavailable => Code::Unavailable,
+        ErrorKind::DeadlineExceeded => Code::DeadlineExceeded,
+        ErrorKind::Corrupt => Code::DataLoss,
+        ErrorKind::Unimplemented => Code::Unimplemented,
+        ErrorKind::Internal => Code::Internal,
+    }
+}
+
+/// HTTP's status for a gRPC code, as gRPC-Gateway maps them.
+pub(crate) fn http_status(code: Code) -> StatusCode {
+    match code {
+        Code::Ok => StatusCode::OK,
+        // 499, "client closed request", has no name in the registry.
+        Code::Cancelled => StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST),
+        Code::InvalidArgument | Code::FailedPrecondition | Code::OutOfRange => StatusCode::BAD_REQUEST,
+        Code::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
+        Code::NotFound => StatusCode::NOT_FOUND,
+        Code::AlreadyExists | Code::Aborted => StatusCode::CONFLICT,
+        Code::PermissionDenied => StatusCode::FORBIDDEN,
+        Code::Unauthenticated => StatusCode::UNAUTHORIZED,
+        Code::ResourceExhausted => StatusCode::TOO_MANY_REQUESTS,
+        Code::Unimplemented => StatusCode::NOT_IMPLEMENTED,
+        Code::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        Code::Unknown | Code::Internal | Code::DataLoss => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+/// gRPC's name of a code, as metrics show it.
+pub(crate) fn code_name(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "Canceled",
+        Code::Unknown => "Unknown",
+        Code::InvalidArgument => "InvalidArgument",
+        Code::DeadlineExceeded => "DeadlineExceeded",
+        Code::NotFound => "NotFound",
+        Code::AlreadyExists => "AlreadyExists",
+        Code::PermissionDenied => "PermissionDenied",
+        Code::ResourceExhausted => "ResourceExhausted",
+        Code::FailedPrecondition => "FailedPrecondition",
+        Code::Aborted => "Aborted",
+        Code::OutOfRange => "OutOfRange",
+        Code::Unimplemented => "Unimplemented",
+        Code::Internal => "Internal",
+        Code::Unavailable => "Unavailable",
+        Code::DataLoss => "DataLoss",
+        Code::Unauthenticated => "Unauthenticated",
+    }
+}
+
+/// The status of a query that was not answered. Logs what is our own fault.
+pub(crate) fn of_query(error: &QueryError) -> Status {
+    of(error.kind(), error)
+}
+
+/// The status of a write that was refused. Logs what is our own fault.
+pub(crate) fn of_push(error: &PushError) -> Status {
+    of(error.kind(), error)
+}
+
+/// The status of a request that waited or worked for too long.
+pub(crate) fn deadline_exceeded() -> Status {
+    Status::deadline_exceeded("the request took longer than its deadline")
+}
+
+fn of(kind: ErrorKind, error: &(dyn Error + 'static)) -> Status {
+    match kind {
+        ErrorKind::Internal => {
+            tracing::error!(error = %chain(error), "a request failed");
+            return Status::internal("internal error; the server's log says more");
+        }
+        ErrorKind::Corrupt | ErrorKind::Unavailable => {
+            tracing::warn!(error = %chain(error), "a request failed");
+        }
+        _ => {}
+    }
+    Status::new(code(kind), error.to_string())
+}
+
+/// An error with its causes on one line.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+/// The body of a REST answer that failed.
+#[derive(Serialize)]
+struct Failure<'a> {
+    code: i32,
+    message: &'a str,
+    details: [(); 0],
+}
+
+/// A status as the answer of the REST gateway.
+pub(crate) fn to_rest(status: &Status) -> Response {
+    let failure = Failure { code: status.code() as i32, message: status.message(), details: [] };
+    let body = serde_json::to_vec(&failure).unwrap_or_default();
+    (http_status(status.code()), [(header::CONTENT_TYPE, "application/json")], body).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_codes_and_http() {
+        let check = |kind: ErrorKind, expected: (Code, u16)| {
+            let code = code(kind);
+            assert_eq!((code, http_status(code).as_u16()), expected);
+        };
+        check(ErrorKind::NotFound, (Code::NotFound, 404));
+        check(ErrorKind::InvalidArgument, (Code::InvalidArgument, 400));
+        check(ErrorKind::Conflict, (Code::Aborted, 409));
+        check(ErrorKind::ResourceExhausted, (Code::ResourceExhausted, 429));
+        check(ErrorKind::Unavailable, (Code::Unavailable, 503));
+        check(ErrorKind::DeadlineExceeded, (Code::DeadlineExceeded, 504));
+        check(ErrorKind::Corrupt, (Code::DataLoss, 500));
+        check(ErrorKind::Unimplemented, (Code::Unimplemented, 501));
+        check(ErrorKind::Internal, (Code::Internal, 500));
+    }
+
+    #[test]
+    fn internal_messages_stay_inside() {
+        let status = of_query(&QueryError::Internal { message: "node 7 of tree 3".to_owned() });
+        assert_eq!(status.code(), Code::Internal);
+        assert!(!status.message().contains("tree"));
+    }
+}
