@@ -1,10 +1,31 @@
 //! Here is a batch of samples, it is durable when you get your answer; here is a snapshot of everything acknowledged.
 //!
-//! Start at [`Store`]. Reading is [`source`].
+//! ```text
+//! append ─► writer: intern into the head ─► log object, fsynced ─► visible ─► answered
+//!                                            head ─► block + next manifest (flush)
+//! snapshot ─► blocks of the manifest, the head being flushed, the head
+//! ```
+//! The log ([`log`]) makes an answer true, blocks keep samples for good, the [`manifest`] says which blocks count and where the
+//! log begins. All of it goes through an object store; the local disk is one.
+//!
+//! Invariants: a sample is acknowledged only when it is durable; blocks and manifests never change; identity of stacktraces is
+//! content; every read is checked against a checksum. Absent: selectors, reports, wire formats. Start at [`Store`]; reading is
+//! [`source`].
 
+mod block;
+mod clock;
 pub mod error;
+mod filter;
+mod flush;
+mod head;
+pub mod log;
+pub mod manifest;
+mod metrics;
 pub mod source;
+mod storage;
 pub mod store;
+mod writer;
 
 pub use error::{AppendError, OpenError, ReadError};
+pub use metrics::StoreCounts;
 pub use store::{Appended, Settings, Store};

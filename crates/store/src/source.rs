@@ -43,9 +43,9 @@ impl TimeRange {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Series {
     /// What the values measure.
-    pub profile_type: ProfileType,
+    pub profile_type: Arc<ProfileType>,
     /// Sorted by name, unique, no empty values.
-    pub labels: Vec<(String, String)>,
+    pub labels: Arc<[(String, String)]>,
     /// Sampling period in units of the period type; 0 if unknown.
     pub period: i64,
     /// Index of the partition whose tree its samples use.
@@ -75,7 +75,7 @@ pub struct SeriesTable {
     pub partition_count: u32,
     /// Distinct values of each sample attribute of this source (at most [`ATTRIBUTE_VALUES_MAX`] each), integers as decimal text.
     /// The names of all attributes are its keys.
-    pub attribute_values: BTreeMap<String, AttributeSummary>,
+    pub attribute_values: Arc<BTreeMap<String, AttributeSummary>>,
 }
 
 /// How many distinct values of one attribute a source lists; beyond it only the name stays complete.
@@ -268,6 +268,9 @@ pub struct ScanRequest {
     pub range: TimeRange,
     /// Names of attributes wanted.
     pub attributes: Vec<String>,
+    /// Whether [`SampleRun::times_ns`] and [`SampleRun::durations_ns`] are wanted. Otherwise they mean nothing, and a block does
+    /// not decode them where the range covers a series whole.
+    pub with_times: bool,
 }
 
 /// A block or a head.

@@ -1,13 +1,36 @@
 //! The store itself: opening, appending, snapshots, closing.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    fs::File,
+    path::PathBuf,
+    sync::{Arc, atomic::Ordering},
+    thread::JoinHandle,
+    time::Duration,
+};
 
 use decima_profile::SampleBatch;
+use object_store::local::LocalFileSystem;
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::{
+    block::read::{self, BlockCache, BlockReader},
+    clock::now_ns,
     error::{AppendError, OpenError},
-    source::Snapshot,
+    head::{Head, HeadSource, HeadView},
+    log::{
+        codec::{self, LogPosition, ObjectKind},
+        replay,
+    },
+    manifest::Manifest,
+    metrics::{Counters, StoreCounts},
+    source::{Snapshot, Source},
+    storage::{PutError, Storage},
+    writer::{Command, DUPLICATE_WINDOW_NS, Log, Writer},
 };
+
+/// Requests that may wait for the log writer; each holds its decoded samples.
+const QUEUE_REQUESTS: usize = 64;
 
 /// How a store is kept.
 #[derive(Debug, Clone)]
@@ -37,39 +60,254 @@ pub struct Appended {
     pub duplicate: bool,
 }
 
+/// What snapshots are made of; changed by the writer only.
+pub(crate) struct State {
+    pub(crate) head: Head,
+    /// The head that is being flushed.
+    pub(crate) frozen: Option<HeadView>,
+    pub(crate) blocks: Vec<Arc<BlockReader>>,
+}
+
+/// What the handle and the writer share.
+pub(crate) struct Shared {
+    pub(crate) state: Mutex<State>,
+    pub(crate) storage: Storage,
+    pub(crate) cache: Arc<BlockCache>,
+    pub(crate) counters: Counters,
+    pub(crate) settings: Settings,
+}
+
+struct Inner {
+    shared: Arc<Shared>,
+    commands: mpsc::Sender<Command>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+    /// Held for the life of the process: one process per directory.
+    _lock: File,
+}
+
 /// A handle; clones share the store.
 #[derive(Clone)]
 pub struct Store {
-    _inner: Arc<()>,
+    inner: Arc<Inner>,
 }
 
 impl Store {
-    /// Opens or creates the store and replays the log. Must be called in a Tokio runtime.
-    #[expect(clippy::unused_async, reason = "skeleton")]
-    pub async fn open(_settings: Settings) -> Result<Self, OpenError> {
-        Ok(Self { _inner: Arc::new(()) })
+    /// Opens or creates the store and replays the log. Must be called in a multi-threaded Tokio runtime.
+    pub async fn open(settings: Settings) -> Result<Self, OpenError> {
+        let (lock, storage) = open_directory(&settings.path)?;
+        let manifest = storage.manifest().await?;
+        let replayed = replay::replay(&storage, manifest.log_floor).await?;
+        let cache = Arc::new(read::cache(settings.cache_bytes));
+        let mut blocks = Vec::with_capacity(manifest.blocks.len());
+        let mut seen = std::collections::HashMap::new();
+        let now = now_ns();
+        for entry in &manifest.blocks {
+            let meta = storage.block_meta(entry).await.map_err(|e| OpenError::Corrupt {
+                object: format!("block {}", entry.id),
+                reason: e.to_string(),
+            })?;
+            let reader = BlockReader::new(
+                meta,
+                Storage::block_path(&entry.id),
+                storage.objects.clone(),
+                cache.clone(),
+            );
+            if entry.newest_request_ns > now - DUPLICATE_WINDOW_NS {
+                let requests = reader.requests().await.map_err(|e| OpenError::Corrupt {
+                    object: format!("block {}", entry.id),
+                    reason: e.to_string(),
+                })?;
+                seen.extend(requests.into_iter().map(|r| (r.hash, r.received_ns)));
+            }
+            blocks.push(Arc::new(reader));
+        }
+        sweep(&storage, &manifest).await?;
+        seen.extend(replayed.requests.iter().copied());
+        let log = begin_epoch(&storage, &replayed).await?;
+        let partition_labels: Arc<[String]> = settings.partition_labels.clone().into();
+        let shared = Arc::new(Shared {
+            state: Mutex::new(State {
+                head: Head::replayed(replayed.view, partition_labels),
+                frozen: None,
+                blocks,
+            }),
+            storage,
+            cache,
+            counters: Counters::default(),
+            settings,
+        });
+        let (commands, queue) = mpsc::channel(QUEUE_REQUESTS);
+        let writer = Writer::new(shared.clone(), manifest, log, seen, replayed.requests, commands.downgrade());
+        let runtime = tokio::runtime::Handle::current();
+        let writer = std::thread::Builder::new()
+            .name("decima-log".to_owned())
+            .spawn(move || writer.run(queue, &runtime))
+            .map_err(|source| OpenError::Directory { path: "(thread of the log)".to_owned(), source })?;
+        Ok(Self {
+            inner: Arc::new(Inner { shared, commands, writer: Mutex::new(Some(writer)), _lock: lock }),
+        })
     }
 
     /// Stores a batch. Returns when it is durable and visible to the next snapshot.
     ///
-    /// `request_hash` identifies the request for [duplicate recognition](Appended::duplicate); `None` = never a duplicate.
-    #[expect(clippy::unused_async, reason = "skeleton")]
+    /// `request_hash` identifies the request for [duplicate recognition](Appended::duplicate) over 60 minutes; `None` = never a
+    /// duplicate.
     pub async fn append(
         &self,
-        _batch: SampleBatch,
-        _request_hash: Option<u128>,
+        batch: SampleBatch,
+        request_hash: Option<u128>,
     ) -> Result<Appended, AppendError> {
-        Ok(Appended::default())
+        let (reply, answer) = oneshot::channel();
+        let command = Command::Append { batch: Box::new(batch), hash: request_hash, reply };
+        self.inner.commands.send(command).await.map_err(|_| AppendError::Closed)?;
+        answer.await.map_err(|_| AppendError::Closed)?
     }
 
     /// Everything acknowledged so far.
     pub fn snapshot(&self) -> Snapshot {
-        Snapshot { sources: Vec::new() }
+        let state = self.inner.shared.state.lock();
+        let mut sources: Vec<Arc<dyn Source>> = Vec::with_capacity(state.blocks.len() + 2);
+        sources.extend(state.blocks.iter().map(|b| b.clone() as Arc<dyn Source>));
+        let heads = [state.frozen.clone(), Some(state.head.view.clone())];
+        drop(state);
+        for view in heads.into_iter().flatten().filter(|v| v.sample_count > 0) {
+            sources.push(Arc::new(HeadSource::new(view)));
+        }
+        Snapshot { sources }
+    }
+
+    /// Writes the head to a block now, and returns when it is in the manifest.
+    pub async fn flush(&self) -> Result<(), AppendError> {
+        let (reply, answer) = oneshot::channel();
+        self.inner.commands.send(Command::Flush { reply }).await.map_err(|_| AppendError::Closed)?;
+        answer.await.map_err(|_| AppendError::Closed)?
     }
 
     /// Flushes the head to a block and stops. Appends after this fail with [`AppendError::Closed`].
-    #[expect(clippy::unused_async, reason = "skeleton")]
     pub async fn close(&self) -> Result<(), AppendError> {
-        Ok(())
+        let (reply, answer) = oneshot::channel();
+        self.inner.commands.send(Command::Close { reply }).await.map_err(|_| AppendError::Closed)?;
+        let result = answer.await.map_err(|_| AppendError::Closed)?;
+        let writer = self.inner.writer.lock().take();
+        if let Some(writer) = writer {
+            // The thread ends right after its answer.
+            let _ = tokio::task::spawn_blocking(move || writer.join()).await;
+        }
+        result
     }
+
+    /// Numbers for monitoring.
+    pub fn counts(&self) -> StoreCounts {
+        let shared = &self.inner.shared;
+        let state = shared.state.lock();
+        StoreCounts {
+            blocks: state.blocks.len() as u64,
+            block_bytes: state.blocks.iter().map(|b| b.meta.size_bytes()).sum(),
+            block_samples: state.blocks.iter().map(|b| b.meta.samples).sum(),
+            head_samples: state.head.view.sample_count
+                + state.frozen.as_ref().map_or(0, |v| v.sample_count),
+            head_bytes: shared.counters.head_bytes.load(Ordering::Relaxed),
+            cache_bytes: shared.cache.weight(),
+            ..shared.counters.read()
+        }
+    }
+}
+
+/// Locks the data directory and opens it as an object store.
+fn open_directory(path: &std::path::Path) -> Result<(File, Storage), OpenError> {
+    let directory_error = |source| OpenError::Directory { path: path.display().to_string(), source };
+    std::fs::create_dir_all(path).map_err(directory_error)?;
+    let lock = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(path.join("lock"))
+        .map_err(directory_error)?;
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(std::fs::TryLockError::WouldBlock) => {
+            return Err(OpenError::Locked { path: path.display().to_string() });
+        }
+        Err(std::fs::TryLockError::Error(source)) => return Err(directory_error(source)),
+    }
+    probe_hard_links(path).map_err(directory_error)?;
+    sweep_staging(path).map_err(directory_error)?;
+    let objects = LocalFileSystem::new_with_prefix(path)
+        .map_err(|source| OpenError::Storage { object: path.display().to_string(), source })?
+        .with_fsync(true);
+    Ok((lock, Storage { objects: Arc::new(objects) }))
+}
+
+/// Create-if-absent on a local disk is a hard link; find out now rather than at the first write.
+fn probe_hard_links(path: &std::path::Path) -> std::io::Result<()> {
+    let (from, to) = (path.join("lock"), path.join("lock.probe"));
+    match std::fs::remove_file(&to) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
+    std::fs::hard_link(&from, &to).map_err(|e| {
+        std::io::Error::new(e.kind(), format!("the file system must support hard links: {e}"))
+    })?;
+    std::fs::remove_file(&to)
+}
+
+/// Removes what a killed process was writing (`name#1`); the object store does not list such files.
+fn sweep_staging(path: &std::path::Path) -> std::io::Result<()> {
+    let mut pending = vec![path.to_owned()];
+    while let Some(directory) = pending.pop() {
+        for entry in std::fs::read_dir(directory)? {
+            let entry = entry?;
+            let kind = entry.file_type()?;
+            let name = entry.file_name();
+            let is_staging = name
+                .to_str()
+                .and_then(|n| n.rsplit_once('#'))
+                .is_some_and(|(_, n)| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()));
+            if kind.is_dir() {
+                pending.push(entry.path());
+            } else if is_staging {
+                std::fs::remove_file(entry.path())?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Deletes blocks that no manifest names and log objects below the floor: what a crash left between two steps.
+async fn sweep(storage: &Storage, manifest: &Manifest) -> Result<(), OpenError> {
+    for id in storage.block_ids().await? {
+        if !manifest.blocks.iter().any(|b| b.id == id) {
+            storage.delete_block(&id).await?;
+        }
+    }
+    for position in storage.log_positions().await? {
+        if position < manifest.log_floor {
+            let path = Storage::log_path(position);
+            storage
+                .delete(&path)
+                .await
+                .map_err(|source| OpenError::Storage { object: path.to_string(), source })?;
+        }
+    }
+    Ok(())
+}
+
+/// Seals the epoch before, so that a process that still believes it is the writer cannot go on, and begins the next.
+async fn begin_epoch(storage: &Storage, replayed: &replay::Replayed) -> Result<Log, OpenError> {
+    if let Some(position) = replayed.unsealed {
+        let path = Storage::log_path(position);
+        let corrupt = |reason: String| OpenError::Corrupt { object: path.to_string(), reason };
+        let object = codec::encode(position, 0, ObjectKind::Seal, &[])
+            .map_err(|e| corrupt(format!("cannot encode a seal: {e}")))?;
+        storage.create(&path, object.into()).await.map_err(|e| match e {
+            PutError::Exists => corrupt("another process writes this log".to_owned()),
+            other => corrupt(format!("cannot seal the log: {other}")),
+        })?;
+    }
+    Ok(Log {
+        next: LogPosition { epoch: replayed.epoch + 1, seq: 0 },
+        objects: replayed.objects,
+        bytes: replayed.bytes,
+        newest_request_ns: replayed.newest_request_ns,
+    })
 }

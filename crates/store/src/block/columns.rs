@@ -1,0 +1,211 @@
+//! Schemas of the block's files and how their columns are encoded: the one place that names columns.
+
+use std::sync::Arc;
+
+use arrow_schema::{DataType, Field, Fields, Schema};
+use parquet::{
+    basic::{Compression, Encoding, ZstdLevel},
+    file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder},
+    schema::types::ColumnPath,
+};
+
+pub(crate) const SAMPLES: &str = "samples.parquet";
+pub(crate) const POINTS: &str = "points.parquet";
+pub(crate) const NODES: &str = "nodes.parquet";
+pub(crate) const STACKTRACES: &str = "stacktraces.parquet";
+pub(crate) const LOCATIONS: &str = "locations.parquet";
+pub(crate) const SERIES: &str = "series.parquet";
+pub(crate) const ATTRIBUTES: &str = "attributes.parquet";
+pub(crate) const REQUESTS: &str = "requests.parquet";
+pub(crate) const META: &str = "block.json";
+
+/// Prefix of the columns of text attributes.
+pub(crate) const TEXT_PREFIX: &str = "attribute.";
+/// Prefix of the columns of integer attributes.
+pub(crate) const INTEGER_PREFIX: &str = "attribute_integer.";
+
+/// Rows of a row group at most: the writer holds one in memory, and its footer stays small.
+const ROW_GROUP_ROWS: usize = 1 << 20;
+/// Rows of a page at most: what one narrow query has to decode beyond what it wants.
+const PAGE_ROWS: usize = 20_000;
+
+fn zstd(level: i32) -> Compression {
+    Compression::ZSTD(ZstdLevel::try_new(level).unwrap_or_default())
+}
+
+fn properties() -> WriterPropertiesBuilder {
+    WriterProperties::builder()
+        .set_created_by("decima".to_owned())
+        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+        .set_data_page_row_count_limit(PAGE_ROWS)
+        .set_write_batch_size(4096)
+        .set_compression(zstd(3))
+        .set_statistics_enabled(EnabledStatistics::Chunk)
+}
+
+trait Columns {
+    fn delta(self, column: &str) -> Self;
+    fn split(self, column: &str) -> Self;
+}
+
+impl Columns for WriterPropertiesBuilder {
+    fn delta(self, column: &str) -> Self {
+        let path = ColumnPath::from(column);
+        self.set_column_dictionary_enabled(path.clone(), false)
+            .set_column_encoding(path, Encoding::DELTA_BINARY_PACKED)
+    }
+
+    fn split(self, column: &str) -> Self {
+        let path = ColumnPath::from(column);
+        self.set_column_dictionary_enabled(path.clone(), false)
+            .set_column_encoding(path, Encoding::BYTE_STREAM_SPLIT)
+    }
+}
+
+fn schema(fields: Vec<Field>) -> Arc<Schema> {
+    Arc::new(Schema::new(fields))
+}
+
+fn required(name: &str, data_type: DataType) -> Field {
+    Field::new(name, data_type, false)
+}
+
+/// A text column with a dictionary.
+pub(crate) fn dictionary() -> DataType {
+    DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8))
+}
+
+/// `samples.parquet`: one row a sample.
+pub(crate) fn samples(
+    text_attributes: &[String],
+    integer_attributes: &[String],
+) -> (Arc<Schema>, WriterProperties) {
+    let mut fields = vec![
+        required("series", DataType::Int32),
+        required("time_ns", DataType::Int64),
+        required("duration_ns", DataType::Int64),
+        required("stacktrace", DataType::Int32),
+        required("value", DataType::Int64),
+    ];
+    for name in text_attributes {
+        fields.push(Field::new(format!("{TEXT_PREFIX}{name}"), dictionary(), true));
+    }
+    let mut properties = properties()
+        .delta("time_ns")
+        .delta("stacktrace")
+        .set_column_encoding(ColumnPath::from("value"), Encoding::DELTA_BINARY_PACKED);
+    for name in integer_attributes {
+        let column = format!("{INTEGER_PREFIX}{name}");
+        // The name is one column, whatever dots it has.
+        let path = ColumnPath::new(vec![column.clone()]);
+        properties = properties
+            .set_column_dictionary_enabled(path.clone(), false)
+            .set_column_encoding(path, Encoding::DELTA_BINARY_PACKED);
+        fields.push(Field::new(column, DataType::Int64, true));
+    }
+    (schema(fields), properties.build())
+}
+
+/// `points.parquet`: sums by series and time.
+pub(crate) fn points() -> (Arc<Schema>, WriterProperties) {
+    let fields = vec![
+        required("series", DataType::Int32),
+        required("time_ns", DataType::Int64),
+        required("bucket_ns", DataType::Int64),
+        required("sum", DataType::Int64),
+        required("count", DataType::Int64),
+        required("duration_ns", DataType::Int64),
+    ];
+    (schema(fields), properties().delta("series").delta("time_ns").build())
+}
+
+/// `nodes.parquet`: the stacktrace tree in preorder; the root of each partition has distance 0.
+pub(crate) fn nodes() -> (Arc<Schema>, WriterProperties) {
+    let fields =
+        vec![required("parent_distance", DataType::Int32), required("location", DataType::Int32)];
+    (schema(fields), properties().split("location").build())
+}
+
+/// `stacktraces.parquet`: the leaf node of each stacktrace.
+pub(crate) fn stacktraces() -> (Arc<Schema>, WriterProperties) {
+    (schema(vec![required("leaf", DataType::Int32)]), properties().delta("leaf").build())
+}
+
+/// `locations.parquet`: one row a location and line, innermost first; one row with null function columns if not symbolised.
+pub(crate) fn locations() -> (Arc<Schema>, WriterProperties) {
+    let fields = vec![
+        required("location", DataType::Int32),
+        required("address", DataType::Int64),
+        required("frame_type", dictionary()),
+        Field::new("mapping_start", DataType::Int64, true),
+        Field::new("mapping_limit", DataType::Int64, true),
+        Field::new("mapping_offset", DataType::Int64, true),
+        Field::new("mapping_file", dictionary(), true),
+        Field::new("build_id", dictionary(), true),
+        Field::new("function_name", dictionary(), true),
+        Field::new("function_system_name", dictionary(), true),
+        Field::new("function_filename", dictionary(), true),
+        Field::new("function_start_line", DataType::Int64, true),
+        Field::new("line", DataType::Int64, true),
+        Field::new("column", DataType::Int64, true),
+    ];
+    (schema(fields), properties().delta("location").build())
+}
+
+/// `series.parquet`: one row a series, with the ranges of its rows and of its partition.
+pub(crate) fn series() -> (Arc<Schema>, WriterProperties) {
+    let mut fields: Vec<Field> =
+        ["name", "sample_type", "sample_unit", "period_type", "period_unit"]
+            .iter()
+            .map(|name| required(name, DataType::Utf8))
+            .collect();
+    fields.push(required("delta", DataType::Boolean));
+    fields.push(required("period", DataType::Int64));
+    fields.push(Field::new("labels", labels_type(), false));
+    for name in SERIES_NUMBERS {
+        fields.push(required(name, DataType::Int64));
+    }
+    fields.push(required("partition", DataType::Utf8));
+    (schema(fields), properties().build())
+}
+
+/// Whole-number columns of `series.parquet`, in order.
+pub(crate) const SERIES_NUMBERS: [&str; 12] = [
+    "min_time_ns",
+    "max_time_ns",
+    "first_row",
+    "row_count",
+    "sum",
+    "first_point",
+    "point_count",
+    "partition_index",
+    "first_node",
+    "node_count",
+    "first_stacktrace",
+    "stacktrace_count",
+];
+
+/// The type of the label column: a map of text to text.
+pub(crate) fn labels_type() -> DataType {
+    let entries = DataType::Struct(Fields::from(vec![
+        Field::new("keys", DataType::Utf8, false),
+        Field::new("values", DataType::Utf8, true),
+    ]));
+    DataType::Map(Arc::new(Field::new("entries", entries, false)), false)
+}
+
+/// `attributes.parquet`: distinct values of sample attributes; a null value marks an attribute with more values than are listed.
+pub(crate) fn attributes() -> (Arc<Schema>, WriterProperties) {
+    let fields = vec![required("name", DataType::Utf8), Field::new("value", DataType::Utf8, true)];
+    (schema(fields), properties().build())
+}
+
+/// `requests.parquet`: hashes of the requests whose samples these are.
+pub(crate) fn requests() -> (Arc<Schema>, WriterProperties) {
+    let fields = vec![
+        required("received_ns", DataType::Int64),
+        required("hash_high", DataType::Int64),
+        required("hash_low", DataType::Int64),
+    ];
+    (schema(fields), properties().delta("received_ns").build())
+}

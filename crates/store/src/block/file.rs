@@ -1,0 +1,184 @@
+//! Reads of a block's file that cannot return damaged bytes.
+
+use std::{ops::Range, sync::Arc};
+
+use bytes::{Bytes, BytesMut};
+use futures::{FutureExt, future::BoxFuture};
+use object_store::{ObjectStore, ObjectStoreExt, path::Path};
+use parquet::{
+    arrow::{
+        arrow_reader::ArrowReaderOptions,
+        async_reader::AsyncFileReader,
+    },
+    errors::ParquetError,
+    file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader},
+};
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::meta::PART_BYTES;
+use crate::error::ReadError;
+
+/// One file of a block. Reads whole checked parts and hands out what was asked for.
+#[derive(Clone)]
+pub(crate) struct BlockFile {
+    pub(crate) store: Arc<dyn ObjectStore>,
+    pub(crate) path: Path,
+    /// Name of the block, for messages.
+    pub(crate) block: Arc<str>,
+    /// Name of the file, for messages.
+    pub(crate) name: &'static str,
+    pub(crate) size_bytes: u64,
+    pub(crate) checksums: Arc<Vec<u64>>,
+}
+
+impl BlockFile {
+    pub(crate) fn corrupt(&self, reason: impl Into<String>) -> ReadError {
+        ReadError::Corrupt {
+            block: self.block.to_string(),
+            file: self.name.to_owned(),
+            reason: reason.into(),
+        }
+    }
+
+    /// The failure behind a Parquet error: our own if it is one, damage otherwise.
+    pub(crate) fn error(&self, error: &ParquetError) -> ReadError {
+        if let ParquetError::External(inner) = error
+            && let Some(own) = inner.downcast_ref::<ReadError>()
+        {
+            return own.clone();
+        }
+        self.corrupt(error.to_string())
+    }
+
+    fn parts(&self, range: &Range<u64>) -> Range<u64> {
+        let start = range.start / PART_BYTES * PART_BYTES;
+        let end = (range.end.div_ceil(PART_BYTES) * PART_BYTES).min(self.size_bytes);
+        start..end
+    }
+
+    fn verify(&self, start: u64, bytes: &Bytes) -> Result<(), ReadError> {
+        for (at, part) in bytes.chunks(PART_BYTES as usize).enumerate() {
+            let index = (start / PART_BYTES) as usize + at;
+            if self.checksums.get(index) != Some(&xxh3_64(part)) {
+                return Err(self.corrupt(format!(
+                    "the checksum of bytes {}.. does not fit",
+                    index as u64 * PART_BYTES
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// The bytes of several ranges, each checked.
+    pub(crate) async fn read(&self, ranges: &[Range<u64>]) -> Result<Vec<Bytes>, ReadError> {
+        for range in ranges {
+            if range.start > range.end || range.end > self.size_bytes {
+                return Err(self.corrupt(format!(
+                    "bytes {}..{} are asked for, the file has {}",
+                    range.start, range.end, self.size_bytes
+                )));
+            }
+        }
+        // Neighbouring pages share parts: fetch each run of parts once.
+        let mut wanted: Vec<Range<u64>> =
+            ranges.iter().filter(|r| !r.is_empty()).map(|r| self.parts(r)).collect();
+        wanted.sort_by_key(|r| r.start);
+        let mut runs: Vec<Range<u64>> = Vec::with_capacity(wanted.len());
+        for range in wanted {
+            match runs.last_mut() {
+                Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
+                _ => runs.push(range),
+            }
+        }
+        let fetched = self.store.get_ranges(&self.path, &runs).await.map_err(|e| match e {
+            object_store::Error::NotFound { .. } => ReadError::Missing {
+                block: self.block.to_string(),
+                file: self.name.to_owned(),
+            },
+            source => ReadError::Unavailable {
+                block: self.block.to_string(),
+                file: self.name.to_owned(),
+                source: Arc::new(source),
+            },
+        })?;
+        for (run, bytes) in runs.iter().zip(&fetched) {
+            if bytes.len() as u64 != run.end - run.start {
+                return Err(self.corrupt(format!("the file ends before byte {}", run.end)));
+            }
+            self.verify(run.start, bytes)?;
+        }
+        ranges
+            .iter()
+            .map(|range| {
+                if range.is_empty() {
+                    return Ok(BytesMut::new().freeze());
+                }
+                let at = runs.partition_point(|run| run.end < range.end);
+                let (run, bytes) = (&runs[at], &fetched[at]);
+                Ok(bytes.slice((range.start - run.start) as usize..(range.end - run.start) as usize))
+            })
+            .collect()
+    }
+
+    async fn read_one(&self, range: Range<u64>) -> Result<Bytes, ReadError> {
+        let mut all = self.read(std::slice::from_ref(&range)).await?;
+        Ok(all.pop().unwrap_or_default())
+    }
+
+    /// The whole file, checked.
+    pub(crate) async fn read_all(&self) -> Result<Bytes, ReadError> {
+        let size = self
+            .store
+            .head(&self.path)
+            .await
+            .map_err(|e| match e {
+                object_store::Error::NotFound { .. } => ReadError::Missing {
+                    block: self.block.to_string(),
+                    file: self.name.to_owned(),
+                },
+                source => ReadError::Unavailable {
+                    block: self.block.to_string(),
+                    file: self.name.to_owned(),
+                    source: Arc::new(source),
+                },
+            })?
+            .size;
+        if size != self.size_bytes {
+            return Err(self.corrupt(format!("it has {size} bytes, not {}", self.size_bytes)));
+        }
+        self.read_one(0..self.size_bytes).await
+    }
+}
+
+fn external(error: ReadError) -> ParquetError {
+    ParquetError::External(Box::new(error))
+}
+
+impl AsyncFileReader for BlockFile {
+    fn get_bytes(&mut self, range: Range<u64>) -> BoxFuture<'_, parquet::errors::Result<Bytes>> {
+        async move { self.read_one(range).await.map_err(external) }.boxed()
+    }
+
+    fn get_byte_ranges(
+        &mut self,
+        ranges: Vec<Range<u64>>,
+    ) -> BoxFuture<'_, parquet::errors::Result<Vec<Bytes>>> {
+        async move { self.read(&ranges).await.map_err(external) }.boxed()
+    }
+
+    fn get_metadata<'a>(
+        &'a mut self,
+        _options: Option<&'a ArrowReaderOptions>,
+    ) -> BoxFuture<'a, parquet::errors::Result<Arc<ParquetMetaData>>> {
+        async move {
+            let size = self.size_bytes;
+            let reader = ParquetMetaDataReader::new()
+                .with_column_index_policy(PageIndexPolicy::Skip)
+                .with_offset_index_policy(PageIndexPolicy::Required)
+                .with_prefetch_hint(Some(PART_BYTES as usize));
+            let metadata = reader.load_and_finish(self, size).await?;
+            Ok(Arc::new(metadata))
+        }
+        .boxed()
+    }
+}

@@ -1,0 +1,93 @@
+//! `block.json`: what a block holds and how its files are checked.
+
+use std::collections::BTreeMap;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::source::TimeRange;
+
+/// Version of the block format this program writes, and the newest it reads.
+pub(crate) const BLOCK_FORMAT: u32 = 1;
+
+/// Part of a file that one checksum covers: small enough that checking costs a narrow query little, large enough that the
+/// checksums of a 20 MB block fit in 7 kB.
+pub(crate) const PART_BYTES: u64 = 32 << 10;
+
+/// Contents of `block.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct BlockMeta {
+    /// Version of the format.
+    pub(crate) format: u32,
+    /// Name of the block, a ULID.
+    pub(crate) id: String,
+    /// Tenant whose samples these are.
+    pub(crate) tenant: String,
+    /// Time of the first sample.
+    pub(crate) min_time_ns: i64,
+    /// Time of the last sample.
+    pub(crate) max_time_ns: i64,
+    /// Number of samples.
+    pub(crate) samples: u64,
+    /// Number of series.
+    pub(crate) series: u64,
+    /// Number of partitions.
+    pub(crate) partitions: u64,
+    /// Number of distinct stacktraces.
+    pub(crate) stacktraces: u64,
+    /// Number of tree nodes.
+    pub(crate) nodes: u64,
+    /// Sample attributes: names of text columns.
+    pub(crate) text_attributes: Vec<String>,
+    /// Sample attributes: names of integer columns, with their unit.
+    pub(crate) integer_attributes: BTreeMap<String, String>,
+    /// Files by name.
+    pub(crate) files: BTreeMap<String, FileMeta>,
+}
+
+/// Size and checksums of one file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct FileMeta {
+    /// Size of the file.
+    pub(crate) size_bytes: u64,
+    /// xxh3-64 of each 32 KiB part, little endian, in base64.
+    pub(crate) checksums: String,
+}
+
+impl BlockMeta {
+    /// Times covered.
+    pub(crate) fn range(&self) -> TimeRange {
+        TimeRange { start_ns: self.min_time_ns, end_ns: self.max_time_ns }
+    }
+
+    /// Size of all files.
+    pub(crate) fn size_bytes(&self) -> u64 {
+        self.files.values().map(|f| f.size_bytes).sum()
+    }
+}
+
+impl FileMeta {
+    /// Size and checksums of `bytes`.
+    pub(crate) fn of(bytes: &[u8]) -> Self {
+        let sums: Vec<u8> = bytes
+            .chunks(PART_BYTES as usize)
+            .flat_map(|part| xxh3_64(part).to_le_bytes())
+            .collect();
+        Self { size_bytes: bytes.len() as u64, checksums: STANDARD.encode(sums) }
+    }
+
+    /// The checksums by part; `None` if there are not as many as the size asks for.
+    pub(crate) fn sums(&self) -> Option<Vec<u64>> {
+        let bytes = STANDARD.decode(&self.checksums).ok()?;
+        if bytes.len() as u64 != self.size_bytes.div_ceil(PART_BYTES) * 8 {
+            return None;
+        }
+        Some(
+            bytes
+                .chunks_exact(8)
+                .map(|c| c.iter().rev().fold(0u64, |acc, &b| (acc << 8) | u64::from(b)))
+                .collect(),
+        )
+    }
+}

@@ -1,0 +1,490 @@
+//! Answers queries from a block.
+//!
+//! Footers, series and symbols are decoded once and kept in a cache shared by all blocks and bounded by bytes; trees, samples and
+//! points are read by row range each time.
+
+use std::sync::Arc;
+
+use arrow_array::{
+    Array, BooleanArray, DictionaryArray, Int32Array, Int64Array, MapArray, RecordBatch,
+    StringArray,
+    types::{Int32Type, Int64Type},
+};
+use async_trait::async_trait;
+use decima_profile::ProfileType;
+use futures::StreamExt;
+use object_store::{ObjectStore, path::Path};
+use parquet::arrow::{
+    ParquetRecordBatchStreamBuilder, ProjectionMask,
+    arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, RowSelection},
+    async_reader::AsyncFileReader,
+};
+
+use super::{
+    columns::{self, SERIES_NUMBERS},
+    file::BlockFile,
+    meta::BlockMeta,
+    scan,
+    write::SeenRequest,
+};
+use crate::{
+    error::ReadError,
+    head::symbols::SymbolIndex,
+    source::{
+        AttributeSummary, Function, Line, Mapping, NO_MAPPING, Point, SampleRun, ScanRequest, Series,
+        SeriesTable, Source, Symbols, TimeRange, Tree,
+    },
+};
+
+/// Rows decoded at a time: large enough to decode in bulk, small enough for the processor's cache.
+const BATCH_ROWS: usize = 32_768;
+
+/// Decoded parts of blocks, bounded by bytes.
+pub(crate) type BlockCache = quick_cache::sync::Cache<(Arc<str>, Part), Cached, Weighter>;
+
+/// Which part of a block is cached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Part {
+    Footer(&'static str),
+    Series,
+    Symbols,
+}
+
+/// A cached part.
+#[derive(Clone)]
+pub(crate) enum Cached {
+    Footer(ArrowReaderMetadata),
+    Series(Arc<BlockSeries>),
+    Symbols(Arc<Symbols>),
+}
+
+/// Weighs parts by the memory they hold, about.
+#[derive(Clone)]
+pub(crate) struct Weighter;
+
+impl quick_cache::Weighter<(Arc<str>, Part), Cached> for Weighter {
+    fn weight(&self, _key: &(Arc<str>, Part), value: &Cached) -> u64 {
+        let bytes = match value {
+            Cached::Footer(f) => f.metadata().memory_size(),
+            Cached::Series(s) => {
+                600 * s.table.series.len()
+                    + s.table
+                        .attribute_values
+                        .values()
+                        .map(|a| a.values.iter().map(|v| v.len() + 40).sum::<usize>())
+                        .sum::<usize>()
+            }
+            Cached::Symbols(s) => crate::head::symbols::symbols_size_bytes(s),
+        };
+        bytes as u64 + 200
+    }
+}
+
+/// Makes a cache of at most `bytes`.
+pub(crate) fn cache(bytes: u64) -> BlockCache {
+    // An entry weighs some 100 kB in practice; the estimate only sizes the table.
+    let entries = (bytes / 100_000).clamp(64, 100_000) as usize;
+    quick_cache::sync::Cache::with_weighter(entries, bytes, Weighter)
+}
+
+/// Rows of a series in the block's files.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SeriesRows {
+    pub(crate) first_row: usize,
+    pub(crate) row_count: usize,
+    pub(crate) sum: i64,
+    pub(crate) first_point: usize,
+    pub(crate) point_count: usize,
+    pub(crate) partition: u32,
+}
+
+/// Rows of a partition in the block's files.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct PartitionRows {
+    pub(crate) first_node: usize,
+    pub(crate) node_count: usize,
+    pub(crate) first_stacktrace: usize,
+    pub(crate) stacktrace_count: usize,
+}
+
+/// `series.parquet`, decoded.
+#[derive(Debug, Default)]
+pub(crate) struct BlockSeries {
+    pub(crate) table: Arc<SeriesTable>,
+    pub(crate) rows: Vec<SeriesRows>,
+    pub(crate) partitions: Vec<PartitionRows>,
+}
+
+/// A block that can be queried.
+pub(crate) struct BlockReader {
+    pub(crate) id: Arc<str>,
+    pub(crate) meta: BlockMeta,
+    directory: Path,
+    store: Arc<dyn ObjectStore>,
+    cache: Arc<BlockCache>,
+}
+
+impl BlockReader {
+    pub(crate) fn new(
+        meta: BlockMeta,
+        directory: Path,
+        store: Arc<dyn ObjectStore>,
+        cache: Arc<BlockCache>,
+    ) -> Self {
+        Self { id: meta.id.as_str().into(), meta, directory, store, cache }
+    }
+
+    /// A file of the block.
+    pub(crate) fn file(&self, name: &'static str) -> Result<BlockFile, ReadError> {
+        let damaged = |reason: &str| ReadError::Corrupt {
+            block: self.id.to_string(),
+            file: columns::META.to_owned(),
+            reason: format!("{reason} {name}"),
+        };
+        let meta = self.meta.files.get(name).ok_or_else(|| damaged("there is no entry for"))?;
+        let checksums = meta.sums().ok_or_else(|| damaged("the checksums do not fit the size of"))?;
+        Ok(BlockFile {
+            store: self.store.clone(),
+            path: self.directory.clone().join(name),
+            block: self.id.clone(),
+            name,
+            size_bytes: meta.size_bytes,
+            checksums: Arc::new(checksums),
+        })
+    }
+
+    async fn footer(&self, file: &mut BlockFile) -> Result<ArrowReaderMetadata, ReadError> {
+        let key = (self.id.clone(), Part::Footer(file.name));
+        if let Some(Cached::Footer(footer)) = self.cache.get(&key) {
+            return Ok(footer);
+        }
+        let metadata = file.get_metadata(None).await.map_err(|e| file.error(&e))?;
+        let footer = ArrowReaderMetadata::try_new(metadata, ArrowReaderOptions::new())
+            .map_err(|e| file.error(&e))?;
+        self.cache.insert(key, Cached::Footer(footer.clone()));
+        Ok(footer)
+    }
+
+    /// Reads row ranges (ascending, disjoint) of some columns, batch by batch.
+    pub(crate) async fn rows(
+        &self,
+        name: &'static str,
+        wanted: Option<&[std::ops::Range<usize>]>,
+        columns: &[&str],
+        mut each: impl FnMut(&RecordBatch) -> Result<(), String> + Send,
+    ) -> Result<(), ReadError> {
+        let mut file = self.file(name)?;
+        let footer = self.footer(&mut file).await?;
+        let total = footer.metadata().file_metadata().num_rows().max(0) as usize;
+        if wanted.is_some_and(|w| w.iter().any(|r| r.end > total)) {
+            return Err(file.corrupt(format!("it has {total} rows, fewer than series.parquet says")));
+        }
+        let schema = footer.schema().clone();
+        let leaves = columns.iter().filter_map(|c| schema.index_of(c).ok());
+        let mask = ProjectionMask::roots(footer.parquet_schema(), leaves);
+        let mut builder = ParquetRecordBatchStreamBuilder::new_with_metadata(file.clone(), footer)
+            .with_batch_size(BATCH_ROWS);
+        if !columns.is_empty() {
+            builder = builder.with_projection(mask);
+        }
+        if let Some(wanted) = wanted {
+            builder = builder.with_row_selection(RowSelection::from_consecutive_ranges(
+                wanted.iter().filter(|r| !r.is_empty()).cloned(),
+                total,
+            ));
+        }
+        let mut stream = builder.build().map_err(|e| file.error(&e))?;
+        while let Some(batch) = stream.next().await {
+            let batch = batch.map_err(|e| file.error(&e))?;
+            each(&batch).map_err(|reason| file.corrupt(reason))?;
+        }
+        Ok(())
+    }
+
+    /// Series with their row ranges.
+    pub(crate) async fn block_series(&self) -> Result<Arc<BlockSeries>, ReadError> {
+        let key = (self.id.clone(), Part::Series);
+        if let Some(Cached::Series(series)) = self.cache.get(&key) {
+            return Ok(series);
+        }
+        let mut out = BlockSeries::default();
+        let mut table = SeriesTable::default();
+        self.rows(columns::SERIES, None, &[], |batch| decode_series(batch, &mut table, &mut out)).await?;
+        table.partition_count = out.partitions.len() as u32;
+        let mut attributes = std::collections::BTreeMap::<String, AttributeSummary>::new();
+        self.rows(columns::ATTRIBUTES, None, &[], |batch| {
+            let names = column::<StringArray>(batch, "name")?;
+            let values = column::<StringArray>(batch, "value")?;
+            for row in 0..batch.num_rows() {
+                let summary = attributes.entry(names.value(row).to_owned()).or_default();
+                if values.is_null(row) {
+                    summary.truncated = true;
+                } else {
+                    summary.values.insert(values.value(row).to_owned());
+                }
+            }
+            Ok(())
+        })
+        .await?;
+        table.attribute_values = Arc::new(attributes);
+        out.table = Arc::new(table);
+        let out = Arc::new(out);
+        self.cache.insert(key, Cached::Series(out.clone()));
+        Ok(out)
+    }
+
+    /// Hashes of the requests whose samples the block holds.
+    pub(crate) async fn requests(&self) -> Result<Vec<SeenRequest>, ReadError> {
+        let mut out = Vec::new();
+        self.rows(columns::REQUESTS, None, &[], |batch| {
+            let received = column::<Int64Array>(batch, "received_ns")?;
+            let high = column::<Int64Array>(batch, "hash_high")?;
+            let low = column::<Int64Array>(batch, "hash_low")?;
+            for row in 0..batch.num_rows() {
+                let hash = (u128::from(high.value(row) as u64) << 64) | u128::from(low.value(row) as u64);
+                out.push(SeenRequest { hash, received_ns: received.value(row) });
+            }
+            Ok(())
+        })
+        .await?;
+        Ok(out)
+    }
+}
+
+/// A column by name and type.
+pub(crate) fn column<'a, A: Array + 'static>(batch: &'a RecordBatch, name: &str) -> Result<&'a A, String> {
+    batch
+        .column_by_name(name)
+        .and_then(|c| c.as_any().downcast_ref::<A>())
+        .ok_or_else(|| format!("there is no column {name} of the expected type"))
+}
+
+fn decode_series(
+    batch: &RecordBatch,
+    table: &mut SeriesTable,
+    out: &mut BlockSeries,
+) -> Result<(), String> {
+    let texts = ["name", "sample_type", "sample_unit", "period_type", "period_unit"];
+    let texts: Vec<&StringArray> =
+        texts.iter().map(|name| column::<StringArray>(batch, name)).collect::<Result<_, _>>()?;
+    let delta = column::<BooleanArray>(batch, "delta")?;
+    let period = column::<Int64Array>(batch, "period")?;
+    let labels = column::<MapArray>(batch, "labels")?;
+    let (keys, values) = (labels.keys(), labels.values());
+    let (Some(keys), Some(values)) =
+        (keys.as_any().downcast_ref::<StringArray>(), values.as_any().downcast_ref::<StringArray>())
+    else {
+        return Err("the labels are not text".to_owned());
+    };
+    let numbers: Vec<&Int64Array> = SERIES_NUMBERS
+        .iter()
+        .map(|name| column::<Int64Array>(batch, name))
+        .collect::<Result<_, _>>()?;
+    for row in 0..batch.num_rows() {
+        let number = |at: usize| numbers[at].value(row);
+        let index = |at: usize| {
+            usize::try_from(number(at)).map_err(|_| format!("{} is negative in row {row}", SERIES_NUMBERS[at]))
+        };
+        let entries = labels.value_offsets()[row] as usize..labels.value_offsets()[row + 1] as usize;
+        let partition = index(7)?;
+        let rows = PartitionRows {
+            first_node: index(8)?,
+            node_count: index(9)?,
+            first_stacktrace: index(10)?,
+            stacktrace_count: index(11)?,
+        };
+        if partition == out.partitions.len() {
+            out.partitions.push(rows);
+        } else if partition + 1 != out.partitions.len() {
+            return Err(format!("partition_index is out of order in row {row}"));
+        }
+        table.series.push(Series {
+            profile_type: Arc::new(ProfileType {
+                name: texts[0].value(row).to_owned(),
+                sample_type: texts[1].value(row).to_owned(),
+                sample_unit: texts[2].value(row).to_owned(),
+                period_type: texts[3].value(row).to_owned(),
+                period_unit: texts[4].value(row).to_owned(),
+                delta: delta.value(row),
+            }),
+            labels: entries
+                .map(|e| (keys.value(e).to_owned(), values.value(e).to_owned()))
+                .collect(),
+            period: period.value(row),
+            partition: partition as u32,
+            range: TimeRange { start_ns: number(0), end_ns: number(1) },
+            sample_count: number(3).max(0) as u64,
+        });
+        out.rows.push(SeriesRows {
+            first_row: index(2)?,
+            row_count: index(3)?,
+            sum: number(4),
+            first_point: index(5)?,
+            point_count: index(6)?,
+            partition: partition as u32,
+        });
+    }
+    Ok(())
+}
+
+/// Text ids of a dictionary column's values in [`Symbols`].
+struct TextColumn<'a> {
+    keys: &'a Int32Array,
+    ids: Vec<u32>,
+}
+
+impl<'a> TextColumn<'a> {
+    fn new(
+        batch: &'a RecordBatch,
+        name: &str,
+        index: &mut SymbolIndex,
+        symbols: &mut Symbols,
+    ) -> Result<Self, String> {
+        let array = column::<DictionaryArray<Int32Type>>(batch, name)?;
+        let values = array
+            .values()
+            .as_any()
+            .downcast_ref::<StringArray>()
+            .ok_or_else(|| format!("column {name} is not text"))?;
+        let ids = (0..values.len()).map(|v| index.string(symbols, values.value(v))).collect();
+        Ok(Self { keys: array.keys(), ids })
+    }
+
+    fn get(&self, row: usize) -> Option<u32> {
+        if self.keys.is_null(row) { None } else { self.ids.get(self.keys.value(row) as usize).copied() }
+    }
+}
+
+/// Adds the rows of one batch of `locations.parquet`.
+fn decode_locations(
+    batch: &RecordBatch,
+    index: &mut SymbolIndex,
+    symbols: &mut Symbols,
+) -> Result<(), String> {
+    let location = column::<Int32Array>(batch, "location")?;
+    let address = column::<Int64Array>(batch, "address")?;
+    let text = |name: &str, index: &mut SymbolIndex, symbols: &mut Symbols| {
+        TextColumn::new(batch, name, index, symbols)
+    };
+    let frame_type = text("frame_type", index, symbols)?;
+    let mapping_file = text("mapping_file", index, symbols)?;
+    let build_id = text("build_id", index, symbols)?;
+    let name = text("function_name", index, symbols)?;
+    let system_name = text("function_system_name", index, symbols)?;
+    let filename = text("function_filename", index, symbols)?;
+    let start = column::<Int64Array>(batch, "mapping_start")?;
+    let limit = column::<Int64Array>(batch, "mapping_limit")?;
+    let offset = column::<Int64Array>(batch, "mapping_offset")?;
+    let start_line = column::<Int64Array>(batch, "function_start_line")?;
+    let line = column::<Int64Array>(batch, "line")?;
+    let source_column = column::<Int64Array>(batch, "column")?;
+    for row in 0..batch.num_rows() {
+        let id = location.value(row) as usize;
+        if id == symbols.location_count() {
+            let mapping = mapping_file.get(row).map_or(NO_MAPPING, |file| {
+                index.mapping(
+                    symbols,
+                    Mapping {
+                        start: start.value(row) as u64,
+                        limit: limit.value(row) as u64,
+                        offset: offset.value(row) as u64,
+                        file,
+                        build_id: build_id.get(row).unwrap_or_default(),
+                    },
+                )
+            });
+            symbols.location_mapping.push(mapping);
+            symbols.location_address.push(address.value(row) as u64);
+            symbols.location_frame_type.push(frame_type.get(row).unwrap_or_default());
+            symbols.first_line.push(symbols.lines.len() as u32);
+        } else if id + 1 != symbols.location_count() {
+            return Err(format!("location {id} is out of order"));
+        }
+        if let Some(name) = name.get(row) {
+            let function = index.function(
+                symbols,
+                Function {
+                    name,
+                    system_name: system_name.get(row).unwrap_or_default(),
+                    filename: filename.get(row).unwrap_or_default(),
+                    start_line: start_line.value(row),
+                },
+            );
+            symbols.lines.push(Line {
+                function,
+                line: line.value(row),
+                column: source_column.value(row),
+            });
+            if let Some(end) = symbols.first_line.last_mut() {
+                *end = symbols.lines.len() as u32;
+            }
+        }
+    }
+    Ok(())
+}
+
+#[async_trait]
+impl Source for BlockReader {
+    fn name(&self) -> &str {
+        &self.id
+    }
+
+    fn range(&self) -> TimeRange {
+        self.meta.range()
+    }
+
+    async fn series(&self) -> Result<Arc<SeriesTable>, ReadError> {
+        Ok(self.block_series().await?.table.clone())
+    }
+
+    async fn symbols(&self) -> Result<Arc<Symbols>, ReadError> {
+        let key = (self.id.clone(), Part::Symbols);
+        if let Some(Cached::Symbols(symbols)) = self.cache.get(&key) {
+            return Ok(symbols);
+        }
+        let mut symbols = Symbols { first_line: vec![0], ..Symbols::default() };
+        let mut index = SymbolIndex::default();
+        index.string(&mut symbols, "");
+        self.rows(columns::LOCATIONS, None, &[], |batch| {
+            decode_locations(batch, &mut index, &mut symbols)
+        })
+        .await?;
+        let symbols = Arc::new(symbols);
+        self.cache.insert(key, Cached::Symbols(symbols.clone()));
+        Ok(symbols)
+    }
+
+    async fn trees(&self, partitions: &[u32]) -> Result<Vec<Arc<Tree>>, ReadError> {
+        let series = self.block_series().await?;
+        let location_count = self.symbols().await?.location_count();
+        scan::trees(self, &series, partitions, location_count).await
+    }
+
+    async fn scan(
+        &self,
+        request: &ScanRequest,
+        sink: &mut (dyn for<'a> FnMut(SampleRun<'a>) + Send),
+    ) -> Result<(), ReadError> {
+        let series = self.block_series().await?;
+        scan::samples(self, &series, request, sink).await
+    }
+
+    async fn points(
+        &self,
+        request: &ScanRequest,
+        sink: &mut (dyn for<'a> FnMut(u32, &'a [Point]) + Send),
+    ) -> Result<(), ReadError> {
+        let series = self.block_series().await?;
+        scan::points(self, &series, request, sink).await
+    }
+}
+
+/// Numbers of an Int64 column.
+pub(crate) fn numbers<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a [i64], String> {
+    Ok(column::<arrow_array::PrimitiveArray<Int64Type>>(batch, name)?.values())
+}
+
+/// Numbers of an Int32 column.
+pub(crate) fn ids<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a [i32], String> {
+    Ok(column::<Int32Array>(batch, name)?.values())
+}

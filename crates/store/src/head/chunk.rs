@@ -1,0 +1,177 @@
+//! A chunk: the samples that one request brought for one series.
+
+use std::collections::BTreeMap;
+
+use crate::source::{AttributeRun, Each, Point, SampleRun, StringColumn, TimeRange};
+
+/// Samples of one series, in the order of arrival. Immutable once it is in the head.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Chunk {
+    /// Series id in the head.
+    pub(crate) series: u32,
+    /// Time span that each sample covers.
+    pub(crate) duration_ns: i64,
+    /// One time for all, or one each.
+    pub(crate) times_ns: Vec<i64>,
+    /// Stacktrace ids within the partition.
+    pub(crate) stacktraces: Vec<u32>,
+    /// Values.
+    pub(crate) values: Vec<i64>,
+    /// Attribute columns.
+    pub(crate) attributes: Vec<ChunkAttribute>,
+}
+
+/// One attribute of a chunk.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct ChunkAttribute {
+    /// String id of the name.
+    pub(crate) name: u32,
+    /// One value a sample.
+    pub(crate) values: ChunkAttributeValues,
+}
+
+/// Values of an attribute, one a sample.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum ChunkAttributeValues {
+    /// String ids; 0 = absent.
+    Text(Vec<u32>),
+    /// Numbers with their unit (string id).
+    Integer {
+        /// String id.
+        unit: u32,
+        /// `None` = absent.
+        values: Vec<Option<i64>>,
+    },
+}
+
+/// Width of a bucket in which samples of an event stream are summed for range queries.
+pub(crate) const EVENT_BUCKET_NS: i64 = 1_000_000_000;
+
+impl Chunk {
+    pub(crate) fn range(&self) -> TimeRange {
+        TimeRange {
+            start_ns: self.times_ns.iter().copied().min().unwrap_or_default(),
+            end_ns: self.times_ns.iter().copied().max().unwrap_or_default(),
+        }
+    }
+
+    pub(crate) fn size_bytes(&self) -> usize {
+        let attributes: usize = self
+            .attributes
+            .iter()
+            .map(|a| match &a.values {
+                ChunkAttributeValues::Text(v) => 4 * v.len(),
+                ChunkAttributeValues::Integer { values, .. } => 16 * values.len(),
+            })
+            .sum();
+        160 + 8 * self.times_ns.len() + 12 * self.values.len() + attributes
+    }
+
+    /// Sums of the chunk by time: one exact point if all samples have one time, buckets otherwise.
+    pub(crate) fn points(&self) -> Vec<Point> {
+        if let [time_ns] = self.times_ns.as_slice() {
+            let sum = self.values.iter().fold(0i64, |a, &v| a.saturating_add(v));
+            return vec![Point {
+                time_ns: *time_ns,
+                bucket_ns: 0,
+                sum,
+                count: self.values.len() as u64,
+                duration_ns: self.duration_ns,
+            }];
+        }
+        let mut points: BTreeMap<i64, Point> = BTreeMap::new();
+        for (&time, &value) in self.times_ns.iter().zip(&self.values) {
+            let start = time.div_euclid(EVENT_BUCKET_NS) * EVENT_BUCKET_NS;
+            let point = points.entry(start).or_insert(Point {
+                time_ns: start,
+                bucket_ns: EVENT_BUCKET_NS,
+                sum: 0,
+                count: 0,
+                duration_ns: self.duration_ns,
+            });
+            point.sum = point.sum.saturating_add(value);
+            point.count += 1;
+        }
+        points.into_values().collect()
+    }
+
+    /// Hands the samples inside `range` to `sink`.
+    pub(crate) fn emit(
+        &self,
+        partition: u32,
+        range: TimeRange,
+        attribute_names: &[u32],
+        dictionary: &StringColumn,
+        sink: &mut (dyn for<'a> FnMut(SampleRun<'a>) + Send),
+    ) {
+        let own = self.range();
+        if !own.overlaps(&range) || self.values.is_empty() {
+            return;
+        }
+        if range.start_ns <= own.start_ns && own.end_ns <= range.end_ns {
+            return self.emit_all(partition, attribute_names, dictionary, sink);
+        }
+        let keep: Vec<usize> =
+            (0..self.values.len()).filter(|&row| range.contains(self.times_ns[row])).collect();
+        let kept = Self {
+            series: self.series,
+            duration_ns: self.duration_ns,
+            times_ns: keep.iter().map(|&row| self.times_ns[row]).collect(),
+            stacktraces: keep.iter().map(|&row| self.stacktraces[row]).collect(),
+            values: keep.iter().map(|&row| self.values[row]).collect(),
+            attributes: self
+                .attributes
+                .iter()
+                .filter(|a| attribute_names.contains(&a.name))
+                .map(|a| ChunkAttribute {
+                    name: a.name,
+                    values: match &a.values {
+                        ChunkAttributeValues::Text(v) => {
+                            ChunkAttributeValues::Text(keep.iter().map(|&row| v[row]).collect())
+                        }
+                        ChunkAttributeValues::Integer { unit, values } => {
+                            ChunkAttributeValues::Integer {
+                                unit: *unit,
+                                values: keep.iter().map(|&row| values[row]).collect(),
+                            }
+                        }
+                    },
+                })
+                .collect(),
+        };
+        if !kept.values.is_empty() {
+            kept.emit_all(partition, attribute_names, dictionary, sink);
+        }
+    }
+
+    fn emit_all(
+        &self,
+        partition: u32,
+        attribute_names: &[u32],
+        dictionary: &StringColumn,
+        sink: &mut (dyn for<'a> FnMut(SampleRun<'a>) + Send),
+    ) {
+        let attributes: Vec<Option<AttributeRun<'_>>> = attribute_names
+            .iter()
+            .map(|name| {
+                let attribute = self.attributes.iter().find(|a| a.name == *name)?;
+                Some(match &attribute.values {
+                    ChunkAttributeValues::Text(ids) => AttributeRun::Text { ids, dictionary },
+                    ChunkAttributeValues::Integer { values, .. } => AttributeRun::Integer(values),
+                })
+            })
+            .collect();
+        sink(SampleRun {
+            series: self.series,
+            partition,
+            times_ns: match self.times_ns.as_slice() {
+                [one] => Each::Constant(*one),
+                rows => Each::Rows(rows),
+            },
+            durations_ns: Each::Constant(self.duration_ns),
+            stacktraces: &self.stacktraces,
+            values: &self.values,
+            attributes: &attributes,
+        });
+    }
+}

@@ -1,0 +1,216 @@
+//! The head: samples since the last flush, in memory, and the interner that gives their stacktraces ids.
+//!
+//! A head is written by the log writer only. Interning happens before the log object is put, and changes tables that no
+//! sample refers to yet; [`Head::apply`] adds the samples once they are durable, and only then can a query see them. Queries take
+//! a [`HeadView`], which shares memory with the head until the next write to the same part.
+//!
+//! Invariants: ids are dense and given in order of arrival, so that the tables' growth since a [`Mark`] is exactly what a log
+//! object must hold; nothing is ever removed. Absent: clock, I/O.
+
+pub(crate) mod chunk;
+mod intern;
+pub(crate) mod partition;
+mod source;
+pub(crate) mod symbols;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use decima_profile::ProfileType;
+use std::collections::HashMap;
+
+use crate::{
+    head::{
+        chunk::{Chunk, ChunkAttributeValues},
+        partition::{Partition, StacktraceIndex},
+        symbols::SymbolIndex,
+    },
+    source::{AttributeSummary, Symbols, TimeRange},
+};
+
+pub(crate) use source::HeadSource;
+
+/// What identifies a series.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct SeriesKey {
+    pub(crate) profile_type: Arc<ProfileType>,
+    pub(crate) labels: Arc<[(String, String)]>,
+    pub(crate) period: i64,
+}
+
+/// A series of the head.
+#[derive(Debug, Clone)]
+pub(crate) struct HeadSeries {
+    pub(crate) key: SeriesKey,
+    pub(crate) partition: u32,
+    /// Times of visible samples; start > end while there are none.
+    pub(crate) range: TimeRange,
+    pub(crate) sample_count: u64,
+}
+
+/// What queries read of a head. Cheap to clone.
+#[derive(Clone, Default)]
+pub(crate) struct HeadView {
+    pub(crate) symbols: Arc<Symbols>,
+    pub(crate) series: Arc<Vec<HeadSeries>>,
+    /// Names of partitions by id.
+    pub(crate) partition_names: Arc<Vec<String>>,
+    pub(crate) partitions: Arc<Vec<Arc<Partition>>>,
+    pub(crate) attributes: Arc<BTreeMap<String, AttributeSummary>>,
+    pub(crate) sample_count: u64,
+}
+
+/// Lengths of the tables at one moment; what came after them is what a log object must hold.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Mark {
+    pub(crate) strings: usize,
+    pub(crate) mappings: usize,
+    pub(crate) functions: usize,
+    pub(crate) locations: usize,
+    pub(crate) series: usize,
+    pub(crate) partitions: usize,
+    /// Nodes and stacktraces of the partitions that changed since, by partition id.
+    pub(crate) trees: BTreeMap<u32, (usize, usize)>,
+}
+
+/// The head: tables and the indexes that intern into them.
+pub(crate) struct Head {
+    pub(crate) view: HeadView,
+    partition_labels: Arc<[String]>,
+    symbol_index: Option<SymbolIndex>,
+    series_index: Option<HashMap<SeriesKey, u32>>,
+    partition_index: Option<HashMap<String, u32>>,
+    stacktrace_indexes: Vec<Option<StacktraceIndex>>,
+    chunk_bytes: usize,
+}
+
+impl Head {
+    /// An empty head.
+    pub(crate) fn new(partition_labels: Arc<[String]>) -> Self {
+        Self {
+            view: HeadView::default(),
+            partition_labels,
+            symbol_index: Some(SymbolIndex::default()),
+            series_index: Some(HashMap::default()),
+            partition_index: Some(HashMap::default()),
+            stacktrace_indexes: Vec::new(),
+            chunk_bytes: 0,
+        }
+    }
+
+    /// A head over tables that a replay has filled; indexes are rebuilt when an append needs them.
+    pub(crate) fn replayed(view: HeadView, partition_labels: Arc<[String]>) -> Self {
+        let stacktrace_indexes = view.partitions.iter().map(|_| None).collect();
+        let chunk_bytes = view
+            .partitions
+            .iter()
+            .flat_map(|p| p.chunks.iter())
+            .map(|c| c.size_bytes())
+            .sum();
+        Self {
+            view,
+            partition_labels,
+            symbol_index: None,
+            series_index: None,
+            partition_index: None,
+            stacktrace_indexes,
+            chunk_bytes,
+        }
+    }
+
+    /// Makes chunks visible. They must be durable.
+    pub(crate) fn apply(&mut self, chunks: Vec<Arc<Chunk>>) {
+        for chunk in chunks {
+            self.chunk_bytes += chunk.size_bytes();
+            self.view.summarize(&chunk);
+            self.view.add_chunk(chunk);
+        }
+    }
+
+    /// Memory that the head holds, about.
+    pub(crate) fn size_bytes(&self) -> usize {
+        let trees: usize = self.view.partitions.iter().map(|p| p.tree_size_bytes()).sum();
+        let stacktraces: usize =
+            self.stacktrace_indexes.iter().flatten().map(StacktraceIndex::size_bytes).sum();
+        self.chunk_bytes
+            + trees
+            + stacktraces
+            + symbols::symbols_size_bytes(&self.view.symbols)
+            + self.symbol_index.as_ref().map_or(0, SymbolIndex::size_bytes)
+            + 400 * self.view.series.len()
+    }
+}
+
+impl AttributeSummary {
+    /// Adds a value unless the summary is full.
+    pub(crate) fn add(&mut self, value: &str) {
+        if self.values.contains(value) {
+            return;
+        }
+        if self.values.len() >= crate::source::ATTRIBUTE_VALUES_MAX {
+            self.truncated = true;
+        } else {
+            self.values.insert(value.to_owned());
+        }
+    }
+}
+
+impl HeadView {
+    /// Adds the values of a chunk's attributes to the lists of distinct values.
+    pub(crate) fn summarize(&mut self, chunk: &Chunk) {
+        for attribute in &chunk.attributes {
+            let name = self.symbols.strings.get(attribute.name);
+            let attributes = Arc::make_mut(&mut self.attributes);
+            if !attributes.contains_key(name) {
+                attributes.insert(name.to_owned(), AttributeSummary::default());
+            }
+            let Some(summary) = attributes.get_mut(name) else { continue };
+            if summary.truncated {
+                continue;
+            }
+            match &attribute.values {
+                ChunkAttributeValues::Text(ids) => {
+                    let mut distinct = ids.clone();
+                    distinct.sort_unstable();
+                    distinct.dedup();
+                    for id in distinct.into_iter().filter(|&id| id != 0) {
+                        summary.add(self.symbols.strings.get(id));
+                    }
+                }
+                ChunkAttributeValues::Integer { values, .. } => {
+                    let mut distinct: Vec<i64> = values.iter().flatten().copied().collect();
+                    distinct.sort_unstable();
+                    distinct.dedup();
+                    for value in distinct {
+                        summary.add(&value.to_string());
+                    }
+                }
+            }
+        }
+    }
+
+    /// Adds a chunk with its points and the statistics of its series.
+    pub(crate) fn add_chunk(&mut self, chunk: Arc<Chunk>) {
+        let range = chunk.range();
+        let series = &mut Arc::make_mut(&mut self.series)[chunk.series as usize];
+        series.range.start_ns = series.range.start_ns.min(range.start_ns);
+        series.range.end_ns = series.range.end_ns.max(range.end_ns);
+        series.sample_count += chunk.values.len() as u64;
+        self.sample_count += chunk.values.len() as u64;
+        let partition =
+            Arc::make_mut(&mut Arc::make_mut(&mut self.partitions)[series.partition as usize]);
+        let points = Arc::make_mut(&mut partition.points);
+        points.extend(chunk.points().into_iter().map(|p| (chunk.series, p)));
+        Arc::make_mut(&mut partition.chunks).push(chunk);
+    }
+
+    /// Times of the first and last visible sample; start > end if there are none.
+    pub(crate) fn range(&self) -> TimeRange {
+        self.series.iter().fold(EMPTY_RANGE, |all, s| TimeRange {
+            start_ns: all.start_ns.min(s.range.start_ns),
+            end_ns: all.end_ns.max(s.range.end_ns),
+        })
+    }
+}
+
+/// The range of nothing.
+pub(crate) const EMPTY_RANGE: TimeRange = TimeRange { start_ns: i64::MAX, end_ns: i64::MIN };

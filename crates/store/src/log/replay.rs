@@ -1,0 +1,96 @@
+//! Reads the log back into a head.
+
+use crate::{
+    error::OpenError,
+    head::{HeadView, chunk::Chunk},
+    log::codec::{self, LogPosition, ObjectError, ObjectKind},
+    storage::Storage,
+};
+use std::sync::Arc;
+
+/// What a replay found.
+#[derive(Default)]
+pub(crate) struct Replayed {
+    pub(crate) view: HeadView,
+    /// (hash, received) of the requests.
+    pub(crate) requests: Vec<(u128, i64)>,
+    pub(crate) objects: u64,
+    pub(crate) bytes: u64,
+    /// Newest time of receipt.
+    pub(crate) newest_request_ns: i64,
+    /// Where the log ends, if its last epoch has no seal yet.
+    pub(crate) unsealed: Option<LogPosition>,
+    /// Highest epoch seen.
+    pub(crate) epoch: u64,
+}
+
+/// Replays all objects from `floor`.
+///
+/// A torn last object was never acknowledged: it is deleted. A gap or damage before the end is an error, since what follows depends
+/// on what is missing.
+pub(crate) async fn replay(storage: &Storage, floor: LogPosition) -> Result<Replayed, OpenError> {
+    let all = storage.log_positions().await?;
+    let unsealed = (floor.epoch > 0).then_some(floor);
+    let mut out = Replayed { epoch: floor.epoch, unsealed, ..Replayed::default() };
+    if let Some(last) = all.last() {
+        out.epoch = out.epoch.max(last.epoch);
+    }
+    let positions: Vec<LogPosition> = all.into_iter().filter(|p| *p >= floor).collect();
+    let mut expected = floor;
+    for (at, &position) in positions.iter().enumerate() {
+        let path = Storage::log_path(position);
+        let corrupt =
+            |reason: String| OpenError::Corrupt { object: path.to_string(), reason };
+        // A seal ends an epoch; the next one that was written to begins at 0.
+        let next_epoch = position.epoch > expected.epoch && position.seq == 0 && expected.seq == 0;
+        if position != expected && !next_epoch {
+            return Err(corrupt(format!(
+                "the object before it, epoch {} sequence {}, is missing",
+                expected.epoch, expected.seq
+            )));
+        }
+        let bytes = storage
+            .get(&path)
+            .await
+            .map_err(|source| OpenError::Storage { object: path.to_string(), source })?;
+        let (header, raw) = match codec::open(&bytes) {
+            Err(ObjectError::Torn { .. }) if at + 1 == positions.len() => {
+                storage
+                    .delete(&path)
+                    .await
+                    .map_err(|source| OpenError::Storage { object: path.to_string(), source })?;
+                break;
+            }
+            other => other.map_err(|e| corrupt(e.to_string()))?,
+        };
+        if header.position != position {
+            return Err(corrupt("it is another position's object".to_owned()));
+        }
+        expected = LogPosition { epoch: position.epoch, seq: position.seq + 1 };
+        match header.kind {
+            ObjectKind::Seal => {
+                expected = LogPosition { epoch: position.epoch + 1, seq: 0 };
+                out.unsealed = None;
+            }
+            ObjectKind::Delta => {
+                out.unsealed = Some(expected);
+                out.objects += 1;
+                out.bytes += bytes.len() as u64;
+                let requests = codec::decode_delta(&mut out.view, &raw).map_err(|e| corrupt(e.to_string()))?;
+                for request in requests {
+                    out.newest_request_ns = out.newest_request_ns.max(request.received_ns);
+                    out.requests.extend(request.hash.map(|hash| (hash, request.received_ns)));
+                    for chunk in request.chunks {
+                        add(&mut out.view, chunk);
+                    }
+                }
+            }
+        }
+    }
+    Ok(out)
+}
+
+fn add(view: &mut HeadView, chunk: Arc<Chunk>) {
+    view.summarize(&chunk);
+    view.add_chunk(chunk);
+}

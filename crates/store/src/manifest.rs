@@ -1,0 +1,135 @@
+//! The manifest: which blocks there are and where the log begins.
+//!
+//! `manifest/<version>.json`, version in 20 digits, is put create-if-absent and never changed; the highest one counts. One version
+//! adds a block *and* moves the log's floor past what the block holds, so a sample is never in both or in neither.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{log::codec::LogPosition, source::TimeRange};
+
+/// Version of the manifest format this program writes, and the newest it reads.
+pub const MANIFEST_FORMAT: u32 = 1;
+
+/// How many versions stay for people to look at; readers need only the newest.
+pub(crate) const VERSIONS_KEPT: u64 = 4;
+
+/// One version of the list of blocks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// Version of the format.
+    pub format: u32,
+    /// Number of this version, from 1.
+    pub version: u64,
+    /// First log object that the blocks do not hold.
+    pub log_floor: LogPosition,
+    /// The blocks, oldest first.
+    pub blocks: Vec<BlockEntry>,
+}
+
+/// A block in the manifest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlockEntry {
+    /// Name, a ULID.
+    pub id: String,
+    /// Time of the first sample.
+    pub min_time_ns: i64,
+    /// Time of the last sample.
+    pub max_time_ns: i64,
+    /// Number of samples.
+    pub samples: u64,
+    /// Size of all its files.
+    pub size_bytes: u64,
+    /// When its newest request was received; how long repeats must be recognised follows from it.
+    pub newest_request_ns: i64,
+    /// xxh3-64 of `block.json`, in hex.
+    pub meta_checksum: String,
+}
+
+impl Manifest {
+    /// The manifest of an empty store.
+    pub(crate) fn empty() -> Self {
+        Self { format: MANIFEST_FORMAT, version: 0, log_floor: LogPosition::default(), blocks: Vec::new() }
+    }
+
+    /// The next version, with a block added (if any) and the floor moved.
+    pub(crate) fn with_block(&self, block: Option<BlockEntry>, log_floor: LogPosition) -> Self {
+        let mut next = self.clone();
+        next.version += 1;
+        next.log_floor = log_floor;
+        next.blocks.extend(block);
+        next
+    }
+
+    /// The next version without the blocks whose samples are all older than `oldest_ns`, and those blocks; `None` if there are none.
+    pub(crate) fn without_expired(&self, oldest_ns: i64) -> Option<(Self, Vec<BlockEntry>)> {
+        let (keep, dropped): (Vec<_>, Vec<_>) =
+            self.blocks.iter().cloned().partition(|b| b.max_time_ns >= oldest_ns);
+        if dropped.is_empty() {
+            return None;
+        }
+        let mut next = self.clone();
+        next.version += 1;
+        next.blocks = keep;
+        Some((next, dropped))
+    }
+}
+
+impl BlockEntry {
+    /// Times covered.
+    pub fn range(&self) -> TimeRange {
+        TimeRange { start_ns: self.min_time_ns, end_ns: self.max_time_ns }
+    }
+}
+
+/// Object name of a version.
+pub(crate) fn file_name(version: u64) -> String {
+    format!("{version:020}.json")
+}
+
+/// Version of an object name; `None` for names that are not ours.
+pub(crate) fn version_of(file_name: &str) -> Option<u64> {
+    let digits = file_name.strip_suffix(".json")?;
+    if digits.len() == 20 { digits.parse().ok() } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(id: &str, max_time_ns: i64) -> BlockEntry {
+        BlockEntry {
+            id: id.to_owned(),
+            min_time_ns: 0,
+            max_time_ns,
+            samples: 1,
+            size_bytes: 1,
+            newest_request_ns: 0,
+            meta_checksum: String::new(),
+        }
+    }
+
+    #[test]
+    fn a_version_adds_a_block_and_moves_the_floor() {
+        let floor = LogPosition { epoch: 3, seq: 9 };
+        let next = Manifest::empty().with_block(Some(entry("a", 5)), floor);
+        assert_eq!((next.version, next.log_floor, next.blocks.len()), (1, floor, 1));
+    }
+
+    #[test]
+    fn only_whole_blocks_expire() {
+        let manifest = Manifest::empty()
+            .with_block(Some(entry("old", 9)), LogPosition::default())
+            .with_block(Some(entry("new", 10)), LogPosition::default());
+        let Some((next, dropped)) = manifest.without_expired(10) else { panic!("nothing expired") };
+        assert_eq!(next.blocks.iter().map(|b| b.id.as_str()).collect::<Vec<_>>(), ["new"]);
+        assert_eq!(dropped.iter().map(|b| b.id.as_str()).collect::<Vec<_>>(), ["old"]);
+        assert_eq!(next.without_expired(10), None);
+    }
+
+    #[test]
+    fn names() {
+        assert_eq!(version_of(&file_name(42)), Some(42));
+        assert_eq!(version_of("42.json"), None);
+        assert_eq!(version_of("00000000000000000042.json#1"), None);
+    }
+}

@@ -1,0 +1,75 @@
+//! Counters of the store.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Counters that the writer advances.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) appended_samples: AtomicU64,
+    pub(crate) rejected_samples: AtomicU64,
+    pub(crate) duplicate_requests: AtomicU64,
+    pub(crate) refused_requests: AtomicU64,
+    pub(crate) log_objects: AtomicU64,
+    pub(crate) log_bytes: AtomicU64,
+    pub(crate) flushes: AtomicU64,
+    pub(crate) flush_failures: AtomicU64,
+    pub(crate) head_bytes: AtomicU64,
+    pub(crate) expired_blocks: AtomicU64,
+}
+
+/// Numbers for monitoring; counters since the start unless said otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct StoreCounts {
+    /// Samples stored.
+    pub appended_samples: u64,
+    /// Samples refused for their time.
+    pub rejected_samples: u64,
+    /// Requests recognised as stored before.
+    pub duplicate_requests: u64,
+    /// Requests refused for lack of memory or disk.
+    pub refused_requests: u64,
+    /// Log objects written.
+    pub log_objects: u64,
+    /// Bytes of log objects written.
+    pub log_bytes: u64,
+    /// Heads written to blocks.
+    pub flushes: u64,
+    /// Attempts to do so that failed.
+    pub flush_failures: u64,
+    /// Blocks dropped by retention.
+    pub expired_blocks: u64,
+    /// Blocks there are now.
+    pub blocks: u64,
+    /// Size of all blocks now.
+    pub block_bytes: u64,
+    /// Samples in blocks now.
+    pub block_samples: u64,
+    /// Samples in heads now.
+    pub head_samples: u64,
+    /// Memory of heads, about.
+    pub head_bytes: u64,
+    /// Memory of decoded block parts, about.
+    pub cache_bytes: u64,
+}
+
+impl Counters {
+    pub(crate) fn add(counter: &AtomicU64, n: u64) {
+        counter.fetch_add(n, Ordering::Relaxed);
+    }
+
+    pub(crate) fn read(&self) -> StoreCounts {
+        let get = |c: &AtomicU64| c.load(Ordering::Relaxed);
+        StoreCounts {
+            appended_samples: get(&self.appended_samples),
+            rejected_samples: get(&self.rejected_samples),
+            duplicate_requests: get(&self.duplicate_requests),
+            refused_requests: get(&self.refused_requests),
+            log_objects: get(&self.log_objects),
+            log_bytes: get(&self.log_bytes),
+            flushes: get(&self.flushes),
+            flush_failures: get(&self.flush_failures),
+            expired_blocks: get(&self.expired_blocks),
+            ..StoreCounts::default()
+        }
+    }
+}

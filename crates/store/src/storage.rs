@@ -1,0 +1,247 @@
+//! Where the store's objects are: the one place that names paths, and the few operations on them.
+//!
+//! ```text
+//! <tenant>/manifest/<version>.json
+//! <tenant>/log/<epoch>/<seq>
+//! <tenant>/blocks/<ULID>/<file>
+//! ```
+//! Everything is put once and never changed.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::TryStreamExt;
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, path::Path};
+
+use crate::{
+    block::{columns, meta::BLOCK_FORMAT, meta::BlockMeta, write::EncodedBlock},
+    error::{OpenError, ReadError},
+    log::codec::LogPosition,
+    manifest::{self, BlockEntry, MANIFEST_FORMAT, Manifest},
+};
+
+/// The tenant of a store that has only one.
+pub(crate) const TENANT: &str = "default";
+
+/// The objects of one tenant.
+#[derive(Clone)]
+pub(crate) struct Storage {
+    pub(crate) objects: Arc<dyn ObjectStore>,
+}
+
+/// A write that failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PutError {
+    #[error("an object with this name exists")]
+    Exists,
+    #[error("no space left")]
+    Full,
+    #[error("{0}")]
+    Other(Arc<object_store::Error>),
+}
+
+impl From<object_store::Error> for PutError {
+    fn from(error: object_store::Error) -> Self {
+        if matches!(error, object_store::Error::AlreadyExists { .. }) {
+            return Self::Exists;
+        }
+        // A full disk arrives as a generic error with the cause inside.
+        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+        while let Some(e) = cause {
+            if let Some(io) = e.downcast_ref::<std::io::Error>()
+                && matches!(io.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
+            {
+                return Self::Full;
+            }
+            cause = e.source();
+        }
+        Self::Other(Arc::new(error))
+    }
+}
+
+impl Storage {
+    fn path(parts: &[&str]) -> Path {
+        Path::from_iter(std::iter::once(TENANT).chain(parts.iter().copied()))
+    }
+
+    /// Path of a log object.
+    pub(crate) fn log_path(position: LogPosition) -> Path {
+        Self::path(&["log", &format!("{:020}", position.epoch), &format!("{:020}", position.seq)])
+    }
+
+    fn manifest_path(version: u64) -> Path {
+        Self::path(&["manifest", &manifest::file_name(version)])
+    }
+
+    /// Path of a block's directory.
+    pub(crate) fn block_path(id: &str) -> Path {
+        Self::path(&["blocks", id])
+    }
+
+    /// Puts an object that must not exist.
+    pub(crate) async fn create(&self, path: &Path, bytes: Bytes) -> Result<(), PutError> {
+        let options = PutOptions::from(PutMode::Create);
+        self.objects.put_opts(path, PutPayload::from_bytes(bytes), options).await?;
+        Ok(())
+    }
+
+    /// An object's bytes.
+    pub(crate) async fn get(&self, path: &Path) -> Result<Bytes, object_store::Error> {
+        self.objects.get(path).await?.bytes().await
+    }
+
+    /// Deletes an object; one that is gone already is fine.
+    pub(crate) async fn delete(&self, path: &Path) -> Result<(), object_store::Error> {
+        match self.objects.delete(path).await {
+            Err(object_store::Error::NotFound { .. }) => Ok(()),
+            other => other,
+        }
+    }
+
+    async fn names(&self, prefix: &Path) -> Result<Vec<Path>, OpenError> {
+        self.objects
+            .list(Some(prefix))
+            .map_ok(|meta| meta.location)
+            .try_collect()
+            .await
+            .map_err(|source| OpenError::Storage { object: prefix.to_string(), source })
+    }
+
+    /// The newest manifest; the empty one if there is none.
+    pub(crate) async fn manifest(&self) -> Result<Manifest, OpenError> {
+        let names = self.names(&Self::path(&["manifest"])).await?;
+        let newest = names.iter().filter_map(|p| manifest::version_of(p.filename()?)).max();
+        let Some(version) = newest else { return Ok(Manifest::empty()) };
+        let path = Self::manifest_path(version);
+        let bytes = self
+            .get(&path)
+            .await
+            .map_err(|source| OpenError::Storage { object: path.to_string(), source })?;
+        let corrupt = |reason: String| OpenError::Corrupt { object: path.to_string(), reason };
+        /// Only what every version of the format has.
+        #[derive(serde::Deserialize)]
+        struct Format {
+            format: u32,
+        }
+        let Format { format } =
+            serde_json::from_slice(&bytes).map_err(|e| corrupt(format!("not a manifest: {e}")))?;
+        if format > MANIFEST_FORMAT {
+            return Err(corrupt(format!(
+                "manifest format {format}, this program reads up to {MANIFEST_FORMAT}"
+            )));
+        }
+        let manifest: Manifest =
+            serde_json::from_slice(&bytes).map_err(|e| corrupt(format!("not a manifest: {e}")))?;
+        if manifest.version != version {
+            return Err(corrupt(format!("it says version {}", manifest.version)));
+        }
+        Ok(manifest)
+    }
+
+    /// Puts the next version of the manifest.
+    pub(crate) async fn put_manifest(&self, manifest: &Manifest) -> Result<(), PutError> {
+        let bytes = serde_json::to_vec_pretty(manifest).unwrap_or_default();
+        self.create(&Self::manifest_path(manifest.version), bytes.into()).await
+    }
+
+    /// Deletes manifests older than the few that stay.
+    pub(crate) async fn prune_manifests(&self, newest: u64) -> Result<(), OpenError> {
+        for path in self.names(&Self::path(&["manifest"])).await? {
+            let version = path.filename().and_then(manifest::version_of);
+            if version.is_some_and(|v| v + manifest::VERSIONS_KEPT <= newest) {
+                self.delete(&path)
+                    .await
+                    .map_err(|source| OpenError::Storage { object: path.to_string(), source })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Positions of all log objects, ascending.
+    pub(crate) async fn log_positions(&self) -> Result<Vec<LogPosition>, OpenError> {
+        let mut positions: Vec<LogPosition> = self
+            .names(&Self::path(&["log"]))
+            .await?
+            .iter()
+            .filter_map(|path| {
+                let mut parts = path.parts().skip(2);
+                let epoch = parts.next()?.as_ref().parse().ok()?;
+                let seq = parts.next()?.as_ref().parse().ok()?;
+                parts.next().is_none().then_some(LogPosition { epoch, seq })
+            })
+            .collect();
+        positions.sort_unstable();
+        Ok(positions)
+    }
+
+    /// Puts a block's files, `block.json` last, and gives its entry for the manifest.
+    pub(crate) async fn put_block(
+        &self,
+        block: EncodedBlock,
+        newest_request_ns: i64,
+    ) -> Result<(BlockEntry, BlockMeta), PutError> {
+        let directory = Self::block_path(&block.meta.id);
+        for (name, bytes) in block.files {
+            self.create(&directory.clone().join(name), bytes.into()).await?;
+        }
+        let json = serde_json::to_vec_pretty(&block.meta).unwrap_or_default();
+        let entry = BlockEntry {
+            id: block.meta.id.clone(),
+            min_time_ns: block.meta.min_time_ns,
+            max_time_ns: block.meta.max_time_ns,
+            samples: block.meta.samples,
+            size_bytes: block.meta.size_bytes() + json.len() as u64,
+            newest_request_ns,
+            meta_checksum: format!("{:016x}", xxhash_rust::xxh3::xxh3_64(&json)),
+        };
+        self.create(&directory.join(columns::META), json.into()).await?;
+        Ok((entry, block.meta))
+    }
+
+    /// Reads and checks a block's `block.json`.
+    pub(crate) async fn block_meta(&self, entry: &BlockEntry) -> Result<BlockMeta, ReadError> {
+        let block = entry.id.clone();
+        let file = columns::META.to_owned();
+        let bytes = match self.get(&Self::block_path(&entry.id).join(columns::META)).await {
+            Ok(bytes) => bytes,
+            Err(object_store::Error::NotFound { .. }) => return Err(ReadError::Missing { block, file }),
+            Err(e) => return Err(ReadError::Unavailable { block, file, source: Arc::new(e) }),
+        };
+        let corrupt = |reason: String| ReadError::Corrupt {
+            block: entry.id.clone(),
+            file: columns::META.to_owned(),
+            reason,
+        };
+        if format!("{:016x}", xxhash_rust::xxh3::xxh3_64(&bytes)) != entry.meta_checksum {
+            return Err(corrupt("its checksum is not the one in the manifest".to_owned()));
+        }
+        let meta: BlockMeta =
+            serde_json::from_slice(&bytes).map_err(|e| corrupt(format!("not a block description: {e}")))?;
+        if meta.format > BLOCK_FORMAT {
+            return Err(corrupt(format!(
+                "block format {}, this program reads up to {BLOCK_FORMAT}",
+                meta.format
+            )));
+        }
+        Ok(meta)
+    }
+
+    /// Names of block directories.
+    pub(crate) async fn block_ids(&self) -> Result<std::collections::BTreeSet<String>, OpenError> {
+        let names = self.names(&Self::path(&["blocks"])).await?;
+        Ok(names
+            .iter()
+            .filter_map(|p| p.parts().nth(2).map(|part| part.as_ref().to_owned()))
+            .collect())
+    }
+
+    /// Deletes a block's files.
+    pub(crate) async fn delete_block(&self, id: &str) -> Result<(), OpenError> {
+        for path in self.names(&Self::block_path(id)).await? {
+            self.delete(&path)
+                .await
+                .map_err(|source| OpenError::Storage { object: path.to_string(), source })?;
+        }
+        Ok(())
+    }
+}

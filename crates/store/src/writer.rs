@@ -1,0 +1,685 @@
+//! The one thread that changes the store.
+//!
+//! It takes requests from a bounded queue in groups. For each group: intern → encode → put → make visible → answer. One
+//! put is outstanding at a time. A put that fails is tried again with the same bytes at the same position, before anything else,
+//! since later objects build on its ids; meanwhile requests are refused.
+//!
+//! Invariants: samples are visible only when they are durable; an answer comes only when they are visible; only this thread
+//! writes manifests.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, mpsc as std_mpsc},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use decima_profile::SampleBatch;
+use tokio::{
+    runtime::Handle,
+    sync::{mpsc, oneshot},
+};
+use tracing::{error, info, warn};
+use ulid::Ulid;
+
+use crate::{
+    block::{
+        meta::BlockMeta,
+        read::BlockReader,
+        write::{SeenRequest, encode_head},
+    },
+    clock::now_ns,
+    error::AppendError,
+    filter::{Accepted, drop_outside},
+    flush::{self, Held},
+    head::{Head, HeadView},
+    log::codec::{self, LogPosition, LoggedRequest, ObjectKind},
+    manifest::{BlockEntry, Manifest},
+    metrics::Counters,
+    storage::{PutError, Storage, TENANT},
+    store::{Appended, Shared},
+};
+
+/// How long a repeat of a request is recognised: senders retry for up to 25 minutes.
+pub(crate) const DUPLICATE_WINDOW_NS: i64 = 3_600_000_000_000;
+/// How often the thread looks at age, retention and failed puts when nothing arrives.
+const TICK: Duration = Duration::from_secs(1);
+/// Requests written as one log object at most: what one answer may wait for.
+const GROUP_REQUESTS_MAX: usize = 64;
+/// Decoded bytes of one group, about, at most.
+const GROUP_BYTES_MAX: usize = 16 << 20;
+/// How long requests wait for memory before they are refused.
+const ROOM_WAIT: Duration = Duration::from_secs(5);
+/// Tries of a put before its requests are answered with an error.
+const PUT_TRIES: u32 = 3;
+/// Pause before a failed flush is tried again.
+const FLUSH_RETRY: Duration = Duration::from_secs(2);
+/// How long files of a dropped block stay for queries that still read them.
+const EXPIRED_GRACE: Duration = Duration::from_secs(120);
+
+/// What the thread is asked to do.
+pub(crate) enum Command {
+    Append { batch: Box<SampleBatch>, hash: Option<u128>, reply: Reply<Appended> },
+    Flush { reply: Reply<()> },
+    Close { reply: Reply<()> },
+}
+
+type Reply<T> = oneshot::Sender<Result<T, AppendError>>;
+
+/// Where the log stands.
+pub(crate) struct Log {
+    pub(crate) next: LogPosition,
+    /// Objects since the floor.
+    pub(crate) objects: u64,
+    /// Bytes since the floor.
+    pub(crate) bytes: u64,
+    pub(crate) newest_request_ns: i64,
+}
+
+struct Pending {
+    batch: Box<SampleBatch>,
+    hash: Option<u128>,
+    reply: Reply<Appended>,
+    rejected: u64,
+}
+
+/// A log object that could not be put yet. Its rows are interned, its samples are not visible.
+struct Outstanding {
+    position: LogPosition,
+    nonce: u128,
+    object: Bytes,
+    requests: Vec<LoggedRequest>,
+}
+
+enum PersistError {
+    Full,
+    Fenced,
+    Unavailable(String),
+}
+
+impl PersistError {
+    fn as_append_error(&self) -> AppendError {
+        match self {
+            Self::Full => AppendError::StorageFull,
+            Self::Fenced => {
+                AppendError::Unavailable { reason: "another process has taken over the log".to_owned() }
+            }
+            Self::Unavailable(reason) => AppendError::Unavailable { reason: reason.clone() },
+        }
+    }
+}
+
+/// A flush under way.
+struct Flushing {
+    /// First log position that the block will not hold.
+    floor: LogPosition,
+    /// Log objects and bytes before the floor.
+    objects: u64,
+    bytes: u64,
+    memory_bytes: u64,
+    waiters: Vec<Reply<()>>,
+}
+
+type Flushed = (BlockEntry, BlockMeta);
+
+pub(crate) struct Writer {
+    shared: Arc<Shared>,
+    manifest: Manifest,
+    log: Log,
+    /// Received time by request hash.
+    seen: HashMap<u128, i64>,
+    /// Requests of the current head.
+    head_requests: Vec<SeenRequest>,
+    head_began: Option<Instant>,
+    outstanding: Option<Outstanding>,
+    flushing: Option<Flushing>,
+    flushed: (std_mpsc::Sender<Flushed>, std_mpsc::Receiver<Flushed>),
+    /// A block that is written but not yet in the manifest.
+    unlisted: Option<Flushed>,
+    expired: Vec<(Instant, String)>,
+    retention_checked: Option<Instant>,
+    is_fenced: bool,
+    /// Handle of our own queue, to tell whether anybody is left to serve.
+    commands: mpsc::WeakSender<Command>,
+}
+
+impl Writer {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        manifest: Manifest,
+        log: Log,
+        seen: HashMap<u128, i64>,
+        head_requests: Vec<(u128, i64)>,
+        commands: mpsc::WeakSender<Command>,
+    ) -> Self {
+        let has_samples = shared.state.lock().head.view.sample_count > 0;
+        Self {
+            shared,
+            manifest,
+            log,
+            seen,
+            head_requests: head_requests
+                .into_iter()
+                .map(|(hash, received_ns)| SeenRequest { hash, received_ns })
+                .collect(),
+            head_began: has_samples.then(Instant::now),
+            outstanding: None,
+            flushing: None,
+            flushed: std_mpsc::channel(),
+            unlisted: None,
+            expired: Vec::new(),
+            retention_checked: None,
+            is_fenced: false,
+            commands,
+        }
+    }
+
+    /// Serves until it is closed or every handle is gone.
+    pub(crate) fn run(mut self, mut queue: mpsc::Receiver<Command>, runtime: &Handle) {
+        self.count_head();
+        loop {
+            let first = runtime.block_on(async { tokio::time::timeout(TICK, queue.recv()).await });
+            let mut next = match first {
+                Ok(None) => return,
+                Ok(Some(command)) => Some(command),
+                Err(_) => None,
+            };
+            let mut group = Vec::new();
+            let mut group_bytes = 0;
+            while let Some(Command::Append { batch, hash, reply }) = next {
+                group_bytes += batch.strings.buffer().len();
+                group.push(Pending { batch, hash, reply, rejected: 0 });
+                next = if group.len() < GROUP_REQUESTS_MAX && group_bytes < GROUP_BYTES_MAX {
+                    queue.try_recv().ok()
+                } else {
+                    None
+                };
+            }
+            self.append(group, runtime);
+            match next {
+                Some(Command::Flush { reply }) => self.flush_on_request(reply, runtime),
+                Some(Command::Close { reply }) => {
+                    queue.close();
+                    let result = self.close(runtime);
+                    // Whoever asked may be gone; the work is done either way.
+                    let _ = reply.send(result);
+                    return;
+                }
+                Some(Command::Append { .. }) | None => {}
+            }
+            self.housekeep(runtime);
+        }
+    }
+
+    fn append(&mut self, group: Vec<Pending>, runtime: &Handle) {
+        if group.is_empty() {
+            return;
+        }
+        if let Err(e) = self.settle_outstanding(runtime).and_then(|()| self.wait_for_room(runtime)) {
+            Counters::add(&self.shared.counters.refused_requests, group.len() as u64);
+            for request in group {
+                let _ = request.reply.send(Err(e.clone()));
+            }
+            return;
+        }
+        let group = self.admit(group);
+        if group.is_empty() {
+            return;
+        }
+        let (repeats, group): (Vec<_>, Vec<_>) = {
+            let mut hashes = std::collections::HashSet::new();
+            group.into_iter().partition(|r| r.hash.is_some_and(|h| !hashes.insert(h)))
+        };
+        let received_ns = now_ns();
+        let mut answers = Vec::with_capacity(group.len());
+        let mut requests = Vec::with_capacity(group.len());
+        let mut mark = self.shared.state.lock().head.mark();
+        for request in group {
+            let chunks = self.shared.state.lock().head.intern(&request.batch, &mut mark);
+            let samples = chunks.iter().map(|c| c.values.len() as u64).sum();
+            answers.push((
+                request.reply,
+                Appended { samples, rejected: request.rejected, duplicate: false },
+            ));
+            requests.push(LoggedRequest { received_ns, hash: request.hash, chunks });
+        }
+        let view = self.shared.state.lock().head.view.clone();
+        let raw = codec::encode_delta(&view, &mark, &requests);
+        drop(view);
+        let nonce = u128::from(Ulid::new());
+        let position = self.log.next;
+        let object = match codec::encode(position, nonce, ObjectKind::Delta, &raw) {
+            Ok(object) => Bytes::from(object),
+            Err(e) => {
+                // zstd only fails for lack of memory; the rows stay interned and come with the next object's ids, so
+                // the log must not go on.
+                self.is_fenced = true;
+                error!(error = %e, "cannot compress a log object; no more samples are accepted");
+                Bytes::new()
+            }
+        };
+        self.outstanding = Some(Outstanding { position, nonce, object, requests });
+        let result = self.settle_outstanding(runtime);
+        if result.is_err() {
+            Counters::add(&self.shared.counters.refused_requests, answers.len() as u64);
+        }
+        for (reply, appended) in answers {
+            let _ = reply.send(result.clone().map(|()| appended));
+        }
+        for repeat in repeats {
+            Counters::add(&self.shared.counters.duplicate_requests, 1);
+            let appended = Appended { duplicate: true, ..Appended::default() };
+            let _ = repeat.reply.send(result.clone().map(|()| appended));
+        }
+    }
+
+    /// Answers what needs no log: repeats, nothing at all, only samples outside the accepted times.
+    fn admit(&mut self, group: Vec<Pending>) -> Vec<Pending> {
+        let accepted = self.accepted();
+        let mut admitted = Vec::with_capacity(group.len());
+        for mut request in group {
+            if request.hash.is_some_and(|h| self.seen.contains_key(&h)) {
+                Counters::add(&self.shared.counters.duplicate_requests, 1);
+                let appended = Appended { duplicate: true, ..Appended::default() };
+                let _ = request.reply.send(Ok(appended));
+                continue;
+            }
+            request.rejected = drop_outside(&mut request.batch, accepted);
+            Counters::add(&self.shared.counters.rejected_samples, request.rejected);
+            if request.batch.sample_count() > 0 {
+                admitted.push(request);
+            } else if request.rejected > 0 {
+                let _ = request.reply.send(Err(AppendError::AllOutsideTimes {
+                    rejected: request.rejected,
+                    oldest_ns: accepted.oldest_ns,
+                    newest_ns: accepted.newest_ns,
+                }));
+            } else {
+                let _ = request.reply.send(Ok(Appended::default()));
+            }
+        }
+        admitted
+    }
+
+    fn accepted(&self) -> Accepted {
+        let now = now_ns();
+        let settings = &self.shared.settings;
+        Accepted {
+            oldest_ns: settings.retention.map_or(i64::MIN, |r| now.saturating_sub(nanoseconds(r))),
+            newest_ns: now.saturating_add(nanoseconds(settings.ahead_max)),
+        }
+    }
+
+    /// Puts the outstanding object, if there is one, and makes its samples visible.
+    fn settle_outstanding(&mut self, runtime: &Handle) -> Result<(), AppendError> {
+        if self.is_fenced {
+            return Err(PersistError::Fenced.as_append_error());
+        }
+        let Some(outstanding) = self.outstanding.take() else { return Ok(()) };
+        if let Err(e) = persist(&self.shared.storage, &outstanding, runtime) {
+            match &e {
+                PersistError::Fenced => {
+                    self.is_fenced = true;
+                    error!("another process has taken over the log; no more samples are accepted");
+                }
+                PersistError::Full => warn!("no space left for the log; samples are refused"),
+                PersistError::Unavailable(reason) => {
+                    warn!(reason, "the log cannot be written; samples are refused");
+                }
+            }
+            self.outstanding = Some(outstanding);
+            return Err(e.as_append_error());
+        }
+        self.log.next.seq += 1;
+        self.log.objects += 1;
+        self.log.bytes += outstanding.object.len() as u64;
+        let counters = &self.shared.counters;
+        Counters::add(&counters.log_objects, 1);
+        Counters::add(&counters.log_bytes, outstanding.object.len() as u64);
+        let mut state = self.shared.state.lock();
+        for request in outstanding.requests {
+            self.log.newest_request_ns = self.log.newest_request_ns.max(request.received_ns);
+            if let Some(hash) = request.hash {
+                self.seen.insert(hash, request.received_ns);
+                self.head_requests.push(SeenRequest { hash, received_ns: request.received_ns });
+            }
+            let samples: usize = request.chunks.iter().map(|c| c.values.len()).sum();
+            Counters::add(&counters.appended_samples, samples as u64);
+            state.head.apply(request.chunks);
+        }
+        drop(state);
+        self.head_began.get_or_insert_with(Instant::now);
+        Ok(())
+    }
+
+    /// Waits until the heads have room, flushing early.
+    fn wait_for_room(&mut self, runtime: &Handle) -> Result<(), AppendError> {
+        let limit = self.shared.settings.head_memory_bytes;
+        let deadline = Instant::now() + ROOM_WAIT;
+        loop {
+            self.collect_flushed(Duration::ZERO, runtime);
+            let held = self.held().memory_bytes;
+            let frozen = self.flushing.as_ref().map_or(0, |f| f.memory_bytes);
+            if held + frozen < limit {
+                return Ok(());
+            }
+            if self.flushing.is_none() {
+                self.begin_flush(runtime);
+                continue;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(AppendError::HeadFull { held_bytes: held + frozen, limit_bytes: limit });
+            }
+            self.collect_flushed(left, runtime);
+        }
+    }
+
+    fn held(&self) -> Held {
+        let state = self.shared.state.lock();
+        let before = self.flushing.as_ref().map_or((0, 0), |f| (f.objects, f.bytes));
+        Held {
+            age: self.head_began.map_or(Duration::ZERO, |at| at.elapsed()),
+            samples: state.head.view.sample_count,
+            log_bytes: self.log.bytes - before.1,
+            log_objects: self.log.objects - before.0,
+            memory_bytes: state.head.size_bytes() as u64,
+        }
+    }
+
+    fn count_head(&self) {
+        let frozen = self.flushing.as_ref().map_or(0, |f| f.memory_bytes);
+        self.shared
+            .counters
+            .head_bytes
+            .store(self.held().memory_bytes + frozen, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    fn housekeep(&mut self, runtime: &Handle) {
+        if self.outstanding.is_some() && !self.is_fenced {
+            // Refusals are answered where requests arrive; here the object only gets its next chance.
+            let _ = self.settle_outstanding(runtime);
+        }
+        self.collect_flushed(Duration::ZERO, runtime);
+        if self.flushing.is_none()
+            && self.outstanding.is_none()
+            && flush::is_due(self.held(), self.shared.settings.head_memory_bytes)
+        {
+            self.begin_flush(runtime);
+        }
+        self.count_head();
+        let is_checked =
+            self.retention_checked.is_some_and(|at| at.elapsed() < Duration::from_secs(60));
+        if !is_checked {
+            self.retention_checked = Some(Instant::now());
+            self.expire(runtime);
+            let oldest = now_ns() - DUPLICATE_WINDOW_NS;
+            self.seen.retain(|_, received| *received > oldest);
+        }
+    }
+
+    /// Freezes the head and has it written to a block by a thread of its own.
+    fn begin_flush(&mut self, runtime: &Handle) {
+        let memory_bytes = self.held().memory_bytes;
+        let view = {
+            let mut state = self.shared.state.lock();
+            let labels: Arc<[String]> = self.shared.settings.partition_labels.clone().into();
+            let frozen = std::mem::replace(&mut state.head, Head::new(labels)).view;
+            state.frozen = Some(frozen.clone());
+            frozen
+        };
+        self.head_began = None;
+        let oldest = now_ns() - DUPLICATE_WINDOW_NS;
+        let mut requests = std::mem::take(&mut self.head_requests);
+        requests.retain(|r| r.received_ns > oldest);
+        let newest_request_ns = self.log.newest_request_ns;
+        self.flushing = Some(Flushing {
+            floor: self.log.next,
+            objects: self.log.objects,
+            bytes: self.log.bytes,
+            memory_bytes,
+            waiters: Vec::new(),
+        });
+        let (shared, done, runtime) =
+            (self.shared.clone(), self.flushed.0.clone(), runtime.clone());
+        let commands = self.commands.clone();
+        let spawned = std::thread::Builder::new().name("decima-flush".to_owned()).spawn(move || {
+            while let Some(alive) = commands.upgrade() {
+                drop(alive);
+                match write_block(&shared, &view, &requests, newest_request_ns, &runtime) {
+                    Ok(flushed) => {
+                        // The writer may have ended; the log still has the samples.
+                        let _ = done.send(flushed);
+                        return;
+                    }
+                    Err(reason) => {
+                        Counters::add(&shared.counters.flush_failures, 1);
+                        warn!(reason, "the head could not be written to a block; trying again");
+                        std::thread::sleep(FLUSH_RETRY);
+                    }
+                }
+            }
+        });
+        if let Err(e) = spawned {
+            error!(error = %e, "cannot start the flush thread; the log keeps the samples");
+        }
+    }
+
+    /// Takes the block of a finished flush into the manifest.
+    fn collect_flushed(&mut self, wait: Duration, runtime: &Handle) {
+        if self.flushing.is_none() {
+            return;
+        }
+        let flushed = match self.unlisted.take() {
+            Some(flushed) => flushed,
+            None => match self.flushed.1.recv_timeout(wait) {
+                Ok(flushed) => flushed,
+                Err(_) => return,
+            },
+        };
+        let Some(flushing) = self.flushing.take() else { return };
+        let next = self.manifest.with_block(Some(flushed.0.clone()), flushing.floor);
+        match self.put_manifest(next, runtime) {
+            Ok(()) => {}
+            Err(PersistError::Fenced) => {
+                for waiter in flushing.waiters {
+                    let _ = waiter.send(Err(PersistError::Fenced.as_append_error()));
+                }
+                return;
+            }
+            Err(PersistError::Full | PersistError::Unavailable(_)) => {
+                // The block is there and the log still has its samples: list it later.
+                self.unlisted = Some(flushed);
+                self.flushing = Some(flushing);
+                std::thread::sleep(wait.min(TICK));
+                return;
+            }
+        }
+        let (entry, meta) = flushed;
+        let reader = BlockReader::new(
+            meta,
+            Storage::block_path(&entry.id),
+            self.shared.storage.objects.clone(),
+            self.shared.cache.clone(),
+        );
+        {
+            let mut state = self.shared.state.lock();
+            state.frozen = None;
+            state.blocks.push(Arc::new(reader));
+        }
+        self.log.objects -= flushing.objects;
+        self.log.bytes -= flushing.bytes;
+        Counters::add(&self.shared.counters.flushes, 1);
+        info!(block = entry.id, samples = entry.samples, size_bytes = entry.size_bytes, "flushed the head");
+        runtime.spawn(drop_log_below(self.shared.storage.clone(), flushing.floor, self.manifest.version));
+        for waiter in flushing.waiters {
+            let _ = waiter.send(Ok(()));
+        }
+    }
+
+    /// Puts the next manifest.
+    fn put_manifest(&mut self, next: Manifest, runtime: &Handle) -> Result<(), PersistError> {
+        match runtime.block_on(self.shared.storage.put_manifest(&next)) {
+            Ok(()) => {}
+            Err(PutError::Exists) => {
+                let current = runtime.block_on(self.shared.storage.manifest());
+                // An earlier put of ours may have succeeded though its answer was lost.
+                if !current.as_ref().is_ok_and(|m| *m == next) {
+                    self.is_fenced = true;
+                    error!(
+                        version = next.version,
+                        "another process has written the manifest; no more samples are accepted"
+                    );
+                    return Err(PersistError::Fenced);
+                }
+            }
+            Err(e) => {
+                warn!(error = %e, "the manifest could not be written; trying again");
+                return Err(match e {
+                    PutError::Full => PersistError::Full,
+                    other => PersistError::Unavailable(other.to_string()),
+                });
+            }
+        }
+        self.manifest = next;
+        Ok(())
+    }
+
+    fn flush_on_request(&mut self, reply: Reply<()>, runtime: &Handle) {
+        if let Err(e) = self.settle_outstanding(runtime) {
+            let _ = reply.send(Err(e));
+            return;
+        }
+        while self.flushing.is_some() {
+            self.collect_flushed(TICK, runtime);
+        }
+        if self.held().samples == 0 {
+            let _ = reply.send(Ok(()));
+            return;
+        }
+        self.begin_flush(runtime);
+        if let Some(flushing) = &mut self.flushing {
+            flushing.waiters.push(reply);
+        }
+    }
+
+    fn close(&mut self, runtime: &Handle) -> Result<(), AppendError> {
+        self.settle_outstanding(runtime)?;
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while self.flushing.is_some() && Instant::now() < deadline {
+            self.collect_flushed(TICK, runtime);
+        }
+        if self.flushing.is_none() && self.held().samples > 0 {
+            self.begin_flush(runtime);
+            while self.flushing.is_some() && Instant::now() < deadline {
+                self.collect_flushed(TICK, runtime);
+            }
+        }
+        if self.flushing.is_some() {
+            return Err(AppendError::Unavailable {
+                reason: "the head could not be written to a block; the log keeps its samples".to_owned(),
+            });
+        }
+        // Leave nothing below the floor behind.
+        runtime.block_on(drop_log_below(
+            self.shared.storage.clone(),
+            self.manifest.log_floor,
+            self.manifest.version,
+        ));
+        Ok(())
+    }
+
+    /// Drops blocks that the retention has passed, and deletes the files of those dropped a while ago.
+    fn expire(&mut self, runtime: &Handle) {
+        let (ready, waiting) =
+            std::mem::take(&mut self.expired).into_iter().partition(|(at, _)| at.elapsed() >= EXPIRED_GRACE);
+        self.expired = waiting;
+        for (_, id) in ready {
+            if let Err(e) = runtime.block_on(self.shared.storage.delete_block(&id)) {
+                warn!(block = id, error = %e, "an expired block could not be deleted; the next start will");
+            }
+        }
+        if self.shared.settings.retention.is_none() || self.is_fenced {
+            return;
+        }
+        let oldest_ns = self.accepted().oldest_ns;
+        let Some((next, dropped)) = self.manifest.without_expired(oldest_ns) else { return };
+        if self.put_manifest(next, runtime).is_err() {
+            return;
+        }
+        Counters::add(&self.shared.counters.expired_blocks, dropped.len() as u64);
+        let mut state = self.shared.state.lock();
+        state.blocks.retain(|b| !dropped.iter().any(|d| d.id == *b.id));
+        drop(state);
+        for block in dropped {
+            info!(block = block.id, max_time_ns = block.max_time_ns, "dropped a block past the retention");
+            self.expired.push((Instant::now(), block.id));
+        }
+    }
+}
+
+fn nanoseconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
+}
+
+/// Puts a log object; success also if an earlier try of ours had succeeded.
+fn persist(storage: &Storage, outstanding: &Outstanding, runtime: &Handle) -> Result<(), PersistError> {
+    let path = Storage::log_path(outstanding.position);
+    let mut reason = String::new();
+    for attempt in 0..PUT_TRIES {
+        if attempt > 0 {
+            std::thread::sleep(Duration::from_millis(50 << attempt));
+        }
+        match runtime.block_on(storage.create(&path, outstanding.object.clone())) {
+            Ok(()) => return Ok(()),
+            Err(PutError::Full) => return Err(PersistError::Full),
+            Err(PutError::Exists) => match runtime.block_on(storage.get(&path)) {
+                Ok(bytes) => match codec::open(&bytes) {
+                    Ok((header, _)) if header.nonce == outstanding.nonce => return Ok(()),
+                    _ => return Err(PersistError::Fenced),
+                },
+                Err(e) => reason = e.to_string(),
+            },
+            Err(PutError::Other(e)) => reason = e.to_string(),
+        }
+    }
+    Err(PersistError::Unavailable(reason))
+}
+
+/// Encodes and puts a block; what was put of it is deleted on failure.
+fn write_block(
+    shared: &Shared,
+    view: &HeadView,
+    requests: &[SeenRequest],
+    newest_request_ns: i64,
+    runtime: &Handle,
+) -> Result<Flushed, String> {
+    let id = Ulid::new().to_string();
+    let block = encode_head(id.clone(), TENANT, view, requests).map_err(|e| e.to_string())?;
+    match runtime.block_on(shared.storage.put_block(block, newest_request_ns)) {
+        Ok(flushed) => Ok(flushed),
+        Err(e) => {
+            if let Err(e) = runtime.block_on(shared.storage.delete_block(&id)) {
+                warn!(block = id, error = %e, "a half-written block could not be deleted; the next start will");
+            }
+            Err(e.to_string())
+        }
+    }
+}
+
+async fn drop_log_below(storage: Storage, floor: LogPosition, manifest_version: u64) {
+    let outcome = async {
+        for position in storage.log_positions().await? {
+            if position < floor {
+                let path = Storage::log_path(position);
+                storage.delete(&path).await.map_err(|source| {
+                    crate::error::OpenError::Storage { object: path.to_string(), source }
+                })?;
+            }
+        }
+        storage.prune_manifests(manifest_version).await
+    };
+    if let Err(e) = outcome.await {
+        warn!(error = %e, "old log objects could not be deleted; the next start will");
+    }
+}
