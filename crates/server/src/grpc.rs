@@ -5,7 +5,7 @@
 //! ```
 //! The last two segments of a path name the method, whatever is before them: clients call `/api/<service>/<method>` too.
 
-use std::{collections::HashSet, sync::Arc, time::Instant};
+use std::{any::Any, collections::HashSet, sync::Arc, time::Instant};
 
 use axum::{
     Router,
@@ -107,8 +107,8 @@ pub(crate) fn router(
         .register_encoded_file_descriptor_set(decima_proto::DESCRIPTORS)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1()?;
-    let surroundings = Arc::new(Surroundings { metrics, bounds: bounds.clone(), methods: method_names() });
-    let router = Routes::default()
+    let surroundings = Surroundings { metrics, bounds: bounds.clone(), methods: method_names() };
+    let routes = Routes::default()
         .add_service(bounded!(ProfileStoreServiceServer::new(services.profile_store), bounds))
         .add_service(bounded!(AgentsServiceServer::new(services.agents), bounds))
         .add_service(bounded!(QueryServiceServer::new(services.query), bounds))
@@ -116,14 +116,19 @@ pub(crate) fn router(
         .add_service(health)
         .add_service(reflection)
         .prepare()
-        .into_axum_router()
-        .layer(from_fn_with_state(surroundings, surround))
-        .layer(CatchPanicLayer::custom(|panic: Box<dyn std::any::Any + Send>| {
+        .into_axum_router();
+    Ok((surrounded(routes, surroundings), health_reporter))
+}
+
+/// Puts around the services what every call has.
+fn surrounded(routes: Router, surroundings: Surroundings) -> Router {
+    routes
+        .layer(from_fn_with_state(Arc::new(surroundings), surround))
+        .layer(CatchPanicLayer::custom(|panic: Box<dyn Any + Send>| {
             crate::log_panic(&*panic);
             to_response(&Status::internal("internal error; the server's log says more"))
         }))
-        .layer(GrpcWebLayer::new());
-    Ok((router, health_reporter))
+        .layer(GrpcWebLayer::new())
 }
 
 /// Makes of a request what [`router`] expects: a path of two segments, and an answer in the form of the question.
@@ -267,5 +272,37 @@ mod tests {
         check("application/grpc-web-text", "application/grpc-web-text+proto", true);
         check("application/grpc-web-text; charset=utf-8", "application/grpc-web-text+proto", true);
         check("application/json", "application/json", false);
+    }
+
+    /// What is called with `path` on services of which one panics and one never answers.
+    async fn call(path: &str, headers: &[(&'static str, &'static str)]) -> Response {
+        let routes = Router::new()
+            .route("/p.S/Panics", axum::routing::post(|| async { panic!("on purpose") as () }))
+            .route("/p.S/Waits", axum::routing::post(std::future::pending::<()>))
+            .fallback(|| async { to_response(&Status::unimplemented("")) });
+        let surroundings = Surroundings {
+            metrics: Arc::new(Metrics::new()),
+            bounds: Bounds::default(),
+            methods: method_names(),
+        };
+        let mut request = http::Request::post(path).version(http::Version::HTTP_2);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let mut router = surrounded(routes, surroundings);
+        let Ok(response) = tower::Service::call(&mut router, request.body(Body::empty()).unwrap()).await;
+        response
+    }
+
+    #[tokio::test]
+    async fn failures_around_the_services() {
+        let check = async |path: &str, headers: &[(&'static str, &'static str)], expected: (&str, &str)| {
+            let response = call(path, headers).await;
+            let header = |name: &str| response.headers().get(name).map_or("", |value| value.to_str().unwrap());
+            assert_eq!((header("grpc-status"), header("grpc-message")), expected, "{path}");
+        };
+        check("/p.S/Panics", &[], ("13", "internal%20error;%20the%20server's%20log%20says%20more")).await;
+        check("/p.S/Waits", &[("grpc-timeout", "10m")], ("4", "the%20request%20took%20longer%20than%20its%20deadline")).await;
+        check("/p.S/Other", &[], ("12", "p.S/Other%20is%20not%20offered")).await;
     }
 }

@@ -1,0 +1,3 @@
+//! The server as clients see it: started in this process on a port of its own, asked over sockets.
+
+mod harness;
