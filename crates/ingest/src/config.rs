@@ -308,7 +308,8 @@ impl Config {
         let unreadable = |source| ConfigError::Read { path: path.to_owned(), source };
         let size_bytes = std::fs::metadata(path).map_err(unreadable)?.len();
         if size_bytes > CONFIG_BYTES_MAX {
-            let reason = format!("{size_bytes} bytes are more than the {CONFIG_BYTES_MAX} of a configuration");
+            let reason =
+                format!("{size_bytes} bytes are more than the {CONFIG_BYTES_MAX} of a configuration");
             return Err(unreadable(std::io::Error::new(std::io::ErrorKind::FileTooLarge, reason)));
         }
         let text = std::fs::read_to_string(path).map_err(unreadable)?;

@@ -7,3 +7,4 @@ pub mod discovery;
 pub mod labels;
 pub mod push;
 pub mod relabel;
+pub mod scrape;

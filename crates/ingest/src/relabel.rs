@@ -169,7 +169,9 @@ impl RuleFields {
             Action::KeepEqual | Action::DropEqual if !only_names || self.regex.is_some() => {
                 return wrong(
                     "action",
-                    format!("{name} action requires only 'source_labels' and 'target_label', and no other fields"),
+                    format!(
+                        "{name} action requires only 'source_labels' and 'target_label', and no other fields"
+                    ),
                 );
             }
             Action::LabelDrop | Action::LabelKeep
@@ -183,9 +185,15 @@ impl RuleFields {
             return wrong("source_labels", format!("the name of label {index} is empty"));
         }
         let pattern = self.regex.as_deref().unwrap_or(REGEX);
-        let regex = match RegexBuilder::new(&format!("^(?s:{pattern})$")).size_limit(REGEX_BYTES_MAX).build() {
+        let regex = match RegexBuilder::new(&format!("^(?s:{pattern})$")).size_limit(REGEX_BYTES_MAX).build()
+        {
             Ok(regex) => regex,
-            Err(error) => return wrong("regex", format!("{pattern:?} is not a regular expression: {}", last_line(&error))),
+            Err(error) => {
+                return wrong(
+                    "regex",
+                    format!("{pattern:?} is not a regular expression: {}", last_line(&error)),
+                );
+            }
         };
         Ok(Rule {
             action,

@@ -7,8 +7,9 @@ use std::{
 };
 
 use super::{
-    Bucket, Config, ConfigError, Credentials, Endpoint, FirstScrape, HttpClientConfig, ObjectStorage, Proxy, SampleType,
-    Scheme, ScrapeConfig, Secret, SecretSource, TlsConfig, TlsVersion, format_duration, parse_duration,
+    Bucket, Config, ConfigError, Credentials, Endpoint, FirstScrape, HttpClientConfig, ObjectStorage, Proxy,
+    SampleType, Scheme, ScrapeConfig, Secret, SecretSource, TlsConfig, TlsVersion, format_duration,
+    parse_duration,
     raw::{self, Spanned},
 };
 use crate::{
@@ -35,8 +36,7 @@ const ENDPOINTS_DEFAULT: [(&str, &str, bool); 5] = [
 ];
 
 /// Kinds of bucket that Parca's schema knows and we do not keep blocks in yet.
-const BUCKETS_NOT_BUILT: [&str; 9] =
-    ["GCS", "S3", "AZURE", "SWIFT", "COS", "ALIYUNOSS", "BOS", "OCI", "OBS"];
+const BUCKETS_NOT_BUILT: [&str; 9] = ["GCS", "S3", "AZURE", "SWIFT", "COS", "ALIYUNOSS", "BOS", "OCI", "OBS"];
 
 /// Headers that the client sets itself or that other settings are for.
 const HEADERS_RESERVED: [&str; 14] = [
@@ -115,7 +115,11 @@ impl Checker<'_> {
         Ok(Config { object_storage, scrape_configs })
     }
 
-    fn object_storage(&self, raw: Spanned<raw::ObjectStorage>, root: &Place) -> Result<ObjectStorage, ConfigError> {
+    fn object_storage(
+        &self,
+        raw: Spanned<raw::ObjectStorage>,
+        root: &Place,
+    ) -> Result<ObjectStorage, ConfigError> {
         let storage = root.key("object_storage", line(&raw));
         let Some(bucket) = raw.value.bucket else {
             return self.invalid(storage.key("bucket", storage.line), "bucket is missing");
@@ -127,10 +131,14 @@ impl Checker<'_> {
         let kind_place = place.key("type", line(&kind));
         let kind = kind.value.to_ascii_uppercase();
         if BUCKETS_NOT_BUILT.contains(&kind.as_str()) {
-            return self.invalid(kind_place, format!("buckets of type {kind} are not supported yet; FILESYSTEM is"));
+            return self
+                .invalid(kind_place, format!("buckets of type {kind} are not supported yet; FILESYSTEM is"));
         }
         if kind != "FILESYSTEM" {
-            return self.invalid(kind_place, format!("there are no buckets of type {kind:?}; FILESYSTEM is supported"));
+            return self.invalid(
+                kind_place,
+                format!("there are no buckets of type {kind:?}; FILESYSTEM is supported"),
+            );
         }
         let Some(config) = bucket.value.config else {
             return self.invalid(place.key("config", place.line), "config is missing");
@@ -165,7 +173,9 @@ impl Checker<'_> {
         if let Some((key, line)) = raw.not_built().next() {
             return self.invalid(place.key(key, line), "is not supported yet");
         }
-        let interval = self.duration("scrape_interval", raw.scrape_interval.as_ref(), place)?.unwrap_or(INTERVAL_DEFAULT);
+        let interval = self
+            .duration("scrape_interval", raw.scrape_interval.as_ref(), place)?
+            .unwrap_or(INTERVAL_DEFAULT);
         if interval.is_zero() {
             let line = raw.scrape_interval.as_ref().map_or(place.line, line);
             return self.invalid(place.key("scrape_interval", line), "must be longer than 0");
@@ -173,7 +183,8 @@ impl Checker<'_> {
         let timeout = self.duration("scrape_timeout", raw.scrape_timeout.as_ref(), place)?;
         // Parca takes 0 for absent.
         let timeout = timeout.filter(|timeout| !timeout.is_zero()).unwrap_or(interval + TIMEOUT_MARGIN);
-        let timeout_line = raw.scrape_timeout.as_ref().or(raw.scrape_interval.as_ref()).map_or(place.line, line);
+        let timeout_line =
+            raw.scrape_timeout.as_ref().or(raw.scrape_interval.as_ref()).map_or(place.line, line);
         let timeout_place = place.key("scrape_timeout", timeout_line);
         if timeout <= interval {
             let reason = format!("scrape timeout must be greater than the interval: {job_name}");
@@ -190,7 +201,8 @@ impl Checker<'_> {
                 }
             },
         };
-        let endpoints = self.endpoints(raw.profiling_config.take().unwrap_or_default(), interval, timeout, place)?;
+        let endpoints =
+            self.endpoints(raw.profiling_config.take().unwrap_or_default(), interval, timeout, place)?;
         if endpoints.contains_key(PROCESS_CPU) && timeout < PROCESS_CPU_TIMEOUT_MIN {
             let reason = format!("process_cpu scrape_timeout must be at least 2 seconds in {job_name}");
             return self.invalid(timeout_place, reason);
@@ -255,7 +267,8 @@ impl Checker<'_> {
             };
             let delta = given.delta.unwrap_or(default.is_some_and(|(.., delta)| *delta));
             let seconds = given.seconds.as_ref().map(|seconds| seconds.value).filter(|seconds| *seconds > 0);
-            if let Some(seconds) = seconds.filter(|seconds| delta && Duration::from_secs(*seconds) >= timeout) {
+            if let Some(seconds) = seconds.filter(|seconds| delta && Duration::from_secs(*seconds) >= timeout)
+            {
                 let line = given.seconds.as_ref().map_or(place.line, line);
                 let timeout = format_duration(timeout);
                 let reason = format!("{seconds} seconds are not less than the scrape_timeout of {timeout}");
@@ -275,7 +288,11 @@ impl Checker<'_> {
         Ok(endpoints)
     }
 
-    fn rules(&self, raw: Vec<Spanned<Option<raw::RelabelConfig>>>, job: &Place) -> Result<Vec<Rule>, ConfigError> {
+    fn rules(
+        &self,
+        raw: Vec<Spanned<Option<raw::RelabelConfig>>>,
+        job: &Place,
+    ) -> Result<Vec<Rule>, ConfigError> {
         let mut rules = Vec::with_capacity(raw.len());
         for (index, spanned) in raw.into_iter().enumerate() {
             let place = job.key("relabel_configs", job.line).index(index, line(&spanned));
@@ -341,7 +358,11 @@ impl Checker<'_> {
         })
     }
 
-    fn credentials(&self, raw: &raw::ScrapeConfig, place: &Place) -> Result<Option<Credentials>, ConfigError> {
+    fn credentials(
+        &self,
+        raw: &raw::ScrapeConfig,
+        place: &Place,
+    ) -> Result<Option<Credentials>, ConfigError> {
         let given: Vec<(&str, u64)> = [
             ("basic_auth", raw.basic_auth.as_ref().map(line)),
             ("authorization", raw.authorization.as_ref().map(line)),
@@ -352,18 +373,36 @@ impl Checker<'_> {
         .filter_map(|(key, line)| Some((key, line?)))
         .collect();
         if let [(first, _), (second, line), ..] = given.as_slice() {
-            return self.invalid(place.key(second, *line), format!("at most one of {first} & {second} must be configured"));
+            return self.invalid(
+                place.key(second, *line),
+                format!("at most one of {first} & {second} must be configured"),
+            );
         }
         if let Some(basic) = &raw.basic_auth {
             let place = place.key("basic_auth", line(basic));
-            let username = self.secret("username", basic.value.username.as_ref(), basic.value.username_file.as_ref(), &place)?;
-            let password = self.secret("password", basic.value.password.as_ref(), basic.value.password_file.as_ref(), &place)?;
+            let username = self.secret(
+                "username",
+                basic.value.username.as_ref(),
+                basic.value.username_file.as_ref(),
+                &place,
+            )?;
+            let password = self.secret(
+                "password",
+                basic.value.password.as_ref(),
+                basic.value.password_file.as_ref(),
+                &place,
+            )?;
             return Ok(Some(Credentials::Basic { username, password }));
         }
         if let Some(authorization) = &raw.authorization {
             let place = place.key("authorization", line(authorization));
             let given = &authorization.value;
-            let scheme = given.scheme.as_deref().map(str::trim).filter(|scheme| !scheme.is_empty()).unwrap_or("Bearer");
+            let scheme = given
+                .scheme
+                .as_deref()
+                .map(str::trim)
+                .filter(|scheme| !scheme.is_empty())
+                .unwrap_or("Bearer");
             if scheme.eq_ignore_ascii_case("basic") {
                 return self.invalid(
                     place.key("type", place.line),
@@ -371,13 +410,23 @@ impl Checker<'_> {
                 );
             }
             if !scheme.bytes().all(|byte| byte.is_ascii_graphic()) {
-                return self.invalid(place.key("type", place.line), format!("{scheme:?} is not a scheme of authorization"));
+                return self.invalid(
+                    place.key("type", place.line),
+                    format!("{scheme:?} is not a scheme of authorization"),
+                );
             }
-            let credentials =
-                self.secret("credentials", given.credentials.as_ref(), given.credentials_file.as_ref(), &place)?;
+            let credentials = self.secret(
+                "credentials",
+                given.credentials.as_ref(),
+                given.credentials_file.as_ref(),
+                &place,
+            )?;
             return Ok(Some(Credentials::Authorization { scheme: scheme.to_owned(), credentials }));
         }
-        let bearer = |credentials| Credentials::Authorization { scheme: "Bearer".to_owned(), credentials: Some(credentials) };
+        let bearer = |credentials| Credentials::Authorization {
+            scheme: "Bearer".to_owned(),
+            credentials: Some(credentials),
+        };
         if let Some(token) = &raw.bearer_token {
             return Ok(Some(bearer(SecretSource::Inline(Secret::new(&token.value)))));
         }
@@ -412,17 +461,22 @@ impl Checker<'_> {
         let cert = self.secret("cert", given.cert.as_ref(), given.cert_file.as_ref(), &place)?;
         let key = self.secret("key", given.key.as_ref(), given.key_file.as_ref(), &place)?;
         if cert.is_some() && key.is_none() {
-            let reason = "exactly one of key or key_file must be configured when a client certificate is configured";
+            let reason =
+                "exactly one of key or key_file must be configured when a client certificate is configured";
             return self.invalid(place, reason);
         }
         if key.is_some() && cert.is_none() {
-            let reason = "exactly one of cert or cert_file must be configured when a client key is configured";
+            let reason =
+                "exactly one of cert or cert_file must be configured when a client key is configured";
             return self.invalid(place, reason);
         }
         let min_version = self.tls_version("min_version", given.min_version.as_ref(), &place)?;
         let max_version = self.tls_version("max_version", given.max_version.as_ref(), &place)?;
         if min_version.zip(max_version).is_some_and(|(min, max)| min > max) {
-            return self.invalid(place, "tls_config.max_version must be greater than or equal to tls_config.min_version");
+            return self.invalid(
+                place,
+                "tls_config.max_version must be greater than or equal to tls_config.min_version",
+            );
         }
         Ok(TlsConfig {
             ca: self.secret("ca", given.ca.as_ref(), given.ca_file.as_ref(), &place)?,
@@ -447,7 +501,9 @@ impl Checker<'_> {
             "TLS13" => return Ok(Some(TlsVersion::Tls13)),
             // A lower bound below what is offered asks for nothing more.
             "TLS10" | "TLS11" if key == "min_version" => return Ok(None),
-            version @ ("TLS10" | "TLS11") => format!("{version} is not supported: it is broken; TLS12 and TLS13 are"),
+            version @ ("TLS10" | "TLS11") => {
+                format!("{version} is not supported: it is broken; TLS12 and TLS13 are")
+            }
             version => format!("unknown TLS version: {version}"),
         };
         self.invalid(place.key(key, line(text)), reason)
@@ -464,7 +520,8 @@ impl Checker<'_> {
         let no_proxy = no_proxy.filter(|hosts| !hosts.value.is_empty());
         if let Some(environment) = from_environment.filter(|environment| environment.value) {
             if url.is_some() || no_proxy.is_some() {
-                let reason = "if proxy_from_environment is configured, proxy_url and no_proxy must not be configured";
+                let reason =
+                    "if proxy_from_environment is configured, proxy_url and no_proxy must not be configured";
                 return self.invalid(job.key("proxy_from_environment", line(&environment)), reason);
             }
             return Ok(Proxy::Environment);
@@ -479,7 +536,8 @@ impl Checker<'_> {
             };
         };
         if let Err(error) = reqwest::Proxy::all(&url.value) {
-            let cause = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
+            let cause =
+                std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
             return self.invalid(job.key("proxy_url", line(&url)), format!("is not a URL: {cause}"));
         }
         let no_proxy = no_proxy.map_or(String::new(), |hosts| hosts.value);

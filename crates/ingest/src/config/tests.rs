@@ -37,7 +37,8 @@ fn defaults() {
     assert_eq!((job.scrape_interval, job.scrape_timeout), (Duration::from_secs(3), Duration::from_secs(6)));
     assert_eq!(job.http_client, HttpClientConfig::default());
     assert!(!job.http_client.no_redirects && !job.http_client.http1_only);
-    let endpoints: Vec<_> = job.endpoints.iter().map(|(name, e)| (name.as_str(), e.path.as_str(), e.delta_seconds)).collect();
+    let endpoints: Vec<_> =
+        job.endpoints.iter().map(|(name, e)| (name.as_str(), e.path.as_str(), e.delta_seconds)).collect();
     assert_eq!(
         endpoints,
         [
@@ -56,8 +57,11 @@ fn defaults() {
 
 #[test]
 fn profiling_config() {
-    let job = job("scrape_interval: 20s\nprofiling_config:\n  path_prefix: /proxy/api/\n  pprof_config:\n    block: {enabled: false}\n    mutex: {enabled: false}\n    memory:\n      path: heap\n      keep_sample_type: [{type: inuse_space, unit: bytes}]\n    process_cpu:\n      seconds: 5\n    fgprof: {enabled: true, path: /debug/fgprof, delta: true}\n    unused: {path: /x}\n");
-    let endpoints: Vec<_> = job.endpoints.iter().map(|(name, e)| (name.as_str(), e.path.as_str(), e.delta_seconds)).collect();
+    let job = job(
+        "scrape_interval: 20s\nprofiling_config:\n  path_prefix: /proxy/api/\n  pprof_config:\n    block: {enabled: false}\n    mutex: {enabled: false}\n    memory:\n      path: heap\n      keep_sample_type: [{type: inuse_space, unit: bytes}]\n    process_cpu:\n      seconds: 5\n    fgprof: {enabled: true, path: /debug/fgprof, delta: true}\n    unused: {path: /x}\n",
+    );
+    let endpoints: Vec<_> =
+        job.endpoints.iter().map(|(name, e)| (name.as_str(), e.path.as_str(), e.delta_seconds)).collect();
     assert_eq!(
         endpoints,
         [
@@ -67,7 +71,10 @@ fn profiling_config() {
             ("process_cpu", "/proxy/api/debug/pprof/profile", Some(5)),
         ]
     );
-    assert_eq!(job.endpoints["memory"].keep_sample_type, [SampleType { kind: "inuse_space".into(), unit: "bytes".into() }]);
+    assert_eq!(
+        job.endpoints["memory"].keep_sample_type,
+        [SampleType { kind: "inuse_space".into(), unit: "bytes".into() }]
+    );
 }
 
 #[test]
@@ -75,14 +82,18 @@ fn http_client() {
     let client = |lines: &str| job(lines).http_client;
     let file = |path: &str| SecretSource::File(path.into());
     let inline = |text: &str| SecretSource::Inline(Secret::new(text));
-    let bearer = |credentials| Some(Credentials::Authorization { scheme: "Bearer".into(), credentials: Some(credentials) });
+    let bearer = |credentials| {
+        Some(Credentials::Authorization { scheme: "Bearer".into(), credentials: Some(credentials) })
+    };
 
-    let basic = Credentials::Basic { username: Some(inline("u")), password: Some(file("/etc/parca/secrets/pw")) };
+    let basic =
+        Credentials::Basic { username: Some(inline("u")), password: Some(file("/etc/parca/secrets/pw")) };
     assert_eq!(client("basic_auth: {username: u, password_file: secrets/pw}").credentials, Some(basic));
     assert_eq!(client("bearer_token: t").credentials, bearer(inline("t")));
     assert_eq!(client("bearer_token_file: /run/token").credentials, bearer(file("/run/token")));
     assert_eq!(client("authorization: {credentials: t}").credentials, bearer(inline("t")));
-    let token = Credentials::Authorization { scheme: "Token".into(), credentials: Some(file("/etc/parca/t")) };
+    let token =
+        Credentials::Authorization { scheme: "Token".into(), credentials: Some(file("/etc/parca/t")) };
     assert_eq!(client("authorization:\n  type: Token\n  credentials_file: t").credentials, Some(token));
 
     let tls = client("tls_config:\n  ca_file: ca.pem\n  cert_file: c.pem\n  key_file: k.pem\n  server_name: api.test\n  min_version: TLS13").tls;
@@ -97,9 +108,14 @@ fn http_client() {
     };
     assert_eq!(tls, expected);
 
-    let other = client("follow_redirects: false\nenable_http2: false\nproxy_url: http://u:p@proxy:3128\nno_proxy: .local\nhttp_headers:\n  X-Scope:\n    values: [a]\n    secrets: [b]\n    files: [c]");
+    let other = client(
+        "follow_redirects: false\nenable_http2: false\nproxy_url: http://u:p@proxy:3128\nno_proxy: .local\nhttp_headers:\n  X-Scope:\n    values: [a]\n    secrets: [b]\n    files: [c]",
+    );
     assert!(other.no_redirects && other.http1_only);
-    assert_eq!(other.proxy, Proxy::Url { url: Secret::new("http://u:p@proxy:3128"), no_proxy: ".local".into() });
+    assert_eq!(
+        other.proxy,
+        Proxy::Url { url: Secret::new("http://u:p@proxy:3128"), no_proxy: ".local".into() }
+    );
     assert_eq!(other.headers, [("X-Scope".to_owned(), vec![inline("a"), inline("b"), file("/etc/parca/c")])]);
     assert!(!format!("{other:?}").contains("u:p"), "secrets do not show");
     assert_eq!(client("proxy_from_environment: true").proxy, Proxy::Environment);
@@ -107,8 +123,13 @@ fn http_client() {
 
 #[test]
 fn relabel_configs() {
-    let job = job("relabel_configs:\n- source_labels: [__address__]\n  target_label: host\n  regex: '([^:]+):.*'\n- regex: tmp_.*\n  action: labeldrop");
-    let mut labels = BTreeMap::from([("__address__".to_owned(), "api:80".to_owned()), ("tmp_x".to_owned(), "1".to_owned())]);
+    let job = job(
+        "relabel_configs:\n- source_labels: [__address__]\n  target_label: host\n  regex: '([^:]+):.*'\n- regex: tmp_.*\n  action: labeldrop",
+    );
+    let mut labels = BTreeMap::from([
+        ("__address__".to_owned(), "api:80".to_owned()),
+        ("tmp_x".to_owned(), "1".to_owned()),
+    ]);
     assert!(crate::relabel::relabel(&mut labels, &job.relabel_configs));
     let expected = [("__address__", "api:80"), ("host", "api")];
     assert_eq!(labels, expected.map(|(name, value)| (name.to_owned(), value.to_owned())).into());
@@ -119,8 +140,14 @@ fn not_a_configuration() {
     check_refused("", "parca.yaml:1: empty config");
     check_refused("# nothing\n\n", "parca.yaml:1: empty config");
     check_refused("scrape_configs: 3\n", "parca.yaml:1: scrape_configs: expected sequence start");
-    check_refused("scrape_config: []\n", "parca.yaml:1: scrape_config: unknown field `scrape_config`, expected one of object_storage, scrape_configs");
-    check_refused("scrape_configs:\n- job_name: a\n  job_name: b\n", "parca.yaml:3: scrape_configs[0]: duplicate key `job_name`");
+    check_refused(
+        "scrape_config: []\n",
+        "parca.yaml:1: scrape_config: unknown field `scrape_config`, expected one of object_storage, scrape_configs",
+    );
+    check_refused(
+        "scrape_configs:\n- job_name: a\n  job_name: b\n",
+        "parca.yaml:3: scrape_configs[0]: duplicate key `job_name`",
+    );
     let error = parse("scrape_configs:\n- job_name: [a\n").map(|_| ()).unwrap_err();
     assert!(error.starts_with("parca.yaml:"), "{error}");
 }
@@ -128,61 +155,174 @@ fn not_a_configuration() {
 #[test]
 fn object_storage_refused() {
     check_refused("object_storage: {}\n", "parca.yaml:1: object_storage.bucket: bucket is missing");
-    check_refused("object_storage:\n  bucket:\n    config: {directory: x}\n", "parca.yaml:3: object_storage.bucket.type: type is missing");
-    check_refused("object_storage:\n  bucket:\n    type: FILESYSTEM\n", "parca.yaml:3: object_storage.bucket.config: config is missing");
-    check_refused("object_storage:\n  bucket:\n    type: S3\n    config:\n      bucket: x\n      insecure: true\n", "parca.yaml:3: object_storage.bucket.type: buckets of type S3 are not supported yet; FILESYSTEM is");
-    check_refused("object_storage:\n  bucket:\n    type: TAPE\n", "parca.yaml:3: object_storage.bucket.type: there are no buckets of type \"TAPE\"; FILESYSTEM is supported");
-    check_refused("object_storage:\n  bucket:\n    type: FILESYSTEM\n    config:\n      directory: x\n      dir: y\n", "parca.yaml:6: object_storage.bucket.config.dir: unknown field `dir`, expected `directory`");
-    check_refused("object_storage:\n  bucket:\n    type: FILESYSTEM\n    config: {directory: 3}\n", "parca.yaml:4: object_storage.bucket.config.directory: is not a path");
+    check_refused(
+        "object_storage:\n  bucket:\n    config: {directory: x}\n",
+        "parca.yaml:3: object_storage.bucket.type: type is missing",
+    );
+    check_refused(
+        "object_storage:\n  bucket:\n    type: FILESYSTEM\n",
+        "parca.yaml:3: object_storage.bucket.config: config is missing",
+    );
+    check_refused(
+        "object_storage:\n  bucket:\n    type: S3\n    config:\n      bucket: x\n      insecure: true\n",
+        "parca.yaml:3: object_storage.bucket.type: buckets of type S3 are not supported yet; FILESYSTEM is",
+    );
+    check_refused(
+        "object_storage:\n  bucket:\n    type: TAPE\n",
+        "parca.yaml:3: object_storage.bucket.type: there are no buckets of type \"TAPE\"; FILESYSTEM is supported",
+    );
+    check_refused(
+        "object_storage:\n  bucket:\n    type: FILESYSTEM\n    config:\n      directory: x\n      dir: y\n",
+        "parca.yaml:6: object_storage.bucket.config.dir: unknown field `dir`, expected `directory`",
+    );
+    check_refused(
+        "object_storage:\n  bucket:\n    type: FILESYSTEM\n    config: {directory: 3}\n",
+        "parca.yaml:4: object_storage.bucket.config.directory: is not a path",
+    );
 }
 
 #[test]
 fn jobs_refused() {
-    check_refused("scrape_configs:\n- scrape_interval: 10s\n", "parca.yaml:2: scrape_configs[0].job_name: job_name is empty");
-    check_refused("scrape_configs:\n- scheme: http\n  job_name: ''\n", "parca.yaml:3: scrape_configs[0].job_name: job_name is empty");
-    check_refused("scrape_configs:\n- job_name: a\n- job_name: b\n- job_name: a\n", "parca.yaml:4: scrape_configs[2].job_name: duplicate job_name found in scrape configs: a");
-    check_job_refused("scrape_intervall: 1s", "parca.yaml:3: scrape_configs[0].scrape_intervall: unknown field `scrape_intervall`");
-    check_job_refused("scrape_interval: 10", "parca.yaml:3: scrape_configs[0].scrape_interval: not a valid duration string: \"10\"");
-    check_job_refused("scrape_interval: ''", "parca.yaml:3: scrape_configs[0].scrape_interval: empty duration string");
-    check_job_refused("scrape_interval: 0s", "parca.yaml:3: scrape_configs[0].scrape_interval: must be longer than 0");
-    check_job_refused("scrape_interval: 10s\nscrape_timeout: 10s", "parca.yaml:4: scrape_configs[0].scrape_timeout: scrape timeout must be greater than the interval: api");
-    check_job_refused("scrape_interval: 1s\nscrape_timeout: 1500ms", "parca.yaml:4: scrape_configs[0].scrape_timeout: process_cpu scrape_timeout must be at least 2 seconds in api");
-    check_job_refused("scheme: ftp", "parca.yaml:3: scrape_configs[0].scheme: \"ftp\" is neither \"http\" nor \"https\"");
-    check_job_refused("file_sd_configs: [{files: [x.yaml]}]", "parca.yaml:3: scrape_configs[0].file_sd_configs: is not supported yet");
-    check_job_refused("oauth2: {client_id: x}", "parca.yaml:3: scrape_configs[0].oauth2: is not supported yet");
-    check_job_refused("static_configs:\n- targets:\n  - a:1\n  - http://b:1/", "parca.yaml:6: scrape_configs[0].static_configs[0].targets[1]: \"http://b:1/\" is not a valid hostname");
-    check_job_refused("static_configs:\n- target: [a]", "parca.yaml:4: scrape_configs[0].static_configs[0].target: unknown field `target`, expected one of targets, labels");
-    check_job_refused("static_configs:\n- targets: ['']", "parca.yaml:4: scrape_configs[0].static_configs[0].targets[0]: the target is empty");
+    check_refused(
+        "scrape_configs:\n- scrape_interval: 10s\n",
+        "parca.yaml:2: scrape_configs[0].job_name: job_name is empty",
+    );
+    check_refused(
+        "scrape_configs:\n- scheme: http\n  job_name: ''\n",
+        "parca.yaml:3: scrape_configs[0].job_name: job_name is empty",
+    );
+    check_refused(
+        "scrape_configs:\n- job_name: a\n- job_name: b\n- job_name: a\n",
+        "parca.yaml:4: scrape_configs[2].job_name: duplicate job_name found in scrape configs: a",
+    );
+    check_job_refused(
+        "scrape_intervall: 1s",
+        "parca.yaml:3: scrape_configs[0].scrape_intervall: unknown field `scrape_intervall`",
+    );
+    check_job_refused(
+        "scrape_interval: 10",
+        "parca.yaml:3: scrape_configs[0].scrape_interval: not a valid duration string: \"10\"",
+    );
+    check_job_refused(
+        "scrape_interval: ''",
+        "parca.yaml:3: scrape_configs[0].scrape_interval: empty duration string",
+    );
+    check_job_refused(
+        "scrape_interval: 0s",
+        "parca.yaml:3: scrape_configs[0].scrape_interval: must be longer than 0",
+    );
+    check_job_refused(
+        "scrape_interval: 10s\nscrape_timeout: 10s",
+        "parca.yaml:4: scrape_configs[0].scrape_timeout: scrape timeout must be greater than the interval: api",
+    );
+    check_job_refused(
+        "scrape_interval: 1s\nscrape_timeout: 1500ms",
+        "parca.yaml:4: scrape_configs[0].scrape_timeout: process_cpu scrape_timeout must be at least 2 seconds in api",
+    );
+    check_job_refused(
+        "scheme: ftp",
+        "parca.yaml:3: scrape_configs[0].scheme: \"ftp\" is neither \"http\" nor \"https\"",
+    );
+    check_job_refused(
+        "file_sd_configs: [{files: [x.yaml]}]",
+        "parca.yaml:3: scrape_configs[0].file_sd_configs: is not supported yet",
+    );
+    check_job_refused(
+        "oauth2: {client_id: x}",
+        "parca.yaml:3: scrape_configs[0].oauth2: is not supported yet",
+    );
+    check_job_refused(
+        "static_configs:\n- targets:\n  - a:1\n  - http://b:1/",
+        "parca.yaml:6: scrape_configs[0].static_configs[0].targets[1]: \"http://b:1/\" is not a valid hostname",
+    );
+    check_job_refused(
+        "static_configs:\n- target: [a]",
+        "parca.yaml:4: scrape_configs[0].static_configs[0].target: unknown field `target`, expected one of targets, labels",
+    );
+    check_job_refused(
+        "static_configs:\n- targets: ['']",
+        "parca.yaml:4: scrape_configs[0].static_configs[0].targets[0]: the target is empty",
+    );
     // With rules the address may still become one.
-    job("static_configs:\n- targets: ['http://b/x']\nrelabel_configs:\n- {target_label: __address__, replacement: 'b:1'}");
+    job(
+        "static_configs:\n- targets: ['http://b/x']\nrelabel_configs:\n- {target_label: __address__, replacement: 'b:1'}",
+    );
 }
 
 #[test]
 fn profiling_config_refused() {
-    check_job_refused("profiling_config:\n  pprof_config:\n    memory: {enabled: maybe}", "parca.yaml:5: scrape_configs[0].profiling_config.pprof_config.memory.enabled: invalid boolean");
-    check_job_refused("profiling_config:\n  pprof_config:\n    custom: {enabled: true}", "parca.yaml:5: scrape_configs[0].profiling_config.pprof_config.custom.path: path is empty");
-    check_job_refused("profiling_config:\n  pprof_config:\n    process_cpu:\n      seconds: 30", "parca.yaml:6: scrape_configs[0].profiling_config.pprof_config.process_cpu.seconds: 30 seconds are not less than the scrape_timeout of 13s");
-    check_job_refused("profiling_config:\n  fgprof: {}", "parca.yaml:4: scrape_configs[0].profiling_config.fgprof: unknown field `fgprof`, expected one of path_prefix, pprof_config");
+    check_job_refused(
+        "profiling_config:\n  pprof_config:\n    memory: {enabled: maybe}",
+        "parca.yaml:5: scrape_configs[0].profiling_config.pprof_config.memory.enabled: invalid boolean",
+    );
+    check_job_refused(
+        "profiling_config:\n  pprof_config:\n    custom: {enabled: true}",
+        "parca.yaml:5: scrape_configs[0].profiling_config.pprof_config.custom.path: path is empty",
+    );
+    check_job_refused(
+        "profiling_config:\n  pprof_config:\n    process_cpu:\n      seconds: 30",
+        "parca.yaml:6: scrape_configs[0].profiling_config.pprof_config.process_cpu.seconds: 30 seconds are not less than the scrape_timeout of 13s",
+    );
+    check_job_refused(
+        "profiling_config:\n  fgprof: {}",
+        "parca.yaml:4: scrape_configs[0].profiling_config.fgprof: unknown field `fgprof`, expected one of path_prefix, pprof_config",
+    );
 }
 
 #[test]
 fn relabel_configs_refused() {
-    check_job_refused("relabel_configs:\n- source_labels: [a]\n  action: keep\n-", "parca.yaml:6: scrape_configs[0].relabel_configs[1]: empty or null target relabeling rule in scrape config");
-    check_job_refused("relabel_configs:\n- {action: explode}", "parca.yaml:4: scrape_configs[0].relabel_configs[0].action: unknown relabel action \"explode\"");
-    check_job_refused("relabel_configs:\n- {action: keep, regex: 'a('}", "parca.yaml:4: scrape_configs[0].relabel_configs[0].regex: \"a(\" is not a regular expression: unclosed group");
+    check_job_refused(
+        "relabel_configs:\n- source_labels: [a]\n  action: keep\n-",
+        "parca.yaml:6: scrape_configs[0].relabel_configs[1]: empty or null target relabeling rule in scrape config",
+    );
+    check_job_refused(
+        "relabel_configs:\n- {action: explode}",
+        "parca.yaml:4: scrape_configs[0].relabel_configs[0].action: unknown relabel action \"explode\"",
+    );
+    check_job_refused(
+        "relabel_configs:\n- {action: keep, regex: 'a('}",
+        "parca.yaml:4: scrape_configs[0].relabel_configs[0].regex: \"a(\" is not a regular expression: unclosed group",
+    );
 }
 
 #[test]
 fn http_client_refused() {
-    check_job_refused("basic_auth: {username: a}\nbearer_token: t", "parca.yaml:4: scrape_configs[0].bearer_token: at most one of basic_auth & bearer_token must be configured");
-    check_job_refused("basic_auth: {username: a, password: b, password_file: c}", "parca.yaml:3: scrape_configs[0].basic_auth.password_file: at most one of password & password_file must be configured");
-    check_job_refused("authorization: {type: Basic, credentials: x}", "parca.yaml:3: scrape_configs[0].authorization.type: authorization type cannot be set to \"basic\", use \"basic_auth\" instead");
-    check_job_refused("tls_config: {cert_file: c}", "parca.yaml:3: scrape_configs[0].tls_config: exactly one of key or key_file must be configured when a client certificate is configured");
-    check_job_refused("tls_config: {min_version: TLS14}", "parca.yaml:3: scrape_configs[0].tls_config.min_version: unknown TLS version: TLS14");
-    check_job_refused("tls_config: {max_version: TLS11}", "parca.yaml:3: scrape_configs[0].tls_config.max_version: TLS11 is not supported: it is broken; TLS12 and TLS13 are");
-    check_job_refused("no_proxy: x", "parca.yaml:3: scrape_configs[0].no_proxy: if no_proxy is configured, proxy_url must also be configured");
-    check_job_refused("http_headers:\n  Authorization: {values: [x]}", "parca.yaml:4: scrape_configs[0].http_headers.Authorization: setting header \"Authorization\" is not allowed");
-    check_job_refused("http_headers:\n  'a b': {values: [x]}", "parca.yaml:4: scrape_configs[0].http_headers.a b: \"a b\" is not the name of a header");
+    check_job_refused(
+        "basic_auth: {username: a}\nbearer_token: t",
+        "parca.yaml:4: scrape_configs[0].bearer_token: at most one of basic_auth & bearer_token must be configured",
+    );
+    check_job_refused(
+        "basic_auth: {username: a, password: b, password_file: c}",
+        "parca.yaml:3: scrape_configs[0].basic_auth.password_file: at most one of password & password_file must be configured",
+    );
+    check_job_refused(
+        "authorization: {type: Basic, credentials: x}",
+        "parca.yaml:3: scrape_configs[0].authorization.type: authorization type cannot be set to \"basic\", use \"basic_auth\" instead",
+    );
+    check_job_refused(
+        "tls_config: {cert_file: c}",
+        "parca.yaml:3: scrape_configs[0].tls_config: exactly one of key or key_file must be configured when a client certificate is configured",
+    );
+    check_job_refused(
+        "tls_config: {min_version: TLS14}",
+        "parca.yaml:3: scrape_configs[0].tls_config.min_version: unknown TLS version: TLS14",
+    );
+    check_job_refused(
+        "tls_config: {max_version: TLS11}",
+        "parca.yaml:3: scrape_configs[0].tls_config.max_version: TLS11 is not supported: it is broken; TLS12 and TLS13 are",
+    );
+    check_job_refused(
+        "no_proxy: x",
+        "parca.yaml:3: scrape_configs[0].no_proxy: if no_proxy is configured, proxy_url must also be configured",
+    );
+    check_job_refused(
+        "http_headers:\n  Authorization: {values: [x]}",
+        "parca.yaml:4: scrape_configs[0].http_headers.Authorization: setting header \"Authorization\" is not allowed",
+    );
+    check_job_refused(
+        "http_headers:\n  'a b': {values: [x]}",
+        "parca.yaml:4: scrape_configs[0].http_headers.a b: \"a b\" is not the name of a header",
+    );
 }
 
 #[test]

@@ -37,22 +37,68 @@ fn check(before: &str, rules: &[&[(&str, &str)]], expected: Option<&str>) {
 #[test]
 fn replace() {
     let before = "a=foo b=bar c=baz";
-    check(before, &[&[("source_labels", "a"), ("regex", "f(.*)"), ("target_label", "d"), ("replacement", "ch${1}-ch${1}")]], Some("a=foo b=bar c=baz d=choo-choo"));
-    check(before, &[&[("source_labels", "a,b"), ("regex", "f(.*);(.*)r"), ("target_label", "a"), ("replacement", "b${1}${2}m")]], Some("a=boobam b=bar c=baz"));
+    check(
+        before,
+        &[&[
+            ("source_labels", "a"),
+            ("regex", "f(.*)"),
+            ("target_label", "d"),
+            ("replacement", "ch${1}-ch${1}"),
+        ]],
+        Some("a=foo b=bar c=baz d=choo-choo"),
+    );
+    check(
+        before,
+        &[&[
+            ("source_labels", "a,b"),
+            ("regex", "f(.*);(.*)r"),
+            ("target_label", "a"),
+            ("replacement", "b${1}${2}m"),
+        ]],
+        Some("a=boobam b=bar c=baz"),
+    );
     // Anchored: a part of the value is not a match.
-    check(before, &[&[("source_labels", "a"), ("regex", "o"), ("target_label", "d"), ("replacement", "x")]], Some(before));
+    check(
+        before,
+        &[&[("source_labels", "a"), ("regex", "o"), ("target_label", "d"), ("replacement", "x")]],
+        Some(before),
+    );
     // Without a source the empty text is matched, so a constant can be set.
     check(before, &[&[("target_label", "d"), ("replacement", "x")]], Some("a=foo b=bar c=baz d=x"));
     // An empty result removes the label.
-    check(before, &[&[("source_labels", "a"), ("regex", "(f).*"), ("target_label", "a"), ("replacement", "$2")]], Some("b=bar c=baz"));
+    check(
+        before,
+        &[&[("source_labels", "a"), ("regex", "(f).*"), ("target_label", "a"), ("replacement", "$2")]],
+        Some("b=bar c=baz"),
+    );
     // The target's name may come from a group; one that comes out empty changes nothing.
-    check(before, &[&[("source_labels", "a"), ("regex", "(f)(o+)"), ("target_label", "x_$1"), ("replacement", "$2")]], Some("a=foo b=bar c=baz x_f=oo"));
-    check(before, &[&[("source_labels", "a"), ("regex", "(f)(o+)"), ("target_label", "$3"), ("replacement", "x")]], Some(before));
+    check(
+        before,
+        &[&[("source_labels", "a"), ("regex", "(f)(o+)"), ("target_label", "x_$1"), ("replacement", "$2")]],
+        Some("a=foo b=bar c=baz x_f=oo"),
+    );
+    check(
+        before,
+        &[&[("source_labels", "a"), ("regex", "(f)(o+)"), ("target_label", "$3"), ("replacement", "x")]],
+        Some(before),
+    );
     // `$1x` is the group named `1x`.
-    check(before, &[&[("source_labels", "a"), ("target_label", "a"), ("replacement", "$1x")]], Some("b=bar c=baz"));
-    check(before, &[&[("source_labels", "a,c"), ("separator", "/"), ("target_label", "d")]], Some("a=foo b=bar c=baz d=foo/baz"));
+    check(
+        before,
+        &[&[("source_labels", "a"), ("target_label", "a"), ("replacement", "$1x")]],
+        Some("b=bar c=baz"),
+    );
+    check(
+        before,
+        &[&[("source_labels", "a,c"), ("separator", "/"), ("target_label", "d")]],
+        Some("a=foo b=bar c=baz d=foo/baz"),
+    );
     // Alternatives are anchored as a whole.
-    check("a=foobar", &[&[("source_labels", "a"), ("regex", "foo|bar"), ("action", "drop")]], Some("a=foobar"));
+    check(
+        "a=foobar",
+        &[&[("source_labels", "a"), ("regex", "foo|bar"), ("action", "drop")]],
+        Some("a=foobar"),
+    );
 }
 
 #[test]
@@ -63,34 +109,74 @@ fn keep_and_drop() {
     check("a=foo", &[&[("source_labels", "a"), ("regex", "f.*"), ("action", "Keep")]], Some("a=foo"));
     check("a=foo", &[&[("source_labels", "missing"), ("regex", ""), ("action", "keep")]], Some("a=foo"));
     // Later rules see what earlier ones made.
-    check("a=foo", &[&[("target_label", "b"), ("replacement", "x")], &[("source_labels", "b"), ("regex", "x"), ("action", "drop")]], None);
+    check(
+        "a=foo",
+        &[
+            &[("target_label", "b"), ("replacement", "x")],
+            &[("source_labels", "b"), ("regex", "x"), ("action", "drop")],
+        ],
+        None,
+    );
 }
 
 #[test]
 fn equal() {
-    check("a=1 b=1", &[&[("source_labels", "a"), ("target_label", "b"), ("action", "keepequal")]], Some("a=1 b=1"));
+    check(
+        "a=1 b=1",
+        &[&[("source_labels", "a"), ("target_label", "b"), ("action", "keepequal")]],
+        Some("a=1 b=1"),
+    );
     check("a=1 b=2", &[&[("source_labels", "a"), ("target_label", "b"), ("action", "keepequal")]], None);
     check("a=1 b=1", &[&[("source_labels", "a"), ("target_label", "b"), ("action", "dropequal")]], None);
-    check("a=1 b=2", &[&[("source_labels", "a"), ("target_label", "b"), ("action", "dropequal")]], Some("a=1 b=2"));
+    check(
+        "a=1 b=2",
+        &[&[("source_labels", "a"), ("target_label", "b"), ("action", "dropequal")]],
+        Some("a=1 b=2"),
+    );
 }
 
 #[test]
 fn hashmod_is_prometheus_hash() {
     // The values of Prometheus' own tests.
-    check("a=foo b=bar c=baz", &[&[("source_labels", "c"), ("target_label", "d"), ("separator", ";"), ("action", "hashmod"), ("modulus", "1000")]], Some("a=foo b=bar c=baz d=976"));
+    check(
+        "a=foo b=bar c=baz",
+        &[&[
+            ("source_labels", "c"),
+            ("target_label", "d"),
+            ("separator", ";"),
+            ("action", "hashmod"),
+            ("modulus", "1000"),
+        ]],
+        Some("a=foo b=bar c=baz d=976"),
+    );
 }
 
 #[test]
 fn names() {
-    check("a=foo b1=bar b2=baz", &[&[("regex", "(b.*)"), ("replacement", "bar_${1}"), ("action", "labelmap")]], Some("a=foo b1=bar b2=baz bar_b1=bar bar_b2=baz"));
-    check("__meta_my_bar=aaa __meta_my_baz=bbb", &[&[("regex", "__meta_(my.*)"), ("action", "labelmap")]], Some("__meta_my_bar=aaa __meta_my_baz=bbb my_bar=aaa my_baz=bbb"));
+    check(
+        "a=foo b1=bar b2=baz",
+        &[&[("regex", "(b.*)"), ("replacement", "bar_${1}"), ("action", "labelmap")]],
+        Some("a=foo b1=bar b2=baz bar_b1=bar bar_b2=baz"),
+    );
+    check(
+        "__meta_my_bar=aaa __meta_my_baz=bbb",
+        &[&[("regex", "__meta_(my.*)"), ("action", "labelmap")]],
+        Some("__meta_my_bar=aaa __meta_my_baz=bbb my_bar=aaa my_baz=bbb"),
+    );
     check("a=foo b1=bar b2=baz", &[&[("regex", "(b.*)"), ("action", "labelkeep")]], Some("b1=bar b2=baz"));
     check("a=foo b1=bar b2=baz", &[&[("regex", "(b.*)"), ("action", "labeldrop")]], Some("a=foo"));
 }
 
 #[test]
 fn case() {
-    check("foo=bAr123Foo", &[&[("source_labels", "foo"), ("action", "uppercase"), ("target_label", "up")], &[("source_labels", "foo"), ("action", "lowercase"), ("target_label", "low")]], Some("foo=bAr123Foo low=bar123foo up=BAR123FOO"));
+    check(
+        "foo=bAr123Foo",
+        &[
+            &[("source_labels", "foo"), ("action", "uppercase"), ("target_label", "up")],
+            &[("source_labels", "foo"), ("action", "lowercase"), ("target_label", "low")],
+        ],
+        Some("foo=bAr123Foo low=bar123foo up=BAR123FOO"),
+    );
 }
 
 fn check_refused(fields: &[(&str, &str)], expected: &str) {
@@ -100,10 +186,28 @@ fn check_refused(fields: &[(&str, &str)], expected: &str) {
 #[test]
 fn refused() {
     check_refused(&[("action", "explode")], "action: unknown relabel action \"explode\"");
-    check_refused(&[("source_labels", "a")], "target_label: relabel configuration for replace action requires 'target_label' value");
-    check_refused(&[("action", "hashmod"), ("target_label", "b")], "modulus: relabel configuration for hashmod requires non-zero modulus");
-    check_refused(&[("action", "labeldrop"), ("source_labels", "a")], "action: labeldrop action requires only 'regex', and no other fields");
-    check_refused(&[("action", "keepequal"), ("target_label", "b"), ("regex", "x")], "action: keepequal action requires only 'source_labels' and 'target_label', and no other fields");
-    check_refused(&[("action", "keep"), ("regex", "(")], "regex: \"(\" is not a regular expression: unclosed group");
-    check_refused(&[("action", "keep"), ("source_labels", "a,")], "source_labels: the name of label 1 is empty");
+    check_refused(
+        &[("source_labels", "a")],
+        "target_label: relabel configuration for replace action requires 'target_label' value",
+    );
+    check_refused(
+        &[("action", "hashmod"), ("target_label", "b")],
+        "modulus: relabel configuration for hashmod requires non-zero modulus",
+    );
+    check_refused(
+        &[("action", "labeldrop"), ("source_labels", "a")],
+        "action: labeldrop action requires only 'regex', and no other fields",
+    );
+    check_refused(
+        &[("action", "keepequal"), ("target_label", "b"), ("regex", "x")],
+        "action: keepequal action requires only 'source_labels' and 'target_label', and no other fields",
+    );
+    check_refused(
+        &[("action", "keep"), ("regex", "(")],
+        "regex: \"(\" is not a regular expression: unclosed group",
+    );
+    check_refused(
+        &[("action", "keep"), ("source_labels", "a,")],
+        "source_labels: the name of label 1 is empty",
+    );
 }
