@@ -217,7 +217,7 @@ export function flameArrow(profile, options) {
     },
     useBigInt: true,
   });
-  return { bytes: tableToIPC(table, { format: 'stream' }), trimmed, height: Math.max(...depth) + 1 };
+  return { bytes: tableToIPC(table, { format: 'stream' }), trimmed, height: depth[depth.length - 1] + 1 };
 }
 
 export function tableArrow(profile) {

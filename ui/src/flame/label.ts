@@ -1,5 +1,5 @@
-/** Fitting a name into a box: the whole name, else its telling end, else that with an ellipsis. */
-import { shortName } from './names';
+/** Fitting a name into a box: the whole name, else its telling end, else its last word, else that with an ellipsis. */
+import { lastName, shortName } from './names';
 
 /** Measures text by summing cached character widths: kerning is not worth a call per label. */
 export class TextWidths {
@@ -36,7 +36,10 @@ export function fitLabel(name: string, room: number, widths: TextWidths): string
   if (fits(name, room, widths)) return name;
   const short = shortName(name);
   if (short !== name && fits(short, room, widths)) return short;
-  const text = short.length < name.length ? short : name;
+  const last = lastName(short);
+  if (last !== short && fits(last, room, widths)) return last;
+  // Half of a long word says more than all of a package and two letters of the function.
+  const text = widths.of(last) > room * 2 ? short : last;
   let width = widths.of(ELLIPSIS);
   let end = 0;
   while (end < text.length) {

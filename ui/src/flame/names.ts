@@ -98,6 +98,22 @@ function stripArguments(name: string): string {
   return name;
 }
 
+/** The function's own word: `(*conn).serve` → `serve`, `Vec::extend` → `extend`. */
+export function lastName(short: string): string {
+  if (short.startsWith('0x')) return short;
+  let scope = short.lastIndexOf('::');
+  // `{{closure}}` needs the word before it.
+  while (scope > 0 && short.startsWith('::{', scope)) scope = short.lastIndexOf('::', scope - 1);
+  const own = scope >= 0 ? short.slice(scope + 2) : short;
+  if (own.includes('<') || own.includes(' ')) return own;
+  const parts = own.split('.');
+  // Go's closures are called func1, gowrap3 and 2.1: the word before them is the name.
+  let from = parts.length - 1;
+  while (from > 0 && /^(func\d+|gowrap\d+|\d+)$/.test(parts[from])) from--;
+  const word = parts.slice(from).join('.');
+  return word === '' ? own : word;
+}
+
 /** The file name of a path. */
 export function baseName(path: string): string {
   return path.slice(path.lastIndexOf('/') + 1);

@@ -16,6 +16,16 @@ const MIN_ROUND_PX = 8;
 const PADDING_PX = 5;
 export const FLAME_FONT = '12px "Inter Variable", Inter, "Segoe UI", system-ui, -apple-system, "Helvetica Neue", Arial, sans-serif';
 
+/** How strongly a box is painted. */
+const enum Shade {
+  Plain = 0,
+  /** Runs of slivers: many hues side by side would flicker. */
+  Calm = 1,
+  /** Not a hit, or above the zoomed node. */
+  Faded = 2,
+}
+const TOWARDS_BACKGROUND = [0, 0.3, 0.72];
+
 export type Colouring = 'function' | 'binary' | 'diff';
 
 /** The text shown in a box. */
@@ -35,8 +45,7 @@ export function colourGroup(tree: FlameTree, row: number, colouring: Colouring):
 export class Palette {
   private readonly fills: (Rgb | undefined)[];
   private readonly shared = new Map<string, Rgb>();
-  private readonly fadedCss = new Map<Rgb, string>();
-  private readonly plainCss = new Map<Rgb, string>();
+  private readonly texts = [new Map<Rgb, string>(), new Map<Rgb, string>(), new Map<Rgb, string>()];
   readonly hit: Rgb;
 
   constructor(
@@ -72,11 +81,11 @@ export class Palette {
     return colour;
   }
 
-  css(colour: Rgb, faded: boolean): string {
-    const cache = faded ? this.fadedCss : this.plainCss;
+  css(colour: Rgb, shade: Shade): string {
+    const cache = this.texts[shade];
     let text = cache.get(colour);
     if (text === undefined) {
-      text = css(faded ? mix(colour, this.theme.background, 0.72) : colour);
+      text = css(mix(colour, this.theme.background, TOWARDS_BACKGROUND[shade]));
       cache.set(colour, text);
     }
     return text;
@@ -115,7 +124,8 @@ export function paint(context: CanvasRenderingContext2D, scene: Scene): void {
     if (kind === BoxKind.Hidden) continue;
     const hit = hits !== null && isHit(hits, boxes, i);
     const faded = (hits !== null && !hit) || boxes.depth[i] < scene.focusDepth;
-    const fill = palette.css(hit ? palette.hit : palette.fill(boxes.row[i]), faded);
+    const shade = faded ? Shade.Faded : kind === BoxKind.Run && !hit ? Shade.Calm : Shade.Plain;
+    const fill = palette.css(hit ? palette.hit : palette.fill(boxes.row[i]), shade);
     if (fill !== last) {
       context.fillStyle = fill;
       last = fill;

@@ -2,7 +2,7 @@
 import { PATH_PREFIX, VERSION } from '../api/fetch';
 import { flame, go, nothingHere, page, refresh, route, series, table, types } from '../state/store';
 import { dark, toggleTheme } from '../state/theme';
-import { Nothing } from './Empty';
+import { Nothing, storeEmpty } from './Empty';
 import { FlamePanel } from './FlamePanel';
 import { Icon } from './Icon';
 import { MatcherInput } from './MatcherInput';
@@ -72,8 +72,7 @@ function QueryBar() {
   return (
     <div class="query-bar">
       <TypePicker />
-      <MatcherInput />
-      <SumBy />
+      {page.value.expression ? <><MatcherInput /><SumBy /></> : <span class="header-space" />}
       <TimePicker />
       <button type="button" class="control icon-only" onClick={refresh} aria-label="Ask again" title="Ask again">
         <span class={busy ? 'turning' : ''}><Icon name="refresh" /></span>
@@ -116,7 +115,7 @@ function Explorer() {
   const failed = types.state.value.error !== '' && page.value.expression === '';
   return (
     <>
-      <QueryBar />
+      {!storeEmpty.value && <QueryBar />}
       {failed ? (
         <main class="nothing">
           <h1>The list of profiles could not be read</h1>

@@ -1,4 +1,5 @@
 /** What stands in place of graphs that have nothing to show: how to send a profile, or where the data is. */
+import { signal } from '@preact/signals';
 import { useEffect, useState } from 'preact/hooks';
 import { fetchHasData, fetchTypes, findNewest } from '../api/reports';
 import { preferredType, typeKey } from '../profile-type';
@@ -37,6 +38,9 @@ function Snippet({ text }: { text: string }) {
   );
 }
 
+/** The store holds nothing at all: there is nothing to query. */
+export const storeEmpty = signal(false);
+
 /** Chooses between the two pages below; asks the server whether it has anything at all. */
 export function Nothing() {
   const [state, setState] = useState<'asking' | 'empty' | 'elsewhere'>('asking');
@@ -46,6 +50,7 @@ export function Nothing() {
     const ask = (): void => {
       fetchHasData(abort.signal).then(
         (has) => {
+          storeEmpty.value = !has;
           setState((before) => {
             if (has && before === 'empty') refresh();
             return has ? 'elsewhere' : 'empty';
@@ -61,6 +66,7 @@ export function Nothing() {
     return () => {
       abort.abort();
       clearTimeout(timer);
+      storeEmpty.value = false;
     };
   }, []);
   if (state === 'asking') return <div class="nothing" aria-busy="true" />;
@@ -117,7 +123,8 @@ function Elsewhere() {
     <main class="nothing">
       <h1>Nothing in this range</h1>
       <p class="lead">
-        {page.value.expression === '' ? 'There are no profiles' : 'No profile matches'} in: {selectionText(page.value.time, now.value).toLowerCase()}.
+        {page.value.expression === '' ? 'There are no profiles' : 'No profile matches'}{' '}
+        {page.value.time.kind === 'relative' ? `in the ${selectionText(page.value.time, now.value).toLowerCase()}` : `in ${selectionText(page.value.time, now.value)}`}.
       </p>
       {newest === undefined && <p role="status"><span class="spinner" /> Looking for the newest data…</p>}
       {typeof newest === 'number' && (

@@ -251,6 +251,7 @@ function FlameStatus() {
   }
   return (
     <footer class="flame-status">
+      <span class="status-legend">
       {legend.map(({ group, colour, flat }) => (
         <button
           key={group}
@@ -264,6 +265,7 @@ function FlameStatus() {
           {group} <span class="faint number">{formatShare(flat, current.cumulative[0])}</span>
         </button>
       ))}
+      </span>
       <span class="status-hints"><kbd>/</kbd> search <kbd>←↑↓→</kbd> walk <kbd>↵</kbd> zoom <kbd>esc</kbd> out</span>
     </footer>
   );

@@ -46,6 +46,10 @@ export function TablePanel() {
   const first = Math.max(0, Math.floor(top / ROW_PX) - SPARE_ROWS);
   const last = Math.min(rows.length, Math.ceil((top + height) / ROW_PX) + SPARE_ROWS);
   const total = data?.total ?? 0;
+  const largest = useMemo(
+    () => (data ? { flat: greatest(data.table.flat), cumulative: greatest(data.table.cumulative) } : { flat: 0, cumulative: 0 }),
+    [data],
+  );
   const unit = data?.unit ?? '';
   const pinned = page.value.pinned;
   const theme: FlameTheme = { dark: dark.value, background: [255, 255, 255] };
@@ -116,8 +120,8 @@ export function TablePanel() {
                     <span class="swatch" style={{ background: css(colour) }} />
                     <span class="clip">{name}</span>
                   </div>
-                  <Amount value={data.table.flat[row]} total={total} unit={unit} column="flat" />
-                  <Amount value={data.table.cumulative[row]} total={total} unit={unit} column="cumulative" />
+                  <Amount value={data.table.flat[row]} total={total} largest={largest.flat} unit={unit} column="flat" />
+                  <Amount value={data.table.cumulative[row]} total={total} largest={largest.cumulative} unit={unit} column="cumulative" />
                   <div role="cell" class="cell binary" title={binary}><span class="clip">{baseName(binary)}</span></div>
                 </div>
               );
@@ -134,8 +138,19 @@ export function TablePanel() {
   );
 }
 
-function Amount({ value, total, unit, column }: { value: number; total: number; unit: string; column: string }) {
-  const share = total > 0 ? Math.max(0, Math.min(1, value / total)) : 0;
+const greatest = (values: Float64Array): number => values.reduce((most, value) => Math.max(most, value), 0);
+
+interface AmountProps {
+  value: number;
+  total: number;
+  /** What a full bar stands for. */
+  largest: number;
+  unit: string;
+  column: string;
+}
+
+function Amount({ value, total, largest, unit, column }: AmountProps) {
+  const share = largest > 0 ? Math.max(0, Math.min(1, value / largest)) : 0;
   return (
     <div role="cell" class={`cell numeric ${column}`}>
       <span class="bar" style={{ transform: `scaleX(${share})` }} />

@@ -99,8 +99,10 @@ export function Targets() {
                       <code>{target.url}</code>
                       {target.lastError && <p class="target-error">{target.lastError}</p>}
                     </td>
-                    <td class="target-labels">
-                      {target.labels?.labels.map(({ name, value }) => <code class="label" key={name}>{name}=<b>{value}</b></code>)}
+                    <td>
+                      <div class="target-labels">
+                        {target.labels?.labels.map(({ name, value }) => <code class="label" key={name}>{name}=<b>{value}</b></code>)}
+                      </div>
                     </td>
                     <td class="number">{target.lastScrape && Date.parse(target.lastScrape) > 0 ? ago(Date.parse(target.lastScrape), time) : 'never'}</td>
                     <td class="number">{duration(target.lastScrapeDuration)}</td>
