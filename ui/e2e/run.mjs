@@ -16,6 +16,23 @@ const shots = option('shots', '');
 /** A case that takes longer than this has hung. */
 const CASE_MS = 60_000;
 
+/** A store that has just been started needs a moment for its first profile. */
+const FIRST_PROFILE_MS = 60_000;
+
+async function waitForData() {
+  const end = Date.now() + FIRST_PROFILE_MS;
+  for (;;) {
+    const answer = await fetch(`${base}/api/profiles/has_profile_data`).then((response) => response.json()).catch(() => ({}));
+    if (answer.hasData) return;
+    if (Date.now() > end) {
+      console.log(`no profile arrived at ${base} within ${FIRST_PROFILE_MS / 1000} s\n0 passed, 1 failed`);
+      process.exit(1);
+    }
+    await new Promise((done) => setTimeout(done, 250));
+  }
+}
+await waitForData();
+
 const browser = await chromium.launch({
   executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
   args: ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'],

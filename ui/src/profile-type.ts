@@ -56,8 +56,8 @@ export function describeType(type: ProfileType): TypeText {
   const store = type.name.startsWith('decima_') ? ' of this store' : '';
   const known = BY_SAMPLE[type.sampleType];
   if (known) {
-    const since = type.sampleType.startsWith('alloc') ? (type.delta ? ' in each interval' : ' since the process began') : '';
-    return { ...known, title: known.title + store, text: known.text + since };
+    const since = type.sampleType.startsWith('alloc') ? (type.delta ? 'in each interval' : 'since the process began') : '';
+    return { ...known, title: known.title + store, text: since ? `${known.text}, ${since}` : known.text };
   }
   if (AGENTS.has(type.name) && type.sampleType === 'samples') {
     return { group: 'CPU', title: 'On-CPU', text: 'Time on the processor, sampled for all processes by the agent' };
@@ -85,6 +85,15 @@ export function describeType(type: ProfileType): TypeText {
     title: `${type.name}: ${type.sampleType.replaceAll('_', ' ')}`,
     text: `${type.sampleUnit}, sampled per ${type.periodType} ${type.periodUnit}`,
   };
+}
+
+const SAMPLE_ORDER = ['cpu', 'samples', 'inuse_space', 'inuse_objects', 'alloc_space', 'alloc_objects', 'delay', 'contentions'];
+
+/** Order within a group of the picker: the reader's own programs first, the most telling sample type first. */
+export function compareTypes(a: ProfileType, b: ProfileType): number {
+  const own = (type: ProfileType): number => Number(type.name.startsWith('decima_'));
+  const sample = (type: ProfileType): number => (SAMPLE_ORDER.indexOf(type.sampleType) + SAMPLE_ORDER.length + 1) % (SAMPLE_ORDER.length + 1);
+  return own(a) - own(b) || sample(a) - sample(b) || (typeKey(a) < typeKey(b) ? -1 : 1);
 }
 
 export const TYPE_GROUPS: TypeText['group'][] = ['CPU', 'Memory', 'Waiting', 'Concurrency', 'Other'];

@@ -30,6 +30,8 @@ export interface FlameReport {
   /** Value that filters removed. */
   filtered: number;
   unit: string;
+  /** What a reader must know about the numbers: a saturated sum, a block left out. */
+  notice: string;
 }
 
 export async function fetchTypes(range: TimeRange | null, signal?: AbortSignal): Promise<ProfileType[]> {
@@ -100,6 +102,16 @@ function mergeParameters(request: ReportRequest, report: string): Parameters {
   };
 }
 
+/** An Arrow report, or null where the server says NotFound for "no samples". */
+async function getUnlessMissing(parameters: Parameters, signal?: AbortSignal): Promise<Response | null> {
+  try {
+    return await get('/profiles/query', parameters, signal, ARROW);
+  } catch (cause) {
+    if (cause instanceof ApiError && cause.status === 404) return null;
+    throw cause;
+  }
+}
+
 const header = (response: Response, name: string): number => Number(response.headers.get(name) ?? 0) || 0;
 
 /** A subtree that is wanted in more detail. */
@@ -112,8 +124,7 @@ export interface Detail {
 }
 
 export async function fetchFlame(request: ReportRequest, detail: Detail | null, signal?: AbortSignal): Promise<FlameReport | null> {
-  const response = await get(
-    '/profiles/query',
+  const response = await getUnlessMissing(
     {
       ...mergeParameters(request, 'REPORT_TYPE_FLAMEGRAPH_ARROW'),
       'group_by.fields': 'function_name',
@@ -122,16 +133,27 @@ export async function fetchFlame(request: ReportRequest, detail: Detail | null, 
       max_nodes: detail?.maxNodes ? String(detail.maxNodes) : undefined,
     },
     signal,
-    ARROW,
   );
-  const tree = decodeFlame(new Uint8Array(await response.arrayBuffer()), symbols);
+  if (!response) return null;
+  const bytes = new Uint8Array(await response.arrayBuffer());
+  const tree = decoded(() => decodeFlame(bytes, symbols));
   if (!tree || tree.cumulative[0] === 0) return null;
   return {
     tree,
     total: header(response, 'x-decima-total') || tree.cumulative[0],
     filtered: header(response, 'x-decima-filtered'),
     unit: response.headers.get('x-decima-unit') ?? '',
+    notice: response.headers.get('x-decima-notice') ?? '',
   };
+}
+
+/** Runs a decoder; what it throws about foreign bytes becomes a sentence. */
+function decoded<T>(decode: () => T): T {
+  try {
+    return decode();
+  } catch (cause) {
+    throw new ApiError(200, `The report could not be read (${cause instanceof Error ? cause.message : String(cause)}).`);
+  }
 }
 
 export interface TableReport {
@@ -142,8 +164,9 @@ export interface TableReport {
 
 export async function fetchTable(request: ReportRequest, signal?: AbortSignal): Promise<TableReport> {
   const response = await get('/profiles/query', mergeParameters(request, 'REPORT_TYPE_TABLE_ARROW'), signal, ARROW);
+  const bytes = new Uint8Array(await response.arrayBuffer());
   return {
-    table: decodeTable(new Uint8Array(await response.arrayBuffer()), symbols),
+    table: decoded(() => decodeTable(bytes, symbols)),
     total: header(response, 'x-decima-total'),
     unit: response.headers.get('x-decima-unit') ?? '',
   };

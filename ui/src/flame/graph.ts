@@ -47,6 +47,9 @@ const BOTTOM_PX = 24;
 /** Depths kept above the zoomed one when it is scrolled to. */
 const DEPTHS_ABOVE_FOCUS = 3;
 
+/** A sliver is hit by a pointer that is this near, tried in order. */
+const POINTER_SLACK_PX = [0, 1, -1];
+
 const ARROWS: Record<string, Direction> = {
   ArrowUp: 'up',
   ArrowDown: 'down',
@@ -293,9 +296,12 @@ export class FlameGraph {
     const y = event.clientY - frame.top + this.host.scrollTop;
     if (x < 0 || x >= this.width) return null;
     const view = this.view(tree);
-    const value = view.start + (x / this.width) * (view.end - view.start);
-    const hit = hitTest(tree, Math.floor(y / ROW_PX), value);
-    return hit && { kind: hit.kind === BoxKind.Hidden ? 'hidden' : 'node', row: hit.row };
+    for (const shift of POINTER_SLACK_PX) {
+      const value = view.start + ((x + shift) / this.width) * (view.end - view.start);
+      const hit = hitTest(tree, Math.floor(y / ROW_PX), value);
+      if (hit) return { kind: hit.kind === BoxKind.Hidden ? 'hidden' : 'node', row: hit.row };
+    }
+    return null;
   }
 
   private readonly onPointerMove = (event: PointerEvent): void => {

@@ -108,8 +108,19 @@ export const series = new Loader<Series[]>((key, abort) => {
   const { query, stepS: step, sumBy, ...span } = JSON.parse(key) as SeriesKey;
   return fetchSeries(query, span, step, sumBy, abort);
 });
-export const flame = new Loader<FlameReport | null>((key, abort) => fetchFlame(JSON.parse(key) as ReportRequest, null, abort));
-export const table = new Loader<TableReport>((key, abort) => fetchTable(JSON.parse(key) as ReportRequest, abort));
+export const flame = new Loader<FlameReport | null>(async (key, abort) => {
+  const request = JSON.parse(key) as ReportRequest;
+  const report = await fetchFlame(request, null, abort);
+  return report && { ...report, unit: report.unit || unitOf(request) };
+});
+export const table = new Loader<TableReport>(async (key, abort) => {
+  const request = JSON.parse(key) as ReportRequest;
+  const report = await fetchTable(request, abort);
+  return { ...report, unit: report.unit || unitOf(request) };
+});
+
+/** The unit by the type's own spelling, for a report that does not say. */
+const unitOf = ({ query }: ReportRequest): string => parseTypeKey(parseSelector(query)?.type ?? '')?.sampleUnit ?? '';
 
 const seriesKey = computed(() => {
   if (!selector.value) return '';

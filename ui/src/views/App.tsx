@@ -1,6 +1,8 @@
 /** The frame of the page: header, and the view that the address names. */
+import { useEffect } from 'preact/hooks';
 import { PATH_PREFIX, VERSION } from '../api/fetch';
-import { flame, go, nothingHere, page, refresh, route, series, table, types } from '../state/store';
+import { describeType } from '../profile-type';
+import { flame, go, nothingHere, page, profileType, refresh, route, series, table, types } from '../state/store';
 import { dark, toggleTheme } from '../state/theme';
 import { Nothing, storeEmpty } from './Empty';
 import { FlamePanel } from './FlamePanel';
@@ -135,6 +137,10 @@ function Explorer() {
 }
 
 export function App() {
+  const type = profileType.value;
+  useEffect(() => {
+    document.title = route.value === 'targets' ? 'Targets · Decima' : type ? `${describeType(type).title} · Decima` : 'Decima';
+  }, [route.value, type]);
   return (
     <div class="app">
       <Header />

@@ -197,7 +197,7 @@ function FlameMenu() {
 }
 
 /** Groups named in the legend. */
-const LEGEND_ENTRIES = 9;
+const LEGEND_ENTRIES = 7;
 
 interface LegendEntry {
   group: string;
@@ -233,11 +233,12 @@ function FlameStatus() {
     () => (current && at > 0 && at < current.count ? coverage(current, rowsNamed(current, current.name[at])) : null),
     [current, at],
   );
+  const notSent = useMemo(() => current?.hidden.reduce((sum, value) => sum + value, 0) ?? 0, [current]);
   if (!current) return <footer class="flame-status" />;
   if (at >= 0 && at < current.count) {
     const { cumulative, share, flat, flatShare } = amounts(current, at);
     return (
-      <footer class="flame-status" aria-live="polite">
+      <footer class="flame-status" aria-live={pointer.value ? 'off' : 'polite'}>
         <span class="status-name">{frameLabel(current, at)}</span>
         <span>this <b>{share}</b> {cumulative} · flat {flatShare} {flat}</span>
         {everywhere && everywhere.nodes > 1 && (
@@ -265,6 +266,11 @@ function FlameStatus() {
           {group} <span class="faint number">{formatShare(flat, current.cumulative[0])}</span>
         </button>
       ))}
+      {notSent > 0 && (
+        <span class="legend-entry" title="In callees too small to have been sent. Zooming or a click on a hatched box loads them.">
+          <span class="swatch hatched" /> trimmed <span class="faint number">{formatShare(notSent, current.cumulative[0])}</span>
+        </span>
+      )}
       </span>
       <span class="status-hints"><kbd>/</kbd> search <kbd>←↑↓→</kbd> walk <kbd>↵</kbd> zoom <kbd>esc</kbd> out</span>
     </footer>

@@ -99,7 +99,7 @@ function Plot({ data, unit, bytes, solo, onCursor }: PlotProps) {
       width: Math.max(80, element.clientWidth),
       height: Math.max(60, element.clientHeight),
       ms: 1,
-      padding: [8, 14, 0, 0],
+      padding: [8, 20, 0, 0],
       legend: { show: false },
       cursor: {
         drag: { x: true, y: false, setScale: false, dist: DRAG_PX },

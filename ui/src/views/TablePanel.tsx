@@ -1,7 +1,7 @@
 /** The top table: every function with what it holds, as many rows as there are, drawn as they come into view. */
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
 import { css, type FlameTheme, boxColour } from '../flame/colour';
-import { baseName, packageOf } from '../flame/names';
+import { baseName, packageOf, shortName } from '../flame/names';
 import { change, page, table } from '../state/store';
 import { dark } from '../state/theme';
 import { searchTest } from '../state/zoom';
@@ -118,7 +118,7 @@ export function TablePanel() {
                 >
                   <div role="cell" class="cell name" title={name}>
                     <span class="swatch" style={{ background: css(colour) }} />
-                    <span class="clip">{name}</span>
+                    <NameText name={name} />
                   </div>
                   <Amount value={data.table.flat[row]} total={total} largest={largest.flat} unit={unit} column="flat" />
                   <Amount value={data.table.cumulative[row]} total={total} largest={largest.cumulative} unit={unit} column="cumulative" />
@@ -135,6 +135,18 @@ export function TablePanel() {
         <span class="status-hints">click a row: outline it in the graph</span>
       </footer>
     </div>
+  );
+}
+
+/** A name whose package gives way first where there is little room. */
+function NameText({ name }: { name: string }) {
+  const short = shortName(name);
+  if (short === name || !name.endsWith(short)) return <span class="clip">{name}</span>;
+  return (
+    <span class="split-name">
+      <span class="clip faint">{name.slice(0, -short.length)}</span>
+      <span class="clip own">{short}</span>
+    </span>
   );
 }
 

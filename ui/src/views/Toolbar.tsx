@@ -18,6 +18,7 @@ export function Toolbar() {
     <div class="toolbar">
       <Subject />
       <div class="toolbar-chips">
+        <Notice />
         <ZoomChip />
         <PinChip />
         <FilterChips />
@@ -55,6 +56,12 @@ function Subject() {
       </span>
     </div>
   );
+}
+
+/** What the server says about the numbers. */
+function Notice() {
+  const notice = flame.state.value.data?.notice;
+  return notice ? <span class="chip notice" role="status" title={notice}><b class="clip">{notice}</b></span> : null;
 }
 
 function ZoomChip() {

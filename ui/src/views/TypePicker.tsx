@@ -1,7 +1,7 @@
 /** Choosing the profile type: known ones in words, all with their exact spelling; typing narrows the list. */
 import { useEffect, useRef, useState } from 'preact/hooks';
 import type { ProfileType } from '../api/wire';
-import { describeType, parseTypeKey, TYPE_GROUPS, typeKey } from '../profile-type';
+import { compareTypes, describeType, parseTypeKey, TYPE_GROUPS, typeKey } from '../profile-type';
 import { chooseType, selector, types } from '../state/store';
 import { Icon } from './Icon';
 import { Popover } from './Popover';
@@ -26,17 +26,19 @@ export function TypePicker() {
 
 function TypeList({ current, close }: { current: string; close: () => void }) {
   const [typed, setTyped] = useState('');
-  const [active, setActive] = useState(0);
+  const [active, setActive] = useState(-1);
   const list = useRef<HTMLDivElement>(null);
   const input = useRef<HTMLInputElement>(null);
   useEffect(() => input.current?.focus(), []);
   const all = types.state.value.data ?? [];
   const words = typed.toLowerCase().split(/\s+/);
-  const found = all
+  const found = [...all]
+    .sort(compareTypes)
     .map((type) => ({ type, key: typeKey(type), ...describeType(type) }))
     .filter((entry) => words.every((word) => `${entry.title} ${entry.text} ${entry.key}`.toLowerCase().includes(word)));
   const ordered = TYPE_GROUPS.flatMap((group) => found.filter((entry) => entry.group === group));
-  const at = Math.min(active, ordered.length - 1);
+  // Opens on the type in use.
+  const at = active < 0 ? ordered.findIndex((entry) => entry.key === current) : Math.min(active, ordered.length - 1);
   const choose = (type: ProfileType): void => {
     chooseType(type);
     close();
