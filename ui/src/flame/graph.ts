@@ -114,28 +114,24 @@ export class FlameGraph {
     this.host.replaceChildren();
   }
 
-  /** Shows `tree`, zoomed to `focus`. */
-  show(tree: FlameTree | null, focus: number): void {
-    const wasNewTree = this.tree !== tree;
-    this.tree = tree;
-    if (wasNewTree) {
+  /**
+   * Shows `picture.tree`, zoomed to `focus`, at once. With `hits` everything else is faded; `pinned`
+   * nodes are outlined.
+   */
+  show(picture: { tree: FlameTree | null; focus: number; hits: RowSet | null; pinned: Uint8Array | null }): void {
+    const { tree } = picture;
+    if (this.tree !== tree) {
       this.palette = null;
-      this.hits = null;
-      this.pinned = null;
       this.hovered = null;
       this.selected = -1;
     }
-    const moved = this.focusRow !== focus;
-    this.focusRow = tree && focus < tree.count ? focus : 0;
+    this.tree = tree;
+    this.hits = picture.hits;
+    this.pinned = picture.pinned;
+    const moved = this.focusRow !== picture.focus;
+    this.focusRow = tree && picture.focus < tree.count ? picture.focus : 0;
     this.layoutHeight();
     if (moved) this.scrollToFocus();
-    this.draw();
-  }
-
-  /** Fades everything but `hits`; null shows all alike. Draws nothing by itself. */
-  mark(hits: RowSet | null, pinned: Uint8Array | null): void {
-    this.hits = hits;
-    this.pinned = pinned;
     this.draw();
   }
 

@@ -20,7 +20,9 @@ const UNKNOWN_TRIM_PERCENT = 0.005;
 const BUDGETS = [undefined, 65_536, 262_144] as const;
 
 export const tree = computed<FlameTree | null>(() => flame.state.value.data?.tree ?? null);
-export const focusRow = signal(0);
+const path = computed(() => page.value.path);
+/** The zoomed node; 0 shows the whole. */
+export const focusRow = computed(() => (tree.value ? resolvePath(tree.value, decodePath(path.value)).row : 0));
 /** A subtree is on its way. */
 export const detailLoading = signal(false);
 
@@ -111,22 +113,16 @@ export function startZoom(): void {
   effect(() => {
     const request = reportRequest.value;
     if (!request) return;
-    const names = untracked(() => pathNames(decodePath(page.value.path)));
+    const names = untracked(() => pathNames(decodePath(path.value)));
     if (!names || names.length === 0) return;
     const key = JSON.stringify(request);
     if (untracked(() => flame.state.value.key) === key) return;
     ask(request, names, 0, UNKNOWN_TRIM_PERCENT).catch(() => undefined);
   });
   effect(() => {
+    const row = focusRow.value;
     const current = tree.value;
-    const { path } = page.value;
-    if (!current) {
-      focusRow.value = 0;
-      return;
-    }
-    const { row } = resolvePath(current, decodePath(path));
-    focusRow.value = row;
-    if (row > 0 && current.hiddenBelow[row]) untracked(() => loadDetail(row, 0));
+    if (current && row > 0 && current.hiddenBelow[row]) untracked(() => loadDetail(row, 0));
   });
 }
 
@@ -151,7 +147,8 @@ const pinnedName = computed(() => page.value.pinned);
 export const searchTest = computed(() =>
   searchText.value === '' ? null : compileSearch({ text: searchText.value, regex: searchRegex.value }));
 
-const searchRows = computed<RowSet | null>(() => {
+/** Nodes that match. */
+export const searchRows = computed<RowSet | null>(() => {
   const current = tree.value;
   const test = searchTest.value;
   return current && typeof test === 'function' ? rowsOf(current, matchSymbols(current, test)) : null;

@@ -1,5 +1,5 @@
 /** The flame graph with its tooltip, menu and status line. */
-import { signal } from '@preact/signals';
+import { computed, effect, signal } from '@preact/signals';
 import { useEffect, useMemo, useRef } from 'preact/hooks';
 import { coverage, rowsNamed } from '../flame/search';
 import { FlameGraph, type Hit } from '../flame/graph';
@@ -9,7 +9,7 @@ import type { FlameTree } from '../flame/tree';
 import { change, filters, flame, page } from '../state/store';
 import { encodeFilters, type Filter } from '../state/filters';
 import { dark } from '../state/theme';
-import { expand, focusRow, pinnedRows, searchResult, tree, zoomTo } from '../state/zoom';
+import { expand, focusRow, pinnedRows, searchRows, tree, zoomTo } from '../state/zoom';
 import { formatCount, formatShare, formatValue } from '../units';
 import { Icon } from './Icon';
 
@@ -19,6 +19,7 @@ interface Pointer {
   y: number;
 }
 
+const colourBy = computed(() => page.value.colourBy);
 const pointer = signal<Pointer | null>(null);
 const selected = signal(-1);
 const menu = signal<{ row: number; x: number; y: number } | null>(null);
@@ -51,7 +52,20 @@ export function FlamePanel() {
       },
     });
     graph.current = made;
+    // Not through a render: a zoom is to be on screen before the next event.
+    const stops = [
+      effect(() => made.setColours(theme(), tree.value?.diff ? 'diff' : colourBy.value, dark.value ? '#9db2ff' : '#2f52d8')),
+      effect(() => {
+        made.show({ tree: tree.value, focus: focusRow.value, hits: searchRows.value, pinned: pinnedRows.value });
+      }),
+      effect(() => {
+        void [tree.value, focusRow.value];
+        pointer.value = null;
+        selected.value = -1;
+      }),
+    ];
     return () => {
+      for (const stop of stops) stop();
       made.destroy();
       graph.current = null;
       pointer.value = null;
@@ -60,19 +74,6 @@ export function FlamePanel() {
   }, []);
 
   const current = tree.value;
-  const row = focusRow.value;
-  const hits = searchResult.value.rows;
-  const pinned = pinnedRows.value;
-  const colouring = current?.diff ? 'diff' : page.value.colourBy;
-  useEffect(() => graph.current?.setColours(theme(), colouring, dark.value ? '#9db2ff' : '#2f52d8'), [dark.value, colouring]);
-  useEffect(() => {
-    graph.current?.show(current, row);
-    graph.current?.mark(hits, pinned);
-    pointer.value = null;
-    selected.value = -1;
-  }, [current, row]);
-  useEffect(() => graph.current?.mark(hits, pinned), [hits, pinned]);
-
   const label = current
     ? `Flame graph, ${formatCount(current.count)} frames. Arrow keys walk through it, Enter zooms, Escape zooms out. The table shows the same as text.`
     : 'Flame graph';
@@ -227,8 +228,8 @@ function legendOf(current: FlameTree, colouring: 'function' | 'binary', shades: 
 function FlameStatus() {
   const current = tree.value;
   const at = pointer.value?.hit.kind === 'node' ? pointer.value.hit.row : selected.value;
-  const colourBy = page.value.colourBy;
-  const legend = useMemo(() => (current && !current.diff ? legendOf(current, colourBy, theme()) : []), [current, colourBy, dark.value]);
+  const by = colourBy.value;
+  const legend = useMemo(() => (current && !current.diff ? legendOf(current, by, theme()) : []), [current, by, dark.value]);
   const everywhere = useMemo(
     () => (current && at > 0 && at < current.count ? coverage(current, rowsNamed(current, current.name[at])) : null),
     [current, at],
@@ -259,7 +260,7 @@ function FlameStatus() {
           type="button"
           class="legend-entry"
           title={`${formatShare(flat, current.cumulative[0])} flat in ${group}. Click: search for it`}
-          disabled={colourBy === 'binary' || group === 'no symbols'}
+          disabled={by === 'binary' || group === 'no symbols'}
           onClick={() => change({ search: group, regex: false }, 'replace')}
         >
           <span class="swatch" style={{ background: colour }} />
