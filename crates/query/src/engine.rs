@@ -1,10 +1,13 @@
 //! The engine: one call per question.
 
 use decima_profile::ProfileType;
-use decima_store::Store;
+use decima_store::{Store, source::Snapshot};
 
-use crate::api::{
-    LabelsRequest, QueryError, QueryRangeRequest, RangeSeries, ReportAnswer, ReportRequest, TimeRange,
+use crate::{
+    api::{LabelsRequest, QueryError, QueryRangeRequest, RangeSeries, ReportAnswer, ReportRequest, TimeRange},
+    catalog::{self, Scope},
+    evaluate, range,
+    read::{self, Failures},
 };
 
 /// Bounds of the engine.
@@ -29,44 +32,72 @@ impl Default for Settings {
 /// Answers questions from a store. Clones share it.
 #[derive(Clone)]
 pub struct Engine {
-    _store: Store,
-    _settings: Settings,
+    origin: Origin,
+    settings: Settings,
 }
 
-#[expect(clippy::unused_async, reason = "skeleton")]
+/// Where snapshots come from.
+#[derive(Clone)]
+enum Origin {
+    Store(Store),
+    Fixed(Snapshot),
+}
+
 impl Engine {
-    /// An engine over a store.
+    /// An engine over a store: each question sees what was acknowledged before it.
     pub fn new(store: Store, settings: Settings) -> Self {
-        Self { _store: store, _settings: settings }
+        Self { origin: Origin::Store(store), settings }
+    }
+
+    /// An engine over one snapshot for ever.
+    pub fn over(snapshot: Snapshot, settings: Settings) -> Self {
+        Self { origin: Origin::Fixed(snapshot), settings }
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        match &self.origin {
+            Origin::Store(store) => store.snapshot(),
+            Origin::Fixed(snapshot) => snapshot.clone(),
+        }
     }
 
     /// Distinct profile types with samples in the range, sorted.
-    pub async fn profile_types(&self, _range: Option<TimeRange>) -> Result<Vec<ProfileType>, QueryError> {
-        Ok(Vec::new())
+    pub async fn profile_types(&self, range: Option<TimeRange>) -> Result<Vec<ProfileType>, QueryError> {
+        let mut failures = Failures::new(self.settings.allow_partial);
+        let tables = read::series_tables(&self.snapshot(), &mut failures).await?;
+        Ok(catalog::profile_types(&tables, range))
     }
 
     /// Whether there is any sample.
     pub async fn has_profile_data(&self) -> Result<bool, QueryError> {
-        Ok(false)
+        let mut failures = Failures::new(self.settings.allow_partial);
+        let tables = read::series_tables(&self.snapshot(), &mut failures).await?;
+        Ok(tables.iter().flatten().any(|table| table.series.iter().any(|series| series.sample_count > 0)))
     }
 
     /// Sorted names of labels and attributes.
-    pub async fn labels(&self, _request: LabelsRequest) -> Result<Vec<String>, QueryError> {
-        Ok(Vec::new())
+    pub async fn labels(&self, request: LabelsRequest) -> Result<Vec<String>, QueryError> {
+        let scope = Scope::parse(&request)?;
+        let mut failures = Failures::new(self.settings.allow_partial);
+        let tables = read::series_tables(&self.snapshot(), &mut failures).await?;
+        Ok(catalog::labels(&tables, &scope))
     }
 
     /// Sorted values of one label or attribute.
-    pub async fn values(&self, _name: &str, _request: LabelsRequest) -> Result<Vec<String>, QueryError> {
-        Ok(Vec::new())
+    pub async fn values(&self, name: &str, request: LabelsRequest) -> Result<Vec<String>, QueryError> {
+        let scope = Scope::parse(&request)?;
+        let mut failures = Failures::new(self.settings.allow_partial);
+        let tables = read::series_tables(&self.snapshot(), &mut failures).await?;
+        Ok(catalog::values(&tables, &scope, name))
     }
 
     /// Values over time.
-    pub async fn query_range(&self, _request: QueryRangeRequest) -> Result<Vec<RangeSeries>, QueryError> {
-        Ok(Vec::new())
+    pub async fn query_range(&self, request: QueryRangeRequest) -> Result<Vec<RangeSeries>, QueryError> {
+        range::query_range(&self.snapshot(), &self.settings, &request).await
     }
 
     /// A report.
-    pub async fn query(&self, _request: ReportRequest) -> Result<ReportAnswer, QueryError> {
-        Err(QueryError::Unimplemented { message: "not yet".to_owned() })
+    pub async fn query(&self, request: ReportRequest) -> Result<ReportAnswer, QueryError> {
+        evaluate::report(&self.snapshot(), &self.settings, request).await
     }
 }

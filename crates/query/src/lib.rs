@@ -1,9 +1,34 @@
 //! Here is a selector and a time range, gives you a report.
 //!
+//! ```text
+//! selector ─► plan (series tables → tasks: ids and ranges) ─► scan (task + source → sums per stacktrace)
+//!          ─► branch (sums per node, filtered) ─► merge (best-first, by function) or walk ─► report
+//! ```
+//!
+//! Constraints: ids of a source mean nothing outside it; identity across sources is content, translated on demand
+//! (`names`). Values are never approximated: trimming leaves out nodes, not value. Only `evaluate`, `range` and `read`
+//! await; the rest is pure, without I/O or clock. No wire format is known here.
+//!
 //! Start at [`Engine`].
 
 pub mod api;
+mod branch;
+mod cancel;
+mod catalog;
 pub mod engine;
+mod evaluate;
+mod fields;
+mod group;
+mod merge;
+mod names;
+mod plan;
+mod range;
+mod read;
+mod report;
+mod rows;
+mod scan;
+pub mod selector;
+mod walk;
 
 pub use api::*;
 pub use engine::Engine;

@@ -1,0 +1,343 @@
+//! What frames are called, in ids that hold for the whole query.
+//!
+//! Every source numbers its strings, functions and locations for itself. A merge needs to know which frames of different
+//! sources are the same, and asks only for those it meets: [`Names`] numbers texts and frame keys once for the query, and
+//! each [`SymbolView`] remembers what it has already translated in arrays that stay untouched (and so unpaid) otherwise.
+
+use std::sync::Arc;
+
+use decima_store::source::{Line, NO_MAPPING, Symbols};
+use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
+use std::hash::BuildHasher;
+
+/// A text's number in the query; 0 is the empty text.
+pub(crate) type TextId = u32;
+
+/// A frame key's number in the query: frames with the same key are the same function to the report.
+pub(crate) type KeyId = u32;
+
+/// A frame of a source: the index of a line, or, beyond the last line, of a location without lines.
+pub(crate) type Frame = u32;
+
+/// Texts by number, each once.
+#[derive(Debug)]
+pub(crate) struct Texts {
+    bytes: String,
+    ends: Vec<usize>,
+    table: HashTable<TextId>,
+    hasher: DefaultHashBuilder,
+}
+
+impl Default for Texts {
+    fn default() -> Self {
+        let mut texts =
+            Self { bytes: String::new(), ends: Vec::new(), table: HashTable::new(), hasher: DefaultHashBuilder::default() };
+        texts.id("");
+        texts
+    }
+}
+
+impl Texts {
+    /// The number of a text.
+    pub(crate) fn id(&mut self, text: &str) -> TextId {
+        let Self { bytes, ends, table, hasher } = self;
+        let hash = hasher.hash_one(text);
+        let eq = |&id: &TextId| get(bytes, ends, id) == text;
+        if let Some(&id) = table.find(hash, eq) {
+            return id;
+        }
+        let id = ends.len() as TextId;
+        bytes.push_str(text);
+        ends.push(bytes.len());
+        table.insert_unique(hash, id, |&id| hasher.hash_one(get(bytes, ends, id)));
+        id
+    }
+
+    /// The text of a number.
+    pub(crate) fn get(&self, id: TextId) -> &str {
+        get(&self.bytes, &self.ends, id)
+    }
+}
+
+fn get<'a>(bytes: &'a str, ends: &[usize], id: TextId) -> &'a str {
+    let id = id as usize;
+    let start = if id == 0 { 0 } else { ends[id - 1] };
+    &bytes[start..ends[id]]
+}
+
+/// Which fields beside the function's name keep frames apart.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct KeyFields {
+    pub(crate) mapping_file: bool,
+    pub(crate) address: bool,
+    pub(crate) filename: bool,
+}
+
+/// What makes two frames the same. Fields that do not matter are 0.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub(crate) struct FrameKey {
+    /// Name of the function, its system name if it has no other; empty if the frame is not symbolised.
+    pub(crate) name: TextId,
+    /// Of a frame that is not symbolised: build ID, or file if there is none.
+    pub(crate) object: TextId,
+    pub(crate) mapping_file: TextId,
+    pub(crate) filename: TextId,
+    pub(crate) address: u64,
+}
+
+/// What is known of a frame, or of all frames of a merged node.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct FrameMeta {
+    pub(crate) address: Option<u64>,
+    pub(crate) mapping_file: Option<TextId>,
+    pub(crate) build_id: Option<TextId>,
+    pub(crate) name: Option<TextId>,
+    pub(crate) system_name: Option<TextId>,
+    pub(crate) filename: Option<TextId>,
+    pub(crate) start_line: Option<i64>,
+    pub(crate) line: Option<i64>,
+    pub(crate) inlined: Option<bool>,
+}
+
+impl FrameMeta {
+    /// Forgets what another frame has otherwise.
+    pub(crate) fn merge(&mut self, other: &Self) {
+        fn keep<T: PartialEq>(mine: &mut Option<T>, other: &Option<T>) {
+            if mine != other {
+                *mine = None;
+            }
+        }
+        keep(&mut self.address, &other.address);
+        keep(&mut self.mapping_file, &other.mapping_file);
+        keep(&mut self.build_id, &other.build_id);
+        keep(&mut self.name, &other.name);
+        keep(&mut self.system_name, &other.system_name);
+        keep(&mut self.filename, &other.filename);
+        keep(&mut self.start_line, &other.start_line);
+        keep(&mut self.line, &other.line);
+        keep(&mut self.inlined, &other.inlined);
+    }
+}
+
+/// Numbers of texts and frame keys.
+#[derive(Debug, Default)]
+pub(crate) struct Names {
+    pub(crate) texts: Texts,
+    fields: KeyFields,
+    keys: Vec<FrameKey>,
+    key_ids: HashMap<FrameKey, KeyId>,
+}
+
+impl Names {
+    pub(crate) fn new(fields: KeyFields) -> Self {
+        Self { fields, ..Self::default() }
+    }
+
+    /// The key of a frame.
+    pub(crate) fn key(&mut self, view: &mut SymbolView, location: u32, frame: Frame) -> KeyId {
+        match view.keys[frame as usize] {
+            0 => self.resolve(view, location, frame),
+            known => known - 1,
+        }
+    }
+
+    #[cold]
+    fn resolve(&mut self, view: &mut SymbolView, location: u32, frame: Frame) -> KeyId {
+        let key = self.frame_key(view, location, frame);
+        let id = *self.key_ids.entry(key).or_insert_with(|| {
+            self.keys.push(key);
+            self.keys.len() as KeyId - 1
+        });
+        view.keys[frame as usize] = id + 1;
+        id
+    }
+
+    fn frame_key(&mut self, view: &mut SymbolView, location: u32, frame: Frame) -> FrameKey {
+        let mut key = FrameKey { name: self.name(view, frame), ..FrameKey::default() };
+        let address = view.symbols.location_address.get(location as usize).copied().unwrap_or_default();
+        let (file, build_id) = view.mapping_strings(location);
+        if key.name == 0 {
+            key.object = self.text(view, if build_id == 0 { file } else { build_id });
+            key.address = address;
+        }
+        if self.fields.address {
+            key.address = address;
+        }
+        if self.fields.mapping_file {
+            key.mapping_file = self.text(view, file);
+        }
+        if self.fields.filename {
+            key.filename = view.function(frame).map_or(0, |f| self.text(view, f.filename));
+        }
+        key
+    }
+
+    /// The name to show for a frame; empty if it is not symbolised.
+    pub(crate) fn name(&mut self, view: &mut SymbolView, frame: Frame) -> TextId {
+        match view.function(frame) {
+            Some(f) if f.name != 0 => self.text(view, f.name),
+            Some(f) => self.text(view, f.system_name),
+            None => 0,
+        }
+    }
+
+    /// The number of a source's string.
+    fn text(&mut self, view: &mut SymbolView, string: u32) -> TextId {
+        match view.texts.get(string as usize) {
+            None => 0,
+            Some(0) => {
+                let id = self.texts.id(view.symbols.strings.get(string));
+                view.texts[string as usize] = id + 1;
+                id
+            }
+            Some(known) => known - 1,
+        }
+    }
+
+    /// Everything known of a frame.
+    pub(crate) fn meta(&mut self, view: &mut SymbolView, location: u32, frame: Frame) -> FrameMeta {
+        let (file, build_id) = view.mapping_strings(location);
+        let function = view.function(frame);
+        FrameMeta {
+            address: view.symbols.location_address.get(location as usize).copied(),
+            mapping_file: Some(self.text(view, file)),
+            build_id: Some(self.text(view, build_id)),
+            name: Some(self.name(view, frame)),
+            system_name: Some(function.map_or(0, |f| self.text(view, f.system_name))),
+            filename: Some(function.map_or(0, |f| self.text(view, f.filename))),
+            start_line: Some(function.map_or(0, |f| f.start_line)),
+            line: Some(view.line(frame).map_or(0, |l| l.line)),
+            inlined: Some(view.is_inlined(location, frame)),
+        }
+    }
+
+    /// What a key stands for.
+    pub(crate) fn frame(&self, key: KeyId) -> &FrameKey {
+        &self.keys[key as usize]
+    }
+
+    /// Number of keys met so far.
+    pub(crate) fn key_count(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// What a person calls a key.
+    pub(crate) fn display(&self, key: KeyId) -> std::borrow::Cow<'_, str> {
+        let key = self.frame(key);
+        if key.name == 0 { format!("{:#x}", key.address).into() } else { self.texts.get(key.name).into() }
+    }
+
+    /// Orders keys by what they stand for, so that answers do not depend on the order of sources.
+    pub(crate) fn compare(&self, a: KeyId, b: KeyId) -> std::cmp::Ordering {
+        let order = |key: &FrameKey| {
+            (
+                self.texts.get(key.name),
+                self.texts.get(key.object),
+                self.texts.get(key.mapping_file),
+                self.texts.get(key.filename),
+                key.address,
+            )
+        };
+        order(self.frame(a)).cmp(&order(self.frame(b)))
+    }
+}
+
+/// The symbols of one source as the query sees them.
+#[derive(Debug)]
+pub(crate) struct SymbolView {
+    pub(crate) symbols: Arc<Symbols>,
+    /// By string: number in the query + 1, or 0 if not asked yet.
+    texts: Vec<u32>,
+    /// By frame: key + 1, or 0 if not asked yet.
+    keys: Vec<u32>,
+    /// By frame: whether a filter hides it.
+    hidden: Option<Vec<bool>>,
+}
+
+impl SymbolView {
+    pub(crate) fn new(symbols: Arc<Symbols>) -> Self {
+        let frames = symbols.lines.len() + symbols.location_count();
+        let strings = symbols.strings.len();
+        Self { symbols, texts: vec![0; strings], keys: vec![0; frames], hidden: None }
+    }
+
+    /// Number of frames.
+    pub(crate) fn frame_count(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Hides frames.
+    pub(crate) fn hide(&mut self, hidden: Vec<bool>) {
+        self.hidden = Some(hidden);
+    }
+
+    /// Frames of a location, innermost first, hidden ones included.
+    pub(crate) fn all_frames(&self, location: u32) -> std::ops::Range<Frame> {
+        let l = location as usize;
+        let (start, end) = match (self.symbols.first_line.get(l), self.symbols.first_line.get(l + 1)) {
+            (Some(&start), Some(&end)) => (start, end),
+            _ => (0, 0),
+        };
+        if start < end {
+            return start..end;
+        }
+        let frame = self.symbols.lines.len() as u32 + location;
+        frame..frame + 1
+    }
+
+    fn is_visible(&self, frame: Frame) -> bool {
+        self.hidden.as_ref().is_none_or(|hidden| !hidden[frame as usize])
+    }
+
+    /// Visible frames of a location, innermost first.
+    pub(crate) fn frames(&self, location: u32) -> impl DoubleEndedIterator<Item = Frame> + '_ {
+        self.all_frames(location).filter(|&frame| self.is_visible(frame))
+    }
+
+    /// The visible frame of a location that is called first.
+    pub(crate) fn outermost(&self, location: u32) -> Option<Frame> {
+        self.frames(location).next_back()
+    }
+
+    /// The visible frame of a location that is called last.
+    pub(crate) fn innermost(&self, location: u32) -> Option<Frame> {
+        self.frames(location).next()
+    }
+
+    /// The visible frame that a frame calls within its location.
+    pub(crate) fn inner(&self, location: u32, frame: Frame) -> Option<Frame> {
+        let all = self.all_frames(location);
+        (all.start..frame).rev().find(|&f| self.is_visible(f))
+    }
+
+    /// The visible frame that calls a frame within its location.
+    pub(crate) fn outer(&self, location: u32, frame: Frame) -> Option<Frame> {
+        let all = self.all_frames(location);
+        (frame + 1..all.end).find(|&f| self.is_visible(f))
+    }
+
+    fn is_inlined(&self, location: u32, frame: Frame) -> bool {
+        frame + 1 < self.all_frames(location).end
+    }
+
+    pub(crate) fn line(&self, frame: Frame) -> Option<&Line> {
+        self.symbols.lines.get(frame as usize)
+    }
+
+    pub(crate) fn function(&self, frame: Frame) -> Option<decima_store::source::Function> {
+        self.line(frame).and_then(|line| self.symbols.functions.get(line.function as usize)).copied()
+    }
+
+    /// Mapping of a location.
+    pub(crate) fn mapping(&self, location: u32) -> Option<&decima_store::source::Mapping> {
+        match self.symbols.location_mapping.get(location as usize) {
+            Some(&mapping) if mapping != NO_MAPPING => self.symbols.mappings.get(mapping as usize),
+            _ => None,
+        }
+    }
+
+    /// String ids of file and build ID.
+    fn mapping_strings(&self, location: u32) -> (u32, u32) {
+        self.mapping(location).map_or((0, 0), |m| (m.file, m.build_id))
+    }
+}

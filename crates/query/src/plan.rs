@@ -1,0 +1,209 @@
+//! Here are the series tables of a snapshot, a selector and a range, gives you one task per source that has anything to read.
+//!
+//! A plan holds ids and ranges, and conditions only where rows must be looked at: a matcher or grouping label that a series
+//! lacks but its source keeps as a sample attribute. Pure: no I/O, no clock. O(series).
+
+use std::sync::Arc;
+
+use decima_profile::ProfileType;
+use decima_store::source::{Series, SeriesTable};
+use hashbrown::HashMap;
+
+use crate::{
+    api::TimeRange,
+    group::{Cell, Grouping, Template},
+    selector::Matcher,
+};
+
+/// Which samples are wanted and how they are kept apart.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wanted<'a> {
+    pub(crate) profile_type: &'a ProfileType,
+    pub(crate) matchers: &'a [Matcher],
+    pub(crate) range: TimeRange,
+    pub(crate) grouping: Grouping<'a>,
+    /// Counts of samples become values of the period type.
+    pub(crate) scale_by_period: bool,
+}
+
+/// What to read of one source.
+#[derive(Debug, Clone)]
+pub(crate) struct Task {
+    /// Place of the source in the snapshot.
+    pub(crate) source: usize,
+    /// Series to read, ascending by id.
+    pub(crate) series: Vec<ChosenSeries>,
+    /// Attributes to read with them.
+    pub(crate) attributes: Vec<String>,
+    /// Conditions on rows: place in `attributes`, condition.
+    pub(crate) row_matchers: Vec<(usize, Matcher)>,
+    /// Distinct templates of group keys.
+    pub(crate) templates: Vec<Template>,
+    /// Times to read.
+    pub(crate) range: TimeRange,
+}
+
+/// A series to read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ChosenSeries {
+    pub(crate) id: u32,
+    pub(crate) partition: u32,
+    /// Bit set of the row matchers that its rows must fulfil.
+    pub(crate) row_matchers: u128,
+    /// Place of its template.
+    pub(crate) template: u32,
+    /// Factor of its values.
+    pub(crate) scale: i64,
+}
+
+impl Task {
+    /// Partitions that its series use, ascending.
+    pub(crate) fn partitions(&self) -> Vec<u32> {
+        let mut partitions: Vec<u32> = self.series.iter().map(|s| s.partition).collect();
+        partitions.sort_unstable();
+        partitions.dedup();
+        partitions
+    }
+
+    /// The chosen series with this id.
+    pub(crate) fn series(&self, id: u32) -> Option<&ChosenSeries> {
+        self.series.binary_search_by_key(&id, |s| s.id).ok().map(|at| &self.series[at])
+    }
+
+    /// Whether the rows of a series must be looked at one by one.
+    pub(crate) fn needs_rows(&self, series: &ChosenSeries) -> bool {
+        series.row_matchers != 0 || self.templates[series.template as usize].iter().any(|(_, c)| matches!(c, Cell::Attribute(_)))
+    }
+}
+
+/// One task per source that has anything to read.
+pub(crate) fn plan(tables: &[Option<Arc<SeriesTable>>], wanted: Wanted<'_>) -> Vec<Task> {
+    let tasks = tables.iter().enumerate().filter_map(|(source, table)| {
+        let table = table.as_ref()?;
+        let mut planner = Planner::new(table, wanted);
+        let series: Vec<ChosenSeries> =
+            (0..).zip(&table.series).filter_map(|(id, series)| planner.choose(id, series)).collect();
+        let Planner { attributes, row_matchers, templates, .. } = planner;
+        (!series.is_empty()).then_some(Task { source, series, attributes, row_matchers, templates, range: wanted.range })
+    });
+    tasks.collect()
+}
+
+/// Whether a series could have samples that fulfil all conditions.
+pub(crate) fn may_match(table: &SeriesTable, series: &Series, matchers: &[Matcher]) -> bool {
+    matchers.iter().all(|matcher| {
+        let value = series.label(matcher.label());
+        matcher.matches(value)
+            || (value.is_empty() && attribute_may_match(table, matcher))
+    })
+}
+
+fn attribute_may_match(table: &SeriesTable, matcher: &Matcher) -> bool {
+    let summary = table.attribute_values.get(matcher.label());
+    summary.is_some_and(|s| s.truncated || s.values.iter().any(|v| matcher.matches(v)))
+}
+
+struct Planner<'a> {
+    table: &'a SeriesTable,
+    wanted: Wanted<'a>,
+    attributes: Vec<String>,
+    row_matchers: Vec<(usize, Matcher)>,
+    /// Per matcher: its place in `row_matchers`, or that no row of this source can fulfil it; unknown until needed.
+    on_rows: Vec<Option<OnRows>>,
+    templates: Vec<Template>,
+    template_ids: HashMap<Template, u32>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum OnRows {
+    Look(u32),
+    Never,
+}
+
+impl<'a> Planner<'a> {
+    fn new(table: &'a SeriesTable, wanted: Wanted<'a>) -> Self {
+        Self {
+            table,
+            wanted,
+            attributes: Vec::new(),
+            row_matchers: Vec::new(),
+            on_rows: vec![None; wanted.matchers.len()],
+            templates: Vec::new(),
+            template_ids: HashMap::new(),
+        }
+    }
+
+    fn choose(&mut self, id: u32, series: &Series) -> Option<ChosenSeries> {
+        if !series.range.overlaps(&self.wanted.range) || *series.profile_type != *self.wanted.profile_type {
+            return None;
+        }
+        let row_matchers = self.series_matches(series)?;
+        let template = self.template(series);
+        let scale = if self.wanted.scale_by_period && series.period > 0 { series.period } else { 1 };
+        Some(ChosenSeries { id, partition: series.partition, row_matchers, template, scale })
+    }
+
+    /// The row matchers that are left to fulfil; `None` if the series is out.
+    fn series_matches(&mut self, series: &Series) -> Option<u128> {
+        let mut left = 0;
+        for (at, matcher) in self.wanted.matchers.iter().enumerate() {
+            let value = series.label(matcher.label());
+            if value.is_empty() && self.table.attribute_values.contains_key(matcher.label()) {
+                match self.on_rows(at, matcher) {
+                    OnRows::Look(bit) => left |= 1 << bit,
+                    OnRows::Never => return None,
+                }
+            } else if !matcher.matches(value) {
+                return None;
+            }
+        }
+        Some(left)
+    }
+
+    fn on_rows(&mut self, at: usize, matcher: &Matcher) -> OnRows {
+        if let Some(known) = self.on_rows[at] {
+            return known;
+        }
+        let on_rows = if matcher.matches("") || attribute_may_match(self.table, matcher) {
+            let attribute = self.attribute(matcher.label());
+            self.row_matchers.push((attribute, matcher.clone()));
+            OnRows::Look(self.row_matchers.len() as u32 - 1)
+        } else {
+            OnRows::Never
+        };
+        self.on_rows[at] = Some(on_rows);
+        on_rows
+    }
+
+    fn attribute(&mut self, name: &str) -> usize {
+        self.attributes.iter().position(|a| a == name).unwrap_or_else(|| {
+            self.attributes.push(name.to_owned());
+            self.attributes.len() - 1
+        })
+    }
+
+    fn template(&mut self, series: &Series) -> u32 {
+        let template: Template = match self.wanted.grouping {
+            Grouping::EverySeriesLabel => {
+                series.labels.iter().map(|(n, v)| (n.clone(), Cell::Value(v.clone()))).collect()
+            }
+            Grouping::Labels(names) => names.iter().map(|name| (name.clone(), self.cell(series, name))).collect(),
+        };
+        if let Some(&id) = self.template_ids.get(&template) {
+            return id;
+        }
+        let id = self.templates.len() as u32;
+        self.templates.push(template.clone());
+        self.template_ids.insert(template, id);
+        id
+    }
+
+    fn cell(&mut self, series: &Series, name: &str) -> Cell {
+        let value = series.label(name);
+        if value.is_empty() && self.table.attribute_values.contains_key(name) {
+            Cell::Attribute(self.attribute(name))
+        } else {
+            Cell::Value(value.to_owned())
+        }
+    }
+}

@@ -1,0 +1,379 @@
+//! Values over time.
+//!
+//! Sums come from points where they are exact: points of one time always; points of a bucket only if the bucket lies wholly
+//! inside the range and inside one step. The rest, and every series whose rows must be looked at, is read from samples.
+
+use std::sync::Arc;
+
+use decima_profile::ProfileType;
+use decima_store::source::{Point, SampleRun, ScanRequest, Snapshot, Source};
+use hashbrown::HashMap;
+
+use crate::{
+    api::{QueryError, QueryRangeRequest, RangeSample, RangeSeries, TimeRange},
+    engine::Settings,
+    group::{GroupKey, Grouping},
+    plan::{self, Task, Wanted},
+    read::{self, Failures},
+    rows::{DROPPED, RowReader, RunGroups},
+    scan::add_saturating,
+    selector::Selector,
+};
+
+/// Points of one answer at most: 100 series of ten thousand points are more than a screen shows.
+const SAMPLES_MAX: usize = 2_000_000;
+
+/// Steps derived from a limit are multiples of this, so that stored buckets fit into them.
+const STEP_UNIT_NS: i64 = 1_000_000_000;
+
+const NO_DATA: &str = "No data found for the query, try a different query or time range or no data has been written to be queried yet.";
+
+/// Answers a range request. Parts that cannot be read are left out if the settings allow it; there is no place for a notice.
+pub(crate) async fn query_range(
+    snapshot: &Snapshot,
+    settings: &Settings,
+    request: &QueryRangeRequest,
+) -> Result<Vec<RangeSeries>, QueryError> {
+    let (profile_type, matchers) = Selector::parse_typed(&request.query)?;
+    if request.range.end_ns < request.range.start_ns {
+        return Err(QueryError::InvalidArgument { message: "end must not be before start".to_owned() });
+    }
+    if request.step_ns < 0 {
+        return Err(QueryError::InvalidArgument { message: "step must not be negative".to_owned() });
+    }
+    let buckets = Buckets::new(request);
+    let wanted = Wanted {
+        profile_type: &profile_type,
+        matchers: &matchers,
+        range: request.range,
+        grouping: if profile_type.delta {
+            Grouping::Labels(&request.sum_by)
+        } else {
+            Grouping::EverySeriesLabel
+        },
+        scale_by_period: profile_type.delta && read::counts_samples(&profile_type),
+    };
+    let mut failures = Failures::new(settings.allow_partial);
+    let tables = read::series_tables(snapshot, &mut failures).await?;
+    let jobs = plan::plan(&tables, wanted).into_iter().map(|task| {
+        let source = Arc::clone(&snapshot.sources[task.source]);
+        (source.name().to_owned(), read_source(source, task, buckets, profile_type.delta))
+    });
+    let reads = read::all(jobs.collect(), &mut failures).await?;
+    let mut groups: HashMap<GroupKey, Cells> = HashMap::new();
+    for (key, cells) in reads.into_iter().flatten() {
+        merge_cells(groups.entry(key).or_default(), &cells);
+    }
+    groups.retain(|_, cells| !cells.is_empty());
+    if groups.is_empty() {
+        return Err(QueryError::NotFound { message: NO_DATA.to_owned() });
+    }
+    let shape = Shape::new(&profile_type, wanted.scale_by_period, buckets);
+    let mut series: Vec<RangeSeries> = groups.into_iter().map(|(key, cells)| shape.series(key, &cells)).collect();
+    series.sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
+    Ok(series)
+}
+
+/// How times fall into buckets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Buckets {
+    range: TimeRange,
+    /// 0 = one bucket for everything.
+    step_ns: i64,
+}
+
+impl Buckets {
+    fn new(request: &QueryRangeRequest) -> Self {
+        let step_ns = match (request.step_ns, request.limit) {
+            (0, 0) => 0,
+            (0, limit) => {
+                let span = i128::from(request.range.end_ns) - i128::from(request.range.start_ns);
+                let units = span.div_euclid(i128::from(limit) * i128::from(STEP_UNIT_NS)) + 1;
+                i64::try_from(units * i128::from(STEP_UNIT_NS)).unwrap_or(0)
+            }
+            (step, _) => step,
+        };
+        Self { range: request.range, step_ns }
+    }
+
+    /// Start of the bucket of a time.
+    fn start(self, time_ns: i64) -> i64 {
+        if self.step_ns == 0 {
+            self.range.start_ns
+        } else {
+            time_ns.saturating_sub(time_ns.rem_euclid(self.step_ns))
+        }
+    }
+
+    /// What time a bucket covers.
+    fn width_ns(self) -> i64 {
+        if self.step_ns == 0 { self.range.end_ns.saturating_sub(self.range.start_ns) } else { self.step_ns }
+    }
+
+    /// Whether all samples of a point fall into one bucket and the range.
+    fn holds(self, point: &Point) -> bool {
+        let last = point.time_ns.saturating_add(point.bucket_ns - 1);
+        self.range.contains(point.time_ns)
+            && self.range.contains(last)
+            && (self.step_ns == 0 || self.start(point.time_ns) == self.start(last))
+    }
+}
+
+/// Sum of a bucket (delta types) or of one time (others).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Cell {
+    sum: i64,
+    count: u64,
+    /// The one time that all its samples have.
+    time_ns: Option<i64>,
+    duration_ns: i64,
+}
+
+impl Cell {
+    fn add(&mut self, other: &Self) {
+        add_saturating(&mut self.sum, other.sum);
+        self.count += other.count;
+        if self.time_ns != other.time_ns {
+            self.time_ns = None;
+        }
+        self.duration_ns = self.duration_ns.min(other.duration_ns);
+    }
+}
+
+/// Cells by bucket start (delta types) or time (others).
+type Cells = HashMap<i64, Cell>;
+
+fn add_cell(cells: &mut Cells, at: i64, cell: Cell) {
+    cells.entry(at).and_modify(|known| known.add(&cell)).or_insert(cell);
+}
+
+fn merge_cells(cells: &mut Cells, others: &Cells) {
+    for (&at, cell) in others {
+        add_cell(cells, at, *cell);
+    }
+}
+
+/// Adds up points and samples of one task.
+struct Accumulator<'t> {
+    task: &'t Task,
+    buckets: Buckets,
+    delta: bool,
+    rows: RowReader<'t>,
+    /// By group.
+    cells: Vec<Cells>,
+    /// Times whose points do not fit into a bucket, by series.
+    unfit: HashMap<u32, Vec<TimeRange>>,
+    cell_count: usize,
+}
+
+impl Accumulator<'_> {
+    fn cells(&mut self, group: u32) -> &mut Cells {
+        let needed = group as usize + 1;
+        if needed > self.cells.len() {
+            self.cells.resize_with(needed, Cells::default);
+        }
+        &mut self.cells[group as usize]
+    }
+
+    fn add(&mut self, group: u32, time_ns: i64, cell: Cell) {
+        let at = if self.delta { self.buckets.start(time_ns) } else { time_ns };
+        let cells = self.cells(group);
+        let before = cells.len();
+        add_cell(cells, at, cell);
+        let grown = cells.len() - before;
+        self.cell_count += grown;
+    }
+
+    fn points(&mut self, id: u32, points: &[Point]) {
+        let Some(series) = self.task.series(id) else { return };
+        let group = self.rows.constant_group(series);
+        for point in points {
+            let sum = point.sum.saturating_mul(series.scale);
+            let cell = Cell { sum, count: point.count, time_ns: Some(point.time_ns), duration_ns: point.duration_ns };
+            if point.bucket_ns == 0 {
+                if self.buckets.range.contains(point.time_ns) {
+                    self.add(group, point.time_ns, cell);
+                }
+            } else if self.delta && self.buckets.holds(point) {
+                self.add(group, point.time_ns, Cell { time_ns: None, ..cell });
+            } else {
+                let last = point.time_ns.saturating_add(point.bucket_ns - 1);
+                let range = self.buckets.range;
+                if range.overlaps(&TimeRange { start_ns: point.time_ns, end_ns: last }) {
+                    let start_ns = point.time_ns.max(range.start_ns);
+                    self.unfit.entry(id).or_default().push(TimeRange { start_ns, end_ns: last.min(range.end_ns) });
+                }
+            }
+        }
+    }
+
+    fn samples(&mut self, run: &SampleRun<'_>) {
+        let Some(series) = self.task.series(run.series) else { return };
+        let groups = match self.rows.read(series, run) {
+            RunGroups::Constant(group) => Err(group),
+            RunGroups::Rows(groups) => Ok(groups.to_vec()),
+        };
+        for (row, &value) in run.values.iter().enumerate() {
+            let group = match &groups {
+                Err(group) => *group,
+                Ok(groups) => groups[row],
+            };
+            if group == DROPPED {
+                continue;
+            }
+            let time_ns = run.times_ns.get(row);
+            let sum = value.saturating_mul(series.scale);
+            let cell = Cell { sum, count: 1, time_ns: Some(time_ns), duration_ns: run.durations_ns.get(row) };
+            self.add(group, time_ns, cell);
+        }
+    }
+
+    fn check_size(&self) -> Result<(), QueryError> {
+        if self.cell_count <= SAMPLES_MAX {
+            return Ok(());
+        }
+        Err(QueryError::ResourceExhausted {
+            message: format!("the answer has more than {SAMPLES_MAX} points; ask for a larger step, fewer series or a shorter time"),
+        })
+    }
+}
+
+async fn read_source(
+    source: Arc<dyn Source>,
+    task: Task,
+    buckets: Buckets,
+    delta: bool,
+) -> Result<Vec<(GroupKey, Cells)>, QueryError> {
+    let (by_rows, by_points): (Vec<_>, Vec<_>) = task.series.iter().partition(|s| task.needs_rows(s));
+    let request = |series: Vec<u32>, range| ScanRequest { series, range, attributes: task.attributes.clone(), with_times: true };
+    let mut accumulator = Accumulator {
+        task: &task,
+        buckets,
+        delta,
+        rows: RowReader::new(&task),
+        cells: Vec::new(),
+        unfit: HashMap::new(),
+        cell_count: 0,
+    };
+    if !by_points.is_empty() {
+        let points = request(by_points.iter().map(|s| s.id).collect(), task.range);
+        source.points(&points, &mut |series, points| accumulator.points(series, points)).await?;
+        accumulator.check_size()?;
+    }
+    for (range, series) in rereads(std::mem::take(&mut accumulator.unfit)) {
+        source.scan(&request(series, range), &mut |run| accumulator.samples(&run)).await?;
+        accumulator.check_size()?;
+    }
+    if !by_rows.is_empty() {
+        let rows = request(by_rows.iter().map(|s| s.id).collect(), task.range);
+        source.scan(&rows, &mut |run| accumulator.samples(&run)).await?;
+        accumulator.check_size()?;
+    }
+    let Accumulator { rows, cells, .. } = accumulator;
+    Ok(rows.into_groups().into_iter().zip(cells).collect())
+}
+
+/// Times to read from samples with the series to read there: neighbouring times joined, the same times of all series
+/// together (the edges of a range are the same for all).
+fn rereads(unfit: HashMap<u32, Vec<TimeRange>>) -> Vec<(TimeRange, Vec<u32>)> {
+    let mut by_range: HashMap<(i64, i64), Vec<u32>> = HashMap::new();
+    for (series, mut ranges) in unfit {
+        ranges.sort_unstable_by_key(|r| r.start_ns);
+        let mut joined: Vec<TimeRange> = Vec::new();
+        for range in ranges {
+            match joined.last_mut() {
+                Some(last) if range.start_ns <= last.end_ns.saturating_add(1) => {
+                    last.end_ns = last.end_ns.max(range.end_ns);
+                }
+                _ => joined.push(range),
+            }
+        }
+        for range in joined {
+            by_range.entry((range.start_ns, range.end_ns)).or_default().push(series);
+        }
+    }
+    let mut all: Vec<_> = by_range
+        .into_iter()
+        .map(|((start_ns, end_ns), mut series)| {
+            series.sort_unstable();
+            (TimeRange { start_ns, end_ns }, series)
+        })
+        .collect();
+    all.sort_unstable_by_key(|(range, _)| (range.start_ns, range.end_ns));
+    all
+}
+
+/// What a series of the answer says beside its samples.
+struct Shape<'a> {
+    profile_type: &'a ProfileType,
+    sample_type: (String, String),
+    buckets: Buckets,
+}
+
+impl<'a> Shape<'a> {
+    fn new(profile_type: &'a ProfileType, scaled: bool, buckets: Buckets) -> Self {
+        let ProfileType { sample_type, sample_unit, period_type, period_unit, .. } = profile_type;
+        let (kind, unit) = if scaled { (period_type, period_unit) } else { (sample_type, sample_unit) };
+        Self { profile_type, sample_type: (kind.clone(), unit.clone()), buckets }
+    }
+
+    fn series(&self, key: GroupKey, cells: &Cells) -> RangeSeries {
+        let mut labels = key;
+        labels.sort_unstable();
+        let mut at: Vec<(i64, &Cell)> = cells.iter().map(|(&at, cell)| (at, cell)).collect();
+        at.sort_unstable_by_key(|(at, _)| *at);
+        let samples =
+            if self.profile_type.delta { self.sums(&at) } else { self.instants(&at) };
+        let ProfileType { period_type, period_unit, .. } = self.profile_type;
+        RangeSeries {
+            labels,
+            period_type: (period_type.clone(), period_unit.clone()),
+            sample_type: self.sample_type.clone(),
+            samples,
+        }
+    }
+
+    fn sums(&self, cells: &[(i64, &Cell)]) -> Vec<RangeSample> {
+        let sample = |&(at, cell): &(i64, &Cell)| {
+            let shared = cell.time_ns.is_some() && cell.duration_ns > 0;
+            let duration_ns = if shared { cell.duration_ns } else { self.buckets.width_ns() };
+            RangeSample {
+                time_ns: at,
+                value: cell.sum,
+                value_per_second: self.rate(cell.sum, duration_ns),
+                duration_ns,
+                count: cell.count,
+            }
+        };
+        cells.iter().map(sample).collect()
+    }
+
+    fn rate(&self, sum: i64, duration_ns: i64) -> f64 {
+        let (kind, unit) = (&self.sample_type.0, &self.sample_type.1);
+        if duration_ns <= 0 {
+            0.0
+        } else if kind == "cpu" && unit == "nanoseconds" {
+            sum as f64 / duration_ns as f64
+        } else {
+            sum as f64 / (duration_ns as f64 / 1e9)
+        }
+    }
+
+    /// Keeps the first time of each bucket: states at an instant do not add up over time.
+    fn instants(&self, times: &[(i64, &Cell)]) -> Vec<RangeSample> {
+        let mut samples: Vec<RangeSample> = Vec::new();
+        let mut bucket = None;
+        for &(time_ns, cell) in times {
+            let start = self.buckets.start(time_ns);
+            // Without a step there is nothing to thin out.
+            if self.buckets.step_ns == 0 || bucket != Some(start) {
+                bucket = Some(start);
+                let value_per_second = cell.sum as f64;
+                samples.push(RangeSample { time_ns, value: cell.sum, value_per_second, duration_ns: 0, count: 1 });
+            } else if let Some(last) = samples.last_mut() {
+                last.count += 1;
+            }
+        }
+        samples
+    }
+}

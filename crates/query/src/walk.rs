@@ -1,0 +1,132 @@
+//! The two directions of a merge: from the root to the leaves, and from the leaves to the root.
+
+use crate::{
+    branch::Branch,
+    names::{Frame, SymbolView},
+};
+
+/// Where a member's frame is looked up: (view, location, frame).
+pub(crate) type FramePlace = (usize, u32, Frame);
+
+/// A direction. A member is a frame of a node of a branch, or a whole branch (the root member).
+pub(crate) trait Walk {
+    /// A frame that belongs to a candidate.
+    type Member: Copy;
+
+    /// The member that stands for a whole branch.
+    fn root(&self, at: u32, branch: &Branch) -> Self::Member;
+
+    /// The branch of a member.
+    fn branch(&self, member: &Self::Member) -> u32;
+
+    /// Value and weight of a member.
+    fn amount(&self, branch: &Branch, member: &Self::Member) -> (i64, u64);
+
+    /// The frame of a member that is not a root.
+    fn frame(&self, branches: &[Branch], member: &Self::Member) -> FramePlace;
+
+    /// Adds the members that come after `member`.
+    fn children(&self, branches: &[Branch], views: &[SymbolView], member: &Self::Member, out: &mut Vec<Self::Member>);
+}
+
+/// Frame of a root member.
+const WHOLE: Frame = Frame::MAX;
+
+/// From the root to the leaves.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Down;
+
+/// A frame of a node; its value is the node's.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct NodeFrame {
+    branch: u32,
+    node: u32,
+    frame: Frame,
+}
+
+impl Walk for Down {
+    type Member = NodeFrame;
+
+    fn root(&self, at: u32, _branch: &Branch) -> NodeFrame {
+        NodeFrame { branch: at, node: 0, frame: WHOLE }
+    }
+
+    fn branch(&self, member: &NodeFrame) -> u32 {
+        member.branch
+    }
+
+    fn amount(&self, branch: &Branch, member: &NodeFrame) -> (i64, u64) {
+        (branch.value(member.node), branch.weight(member.node))
+    }
+
+    fn frame(&self, branches: &[Branch], member: &NodeFrame) -> FramePlace {
+        let branch = &branches[member.branch as usize];
+        (branch.view, branch.location(member.node), member.frame)
+    }
+
+    fn children(&self, branches: &[Branch], views: &[SymbolView], member: &NodeFrame, out: &mut Vec<NodeFrame>) {
+        let NodeFrame { branch: at, node, frame } = *member;
+        let branch = &branches[at as usize];
+        let view = &views[branch.view];
+        if frame != WHOLE
+            && let Some(frame) = view.inner(branch.location(node), frame)
+        {
+            out.push(NodeFrame { branch: at, node, frame });
+            return;
+        }
+        out.extend(branch.children(node).filter_map(|child| {
+            let frame = view.outermost(branch.location(child))?;
+            Some(NodeFrame { branch: at, node: child, frame })
+        }));
+    }
+}
+
+/// From the leaves to the root. Branches must have kept their leaves.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Up;
+
+/// A frame of a node with the value of the stacktraces that came up this way.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ValuedFrame {
+    place: NodeFrame,
+    value: i64,
+    weight: u64,
+}
+
+impl Walk for Up {
+    type Member = ValuedFrame;
+
+    fn root(&self, at: u32, branch: &Branch) -> ValuedFrame {
+        let place = NodeFrame { branch: at, node: 0, frame: WHOLE };
+        ValuedFrame { place, value: branch.value(0), weight: branch.weight(0) }
+    }
+
+    fn branch(&self, member: &ValuedFrame) -> u32 {
+        member.place.branch
+    }
+
+    fn amount(&self, _branch: &Branch, member: &ValuedFrame) -> (i64, u64) {
+        (member.value, member.weight)
+    }
+
+    fn frame(&self, branches: &[Branch], member: &ValuedFrame) -> FramePlace {
+        Down.frame(branches, &member.place)
+    }
+
+    fn children(&self, branches: &[Branch], views: &[SymbolView], member: &ValuedFrame, out: &mut Vec<ValuedFrame>) {
+        let ValuedFrame { place: NodeFrame { branch: at, node, frame }, value, weight } = *member;
+        let branch = &branches[at as usize];
+        let view = &views[branch.view];
+        let first_of = |node: u32, value, weight| {
+            let frame = (node != 0).then(|| view.innermost(branch.location(node))).flatten()?;
+            Some(ValuedFrame { place: NodeFrame { branch: at, node, frame }, value, weight })
+        };
+        if frame == WHOLE {
+            out.extend(branch.leaves().iter().filter_map(|leaf| first_of(leaf.node, leaf.value, leaf.weight)));
+        } else if let Some(frame) = view.outer(branch.location(node), frame) {
+            out.push(ValuedFrame { place: NodeFrame { branch: at, node, frame }, value, weight });
+        } else {
+            out.extend(first_of(branch.parent(node), value, weight));
+        }
+    }
+}
