@@ -4,10 +4,15 @@
 //! Start at [`args`] for what can be typed and at [`serve`] for how the parts are put together.
 
 mod args;
+mod check_config;
+mod client;
 mod logging;
 mod parca_flags;
+mod profile_name;
+mod query;
 mod serve;
 mod settings;
+mod upload;
 mod value;
 
 use std::{io::Write, process::ExitCode};
@@ -42,8 +47,9 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     match command {
         Command::Serve(flags) => runtime.block_on(serve::run(Settings::check(*flags)?)),
-        Command::Upload(_) | Command::Query(_) | Command::Inspect(_) | Command::CheckConfig(_) => {
-            anyhow::bail!("not offered yet")
-        }
+        Command::Upload(flags) => runtime.block_on(upload::run(flags)),
+        Command::Query(flags) => runtime.block_on(query::run(flags)),
+        Command::Inspect(_) => anyhow::bail!("not offered yet"),
+        Command::CheckConfig(flags) => check_config::run(&flags),
     }
 }

@@ -5,7 +5,10 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
 
-use anyhow::Context;
+use anyhow::{Context, bail};
+use decima_ingest::{config::Config, push::Push};
+use decima_query::Engine;
+use decima_server::{Handles, Server};
 use decima_store::Store;
 use tokio::{
     net::TcpListener,
@@ -14,19 +17,42 @@ use tokio::{
 
 use crate::{logging, settings::Settings, value::Address};
 
-/// Runs the store until a signal asks it to stop, then flushes.
+/// Runs the store until a signal asks it to stop, then drains and flushes.
+///
+/// It listens before the store is open, so that probes get an answer while a long log is replayed, and says where it is
+/// when it serves.
 pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
     logging::start(settings.log_level, settings.log_format);
     for flag in &settings.without_effect {
         tracing::warn!(flag, "this flag of Parca has no effect here");
     }
     let mut stop = StopSignals::listen()?;
-    let store = Store::open(settings.store.clone()).await?;
     let listener = bind(&settings.address).await?;
-    announce(&page_url(listener.local_addr()?, &settings.path_prefix))?;
-    stop.next().await;
-    tracing::info!("stopping");
-    store.close().await.context("cannot flush the head; the log still holds its samples")
+    let address = listener.local_addr()?;
+    let config = configuration(&settings)?;
+    tracing::info!(%address, "listening");
+    let url = page_url(address, &settings.server.path_prefix);
+    let server = Server::start(listener, settings.server)?;
+    let store = tokio::select! {
+        opened = Store::open(settings.store) => opened?,
+        () = stop.next() => return Ok(()),
+    };
+    let handles = Handles {
+        engine: Engine::new(store.clone(), settings.query),
+        push: Push::new(store.clone(), settings.limits),
+    };
+    announce(&url)?;
+    let stopping = async {
+        stop.next().await;
+        tracing::info!("stopping: draining, then flushing");
+    };
+    server.serve(handles, stopping).await?;
+    tokio::select! {
+        closed = store.close() => closed.context("cannot flush; the log keeps the samples for the next start")?,
+        () = stop.next() => bail!("stopped while flushing; the log keeps the samples for the next start"),
+    }
+    tracing::info!("stopped");
+    Ok(())
 }
 
 /// SIGTERM and SIGINT.
@@ -46,6 +72,16 @@ impl StopSignals {
             _ = self.interrupt.recv() => {}
         }
     }
+}
+
+/// What to scrape: what the configuration says, or this store itself if there is none.
+fn configuration(settings: &Settings) -> anyhow::Result<Option<Config>> {
+    let Some(path) = &settings.config_path else { return Ok(None) };
+    let config = Config::load(path)?;
+    if config.object_storage.is_some() {
+        tracing::warn!("object_storage has no effect yet: everything is kept in --storage-path");
+    }
+    Ok(Some(config))
 }
 
 /// Takes the port. Without a host, of all interfaces (both protocols where the system has both).
@@ -72,7 +108,6 @@ fn page_url(bound: SocketAddr, path_prefix: &str) -> String {
 
 /// The one line on standard output: scripts read the address from it.
 fn announce(url: &str) -> io::Result<()> {
-    tracing::info!(url, "listening");
     let mut stdout = io::stdout().lock();
     writeln!(stdout, "Decima is at {url}")?;
     stdout.flush()

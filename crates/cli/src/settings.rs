@@ -31,10 +31,8 @@ pub(crate) struct Settings {
     pub(crate) config_path: Option<PathBuf>,
     /// Where to listen.
     pub(crate) address: Address,
-    /// Empty, or `/` and a path without a slash at its end.
-    pub(crate) path_prefix: String,
-    /// Origins that may call; `*` for all.
-    pub(crate) cors_allowed_origins: Vec<String>,
+    /// What the wire needs to know.
+    pub(crate) server: decima_server::Settings,
     /// Least severe messages to log.
     pub(crate) log_level: LogLevel,
     /// How log lines are written.
@@ -68,8 +66,11 @@ impl Settings {
                 Some(Maybe(Some(address))) => address,
                 _ => flags.http_address,
             },
-            path_prefix: path_prefix(&flags.path_prefix)?,
-            cors_allowed_origins: without_empty(flags.cors_allowed_origins),
+            server: decima_server::Settings {
+                path_prefix: path_prefix(&flags.path_prefix)?,
+                cors_allowed_origins: without_empty(flags.cors_allowed_origins),
+                ..decima_server::Settings::default()
+            },
             log_level: flags.log_level,
             log_format: flags.log_format,
             store: decima_store::Settings {
@@ -133,7 +134,7 @@ mod tests {
         assert_eq!(settings.store.retention, Some(Duration::from_secs(15 * 86_400)));
         assert_eq!(settings.store.partition_labels, ["job", "service_name", "service", "container", "comm"]);
         assert_eq!(settings.config_path, None);
-        assert!(settings.cors_allowed_origins.is_empty());
+        assert!(settings.server.cors_allowed_origins.is_empty());
         assert!(settings.without_effect.is_empty());
     }
 
@@ -156,7 +157,7 @@ mod tests {
         assert_eq!(settings.config_path, None);
         assert_eq!(settings.address.port, 7070);
         assert_eq!(settings.store.path, PathBuf::from("data"));
-        assert!(settings.cors_allowed_origins.is_empty());
+        assert!(settings.server.cors_allowed_origins.is_empty());
         assert!(!settings.query.allow_partial);
     }
 
@@ -193,7 +194,7 @@ mod tests {
     #[test]
     fn path_prefixes() {
         let check = |text: &str, expected: Result<&str, &str>| {
-            let got = checked(&["--path-prefix", text]).map(|settings| settings.path_prefix);
+            let got = checked(&["--path-prefix", text]).map(|settings| settings.server.path_prefix);
             assert_eq!(got.as_deref().map_err(|error| error.flag), expected, "{text}");
         };
         check("", Ok(""));

@@ -1,0 +1,84 @@
+//! What every fuzz target checks of its input. Nothing may panic, and what was read must keep its promises.
+//!
+//! The tests of the workspace include this file and replay the corpora with it, so that what a fuzzer once found stays
+//! found. A new reader of foreign bytes gets a function here, a line in [`TARGETS`], a file in `fuzz_targets/` and a folder
+//! in `corpus/`.
+
+use std::path::Path;
+
+use decima_ingest::config::Config;
+use decima_profile::{
+    SampleBatch,
+    batch::NO_MAPPING,
+    compression,
+    pprof::{self, Limits},
+};
+use decima_query::selector::Selector;
+
+/// A fuzz target: the name of its corpus and what it does with an input.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// All targets.
+pub const TARGETS: &[Target] = &[("pprof", pprof), ("selector", selector), ("config", config)];
+
+/// A fuzzer's small input must not make us hold more.
+const PROFILE_BYTES_MAX: usize = 64 << 20;
+
+/// A profile as a sender gives it, compressed or not.
+pub fn pprof(input: &[u8]) {
+    let Ok(bytes) = compression::decompress(input, PROFILE_BYTES_MAX) else { return };
+    if let Ok(profile) = pprof::decode(bytes, &Limits::default()) {
+        check_batch(&profile.batch);
+    }
+}
+
+/// What the store relies on without looking again.
+fn check_batch(batch: &SampleBatch) {
+    let strings = batch.strings.len();
+    let text = |id: u32| assert!((id as usize) < strings);
+    for mapping in &batch.mappings {
+        text(mapping.file);
+        text(mapping.build_id);
+    }
+    for function in &batch.functions {
+        text(function.name);
+        text(function.system_name);
+        text(function.filename);
+    }
+    for line in &batch.lines {
+        assert!((line.function as usize) < batch.functions.len());
+    }
+    for location in &batch.locations {
+        assert!(location.mapping == NO_MAPPING || (location.mapping as usize) < batch.mappings.len());
+        assert!(location.first_line as usize + location.line_count as usize <= batch.lines.len());
+    }
+    for &location in &batch.stacktrace_locations {
+        assert!((location as usize) < batch.locations.len());
+    }
+    assert!(batch.stacktrace_offsets.is_sorted());
+    for series in &batch.series {
+        assert_eq!(series.stacktraces.len(), series.values.len());
+        assert!([1, series.values.len()].contains(&series.times_ns.len()));
+        for &stacktrace in &series.stacktraces {
+            let _ = batch.stacktrace(stacktrace);
+        }
+        assert!(!series.values.contains(&0));
+    }
+}
+
+/// A selector, as text.
+pub fn selector(input: &[u8]) {
+    let Ok(text) = std::str::from_utf8(input) else { return };
+    if let Ok(selector) = Selector::parse(text) {
+        for matcher in &selector.matchers {
+            matcher.matches("");
+            matcher.matches(text);
+        }
+    }
+}
+
+/// A configuration file.
+pub fn config(input: &[u8]) {
+    let Ok(text) = std::str::from_utf8(input) else { return };
+    let _ = Config::parse(text, "fuzz.yaml", Path::new("/"));
+}
