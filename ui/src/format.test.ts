@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import type { Series } from './api/reports';
 import { describeType, parseTypeKey, preferredType, typeKey } from './profile-type';
-import { tabulate } from './series-data';
+import { lastSnapshot, tabulate } from './series-data';
 import { ago, decodeTime, encodeTime, PRESETS, rangeOf, stepFor } from './time';
 import { formatCount, formatShare, formatSpan, formatValue, seriesUnit } from './units';
 import { arrange } from './top-table';
@@ -78,6 +78,14 @@ test('series: one axis, gaps where data is missing', () => {
   expect(table.times).toEqual([0, 5, 10, 15, 20, 25, 60, 100, 110]);
   expect(table.lines[1]).toEqual([1, undefined, 1, undefined, 1, undefined, null, 1, 1]);
   expect(tabulate([]).times).toEqual([]);
+});
+
+test('the last snapshot of states', () => {
+  const at = (...times: number[]): Series => ({ labels: [], times, values: times.map(() => 1) });
+  expect(lastSnapshot([at(1000, 11_000, 21_000), at(3000, 13_000, 23_000)], 5)).toEqual({ from: 13_001, to: 23_000 });
+  expect(lastSnapshot([at(9000)], 5)).toEqual({ from: 4001, to: 9000 });
+  expect(lastSnapshot([], 5)).toBeNull();
+  expect(lastSnapshot([at()], 5)).toBeNull();
 });
 
 test('order of the top table', () => {

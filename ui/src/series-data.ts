@@ -1,6 +1,7 @@
 /** From series to what the graph draws: one common time axis, gaps where data is missing, colours. */
 import type { Series } from './api/reports';
 import { css, oklch } from './flame/colour';
+import type { TimeRange } from './time';
 
 /** More lines than this say nothing; the smaller ones are left out and counted. */
 export const MAX_LINES = 40;
@@ -59,4 +60,21 @@ export function lineColour(i: number, dark: boolean): string {
 /** `job="api", pod="x"`, or `total` for the series without labels. */
 export function seriesName(series: Series): string {
   return series.labels.length === 0 ? 'total' : series.labels.map(({ name, value }) => `${name}="${value}"`).join(', ');
+}
+
+/**
+ * The range that holds the last snapshot of each series: for types that are states (memory in use)
+ * and not amounts, the sum of a longer range means nothing. `stepS` is the width where it cannot
+ * be told from the points.
+ */
+export function lastSnapshot(all: readonly Series[], stepS: number): TimeRange | null {
+  let newest = -Infinity;
+  let gap = Infinity;
+  for (const { times } of all) {
+    newest = Math.max(newest, times[times.length - 1] ?? -Infinity);
+    for (let i = 1; i < times.length; i++) gap = Math.min(gap, times[i] - times[i - 1]);
+  }
+  if (newest === -Infinity) return null;
+  const width = Number.isFinite(gap) ? gap : stepS * 1000;
+  return { from: newest - width + 1, to: newest };
 }

@@ -12,6 +12,7 @@ import {
 import type { ProfileType } from '../api/wire';
 import { parseTypeKey, preferredType, typeKey } from '../profile-type';
 import { formatSelector, parseSelector, withMatcher, type Selector } from '../selector';
+import { lastSnapshot } from '../series-data';
 import { rangeOf, stepFor, type TimeRange } from '../time';
 import { readAddress, writeAddress, type PageState } from './address';
 import { decodeFilters, wireFilter } from './filters';
@@ -132,19 +133,6 @@ const seriesKey = computed(() => {
   };
   return JSON.stringify(key);
 });
-
-/** The last snapshot of each series: for types that are states (memory in use) and not amounts, the sum of a range means nothing. */
-export function lastSnapshot(all: readonly Series[], step: number): TimeRange | null {
-  let newest = -Infinity;
-  let gap = Infinity;
-  for (const { times } of all) {
-    newest = Math.max(newest, times[times.length - 1] ?? -Infinity);
-    for (let i = 1; i < times.length; i++) gap = Math.min(gap, times[i] - times[i - 1]);
-  }
-  if (newest === -Infinity) return null;
-  const width = Number.isFinite(gap) ? gap : step * 1000;
-  return { from: newest - width + 1, to: newest };
-}
 
 /** What the reports are of; null while that is not known yet. */
 export const merged = computed<(TimeRange & { query: string }) | null>(() => {

@@ -47,14 +47,14 @@ export function Nothing() {
   useEffect(() => {
     const abort = new AbortController();
     let timer = 0;
+    let wasEmpty = false;
     const ask = (): void => {
       fetchHasData(abort.signal).then(
         (has) => {
           storeEmpty.value = !has;
-          setState((before) => {
-            if (has && before === 'empty') refresh();
-            return has ? 'elsewhere' : 'empty';
-          });
+          if (has && wasEmpty) refresh();
+          wasEmpty = !has;
+          setState(has ? 'elsewhere' : 'empty');
           if (!has) timer = window.setTimeout(ask, POLL_MS);
         },
         () => {

@@ -267,12 +267,12 @@ function FlameStatus() {
           {group} <span class="faint number">{formatShare(flat, current.cumulative[0])}</span>
         </button>
       ))}
+      </span>
       {notSent > 0 && (
-        <span class="legend-entry" title="In callees too small to have been sent. Zooming or a click on a hatched box loads them.">
+        <span class="legend-entry static" title="In callees too small to have been sent. Zooming or a click on a hatched box loads them.">
           <span class="swatch hatched" /> trimmed <span class="faint number">{formatShare(notSent, current.cumulative[0])}</span>
         </span>
       )}
-      </span>
       <span class="status-hints"><kbd>/</kbd> search <kbd>←↑↓→</kbd> walk <kbd>↵</kbd> zoom <kbd>esc</kbd> out</span>
     </footer>
   );

@@ -112,7 +112,7 @@ function Plot({ data, unit, bytes, solo, onCursor }: PlotProps) {
         y: { range: (_, low, high) => [Math.min(0, low), high > 0 ? high * 1.08 : 1] },
       },
       axes: [
-        { stroke: ink, font, grid: { show: false }, ticks: { stroke: grid, size: 4 }, size: 26, gap: 3, values: timeTicks },
+        { stroke: ink, font, grid: { show: false }, ticks: { stroke: grid, size: 4 }, size: 26, gap: 3, space: 80, values: timeTicks },
         {
           stroke: ink, font, grid: { stroke: grid, width: 1 }, ticks: { show: false }, size: 66, gap: 6, space: 20,
           ...(bytes ? { incrs: BINARY_STEPS } : {}),
