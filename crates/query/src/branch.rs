@@ -60,6 +60,8 @@ pub(crate) struct Visibility {
     pub(crate) kept: Option<Vec<bool>>,
     /// The node itself or its nearest visible ancestor; `None` = all are visible.
     pub(crate) shown_as: Option<Vec<u32>>,
+    /// Where stacktraces that end at a node begin when read from the leaf; `None` = there.
+    pub(crate) starts_at: Option<Vec<u32>>,
 }
 
 impl Branch {
@@ -113,7 +115,8 @@ impl Branch {
                 self.saturated |= add_saturating(filtered, value);
                 continue;
             }
-            let node = visibility.shown_as.as_ref().map_or(leaf, |shown| shown[leaf as usize]);
+            let start = visibility.starts_at.as_ref().map_or(leaf, |start| start[leaf as usize]);
+            let node = visibility.shown_as.as_ref().map_or(start, |shown| shown[start as usize]);
             self.saturated |= add_saturating(&mut self.values[node as usize], value);
             if let Some(weights) = &mut self.weights {
                 weights[node as usize] = weights[node as usize].saturating_add(weight);
@@ -167,6 +170,11 @@ impl Branch {
     /// Visible parent of a node.
     pub(crate) fn parent(&self, node: u32) -> u32 {
         self.visible_parent.as_deref().unwrap_or(&self.tree.parent)[node as usize]
+    }
+
+    /// Locations of all nodes that have a value; most come many times.
+    pub(crate) fn touched_locations(&self) -> impl Iterator<Item = u32> + '_ {
+        (1..self.values.len() as u32).filter(|&node| self.weight(node) != 0).map(|node| self.location(node))
     }
 
     /// Touched children of a node.

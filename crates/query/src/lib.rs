@@ -13,17 +13,21 @@
 
 pub mod api;
 mod branch;
+mod calls;
 mod cancel;
 mod catalog;
 pub mod engine;
 mod evaluate;
 mod fields;
+mod filter;
 mod group;
 mod merge;
 mod names;
 mod plan;
+mod question;
 mod range;
 mod read;
+mod render;
 mod report;
 mod rows;
 mod scan;

@@ -174,11 +174,7 @@ impl Names {
 
     /// The name to show for a frame; empty if it is not symbolised.
     pub(crate) fn name(&mut self, view: &mut SymbolView, frame: Frame) -> TextId {
-        match view.function(frame) {
-            Some(f) if f.name != 0 => self.text(view, f.name),
-            Some(f) => self.text(view, f.system_name),
-            None => 0,
-        }
+        view.name_string(frame).map_or(0, |string| self.text(view, string))
     }
 
     /// The number of a source's string.
@@ -250,25 +246,86 @@ pub(crate) struct SymbolView {
     texts: Vec<u32>,
     /// By frame: key + 1, or 0 if not asked yet.
     keys: Vec<u32>,
-    /// By frame: whether a filter hides it.
-    hidden: Option<Vec<bool>>,
+    /// By frame, if filters hide some.
+    states: Option<Vec<FrameState>>,
+    /// By location, if stacktraces are cut at a function.
+    entries: Option<Vec<Entry>>,
+}
+
+/// What a filter says of a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FrameState {
+    Unknown,
+    Shown,
+    Hidden,
+}
+
+/// Where a location holds the function that stacktraces are cut at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Entry {
+    Unknown,
+    None,
+    /// Its innermost and outermost frame there.
+    Frames { inner: Frame, outer: Frame },
 }
 
 impl SymbolView {
     pub(crate) fn new(symbols: Arc<Symbols>) -> Self {
         let frames = symbols.lines.len() + symbols.location_count();
         let strings = symbols.strings.len();
-        Self { symbols, texts: vec![0; strings], keys: vec![0; frames], hidden: None }
+        Self { symbols, texts: vec![0; strings], keys: vec![0; frames], states: None, entries: None }
     }
 
-    /// Number of frames.
-    pub(crate) fn frame_count(&self) -> usize {
-        self.keys.len()
+    /// Makes room for [`Self::set_frame_state`].
+    pub(crate) fn track_hidden(&mut self) {
+        self.states.get_or_insert_with(|| vec![FrameState::Unknown; self.keys.len()]);
     }
 
-    /// Hides frames.
-    pub(crate) fn hide(&mut self, hidden: Vec<bool>) {
-        self.hidden = Some(hidden);
+    /// What filters say of a frame; shown if none is tracked.
+    pub(crate) fn frame_state(&self, frame: Frame) -> FrameState {
+        self.states.as_ref().map_or(FrameState::Shown, |states| states[frame as usize])
+    }
+
+    /// Shows or hides a frame, if tracked.
+    pub(crate) fn set_frame_state(&mut self, frame: Frame, state: FrameState) {
+        if let Some(states) = &mut self.states {
+            states[frame as usize] = state;
+        }
+    }
+
+    /// Makes room for [`Self::set_entry`].
+    pub(crate) fn track_entries(&mut self) {
+        self.entries.get_or_insert_with(|| vec![Entry::Unknown; self.symbols.location_count()]);
+    }
+
+    /// Where a location holds the function that stacktraces are cut at.
+    pub(crate) fn entry(&self, location: u32) -> Entry {
+        self.entries.as_ref().and_then(|e| e.get(location as usize)).copied().unwrap_or(Entry::None)
+    }
+
+    /// Remembers an entry, if tracked.
+    pub(crate) fn set_entry(&mut self, location: u32, entry: Entry) {
+        if let Some(known) = self.entries.as_mut().and_then(|e| e.get_mut(location as usize)) {
+            *known = entry;
+        }
+    }
+
+    /// The visible frame where a stacktrace that comes from the root enters a location right below it.
+    pub(crate) fn first_from_root(&self, location: u32) -> Option<Frame> {
+        match self.entry(location) {
+            Entry::Frames { outer, .. } => self.inner(location, outer + 1),
+            _ => None,
+        }
+        .or_else(|| self.outermost(location))
+    }
+
+    /// The visible frame where a stacktrace read from the leaf enters its first location.
+    pub(crate) fn first_from_leaf(&self, location: u32) -> Option<Frame> {
+        match self.entry(location) {
+            Entry::Frames { inner, .. } => self.frames(location).find(|&frame| frame >= inner),
+            _ => None,
+        }
+        .or_else(|| self.innermost(location))
     }
 
     /// Frames of a location, innermost first, hidden ones included.
@@ -286,7 +343,7 @@ impl SymbolView {
     }
 
     fn is_visible(&self, frame: Frame) -> bool {
-        self.hidden.as_ref().is_none_or(|hidden| !hidden[frame as usize])
+        self.states.as_ref().is_none_or(|states| states[frame as usize] != FrameState::Hidden)
     }
 
     /// Visible frames of a location, innermost first.
@@ -326,6 +383,11 @@ impl SymbolView {
 
     pub(crate) fn function(&self, frame: Frame) -> Option<decima_store::source::Function> {
         self.line(frame).and_then(|line| self.symbols.functions.get(line.function as usize)).copied()
+    }
+
+    /// String of the name to show for a frame; `None` if it is not symbolised.
+    pub(crate) fn name_string(&self, frame: Frame) -> Option<u32> {
+        self.function(frame).map(|f| if f.name == 0 { f.system_name } else { f.name })
     }
 
     /// Mapping of a location.

@@ -54,6 +54,8 @@ pub(crate) struct ChosenSeries {
     pub(crate) template: u32,
     /// Factor of its values.
     pub(crate) scale: i64,
+    /// Sampling period.
+    pub(crate) period: i64,
 }
 
 impl Task {
@@ -140,7 +142,7 @@ impl<'a> Planner<'a> {
         let row_matchers = self.series_matches(series)?;
         let template = self.template(series);
         let scale = if self.wanted.scale_by_period && series.period > 0 { series.period } else { 1 };
-        Some(ChosenSeries { id, partition: series.partition, row_matchers, template, scale })
+        Some(ChosenSeries { id, partition: series.partition, row_matchers, template, scale, period: series.period })
     }
 
     /// The row matchers that are left to fulfil; `None` if the series is out.

@@ -22,8 +22,6 @@ pub(crate) const GROUPS_MAX: usize = 100_000;
 /// What a scan of one task found. Partials of any split of the same samples add up to the same.
 #[derive(Debug, Default)]
 pub(crate) struct Partial {
-    /// Place of the source in the snapshot.
-    pub(crate) source: usize,
     /// Group keys by number.
     pub(crate) groups: Vec<GroupKey>,
     /// Sums, one for each group and partition met.
@@ -159,7 +157,6 @@ impl<'t> Accumulator<'t> {
             });
         }
         Ok(Partial {
-            source: self.task.source,
             groups: self.rows.into_groups(),
             sums: self.sums,
             sample_count: self.sample_count,

@@ -75,7 +75,8 @@ impl Walk for Down {
             return;
         }
         out.extend(branch.children(node).filter_map(|child| {
-            let frame = view.outermost(branch.location(child))?;
+            let location = branch.location(child);
+            let frame = if frame == WHOLE { view.first_from_root(location) } else { view.outermost(location) }?;
             Some(NodeFrame { branch: at, node: child, frame })
         }));
     }
@@ -122,7 +123,10 @@ impl Walk for Up {
             Some(ValuedFrame { place: NodeFrame { branch: at, node, frame }, value, weight })
         };
         if frame == WHOLE {
-            out.extend(branch.leaves().iter().filter_map(|leaf| first_of(leaf.node, leaf.value, leaf.weight)));
+            out.extend(branch.leaves().iter().filter(|leaf| leaf.node != 0).filter_map(|leaf| {
+                let place = NodeFrame { branch: at, node: leaf.node, frame: view.first_from_leaf(branch.location(leaf.node))? };
+                Some(ValuedFrame { place, value: leaf.value, weight: leaf.weight })
+            }));
         } else if let Some(frame) = view.outer(branch.location(node), frame) {
             out.push(ValuedFrame { place: NodeFrame { branch: at, node, frame }, value, weight });
         } else {

@@ -1,14 +1,25 @@
 //! The reports: what a merge or a walk over branches looks like to a reader.
 
+pub(crate) mod callgraph;
 mod columns;
 pub(crate) mod flamegraph;
+pub(crate) mod metadata;
+pub(crate) mod pprof;
+pub(crate) mod table;
+pub(crate) mod top;
 
 use crate::{
-    api::QueryError,
+    api::{NodeMeta, QueryError},
     branch::{BASE, Branch, COMPARED},
     group::GroupKey,
-    names::{Names, SymbolView},
+    names::{FrameMeta, Names, SymbolView, TextId},
 };
+
+/// A report, and whether a sum in it did not fit.
+pub(crate) struct Reported<T> {
+    pub(crate) report: T,
+    pub(crate) saturated: bool,
+}
 
 /// Everything a report is made from.
 pub(crate) struct Forest {
@@ -29,6 +40,21 @@ impl Forest {
     /// Sum of all branches of a side.
     pub(crate) fn total(&self, side: usize) -> i64 {
         self.branches.iter().filter(|b| b.side == side).fold(0, |sum, b| sum.saturating_add(b.value(0)))
+    }
+
+    /// What a node stands for, as text.
+    fn node_meta(&self, meta: &FrameMeta) -> NodeMeta {
+        let text = |id: Option<TextId>| self.names.texts.get(id.unwrap_or_default()).to_owned();
+        NodeMeta {
+            address: meta.address.unwrap_or_default(),
+            mapping_file: text(meta.mapping_file),
+            build_id: text(meta.build_id),
+            function_name: text(meta.name),
+            system_name: text(meta.system_name),
+            filename: text(meta.filename),
+            start_line: meta.start_line.unwrap_or_default(),
+            line: meta.line.unwrap_or_default(),
+        }
     }
 
     /// Compared minus base; 0 if nothing is compared.
