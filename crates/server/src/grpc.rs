@@ -172,11 +172,17 @@ async fn surround(State(surroundings): State<Arc<Surroundings>>, mut request: Re
         Ok(response) => response,
         Err(_) => to_response(&status::deadline_exceeded()),
     };
-    let code = code(response.headers());
-    surroundings.metrics.request(method, Protocol::Grpc, code, start.elapsed());
-    if code == Code::Unimplemented && !response.headers().contains_key(Status::GRPC_MESSAGE) {
-        response = to_response(&Status::unimplemented(format!("{path} is not offered")));
+    match code(response.headers()) {
+        Code::Unimplemented if !response.headers().contains_key(Status::GRPC_MESSAGE) => {
+            response = to_response(&Status::unimplemented(format!("{path} is not offered")));
+        }
+        // What the codec says of messages beyond the limit; everybody else calls it so.
+        Code::OutOfRange => {
+            response.headers_mut().insert(Status::GRPC_STATUS, HeaderValue::from(Code::ResourceExhausted as i32));
+        }
+        _ => {}
     }
+    surroundings.metrics.request(method, Protocol::Grpc, code(response.headers()), start.elapsed());
     response
 }
 

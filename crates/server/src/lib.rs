@@ -32,8 +32,9 @@ use std::{
 };
 
 use axum::{Router, body::Body, response::Response};
-use decima_ingest::push::Push;
+use decima_ingest::{push::Push, scrape::Scraper};
 use decima_query::Engine;
+use decima_store::Store;
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 use tonic::Status;
 use tonic_health::ServingStatus;
@@ -75,6 +76,7 @@ pub struct Server {
     address: SocketAddr,
     metrics: Arc<Metrics>,
     readiness: Arc<Readiness>,
+    scraper: Option<Scraper>,
     serving: Arc<OnceLock<Router>>,
     stop: watch::Sender<bool>,
     connections: JoinHandle<()>,
@@ -130,12 +132,25 @@ impl Server {
         };
         let bounds = settings.bounds.clone();
         let connections = tokio::spawn(listener::run(listener, current, bounds, Arc::clone(&metrics), stopped));
-        Ok(Self { settings, address, metrics, readiness, serving, stop, connections })
+        Ok(Self { settings, address, metrics, readiness, scraper: None, serving, stop, connections })
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Tells about the targets of `scraper`, in `ScrapeService` and among the metrics.
+    pub fn with_scraper(mut self, scraper: Scraper) -> Self {
+        self.metrics.show_scraper(scraper.clone());
+        self.scraper = Some(scraper);
+        self
+    }
+
+    /// Shows the numbers of `store` among the metrics.
+    pub fn with_store(self, store: Store) -> Self {
+        self.metrics.show_store(store);
+        self
     }
 
     /// Serves until `shutdown`, then says that it is not serving, takes no further connections, and waits for running
@@ -165,15 +180,10 @@ impl Server {
     fn router(&self, handles: Handles) -> Result<(Router, tonic_health::server::HealthReporter), ServeError> {
         let bounds = &self.settings.bounds;
         let agents = Arc::new(Agents::new(bounds.agents_max));
-        let profile_store = ProfileStoreService::new(
-            handles.push,
-            Arc::clone(&agents),
-            Arc::clone(&self.metrics),
-            bounds.writes_max,
-        );
+        let profile_store = ProfileStoreService::new(handles.push, Arc::clone(&agents), bounds.writes_max);
         let query = QueryService::new(handles.engine, bounds.queries_max);
         let agents = AgentsService::new(agents);
-        let scrape = ScrapeService {};
+        let scrape = ScrapeService::new(self.scraper.clone());
         let gateway = Arc::new(Gateway {
             profile_store: profile_store.clone(),
             agents: agents.clone(),

@@ -1,13 +1,22 @@
-//! Counters of the server itself, in Prometheus' text format.
+//! What `/metrics` shows, in Prometheus' text format: requests counted here, the store's and the scraper's own numbers,
+//! asked for when somebody looks.
 
-use std::time::Duration;
+use std::{
+    fmt::{self, Debug, Formatter},
+    fs,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
+use decima_ingest::scrape::{Scraper, TargetHealth, TargetState};
+use decima_store::{Store, StoreCounts};
 use prometheus_client::{
-    encoding::{EncodeLabelSet, text},
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric, text},
     metrics::{
-        counter::Counter,
+        counter::{ConstCounter, Counter},
         family::Family,
-        gauge::Gauge,
+        gauge::{ConstGauge, Gauge},
         histogram::{Histogram, exponential_buckets},
     },
     registry::Registry,
@@ -49,17 +58,12 @@ impl Protocol {
     }
 }
 
-/// The counters. Made once per server.
+/// The numbers. Made once per server.
 pub(crate) struct Metrics {
     registry: Registry,
     requests: Family<RequestLabels, Counter>,
     durations: Family<MethodLabels, Histogram, fn() -> Histogram>,
-    /// Samples stored.
-    pub(crate) samples_accepted: Counter,
-    /// Samples outside the accepted times.
-    pub(crate) samples_rejected: Counter,
-    /// Requests recognised as repeated.
-    pub(crate) writes_duplicate: Counter,
+    sources: Sources,
     /// Whether the store is open and answers.
     pub(crate) ready: Gauge,
     /// Open connections.
@@ -68,44 +72,41 @@ pub(crate) struct Metrics {
 
 impl Metrics {
     pub(crate) fn new() -> Self {
-        let mut registry = Registry::with_prefix("decima");
-        let metrics = Self {
-            requests: Family::default(),
-            durations: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.001, 4.0, 9))),
-            samples_accepted: Counter::default(),
-            samples_rejected: Counter::default(),
-            writes_duplicate: Counter::default(),
-            ready: Gauge::default(),
-            connections: Gauge::default(),
-            registry: Registry::default(),
-        };
-        registry.register("requests", "Requests by method, way in and outcome", metrics.requests.clone());
-        registry.register(
-            "request_duration_seconds",
-            "Time from a request's head to the head of its answer",
-            metrics.durations.clone(),
-        );
-        registry.register("samples_accepted", "Samples stored", metrics.samples_accepted.clone());
-        registry.register(
-            "samples_rejected",
-            "Samples left out because their time is outside the accepted range",
-            metrics.samples_rejected.clone(),
-        );
-        registry.register(
-            "writes_duplicate",
-            "Write requests that were stored before and added nothing",
-            metrics.writes_duplicate.clone(),
-        );
-        registry.register("ready", "1 once every acknowledged sample can be queried", metrics.ready.clone());
-        registry.register("connections", "Open connections", metrics.connections.clone());
+        let mut registry = Registry::default();
+        let requests = Family::default();
+        let durations: Family<MethodLabels, Histogram, fn() -> Histogram> =
+            Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.001, 4.0, 9)));
+        let (ready, connections) = (Gauge::default(), Gauge::default());
+        let sources = Sources::default();
         let build = Gauge::<i64>::default();
         build.set(1);
-        registry.sub_registry_with_label(("version".into(), env!("CARGO_PKG_VERSION").into())).register(
+        registry.register_collector(Box::new(Process));
+        let ours = registry.sub_registry_with_prefix("decima");
+        ours.register("requests", "Requests by method, way in and outcome", requests.clone());
+        ours.register(
+            "request_duration_seconds",
+            "Time from a request's head to the head of its answer",
+            durations.clone(),
+        );
+        ours.register("ready", "1 once every acknowledged sample can be queried", ready.clone());
+        ours.register("connections", "Open connections", connections.clone());
+        ours.register_collector(Box::new(sources.clone()));
+        ours.sub_registry_with_label(("version".into(), env!("CARGO_PKG_VERSION").into())).register(
             "build_info",
             "The program that runs",
             build,
         );
-        Self { registry, ..metrics }
+        Self { registry, requests, durations, sources, ready, connections }
+    }
+
+    /// Shows the numbers of a store from now on. Only the first one counts.
+    pub(crate) fn show_store(&self, store: Store) {
+        let _ = self.sources.store.set(store);
+    }
+
+    /// Shows the targets of a scraper from now on. Only the first one counts.
+    pub(crate) fn show_scraper(&self, scraper: Scraper) {
+        let _ = self.sources.scraper.set(scraper);
     }
 
     /// Counts a request. `method` must come from a bounded set.
@@ -119,14 +120,112 @@ impl Metrics {
         self.durations.get_or_create(&MethodLabels { method: method.to_owned() }).observe(took.as_secs_f64());
     }
 
-    /// All counters as text.
+    /// All numbers as text.
     pub(crate) fn render(&self) -> String {
         let mut text = String::new();
         match text::encode(&mut text, &self.registry) {
             Ok(()) => text,
-            Err(std::fmt::Error) => String::new(),
+            // Writing to a string does not fail.
+            Err(fmt::Error) => String::new(),
         }
     }
+}
+
+/// Parts of the program that keep numbers of their own.
+#[derive(Clone, Default)]
+struct Sources {
+    store: Arc<OnceLock<Store>>,
+    scraper: Arc<OnceLock<Scraper>>,
+}
+
+impl Debug for Sources {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sources").finish_non_exhaustive()
+    }
+}
+
+impl Collector for Sources {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
+        if let Some(store) = self.store.get() {
+            encode_store(&mut encoder, &store.counts())?;
+        }
+        if let Some(scraper) = self.scraper.get() {
+            encode_targets(&mut encoder, scraper)?;
+        }
+        Ok(())
+    }
+}
+
+fn encode_store(encoder: &mut DescriptorEncoder, counts: &StoreCounts) -> Result<(), fmt::Error> {
+    let counters = [
+        ("samples_stored", "Samples stored", counts.appended_samples),
+        ("samples_rejected", "Samples left out because of their time", counts.rejected_samples),
+        ("writes_duplicate", "Requests that were stored before and added nothing", counts.duplicate_requests),
+        ("writes_refused", "Requests refused for lack of memory or disk", counts.refused_requests),
+        ("log_objects", "Log objects written", counts.log_objects),
+        ("log_bytes", "Bytes of log objects written", counts.log_bytes),
+        ("flushes", "Heads written to blocks", counts.flushes),
+        ("flush_failures", "Attempts to write a head that failed", counts.flush_failures),
+        ("blocks_expired", "Blocks dropped by retention", counts.expired_blocks),
+    ];
+    for (name, help, count) in counters {
+        let counter = ConstCounter::new(count);
+        counter.encode(encoder.encode_descriptor(name, help, None, counter.metric_type())?)?;
+    }
+    let gauges = [
+        ("blocks", "Blocks", counts.blocks),
+        ("block_bytes", "Size of all blocks", counts.block_bytes),
+        ("block_samples", "Samples in blocks", counts.block_samples),
+        ("head_samples", "Samples in heads", counts.head_samples),
+        ("head_bytes", "Memory of heads", counts.head_bytes),
+        ("cache_bytes", "Memory of decoded block parts", counts.cache_bytes),
+    ];
+    for (name, help, amount) in gauges {
+        encode_gauge(encoder, name, help, amount)?;
+    }
+    Ok(())
+}
+
+fn encode_targets(encoder: &mut DescriptorEncoder, scraper: &Scraper) -> Result<(), fmt::Error> {
+    let targets = scraper.targets(TargetState::Active);
+    let good = targets.iter().filter(|target| target.health == TargetHealth::Good).count();
+    let bad = targets.iter().filter(|target| target.health == TargetHealth::Bad).count();
+    encode_gauge(encoder, "scrape_targets", "Targets that are scraped", targets.len() as u64)?;
+    encode_gauge(encoder, "scrape_targets_good", "Targets whose last profile was stored", good as u64)?;
+    encode_gauge(encoder, "scrape_targets_bad", "Targets whose last profile was not", bad as u64)
+}
+
+fn encode_gauge(
+    encoder: &mut DescriptorEncoder,
+    name: &str,
+    help: &str,
+    amount: u64,
+) -> Result<(), fmt::Error> {
+    let gauge = ConstGauge::new(i64::try_from(amount).unwrap_or(i64::MAX));
+    gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)
+}
+
+/// The process, as far as Linux tells.
+#[derive(Debug)]
+struct Process;
+
+impl Collector for Process {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
+        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+        match resident_bytes(&status) {
+            Some(bytes) => {
+                encode_gauge(&mut encoder, "process_resident_memory_bytes", "Memory of the process", bytes)
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// `VmRSS:    1234 kB`.
+fn resident_bytes(status: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    kib.checked_mul(1024)
 }
 
 #[cfg(test)]
@@ -137,15 +236,22 @@ mod tests {
     fn renders_what_was_counted() {
         let metrics = Metrics::new();
         metrics.request("parca.query.v1alpha1.QueryService/Query", Protocol::Rest, Code::NotFound, Duration::ZERO);
-        metrics.samples_accepted.inc_by(3);
         let text = metrics.render();
         let expected = [
             r#"decima_requests_total{method="parca.query.v1alpha1.QueryService/Query",protocol="rest",code="NotFound"} 1"#,
-            "decima_samples_accepted_total 3",
+            "decima_ready 0",
             "# EOF",
         ];
         for line in expected {
             assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
         }
+    }
+
+    #[test]
+    fn memory_of_the_process() {
+        let check = |status: &str, expected: Option<u64>| assert_eq!(resident_bytes(status), expected, "{status}");
+        check("VmPeak:\t  20 kB\nVmRSS:\t    10 kB\n", Some(10 * 1024));
+        check("VmPeak:\t  20 kB\n", None);
+        check("VmRSS: much", None);
     }
 }

@@ -14,7 +14,6 @@ use xxhash_rust::xxh3::Xxh3;
 
 use crate::{
     agents::{Agents, PushOutcome},
-    metrics::Metrics,
     settings::Peer,
     status, time,
 };
@@ -24,28 +23,18 @@ use crate::{
 pub(crate) struct ProfileStoreService {
     push: Push,
     agents: Arc<Agents>,
-    metrics: Arc<Metrics>,
     permits: Arc<Semaphore>,
 }
 
 impl ProfileStoreService {
     /// At most `concurrency` writes are worked on at once.
-    pub(crate) fn new(push: Push, agents: Arc<Agents>, metrics: Arc<Metrics>, concurrency: usize) -> Self {
-        Self { push, agents, metrics, permits: Arc::new(Semaphore::new(concurrency)) }
+    pub(crate) fn new(push: Push, agents: Arc<Agents>, concurrency: usize) -> Self {
+        Self { push, agents, permits: Arc::new(Semaphore::new(concurrency)) }
     }
 
     async fn store(&self, series: Vec<RawSeries>, received_ns: i64, hash: u128) -> Result<(), Status> {
         let _permit = self.permits.acquire().await.map_err(|_| Status::unavailable("the server is stopping"))?;
-        let appended = self
-            .push
-            .write_raw(series, received_ns, Some(hash))
-            .await
-            .map_err(|error| status::of_push(&error))?;
-        self.metrics.samples_accepted.inc_by(appended.samples);
-        self.metrics.samples_rejected.inc_by(appended.rejected);
-        if appended.duplicate {
-            self.metrics.writes_duplicate.inc();
-        }
+        self.push.write_raw(series, received_ns, Some(hash)).await.map_err(|error| status::of_push(&error))?;
         Ok(())
     }
 }

@@ -1,0 +1,93 @@
+use std::time::Instant;
+
+use axum::body::{Body, to_bytes};
+use decima_profile::{compression, pprof};
+use http::Request;
+use tower::ServiceExt as _;
+
+use super::*;
+
+async fn get_path(path: &str) -> (StatusCode, Vec<u8>) {
+    let request = Request::get(path).body(Body::empty()).unwrap();
+    let response = routes().oneshot(request).await.unwrap();
+    let status = response.status();
+    (status, to_bytes(response.into_body(), 64 << 20).await.unwrap().to_vec())
+}
+
+async fn get_text(path: &str) -> (StatusCode, String) {
+    let (status, body) = get_path(path).await;
+    (status, String::from_utf8(body).unwrap())
+}
+
+#[inline(never)]
+fn burn_for_the_profile(until: Instant) -> u64 {
+    let mut sum = 1u64;
+    while Instant::now() < until {
+        for i in 0..10_000u64 {
+            sum = std::hint::black_box(sum.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(i));
+        }
+    }
+    sum
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cpu_profile_shows_what_burns() {
+    let until = Instant::now() + Duration::from_secs(4);
+    let burning = std::thread::spawn(move || burn_for_the_profile(until));
+    let first = tokio::spawn(get_path("/debug/pprof/profile?seconds=1"));
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let (status, text) = get_text("/debug/pprof/profile?seconds=1").await;
+    assert_eq!((status, text.as_str()), (StatusCode::CONFLICT, "a CPU profile is being taken; try again when it is done\n"));
+
+    let (status, body) = first.await.unwrap();
+    assert_eq!(status, StatusCode::OK, "{}", String::from_utf8_lossy(&body));
+    burning.join().unwrap();
+    let limits = pprof::Limits::default();
+    let profile = pprof::decode(compression::decompress(&body, 64 << 20).unwrap(), &limits).unwrap();
+    let batch = profile.batch;
+    let [samples, cpu] = batch.series.as_slice() else { panic!("{:?}", batch.series) };
+    for (series, sample_type, unit) in [(samples, "samples", "count"), (cpu, "cpu", "nanoseconds")] {
+        let got = &series.profile_type;
+        assert_eq!((got.sample_type.as_str(), got.sample_unit.as_str()), (sample_type, unit));
+        assert_eq!((got.period_type.as_str(), got.period_unit.as_str(), got.delta), ("cpu", "nanoseconds", true));
+        assert_eq!(series.period, 10_101_000);
+        assert!(series.duration_ns >= 1_000_000_000);
+    }
+    let burnt: i64 = (0..samples.values.len())
+        .filter(|&sample| {
+            let locations = batch.stacktrace(samples.stacktraces[sample]).iter();
+            let mut lines = locations.flat_map(|&id| {
+                let location = &batch.locations[id as usize];
+                &batch.lines[location.first_line as usize..(location.first_line + location.line_count) as usize]
+            });
+            lines.any(|line| batch.strings.get(batch.functions[line.function as usize].name) == "decima_server::self_profile::tests::burn_for_the_profile")
+        })
+        .map(|sample| samples.values[sample])
+        .sum();
+    let all: i64 = samples.values.iter().sum();
+    assert!(burnt > 0, "{burnt} of {all} samples");
+    assert!(batch.mappings.iter().any(|mapping| !batch.strings.get(mapping.file).is_empty()));
+}
+
+#[tokio::test]
+async fn refused() {
+    let (status, text) = get_text("/debug/pprof/profile?seconds=301").await;
+    assert_eq!((status, text.as_str()), (StatusCode::BAD_REQUEST, "seconds: 301 is more than 300\n"));
+    assert_eq!(get_text("/debug/pprof/profile?seconds=x").await.0, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn memory_without_the_setting() {
+    for name in ["allocs", "heap"] {
+        let (status, text) = get_text(&format!("/debug/pprof/{name}")).await;
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+        assert!(text.contains("prof:true"), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn index() {
+    let (status, text) = get_text("/debug/pprof/").await;
+    assert_eq!(status, StatusCode::OK);
+    assert!(text.contains("href=profile"));
+}
