@@ -32,7 +32,11 @@ impl Strings {
 
     /// Starts from the decoded message and the spans of all its strings, the first of which is the empty string; `repaired`
     /// replaces some of them. All other spans must be valid UTF-8.
-    pub(crate) fn over_spans(buffer: Vec<u8>, mut spans: Vec<(u32, u32)>, repaired: Vec<(usize, String)>) -> Self {
+    pub(crate) fn over_spans(
+        buffer: Vec<u8>,
+        mut spans: Vec<(u32, u32)>,
+        repaired: Vec<(usize, String)>,
+    ) -> Self {
         if spans.is_empty() {
             spans.push((0, 0));
         }
@@ -246,7 +250,9 @@ impl SampleBatch {
 
         let first_byte = self.strings.buffer.len() as u32;
         self.strings.buffer.extend_from_slice(&other.strings.buffer);
-        self.strings.spans.extend(other.strings.spans.iter().skip(1).map(|&(start, len)| (first_byte + start, len)));
+        self.strings
+            .spans
+            .extend(other.strings.spans.iter().skip(1).map(|&(start, len)| (first_byte + start, len)));
         self.mappings.extend(other.mappings.iter().map(|m| Mapping {
             file: string(m.file),
             build_id: string(m.build_id),

@@ -136,3 +136,89 @@ pub fn gzip(bytes: &[u8]) -> Vec<u8> {
         Err(_) => bytes.to_vec(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    const LIMIT: usize = 1 << 20;
+
+    fn zipped(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn text(len: usize) -> Vec<u8> {
+        (0..len as u32).flat_map(|i| (i.wrapping_mul(2_654_435_761) >> 20).to_le_bytes()).take(len).collect()
+    }
+
+    fn check(bytes: &[u8], limit: usize, expected: Result<&[u8], &str>) {
+        match (decompress(bytes, limit), expected) {
+            (Ok(plain), Ok(expected)) => assert_eq!(plain, expected),
+            (Err(refusal), Err(expected)) => {
+                assert!(refusal.to_string().starts_with(expected), "{refusal}");
+                assert_eq!(refusal.kind(), ErrorKind::InvalidArgument);
+            }
+            (found, expected) => panic!("{found:?} instead of {expected:?}"),
+        }
+    }
+
+    #[test]
+    fn all_forms_come_back() {
+        for len in [0, 1, 1000, 200_000] {
+            let plain = text(len);
+            check(&plain, LIMIT, Ok(&plain));
+            check(&gzip(&plain), LIMIT, Ok(&plain));
+            check(&zipped(&plain), LIMIT, Ok(&plain));
+            check(&zstd::encode_all(&plain[..], 1).unwrap(), LIMIT, Ok(&plain));
+        }
+    }
+
+    #[test]
+    fn several_members_and_frames() {
+        let (first, second) = (text(5000), text(7000));
+        let both = [&first[..], &second].concat();
+        check(&[zipped(&first), zipped(&second)].concat(), LIMIT, Ok(&both));
+        check(&[zipped(&first), zipped(&first)].concat(), LIMIT, Ok(&[&first[..], &first].concat()));
+        let frames =
+            [zstd::encode_all(&first[..], 1).unwrap(), zstd::encode_all(&second[..], 1).unwrap()].concat();
+        check(&frames, LIMIT, Ok(&both));
+    }
+
+    #[test]
+    fn limits_hold_whatever_the_headers_say() {
+        let plain = text(5000);
+        check(&plain, 4999, Err("not compressed data holds more than 4999 bytes"));
+        check(&zipped(&plain), 4999, Err("gzip data holds more than 4999 bytes"));
+        check(&zipped(&plain), 5000, Ok(&plain));
+        check(&zstd::encode_all(&plain[..], 1).unwrap(), 4999, Err("zstd data holds more than 4999 bytes"));
+        check(&zstd::encode_all(&plain[..], 1).unwrap(), 5000, Ok(&plain));
+        let bomb = zipped(&vec![0; 10 << 20]);
+        assert!(bomb.len() < 200_000);
+        check(&bomb, LIMIT, Err("gzip data holds more than"));
+        check(&[bomb.clone(), bomb].concat(), LIMIT, Err("gzip data holds more than"));
+    }
+
+    #[test]
+    fn damage_is_told() {
+        let zipped = zipped(&text(5000));
+        for end in [2, 9, 17, 100, zipped.len() - 1] {
+            check(&zipped[..end], LIMIT, Err("gzip data is damaged or cut short"));
+        }
+        let mut wrong_sum = zipped.clone();
+        let at = zipped.len() - 6;
+        wrong_sum[at] ^= 1;
+        check(&wrong_sum, LIMIT, Err("gzip data is damaged"));
+        let mut wrong_len = zipped.clone();
+        wrong_len.truncate(zipped.len() - 4);
+        wrong_len.extend([0xff; 4]);
+        check(&wrong_len, LIMIT, Err("gzip data is damaged"));
+        check(&[&zipped[..], b"behind it"].concat(), LIMIT, Err("gzip data is damaged"));
+        let zstd = zstd::encode_all(&text(5000)[..], 1).unwrap();
+        check(&zstd[..zstd.len() - 1], LIMIT, Err("zstd data is damaged or cut short"));
+        check(&zstd[..4], LIMIT, Err("zstd data is damaged or cut short"));
+    }
+}

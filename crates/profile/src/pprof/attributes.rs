@@ -65,7 +65,9 @@ impl Column {
                 _ => return false,
             },
             AttributeValues::Integer { unit, values } => match values.get_mut(row) {
-                Some(cell) if cell.is_none() && label.text == 0 && *unit == label.unit => *cell = Some(label.number),
+                Some(cell) if cell.is_none() && label.text == 0 && *unit == label.unit => {
+                    *cell = Some(label.number)
+                }
                 _ => return false,
             },
         }
@@ -76,14 +78,16 @@ impl Column {
     pub(super) fn at_rows(&self, rows: &[u32]) -> Option<Attribute> {
         let values = match &self.cells {
             AttributeValues::Text(ids) => {
-                let ids: Vec<StringId> = rows.iter().map(|&row| ids.get(row as usize).copied().unwrap_or(0)).collect();
+                let ids: Vec<StringId> =
+                    rows.iter().map(|&row| ids.get(row as usize).copied().unwrap_or(0)).collect();
                 if ids.iter().all(|&id| id == 0) {
                     return None;
                 }
                 AttributeValues::Text(ids)
             }
             AttributeValues::Integer { unit, values } => {
-                let values: Vec<Option<i64>> = rows.iter().map(|&row| values.get(row as usize).copied().flatten()).collect();
+                let values: Vec<Option<i64>> =
+                    rows.iter().map(|&row| values.get(row as usize).copied().flatten()).collect();
                 if values.iter().all(Option::is_none) {
                     return None;
                 }
@@ -153,7 +157,12 @@ impl Columns<'_> {
         let limit = self.limits.attribute_count_max;
         if self.columns.len() >= limit {
             let field = "sample[].label".to_owned();
-            return Err(DecodeError::Limit { field, what: "different labels", limit, offset: label.offset as usize });
+            return Err(DecodeError::Limit {
+                field,
+                what: "different labels",
+                limit,
+                offset: label.offset as usize,
+            });
         }
         let index = self.columns.len();
         check_cells(index + 1, self.rows, label.offset as usize)?;

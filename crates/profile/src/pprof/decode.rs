@@ -29,6 +29,9 @@ const SMALL_ROWS_MAX: usize = 1 << 23;
 const STACK_ENTRIES_MAX: usize = 1 << 26;
 /// Values of all samples together, zeros included.
 const VALUES_MAX: usize = 1 << 25;
+/// Room is made for as many rows of a table as would fit into the rest of the message at this size: about what profiles
+/// have of locations, and too little rather than too much for a message of other things.
+const BYTES_PER_ROW: usize = 48;
 
 /// A decoded profile: a batch with one series per sample type that has samples, to be given its name and labels.
 #[derive(Debug, Clone, Default)]
@@ -116,12 +119,23 @@ impl From<Fault> for Refusal {
 
 impl Refusal {
     #[cold]
-    fn at(self, field: String) -> DecodeError {
+    fn at_row(self, table: &'static str, index: usize) -> DecodeError {
+        self.at(&format!("{table}[{index}]"))
+    }
+
+    #[cold]
+    fn at(self, field: &str) -> DecodeError {
+        let field = field.to_owned();
         match self {
             Self::Fault(fault) => DecodeError::malformed(field, fault),
             Self::TooMany { what, limit, offset } => DecodeError::Limit { field, what, limit, offset },
         }
     }
+}
+
+#[cold]
+fn malformed(fault: Fault) -> DecodeError {
+    DecodeError::malformed("profile".to_owned(), fault)
 }
 
 /// What does not fit becomes `u32::MAX`, which no table reaches.
@@ -147,128 +161,134 @@ impl Decoder {
         Ok(())
     }
 
+    /// One field, or a run of rows of one table.
     fn field(&mut self, reader: &mut Reader<'_>, limits: &Limits) -> Result<(), DecodeError> {
-        let outer = |fault| DecodeError::malformed("profile".to_owned(), fault);
-        let start = reader.offset();
-        let tag = reader.tag().map_err(outer)?;
+        let (tag, value) = reader.field().map_err(malformed)?;
         match tag {
-            0x0a => {
-                let inner = reader.nested().map_err(outer)?;
-                let index = self.sample_types.len();
-                let value_type =
-                    self.value_type(inner).map_err(|r| r.at(format!("sample_type[{index}]")))?;
-                self.sample_types.push(value_type);
-                within(self.sample_types.len(), limits.sample_types_max, "sample_type", "sample types", start)?;
-            }
-            0x12 => {
-                let inner = reader.nested().map_err(outer)?;
-                let index = self.sample_count;
-                self.sample(inner, limits).map_err(|r| r.at(format!("sample[{index}]")))?;
-                self.sample_count += 1;
-                within(self.sample_count, SMALL_ROWS_MAX, "sample", "samples", start)?;
-            }
-            0x1a => {
-                let inner = reader.nested().map_err(outer)?;
-                let index = self.mappings.len();
-                let id = self.mapping(inner).map_err(|r| r.at(format!("mapping[{index}]")))?;
-                in_order(id, index, "mapping", start)?;
-                within(self.mappings.len(), MAPPINGS_MAX, "mapping", "mappings", start)?;
-            }
+            0x12 => self.run::<0x12>(reader, value, |decoder, inner| decoder.sample(inner, limits)),
+            0x1a => self.run::<0x1a>(reader, value, Self::mapping),
             0x22 => {
-                let inner = reader.nested().map_err(outer)?;
-                let index = self.locations.len();
-                let id = self.location(inner).map_err(|r| r.at(format!("location[{index}]")))?;
-                in_order(id, index, "location", start)?;
-                within(self.locations.len(), ROWS_MAX, "location", "locations", start)?;
-                within(self.lines.len(), SMALL_ROWS_MAX, "location", "lines", start)?;
+                self.locations.reserve(reader.remaining() / BYTES_PER_ROW);
+                self.lines.reserve(reader.remaining() / BYTES_PER_ROW);
+                self.run::<0x22>(reader, value, Self::location)
             }
             0x2a => {
-                let inner = reader.nested().map_err(outer)?;
-                let index = self.functions.len();
-                let id = self.function(inner).map_err(|r| r.at(format!("function[{index}]")))?;
-                in_order(id, index, "function", start)?;
-                within(self.functions.len(), ROWS_MAX, "function", "functions", start)?;
+                self.functions.reserve(reader.remaining() / BYTES_PER_ROW);
+                self.run::<0x2a>(reader, value, Self::function)
             }
             0x32 => {
-                let inner = reader.nested().map_err(outer)?;
-                if self.spans.is_empty() && !inner.is_done() {
-                    return Err(DecodeError::FirstString { offset: inner.offset() });
-                }
-                self.spans.push((inner.offset() as u32, inner.remaining() as u32));
-                within(self.spans.len(), SMALL_ROWS_MAX, "string_table", "strings", start)?;
+                self.spans.reserve(reader.remaining() / BYTES_PER_ROW);
+                self.run::<0x32>(reader, value, Self::string_table)
             }
+            0x0a => self.run::<0x0a>(reader, value, |decoder, inner| decoder.sample_type(inner, limits)),
             0x5a => {
-                let inner = reader.nested().map_err(outer)?;
-                self.period_type = self.value_type(inner).map_err(|r| r.at("period_type".to_owned()))?;
+                let inner = reader.body(value).map_err(malformed)?;
+                self.period_type = self.value_type(inner).map_err(|r| r.at("period_type"))?;
+                Ok(())
             }
-            _ => self.scalar(tag, reader).map_err(outer)?,
+            _ => self.scalar((tag, value), reader).map_err(malformed),
         }
-        Ok(())
+    }
+
+    /// Rows of the table with `TAG`, the first of which has `len` bytes, as long as they follow each other.
+    #[inline(always)]
+    fn run<const TAG: u8>(
+        &mut self,
+        reader: &mut Reader<'_>,
+        mut len: u64,
+        row: impl Fn(&mut Self, Reader<'_>) -> Result<(), DecodeError>,
+    ) -> Result<(), DecodeError> {
+        loop {
+            row(self, reader.body(len).map_err(malformed)?)?;
+            match reader.field_if::<TAG>() {
+                Some(next) => len = next,
+                None => return Ok(()),
+            }
+        }
     }
 
     #[cold]
-    fn scalar(&mut self, tag: u32, reader: &mut Reader<'_>) -> Result<(), Fault> {
+    fn scalar(&mut self, (tag, value): (u32, u64), reader: &mut Reader<'_>) -> Result<(), Fault> {
         match tag {
-            0x48 => self.time_ns = reader.varint()? as i64,
-            0x50 => self.duration_ns = reader.varint()? as i64,
-            0x60 => self.period = reader.varint()? as i64,
+            0x48 => self.time_ns = value as i64,
+            0x50 => self.duration_ns = value as i64,
+            0x60 => self.period = value as i64,
             // drop_frames, keep_frames, comment, default_sample_type, doc_url: checked, not kept.
             0x38 | 0x40 | 0x68 | 0x70 | 0x78 => {
-                self.string(reader)?;
+                self.string(value);
             }
             0x6a => {
-                let mut packed = reader.nested()?;
+                let mut packed = reader.body(value)?;
                 while !packed.is_done() {
-                    self.string(&mut packed)?;
+                    self.string(packed.varint()?);
                 }
             }
-            _ => reader.skip_unknown(tag, 15)?,
+            _ => reader.skip_unknown((tag, value), 15)?,
         }
         Ok(())
     }
 
     /// A reference to a string.
     #[inline(always)]
-    fn string(&mut self, reader: &mut Reader<'_>) -> Result<StringId, Fault> {
-        let id = saturate(reader.varint()?);
+    fn string(&mut self, value: u64) -> StringId {
+        let id = saturate(value);
         self.needed.string = self.needed.string.max(id);
-        Ok(id)
+        id
+    }
+
+    fn sample_type(&mut self, reader: Reader<'_>, limits: &Limits) -> Result<(), DecodeError> {
+        let (start, index) = (reader.offset(), self.sample_types.len());
+        let value_type = self.value_type(reader).map_err(|r| r.at_row("sample_type", index))?;
+        self.sample_types.push(value_type);
+        within(self.sample_types.len(), limits.sample_types_max, "sample_type", "sample types", start)
     }
 
     fn value_type(&mut self, mut reader: Reader<'_>) -> Result<(StringId, StringId), Refusal> {
         let mut value_type = (0, 0);
         while !reader.is_done() {
-            match reader.tag()? {
-                0x08 => value_type.0 = self.string(&mut reader)?,
-                0x10 => value_type.1 = self.string(&mut reader)?,
-                tag => reader.skip_unknown(tag, 2)?,
+            let (tag, value) = reader.field()?;
+            match tag {
+                0x08 => value_type.0 = self.string(value),
+                0x10 => value_type.1 = self.string(value),
+                _ => reader.skip_unknown((tag, value), 2)?,
             }
         }
         Ok(value_type)
     }
 
-    fn sample(&mut self, mut reader: Reader<'_>, limits: &Limits) -> Result<(), Refusal> {
+    #[inline(always)]
+    fn sample(&mut self, reader: Reader<'_>, limits: &Limits) -> Result<(), DecodeError> {
+        let (start, index) = (reader.offset(), self.sample_count);
+        self.read_sample(reader, limits).map_err(|r| r.at_row("sample", index))?;
+        self.sample_count += 1;
+        within(self.sample_count, SMALL_ROWS_MAX, "sample", "samples", start)
+    }
+
+    #[inline(always)]
+    fn read_sample(&mut self, mut reader: Reader<'_>, limits: &Limits) -> Result<(), Refusal> {
         let start = reader.offset();
         let first_location = self.stacktrace_locations.len();
         let first_value = self.values.len();
         let first_label = self.labels.len();
+        if let Some(len) = reader.field_if::<0x0a>() {
+            self.stacktrace(reader.body(len)?)?;
+        }
+        if let Some(len) = reader.field_if::<0x12>() {
+            self.packed_values(reader.body(len)?)?;
+        }
         while !reader.is_done() {
-            match reader.tag()? {
-                0x0a => self.stacktrace(reader.nested()?)?,
+            let (tag, value) = reader.field()?;
+            match tag {
+                0x0a => self.stacktrace(reader.body(value)?)?,
                 0x08 => {
-                    let index = index_of(reader.varint()?);
+                    let index = index_of(value);
                     self.needed.locations = self.needed.locations.max(u64::from(index) + 1);
                     self.stacktrace_locations.push(index);
                 }
-                0x12 => {
-                    let mut packed = reader.nested()?;
-                    while !packed.is_done() {
-                        self.values.push(packed.varint()? as i64);
-                    }
-                }
-                0x10 => self.values.push(reader.varint()? as i64),
-                0x1a => self.label(reader.nested()?)?,
-                tag => reader.skip_unknown(tag, 3)?,
+                0x12 => self.packed_values(reader.body(value)?)?,
+                0x10 => self.values.push(value as i64),
+                0x1a => self.label(reader.body(value)?)?,
+                _ => reader.skip_unknown((tag, value), 3)?,
             }
         }
         let too_many = |what, limit| Refusal::TooMany { what, limit, offset: start };
@@ -302,27 +322,49 @@ impl Decoder {
     /// Packed location ids: most bytes of a sample.
     #[inline]
     fn stacktrace(&mut self, mut packed: Reader<'_>) -> Result<(), Fault> {
-        let mut needed = 0;
+        if packed.is_done() {
+            return Ok(());
+        }
+        let mut largest = 0;
         self.stacktrace_locations.reserve(packed.remaining());
+        while let Some(ids) = packed.four_short_varints() {
+            let indexes = ids.map(|id| id.wrapping_sub(1));
+            largest = indexes.iter().fold(largest, |largest, &index| largest.max(index));
+            self.stacktrace_locations.extend_from_slice(&indexes);
+        }
         while !packed.is_done() {
             let index = index_of(packed.varint()?);
-            needed = needed.max(u64::from(index) + 1);
+            largest = largest.max(index);
             self.stacktrace_locations.push(index);
         }
-        self.needed.locations = self.needed.locations.max(needed);
+        self.needed.locations = self.needed.locations.max(u64::from(largest) + 1);
+        Ok(())
+    }
+
+    #[inline]
+    fn packed_values(&mut self, mut packed: Reader<'_>) -> Result<(), Fault> {
+        while !packed.is_done() {
+            self.values.push(packed.varint()? as i64);
+        }
         Ok(())
     }
 
     fn label(&mut self, mut reader: Reader<'_>) -> Result<(), Fault> {
-        let mut label =
-            RawLabel { row: (self.stacktrace_offsets.len() - 1) as u32, offset: reader.offset() as u32, ..RawLabel::default() };
+        let mut label = RawLabel {
+            row: (self.stacktrace_offsets.len() - 1) as u32,
+            offset: reader.offset() as u32,
+            ..RawLabel::default()
+        };
+        label.key = self.string(reader.field_if::<0x08>().unwrap_or_default());
+        label.text = self.string(reader.field_if::<0x10>().unwrap_or_default());
         while !reader.is_done() {
-            match reader.tag()? {
-                0x08 => label.key = self.string(&mut reader)?,
-                0x10 => label.text = self.string(&mut reader)?,
-                0x18 => label.number = reader.varint()? as i64,
-                0x20 => label.unit = self.string(&mut reader)?,
-                tag => reader.skip_unknown(tag, 4)?,
+            let (tag, value) = reader.field()?;
+            match tag {
+                0x08 => label.key = self.string(value),
+                0x10 => label.text = self.string(value),
+                0x18 => label.number = value as i64,
+                0x20 => label.unit = self.string(value),
+                _ => reader.skip_unknown((tag, value), 4)?,
             }
         }
         self.needed.has_key_zero |= label.key == 0;
@@ -330,46 +372,70 @@ impl Decoder {
         Ok(())
     }
 
-    /// Appends a mapping and returns its id.
-    fn mapping(&mut self, mut reader: Reader<'_>) -> Result<u64, Refusal> {
+    #[inline(always)]
+    fn mapping(&mut self, reader: Reader<'_>) -> Result<(), DecodeError> {
+        let (start, index) = (reader.offset(), self.mappings.len());
+        let id = self.read_mapping(reader).map_err(|r| r.at_row("mapping", index))?;
+        in_order(id, index, "mapping", start)?;
+        within(self.mappings.len(), MAPPINGS_MAX, "mapping", "mappings", start)
+    }
+
+    /// Appends a row and returns its id.
+    #[inline(always)]
+    fn read_mapping(&mut self, mut reader: Reader<'_>) -> Result<u64, Refusal> {
         let mut id = 0;
         let mut mapping = Mapping::default();
         while !reader.is_done() {
-            match reader.tag()? {
-                0x08 => id = reader.varint()?,
-                0x10 => mapping.start = reader.varint()?,
-                0x18 => mapping.limit = reader.varint()?,
-                0x20 => mapping.offset = reader.varint()?,
-                0x28 => mapping.file = self.string(&mut reader)?,
-                0x30 => mapping.build_id = self.string(&mut reader)?,
+            let (tag, value) = reader.field()?;
+            match tag {
+                0x08 => id = value,
+                0x10 => mapping.start = value,
+                0x18 => mapping.limit = value,
+                0x20 => mapping.offset = value,
+                0x28 => mapping.file = self.string(value),
+                0x30 => mapping.build_id = self.string(value),
                 // has_functions, has_filenames, has_line_numbers, has_inline_frames
-                0x38 | 0x40 | 0x48 | 0x50 => _ = reader.varint()?,
-                tag => reader.skip_unknown(tag, 10)?,
+                0x38 | 0x40 | 0x48 | 0x50 => {}
+                _ => reader.skip_unknown((tag, value), 10)?,
             }
         }
         self.mappings.push(mapping);
         Ok(id)
     }
 
-    /// Appends a location with its lines and returns its id.
-    #[inline]
-    fn location(&mut self, mut reader: Reader<'_>) -> Result<u64, Refusal> {
-        let mut id = 0;
-        let mut mapping = NO_MAPPING;
-        let mut address = 0;
+    #[inline(always)]
+    fn location(&mut self, reader: Reader<'_>) -> Result<(), DecodeError> {
+        let (start, index) = (reader.offset(), self.locations.len());
+        let id = self.read_location(reader).map_err(|r| r.at_row("location", index))?;
+        in_order(id, index, "location", start)?;
+        within(self.lines.len(), SMALL_ROWS_MAX, "location", "lines", start)?;
+        within(self.locations.len(), ROWS_MAX, "location", "locations", start)
+    }
+
+    /// Appends a row and returns its id.
+    #[inline(always)]
+    fn read_location(&mut self, mut reader: Reader<'_>) -> Result<u64, Refusal> {
         let first_line = self.lines.len();
+        let mut id = reader.field_if::<0x08>().unwrap_or_default();
+        let mut mapping = index_of(reader.field_if::<0x10>().unwrap_or_default());
+        let mut address = reader.field_if::<0x18>().unwrap_or_default();
+        while let Some(len) = reader.field_if::<0x22>() {
+            let inner = reader.body(len)?;
+            self.line(inner)?;
+        }
         while !reader.is_done() {
-            match reader.tag()? {
-                0x08 => id = reader.varint()?,
-                0x10 => mapping = index_of(reader.varint()?),
-                0x18 => address = reader.varint()?,
+            let (tag, value) = reader.field()?;
+            match tag {
+                0x08 => id = value,
+                0x10 => mapping = index_of(value),
+                0x18 => address = value,
                 0x22 => {
-                    let inner = reader.nested()?;
+                    let inner = reader.body(value)?;
                     self.line(inner)?;
                 }
                 // is_folded
-                0x28 => _ = reader.varint()?,
-                tag => reader.skip_unknown(tag, 5)?,
+                0x28 => {}
+                _ => reader.skip_unknown((tag, value), 5)?,
             }
         }
         if mapping != NO_MAPPING {
@@ -387,13 +453,18 @@ impl Decoder {
 
     #[inline]
     fn line(&mut self, mut reader: Reader<'_>) -> Result<(), Fault> {
-        let mut line = Line { function: u32::MAX, ..Line::default() };
+        let mut line = Line {
+            function: index_of(reader.field_if::<0x08>().unwrap_or_default()),
+            line: reader.field_if::<0x10>().unwrap_or_default() as i64,
+            column: reader.field_if::<0x18>().unwrap_or_default() as i64,
+        };
         while !reader.is_done() {
-            match reader.tag()? {
-                0x08 => line.function = index_of(reader.varint()?),
-                0x10 => line.line = reader.varint()? as i64,
-                0x18 => line.column = reader.varint()? as i64,
-                tag => reader.skip_unknown(tag, 3)?,
+            let (tag, value) = reader.field()?;
+            match tag {
+                0x08 => line.function = index_of(value),
+                0x10 => line.line = value as i64,
+                0x18 => line.column = value as i64,
+                _ => reader.skip_unknown((tag, value), 3)?,
             }
         }
         if line.function == u32::MAX {
@@ -405,23 +476,46 @@ impl Decoder {
         Ok(())
     }
 
-    /// Appends a function and returns its id.
-    #[inline]
-    fn function(&mut self, mut reader: Reader<'_>) -> Result<u64, Refusal> {
-        let mut id = 0;
-        let mut function = Function::default();
+    #[inline(always)]
+    fn function(&mut self, reader: Reader<'_>) -> Result<(), DecodeError> {
+        let (start, index) = (reader.offset(), self.functions.len());
+        let id = self.read_function(reader).map_err(|r| r.at_row("function", index))?;
+        in_order(id, index, "function", start)?;
+        within(self.functions.len(), ROWS_MAX, "function", "functions", start)
+    }
+
+    /// Appends a row and returns its id.
+    #[inline(always)]
+    fn read_function(&mut self, mut reader: Reader<'_>) -> Result<u64, Refusal> {
+        let mut id = reader.field_if::<0x08>().unwrap_or_default();
+        let mut function = Function {
+            name: self.string(reader.field_if::<0x10>().unwrap_or_default()),
+            system_name: self.string(reader.field_if::<0x18>().unwrap_or_default()),
+            filename: self.string(reader.field_if::<0x20>().unwrap_or_default()),
+            start_line: reader.field_if::<0x28>().unwrap_or_default() as i64,
+        };
         while !reader.is_done() {
-            match reader.tag()? {
-                0x08 => id = reader.varint()?,
-                0x10 => function.name = self.string(&mut reader)?,
-                0x18 => function.system_name = self.string(&mut reader)?,
-                0x20 => function.filename = self.string(&mut reader)?,
-                0x28 => function.start_line = reader.varint()? as i64,
-                tag => reader.skip_unknown(tag, 5)?,
+            let (tag, value) = reader.field()?;
+            match tag {
+                0x08 => id = value,
+                0x10 => function.name = self.string(value),
+                0x18 => function.system_name = self.string(value),
+                0x20 => function.filename = self.string(value),
+                0x28 => function.start_line = value as i64,
+                _ => reader.skip_unknown((tag, value), 5)?,
             }
         }
         self.functions.push(function);
         Ok(id)
+    }
+
+    #[inline(always)]
+    fn string_table(&mut self, text: Reader<'_>) -> Result<(), DecodeError> {
+        if self.spans.is_empty() && !text.is_done() {
+            return Err(DecodeError::FirstString { offset: text.offset() });
+        }
+        self.spans.push((text.offset() as u32, text.remaining() as u32));
+        within(self.spans.len(), SMALL_ROWS_MAX, "string_table", "strings", text.offset())
     }
 
     /// Checks what could not be checked before the end.
@@ -440,7 +534,8 @@ impl Decoder {
             && needed.locations <= counts.locations as u64
             && !needed.has_key_zero
             && !self.has_uneven_values
-            && (self.sample_count == 0 || self.values_per_sample == counts.sample_types && counts.sample_types > 0);
+            && (self.sample_count == 0
+                || self.values_per_sample == counts.sample_types && counts.sample_types > 0);
         if is_sound { Ok(()) } else { Err(explain::explain(bytes, &counts)) }
     }
 
@@ -523,16 +618,30 @@ impl Decoder {
     }
 }
 
-fn within(count: usize, limit: usize, field: &'static str, what: &'static str, offset: usize) -> Result<(), DecodeError> {
-    if count > limit { Err(DecodeError::Limit { field: field.to_owned(), what, limit, offset }) } else { Ok(()) }
+#[inline(always)]
+fn within(
+    count: usize,
+    limit: usize,
+    field: &'static str,
+    what: &'static str,
+    offset: usize,
+) -> Result<(), DecodeError> {
+    if count > limit {
+        Err(DecodeError::Limit { field: field.to_owned(), what, limit, offset })
+    } else {
+        Ok(())
+    }
 }
 
+#[inline(always)]
 fn in_order(id: u64, index: usize, table: &'static str, offset: usize) -> Result<(), DecodeError> {
     let expected = index as u64 + 1;
-    if id == expected {
-        return Ok(());
-    }
-    Err(DecodeError::IdOrder { field: format!("{table}[{index}].id"), found: id, expected, offset })
+    if id == expected { Ok(()) } else { Err(out_of_order(id, index, table, offset)) }
+}
+
+#[cold]
+fn out_of_order(found: u64, index: usize, table: &'static str, offset: usize) -> DecodeError {
+    DecodeError::IdOrder { field: format!("{table}[{index}].id"), found, expected: index as u64 + 1, offset }
 }
 
 /// The strings that are not UTF-8, by index, with U+FFFD in place of the bad bytes.

@@ -185,7 +185,9 @@ impl ProfileBuilder {
     /// The message, not compressed; tools expect it [gzipped](crate::compression::gzip).
     pub fn encode(mut self) -> Vec<u8> {
         let mut out = std::mem::take(&mut self.sample_types);
-        out.reserve_exact(self.samples.len() + self.locations.len() + self.functions.len() + self.string_table.len() + 1024);
+        out.reserve_exact(
+            self.samples.len() + self.locations.len() + self.functions.len() + self.string_table.len() + 1024,
+        );
         out.append(&mut self.samples);
         for (index, row) in self.mappings.iter().enumerate() {
             self.message.clear();

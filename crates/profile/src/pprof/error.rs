@@ -29,8 +29,8 @@ pub enum DecodeError {
     OutOfRange {
         /// The referring field.
         field: String,
-        /// Its value.
-        found: i64,
+        /// Its value: signed for strings, unsigned for ids.
+        found: i128,
         /// Rows of the table.
         count: usize,
         /// The table.
@@ -122,7 +122,8 @@ impl Foreign {
         // A profile has a control character early: the tags 0x12 and 0x1a, 0x08 as first tag of an inner message, or 0 as
         // length of the first string.
         let start = bytes.get(..bytes.len().min(64)).unwrap_or_default();
-        let is_text = start.len() >= 8 && start.iter().all(|&b| matches!(b, b'\t' | b'\n' | b'\r' | 0x20..=0x7e));
+        let is_text =
+            start.len() >= 8 && start.iter().all(|&b| matches!(b, b'\t' | b'\n' | b'\r' | 0x20..=0x7e));
         is_text.then_some(Self::Text)
     }
 }

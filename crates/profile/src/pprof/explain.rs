@@ -47,7 +47,8 @@ const fn many(number: u32, name: &'static str, holds: Holds) -> Field {
 }
 
 const VALUE_TYPE: &[Field] = &[one(1, "type", Holds::String), one(2, "unit", Holds::String)];
-const LABEL: &[Field] = &[one(1, "key", Holds::Key), one(2, "str", Holds::String), one(4, "num_unit", Holds::String)];
+const LABEL: &[Field] =
+    &[one(1, "key", Holds::Key), one(2, "str", Holds::String), one(4, "num_unit", Holds::String)];
 const SAMPLE: &[Field] = &[
     many(1, "location_id", Holds::Location),
     many(2, "value", Holds::Value),
@@ -79,7 +80,11 @@ pub(super) fn explain(bytes: &[u8], counts: &Counts) -> DecodeError {
     let found = walk.message(Reader::new(bytes), PROFILE).err();
     found.unwrap_or_else(|| {
         // Only reached if the pass and this walk disagree about what is sound.
-        DecodeError::Malformed { field: "profile".to_owned(), reason: MalformedReason::WrongWireType, offset: 0 }
+        DecodeError::Malformed {
+            field: "profile".to_owned(),
+            reason: MalformedReason::WrongWireType,
+            offset: 0,
+        }
     })
 }
 
@@ -97,15 +102,24 @@ impl Walk<'_> {
         // A label without the field has key 0 too.
         let mut has_key = false;
         while !reader.is_done() {
-            let tag = reader.tag().map_err(|fault| DecodeError::malformed(self.path(), fault))?;
-            let wire_type = (tag & 7) as u8;
+            let offset = reader.offset();
+            let (tag, value) = reader.field().map_err(|fault| DecodeError::malformed(self.path(), fault))?;
             let known = fields.iter().zip(&mut seen).find(|(field, _)| field.number == tag >> 3);
             let Some((field, seen)) = known else {
-                reader.skip(wire_type).map_err(|fault| DecodeError::malformed(self.path(), fault))?;
+                reader.skip((tag, value)).map_err(|fault| DecodeError::malformed(self.path(), fault))?;
                 continue;
             };
             has_key |= matches!(field.holds, Holds::Key);
-            self.field(field, seen, wire_type, &mut reader)?;
+            let inner = match (tag & 7) as u8 {
+                VARINT => {
+                    self.reference(field, seen, value, offset)?;
+                    continue;
+                }
+                BYTES => reader.body(value),
+                _ => reader.skip((tag, value)).map(|()| Reader::new(&[])),
+            };
+            let inner = inner.map_err(|fault| DecodeError::malformed(self.path(), fault))?;
+            self.body(field, seen, inner)?;
         }
         if fields.iter().any(|field| matches!(field.holds, Holds::Key)) && !has_key {
             self.path.push(("key", None));
@@ -121,20 +135,13 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn field(
+    /// A message, or packed numbers.
+    fn body(
         &mut self,
         field: &'static Field,
         seen: &mut usize,
-        wire_type: u8,
-        reader: &mut Reader<'_>,
+        mut inner: Reader<'_>,
     ) -> Result<(), DecodeError> {
-        if wire_type == VARINT {
-            return self.reference(field, seen, reader);
-        }
-        if wire_type != BYTES {
-            return reader.skip(wire_type).map_err(|fault| DecodeError::malformed(self.path(), fault));
-        }
-        let mut inner = reader.nested().map_err(|fault| DecodeError::malformed(self.path(), fault))?;
         match field.holds {
             Holds::Message(fields) => {
                 self.path.push((field.name, field.is_repeated.then_some(*seen)));
@@ -144,18 +151,24 @@ impl Walk<'_> {
             }
             _ => {
                 while !inner.is_done() {
-                    self.reference(field, seen, &mut inner)?;
+                    let offset = inner.offset();
+                    let value = inner.varint().map_err(|fault| DecodeError::malformed(self.path(), fault))?;
+                    self.reference(field, seen, value, offset)?;
                 }
             }
         }
         Ok(())
     }
 
-    fn reference(&mut self, field: &'static Field, seen: &mut usize, reader: &mut Reader<'_>) -> Result<(), DecodeError> {
+    fn reference(
+        &mut self,
+        field: &'static Field,
+        seen: &mut usize,
+        value: u64,
+        offset: usize,
+    ) -> Result<(), DecodeError> {
         self.path.push((field.name, field.is_repeated.then_some(*seen)));
         *seen += 1;
-        let offset = reader.offset();
-        let value = reader.varint().map_err(|fault| DecodeError::malformed(self.path(), fault))?;
         let counts = self.counts;
         // Strings count from 0, ids from 1 with 0 for none.
         let (count, is_in_range, table) = match field.holds {
@@ -166,7 +179,9 @@ impl Walk<'_> {
             Holds::Value | Holds::Message(_) => (0, true, ""),
         };
         if !is_in_range {
-            return Err(DecodeError::OutOfRange { field: self.path(), found: value as i64, count, table, offset });
+            let is_string = matches!(field.holds, Holds::String | Holds::Key);
+            let found = if is_string { i128::from(value as i64) } else { i128::from(value) };
+            return Err(DecodeError::OutOfRange { field: self.path(), found, count, table, offset });
         }
         if value == 0 && matches!(field.holds, Holds::Key | Holds::Location) {
             return Err(DecodeError::Zero { field: self.path(), offset });

@@ -60,13 +60,16 @@ struct Plain {
     sample_types: Vec<(String, String)>,
     mappings: Vec<(u64, u64, u64, String, String)>,
     functions: Vec<(String, String, String, i64)>,
-    /// Mapping, address, lines (function, line, column).
-    locations: Vec<(Option<usize>, u64, Vec<(usize, i64, i64)>)>,
+    /// Mapping, address, lines.
+    locations: Vec<(Option<usize>, u64, Vec<PlainLine>)>,
     samples: Vec<PlainSample>,
     period: (String, String, i64),
     time_ns: i64,
     duration_ns: i64,
 }
+
+/// Function, line, column.
+type PlainLine = (usize, i64, i64);
 
 #[derive(Debug, Clone, PartialEq)]
 struct PlainSample {
@@ -96,7 +99,8 @@ fn plain() -> impl Strategy<Value = Plain> {
         let lines = vec((0..functions.len(), any::<i64>(), any::<i64>()), 0..4);
         let mapping = proptest::option::of(0..mappings.len().max(1));
         let has_mappings = !mappings.is_empty();
-        let locations = vec((mapping.prop_map(move |m| m.filter(|_| has_mappings)), any::<u64>(), lines), 1..300);
+        let locations =
+            vec((mapping.prop_map(move |m| m.filter(|_| has_mappings)), any::<u64>(), lines), 1..300);
         let width = sample_types.len();
         (Just(sample_types), Just(mappings), Just(functions), locations).prop_flat_map(
             move |(sample_types, mappings, functions, locations)| {
@@ -106,7 +110,12 @@ fn plain() -> impl Strategy<Value = Plain> {
                     text(),
                     proptest::option::of(any::<i64>()),
                 )
-                    .prop_map(|(stacktrace, values, text, number)| PlainSample { stacktrace, values, text, number });
+                    .prop_map(|(stacktrace, values, text, number)| PlainSample {
+                        stacktrace,
+                        values,
+                        text,
+                        number,
+                    });
                 let header = (text(), text(), any::<i64>());
                 (vec(sample, 0..20), header, any::<i64>(), any::<i64>()).prop_map(
                     move |(samples, period, time_ns, duration_ns)| Plain {
@@ -139,8 +148,10 @@ fn encoded(plain: &Plain) -> Vec<u8> {
         builder.function(&Function { name, system_name, filename, start_line: *start_line });
     }
     for (mapping, address, lines) in &plain.locations {
-        let lines: Vec<Line> =
-            lines.iter().map(|&(function, line, column)| Line { function: function as u32, line, column }).collect();
+        let lines: Vec<Line> = lines
+            .iter()
+            .map(|&(function, line, column)| Line { function: function as u32, line, column })
+            .collect();
         builder.location(mapping.map_or(NO_MAPPING, |m| m as u32), *address, &lines);
     }
     let [text_key, number_key, bytes] = ["text", "number", "bytes"].map(|text| builder.string(text));
@@ -183,7 +194,8 @@ fn check_round_trip(plain: &Plain) {
     for (l, (mapping, address, lines)) in batch.locations.iter().zip(&plain.locations) {
         assert_eq!((l.mapping, l.address), (mapping.map_or(NO_MAPPING, |m| m as u32), *address));
         let range = l.first_line as usize..(l.first_line + l.line_count) as usize;
-        let found: Vec<_> = batch.lines[range].iter().map(|l| (l.function as usize, l.line, l.column)).collect();
+        let found: Vec<_> =
+            batch.lines[range].iter().map(|l| (l.function as usize, l.line, l.column)).collect();
         assert_eq!(found, *lines);
     }
     let mut series = batch.series.iter();
@@ -195,13 +207,20 @@ fn check_round_trip(plain: &Plain) {
         let series = series.next().unwrap();
         let profile_type = &series.profile_type;
         assert_eq!((&profile_type.sample_type, &profile_type.sample_unit), (&sample_type.0, &sample_type.1));
-        assert_eq!((&profile_type.period_type, &profile_type.period_unit), (&plain.period.0, &plain.period.1));
+        assert_eq!(
+            (&profile_type.period_type, &profile_type.period_unit),
+            (&plain.period.0, &plain.period.1)
+        );
         assert_eq!((series.period, series.duration_ns), (plain.period.2, plain.duration_ns));
         assert_eq!(profile_type.delta, plain.duration_ns != 0);
         let found: Vec<PlainSample> = (0..series.values.len())
             .map(|row| {
                 let mut sample = PlainSample {
-                    stacktrace: batch.stacktrace(series.stacktraces[row]).iter().map(|&id| id as usize).collect(),
+                    stacktrace: batch
+                        .stacktrace(series.stacktraces[row])
+                        .iter()
+                        .map(|&id| id as usize)
+                        .collect(),
                     values: vec![series.values[row]],
                     text: String::new(),
                     number: None,
@@ -292,7 +311,8 @@ fn rendered_samples(batch: &SampleBatch) -> Vec<String> {
     let text = |id| batch.strings.get(id);
     let location = |&id: &u32| {
         let l = batch.locations[id as usize];
-        let mapping = batch.mappings.get(l.mapping as usize).map(|m| (m.start, text(m.file), text(m.build_id)));
+        let mapping =
+            batch.mappings.get(l.mapping as usize).map(|m| (m.start, text(m.file), text(m.build_id)));
         let lines = &batch.lines[l.first_line as usize..(l.first_line + l.line_count) as usize];
         let functions = lines.iter().map(|l| (text(batch.functions[l.function as usize].name), l.line));
         format!("{mapping:?} {} {:?}", l.address, functions.collect::<Vec<_>>())
@@ -303,7 +323,9 @@ fn rendered_samples(batch: &SampleBatch) -> Vec<String> {
             let stacktrace: Vec<String> = batch.stacktrace(s.stacktraces[row]).iter().map(location).collect();
             let attributes = s.attributes.iter().map(|a| match &a.values {
                 AttributeValues::Text(ids) => format!("{}={}", text(a.name), text(ids[row])),
-                AttributeValues::Integer { unit, values } => format!("{}={:?}{}", text(a.name), values[row], text(*unit)),
+                AttributeValues::Integer { unit, values } => {
+                    format!("{}={:?}{}", text(a.name), values[row], text(*unit))
+                }
             });
             let attributes: Vec<String> = attributes.collect();
             out.push(format!("{:?} {} {stacktrace:?} {attributes:?}", s.profile_type, s.values[row]));

@@ -31,7 +31,11 @@ fn numbers(value: &Value) -> BTreeMap<String, i64> {
 fn sums(profile: &Profile) -> (BTreeMap<String, i64>, BTreeMap<String, i64>) {
     let by_type = |of: fn(&[i64]) -> i64| {
         let series = profile.batch.series.iter();
-        series.map(|s| (format!("{}:{}", s.profile_type.sample_type, s.profile_type.sample_unit), of(&s.values))).collect()
+        series
+            .map(|s| {
+                (format!("{}:{}", s.profile_type.sample_type, s.profile_type.sample_unit), of(&s.values))
+            })
+            .collect()
     };
     (by_type(|values| values.iter().sum()), by_type(|values| values.len() as i64))
 }
@@ -47,7 +51,8 @@ fn labels(profile: &Profile) -> (BTreeMap<String, i64>, BTreeMap<String, i64>) {
                 AttributeValues::Integer { values, .. } => (1, values.iter().map(Option::is_some).collect()),
             };
             assert_eq!(present.len(), series.values.len());
-            let stacktraces = series.stacktraces.iter().zip(present).filter_map(|(&id, present)| present.then_some(id));
+            let stacktraces =
+                series.stacktraces.iter().zip(present).filter_map(|(&id, present)| present.then_some(id));
             rows[kind].entry(name).or_default().extend(stacktraces);
         }
     }
@@ -57,7 +62,10 @@ fn labels(profile: &Profile) -> (BTreeMap<String, i64>, BTreeMap<String, i64>) {
 fn top_functions(profile: &Profile, sample_type: &str) -> HashMap<String, i64> {
     let batch = &profile.batch;
     let mut flat = HashMap::new();
-    let series = batch.series.iter().filter(|s| format!("{}:{}", s.profile_type.sample_type, s.profile_type.sample_unit) == sample_type);
+    let series = batch
+        .series
+        .iter()
+        .filter(|s| format!("{}:{}", s.profile_type.sample_type, s.profile_type.sample_unit) == sample_type);
     for (&id, value) in series.flat_map(|s| s.stacktraces.iter().zip(&s.values)) {
         let Some(&leaf) = batch.stacktrace(id).first() else { continue };
         let location = batch.locations[leaf as usize];
@@ -149,7 +157,8 @@ fn files_of_real_senders() {
 
 #[test]
 fn references_stay_in_range() {
-    for name in ["go-labels-cpu.pb.gz", "prometheus-heap.pb.gz", "python-ddtrace.pb.zst", "rust-pprof-rs.pb"] {
+    for name in ["go-labels-cpu.pb.gz", "prometheus-heap.pb.gz", "python-ddtrace.pb.zst", "rust-pprof-rs.pb"]
+    {
         crate::generated::assert_sound(&decoded(name).batch);
     }
 }
@@ -173,9 +182,10 @@ fn mappings_are_kept() {
 
 #[test]
 fn other_formats_are_refused_by_name() {
-    for (name, found) in
-        [("gperftools-cpu-legacy.prof", Foreign::LegacyCpu), ("prometheus-goroutine-debug1.txt", Foreign::Text)]
-    {
+    for (name, found) in [
+        ("gperftools-cpu-legacy.prof", Foreign::LegacyCpu),
+        ("prometheus-goroutine-debug1.txt", Foreign::Text),
+    ] {
         let refusal = decode(fixture(name), &Limits::default()).unwrap_err();
         assert_eq!(refusal, DecodeError::Foreign { found });
     }
