@@ -1,6 +1,6 @@
 /**
  * Colours of boxes. Chosen in OKLCH, so that every hue has the same lightness and the text on
- * it the same contrast; a colour depends on the name alone and is the same on every page.
+ * it the same contrast. A name prefers the same hue everywhere, see {@link Hues}.
  */
 
 export type Rgb = readonly [red: number, green: number, blue: number];
@@ -41,25 +41,48 @@ function hash(text: string): number {
   return h >>> 0;
 }
 
+/** Hues that stay apart from each other and from the amber of search hits. */
+const HUES = [28, 44, 58, 12, 354, 334, 312, 290, 268, 246, 224, 202, 180, 160, 140, 118];
+
 /**
- * Hues that stay apart from each other and from the amber of search hits. Warm ones come more
- * often: a flame graph is recognised by them.
+ * Hues of groups (packages or binaries). Each group prefers the hue that follows from its name;
+ * where a larger group has that already, it takes a free one, so that the largest are told apart.
+ * A hue once given stays for the life of the page: colours must not change under a zoom.
  */
-const HUES = [28, 42, 55, 12, 350, 330, 300, 278, 255, 235, 212, 190, 168, 148, 128, 36];
+export class Hues {
+  private readonly given = new Map<string, number>();
+  private readonly taken = new Set<number>();
+
+  /** Gives hues to the groups that have none yet; the largest group comes first. */
+  assign(groups: Iterable<string>): void {
+    for (const group of groups) {
+      if (group === '' || this.given.has(group)) continue;
+      let index = hash(group) % HUES.length;
+      // Five is prime to the number of hues: every one is tried, and neighbours come late.
+      for (let tries = 0; tries < HUES.length && this.taken.has(index); tries++) index = (index + 5) % HUES.length;
+      this.taken.add(index);
+      this.given.set(group, index);
+    }
+  }
+
+  /** In degrees. */
+  of(group: string): number {
+    const h = hash(group);
+    return HUES[this.given.get(group) ?? h % HUES.length] + ((h >>> 8) % 9) - 4;
+  }
+}
 
 export interface FlameTheme {
   dark: boolean;
   background: Rgb;
 }
 
-/** The fill of a box: hue by `group` (package or binary), a little lightness by `name`. */
-export function boxColour(theme: FlameTheme, group: string, name: string): Rgb {
+/** The fill of a box: `hue` of its group, or grey for null; a little lightness by `name`. */
+export function boxColour(theme: FlameTheme, hue: number | null, name: string): Rgb {
   const shade = ((hash(name) & 255) / 255 - 0.5) * 2;
-  if (group === '') {
+  if (hue === null) {
     return theme.dark ? oklch(0.42 + shade * 0.02, 0.012, 255) : oklch(0.87 + shade * 0.02, 0.012, 255);
   }
-  const h = hash(group);
-  const hue = HUES[h % HUES.length] + ((h >>> 8) % 9) - 4;
   return theme.dark
     ? oklch(0.455 + shade * 0.03, 0.068, hue)
     : oklch(0.845 + shade * 0.025, 0.072, hue);

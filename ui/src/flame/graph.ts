@@ -3,7 +3,7 @@
  * an empty element of the graph's full height scrolls below them, so that a deep graph costs
  * only what is on screen. Everything that a frame needs is in the pure modules beside this one.
  */
-import type { FlameTheme } from './colour';
+import { Hues, type FlameTheme } from './colour';
 import { TextWidths } from './label';
 import { BoxKind, BoxList, hitTest, visibleBoxes, type View } from './layout';
 import { step, type Direction } from './navigate';
@@ -72,6 +72,7 @@ export class FlameGraph {
   private palette: Palette | null = null;
   private theme: FlameTheme = { dark: false, background: [255, 255, 255] };
   private colouring: Colouring = 'function';
+  private hues = new Hues();
   private hits: RowSet | null = null;
   private pinned: Uint8Array | null = null;
   private accent = '#3257d6';
@@ -135,8 +136,9 @@ export class FlameGraph {
     this.draw();
   }
 
-  setColours(theme: FlameTheme, colouring: Colouring, accent: string): void {
+  setColours(theme: FlameTheme, colouring: Colouring, hues: Hues, accent: string): void {
     this.theme = theme;
+    this.hues = hues;
     this.colouring = colouring;
     this.accent = accent;
     this.palette = null;
@@ -186,7 +188,7 @@ export class FlameGraph {
   }
 
   private scene(tree: FlameTree): Scene {
-    this.palette ??= new Palette(tree, this.theme, this.colouring);
+    this.palette ??= new Palette(tree, this.theme, this.colouring, this.hues);
     return {
       tree,
       palette: this.palette,

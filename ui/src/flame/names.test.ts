@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { boxColour, diffColour, oklch } from './colour';
+import { boxColour, diffColour, Hues, oklch } from './colour';
 import { fitLabel, TextWidths } from './label';
 import { lastName, packageOf, shortName } from './names';
 
@@ -45,14 +45,29 @@ test('colours: the same for a name every time, in range, apart for themes', () =
   expect(oklch(0, 0, 0)).toEqual([0, 0, 0]);
   const light = { dark: false, background: [255, 255, 255] as const };
   const dark = { dark: true, background: [0, 0, 0] as const };
-  expect(boxColour(light, 'net/http', 'a')).toEqual(boxColour(light, 'net/http', 'a'));
   const luminance = ([r, g, b]: readonly [number, number, number]): number => 0.2126 * r + 0.7152 * g + 0.0722 * b;
-  for (const group of ['runtime', 'net/http', 'core', 'std', '[kernel.kallsyms]', '']) {
-    expect(luminance(boxColour(light, group, 'x'))).toBeGreaterThan(165);
-    expect(luminance(boxColour(dark, group, 'x'))).toBeLessThan(110);
+  const hues = new Hues();
+  for (const hue of [...['runtime', 'net/http', 'core', 'std', '[kernel.kallsyms]'].map((group) => hues.of(group)), null]) {
+    expect(luminance(boxColour(light, hue, 'x'))).toBeGreaterThan(165);
+    expect(luminance(boxColour(dark, hue, 'x'))).toBeLessThan(110);
   }
   const [red, green] = diffColour(light, 0.8);
   expect(red).toBeGreaterThan(green);
   const [lessRed, lessGreen] = diffColour(light, -0.8);
   expect(lessGreen).toBeGreaterThan(lessRed);
+});
+
+test('hues: apart for the largest groups, and never changed', () => {
+  const hues = new Hues();
+  const groups = Array.from({ length: 16 }, (_, i) => `package${i}`);
+  hues.assign(groups.slice(0, 3));
+  const first = hues.of('package0');
+  expect(first).toBe(new Hues().of('package0'));
+  hues.assign([...groups].reverse());
+  expect(hues.of('package0')).toBe(first);
+  const apart = groups.map((group) => hues.of(group)).sort((a, b) => a - b);
+  expect(apart.every((hue, i) => i === 0 || hue - apart[i - 1] >= 0)).toBe(true);
+  expect(new Set(groups.map((group) => Math.round(hues.of(group) / 2))).size).toBeGreaterThan(12);
+  hues.assign(Array.from({ length: 100 }, (_, i) => `more${i}`));
+  expect(hues.of('more99')).toBeTypeOf('number');
 });

@@ -1,5 +1,5 @@
 /** Painting of boxes onto a Canvas2D context. Knows colours and letters, not events. */
-import { boxColour, css, diffColour, hitColour, mix, oklch, type FlameTheme, type Rgb } from './colour';
+import { boxColour, css, diffColour, hitColour, mix, oklch, type FlameTheme, type Hues, type Rgb } from './colour';
 import { fitLabel, TextWidths } from './label';
 import { BoxKind, type BoxList } from './layout';
 import { baseName, packageOf } from './names';
@@ -33,12 +33,39 @@ export function frameLabel(tree: FlameTree, row: number): string {
   return row === 0 ? 'total' : tree.symbols.text(tree.name[row]) || '(unknown)';
 }
 
-/** What a colour stands for: the package or the binary of a node, as shown in a legend. */
-export function colourGroup(tree: FlameTree, row: number, colouring: Colouring): string {
-  const binary = baseName(tree.symbols.text(tree.binary[row]));
-  if (colouring === 'binary') return binary;
-  const name = tree.symbols.text(tree.name[row]);
-  return name.startsWith('0x') ? '' : packageOf(name) || binary || name;
+/** What a colour stands for: the package or the binary of a frame. Empty, and grey, without symbols. */
+export function groupOf(name: string, binary: string, colouring: Colouring): string {
+  const file = baseName(binary);
+  if (colouring === 'binary') return file;
+  return name.startsWith('0x') ? '' : packageOf(name) || file || name;
+}
+
+/** {@link groupOf} for a node. */
+export const colourGroup = (tree: FlameTree, row: number, colouring: Colouring): string =>
+  groupOf(tree.symbols.text(tree.name[row]), tree.symbols.text(tree.binary[row]), colouring);
+
+/** A colour's meaning and how much of the profile has it. */
+export interface ColourGroup {
+  group: string;
+  flat: number;
+  /** A node of the group. */
+  row: number;
+}
+
+/** Groups of a tree by their flat value, the largest first. */
+export function colourGroups(tree: FlameTree, colouring: Colouring): ColourGroup[] {
+  const groups = new Map<string, ColourGroup>();
+  const bySymbol = new Map<number, string>();
+  for (let row = 1; row < tree.count; row++) {
+    // By name alone: a name whose package says nothing has its binary's colour wherever it is first seen.
+    const id = colouring === 'binary' ? tree.binary[row] : tree.name[row];
+    let group = bySymbol.get(id);
+    if (group === undefined) bySymbol.set(id, (group = colourGroup(tree, row, colouring)));
+    const entry = groups.get(group);
+    if (entry) entry.flat += tree.flat[row];
+    else groups.set(group, { group, flat: tree.flat[row], row });
+  }
+  return [...groups.values()].sort((a, b) => b.flat - a.flat);
 }
 
 /** Colours of one tree under one theme, computed when first asked for. */
@@ -52,6 +79,7 @@ export class Palette {
     readonly tree: FlameTree,
     readonly theme: FlameTheme,
     readonly colouring: Colouring,
+    private readonly hues: Hues,
   ) {
     this.fills = new Array<Rgb | undefined>(tree.count);
     this.hit = hitColour(theme);
@@ -72,7 +100,7 @@ export class Palette {
     if (row === 0) return this.share('root', () => (theme.dark ? oklch(0.36, 0.012, 255) : oklch(0.9, 0.008, 255)));
     const name = tree.symbols.text(tree.name[row]);
     const group = colourGroup(tree, row, colouring);
-    return this.share(`${group}\n${name}`, () => boxColour(theme, group, name));
+    return this.share(`${group}\n${name}`, () => boxColour(theme, group === '' ? null : this.hues.of(group), name));
   }
 
   private share(key: string, make: () => Rgb): Rgb {

@@ -15,10 +15,10 @@ export interface Filter {
   value: string;
 }
 
-export const FIELD_WORDS: Record<FilterField, string> = {
+const FIELD_WORDS: Record<FilterField, string> = {
   fn: 'function', b: 'binary', sn: 'system name', f: 'file', a: 'address', ln: 'line',
 };
-export const TEST_WORDS: Record<FilterTest, string> = {
+const TEST_WORDS: Record<FilterTest, string> = {
   '=': 'is', '!=': 'is not', '~': 'contains', '!~': 'does not contain', '^': 'starts with', '!^': 'does not start with',
 };
 const WIRE_FIELD: Record<FilterField, string> = {

@@ -1,13 +1,14 @@
 /** The flame graph with its tooltip, menu and status line. */
-import { computed, effect, signal } from '@preact/signals';
+import { effect, signal } from '@preact/signals';
 import { useEffect, useMemo, useRef } from 'preact/hooks';
 import { coverage, rowsNamed } from '../flame/search';
 import { FlameGraph, type Hit } from '../flame/graph';
-import { colourGroup, frameLabel, Palette } from '../flame/paint';
-import { css, type FlameTheme } from '../flame/colour';
+import { frameLabel } from '../flame/paint';
+import { boxColour, css } from '../flame/colour';
 import type { FlameTree } from '../flame/tree';
-import { change, filters, flame, page } from '../state/store';
-import { encodeFilters, type Filter } from '../state/filters';
+import { colourBy, groups, hues, theme } from '../state/colours';
+import { change, filters, flame } from '../state/store';
+import { encodeFilters, filterText, type Filter } from '../state/filters';
 import { dark } from '../state/theme';
 import { expand, focusRow, pinnedRows, searchRows, tree, zoomTo } from '../state/zoom';
 import { formatCount, formatShare, formatValue } from '../units';
@@ -19,19 +20,12 @@ interface Pointer {
   y: number;
 }
 
-const colourBy = computed(() => page.value.colourBy);
 const pointer = signal<Pointer | null>(null);
 const selected = signal(-1);
 const menu = signal<{ row: number; x: number; y: number } | null>(null);
 
 /** The graph on screen; for keys and tests. */
 export const graph: { current: FlameGraph | null } = { current: null };
-
-const THEMES: Record<'light' | 'dark', FlameTheme> = {
-  light: { dark: false, background: [255, 255, 255] },
-  dark: { dark: true, background: [20, 24, 31] },
-};
-const theme = (): FlameTheme => THEMES[dark.value ? 'dark' : 'light'];
 
 export function FlamePanel() {
   const host = useRef<HTMLDivElement>(null);
@@ -54,8 +48,10 @@ export function FlamePanel() {
     graph.current = made;
     // Not through a render: a zoom is to be on screen before the next event.
     const stops = [
-      effect(() => made.setColours(theme(), tree.value?.diff ? 'diff' : colourBy.value, dark.value ? '#9db2ff' : '#2f52d8')),
+      effect(() => made.setColours(theme(), tree.value?.diff ? 'diff' : colourBy.value, hues.value, dark.value ? '#9db2ff' : '#2f52d8')),
       effect(() => {
+        // Hues are given before they are painted.
+        void hues.value;
         made.show({ tree: tree.value, focus: focusRow.value, hits: searchRows.value, pinned: pinnedRows.value });
       }),
       effect(() => {
@@ -200,36 +196,11 @@ function FlameMenu() {
 /** Groups named in the legend. */
 const LEGEND_ENTRIES = 7;
 
-interface LegendEntry {
-  group: string;
-  colour: string;
-  flat: number;
-}
-
-function legendOf(current: FlameTree, colouring: 'function' | 'binary', shades: FlameTheme): LegendEntry[] {
-  const palette = new Palette(current, shades, colouring);
-  const flat = new Map<string, { flat: number; row: number }>();
-  const groups = new Map<number, string>();
-  for (let row = 1; row < current.count; row++) {
-    if (current.flat[row] === 0) continue;
-    const id = colouring === 'binary' ? current.binary[row] : current.name[row];
-    let group = groups.get(id);
-    if (group === undefined) groups.set(id, (group = colourGroup(current, row, colouring)));
-    const entry = flat.get(group);
-    if (entry) entry.flat += current.flat[row];
-    else flat.set(group, { flat: current.flat[row], row });
-  }
-  return [...flat]
-    .map(([group, entry]) => ({ group: group || 'no symbols', colour: css(palette.fill(entry.row)), flat: entry.flat }))
-    .sort((a, b) => b.flat - a.flat)
-    .slice(0, LEGEND_ENTRIES);
-}
-
 function FlameStatus() {
   const current = tree.value;
   const at = pointer.value?.hit.kind === 'node' ? pointer.value.hit.row : selected.value;
   const by = colourBy.value;
-  const legend = useMemo(() => (current && !current.diff ? legendOf(current, by, theme()) : []), [current, by, dark.value]);
+  const legend = current?.diff ? [] : groups.value.filter(({ flat }) => flat > 0).slice(0, LEGEND_ENTRIES);
   const everywhere = useMemo(
     () => (current && at > 0 && at < current.count ? coverage(current, rowsNamed(current, current.name[at])) : null),
     [current, at],
@@ -254,17 +225,17 @@ function FlameStatus() {
   return (
     <footer class="flame-status">
       <span class="status-legend">
-      {legend.map(({ group, colour, flat }) => (
+      {legend.map(({ group, flat }) => (
         <button
           key={group}
           type="button"
           class="legend-entry"
-          title={`${formatShare(flat, current.cumulative[0])} flat in ${group}. Click: search for it`}
-          disabled={by === 'binary' || group === 'no symbols'}
+          title={`${formatShare(flat, current.cumulative[0])} flat in ${group || 'frames without symbols'}${by === 'binary' ? '' : '. Click: search for it'}`}
+          disabled={by === 'binary' || group === ''}
           onClick={() => change({ search: group, regex: false }, 'replace')}
         >
-          <span class="swatch" style={{ background: colour }} />
-          {group} <span class="faint number">{formatShare(flat, current.cumulative[0])}</span>
+          <span class="swatch" style={{ background: css(boxColour(theme(), group === '' ? null : hues.value.of(group), group)) }} />
+          {group || 'no symbols'} <span class="faint number">{formatShare(flat, current.cumulative[0])}</span>
         </button>
       ))}
       </span>
@@ -285,7 +256,7 @@ export function FilterChips() {
   return (
     <>
       {all.map((filter, i) => (
-        <span class="chip" key={encodeFilters([filter])}>
+        <span class="chip" key={encodeFilters([filter])} title={filterText(filter)}>
           <Icon name="filter" />
           {filter.scope === 's' ? 'stacks' : 'frames'} {filter.field === 'fn' ? '' : `${filter.field === 'b' ? 'binary' : filter.field} `}
           {filter.test.startsWith('!') ? 'without' : 'with'} <b>{filter.value}</b>

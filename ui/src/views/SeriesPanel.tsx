@@ -9,7 +9,6 @@ import { dark } from '../state/theme';
 import { formatSelector, withMatcher } from '../selector';
 import { clock, day, moment } from '../time';
 import { seriesUnit, type SeriesUnit } from '../units';
-import { Icon } from './Icon';
 
 const DRAG_PX = 6;
 /** A click belongs to one line of several if it is this near. */
@@ -252,7 +251,7 @@ export function SeriesPanel() {
           <Plot data={tabulated} unit={unit} bytes={type?.sampleUnit === 'bytes'} solo={solo} onCursor={setCursor} />
         )}
         {cursor && tabulated && !empty && <Tooltip data={tabulated} unit={unit} cursor={cursor} />}
-        {error && <p class="panel-error" role="alert"><Icon name="close" /> {error}</p>}
+        {error && <p class="panel-error" role="alert">{error}</p>}
         {empty && !error && <p class="panel-note">No profiles of this type in this range.</p>}
       </div>
     </section>

@@ -1,9 +1,10 @@
 /** The top table: every function with what it holds, as many rows as there are, drawn as they come into view. */
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
-import { css, type FlameTheme, boxColour } from '../flame/colour';
-import { baseName, packageOf, shortName } from '../flame/names';
+import { boxColour, css } from '../flame/colour';
+import { baseName, shortName } from '../flame/names';
+import { groupOf } from '../flame/paint';
+import { colourBy, hues, theme } from '../state/colours';
 import { change, page, table } from '../state/store';
-import { dark } from '../state/theme';
 import { searchTest } from '../state/zoom';
 import { arrange, type Sort, type SortColumn } from '../top-table';
 import { formatCount, formatShare, formatValue } from '../units';
@@ -52,7 +53,8 @@ export function TablePanel() {
   );
   const unit = data?.unit ?? '';
   const pinned = page.value.pinned;
-  const theme: FlameTheme = { dark: dark.value, background: [255, 255, 255] };
+  const shades = theme();
+  const book = hues.value;
   const pin = (name: string): void => change({ pinned: name === pinned ? '' : name });
   const move = (to: number): void => {
     const at = Math.max(0, Math.min(rows.length - 1, to));
@@ -104,8 +106,8 @@ export function TablePanel() {
               const at = first + i;
               const name = data.table.symbols.text(data.table.name[row]) || '(unknown)';
               const binary = data.table.symbols.text(data.table.binary[row]);
-              const group = name.startsWith('0x') ? '' : packageOf(name) || baseName(binary) || name;
-              const colour = boxColour(theme, page.value.colourBy === 'binary' ? baseName(binary) : group, name);
+              const group = groupOf(name, binary, colourBy.value);
+              const colour = boxColour(shades, group === '' ? null : book.of(group), name);
               return (
                 <div
                   key={row}
