@@ -37,8 +37,12 @@ pub(super) async fn profile(duration: Duration) -> Result<Vec<u8>, SelfProfileEr
     blocking(move || finish(&guard)).await?
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, SelfProfileError> {
-    tokio::task::spawn_blocking(work).await.map_err(|error| SelfProfileError::Cpu { reason: error.to_string() })
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, SelfProfileError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| SelfProfileError::Cpu { reason: error.to_string() })
 }
 
 fn start(frequency_hz: i32) -> Result<ProfilerGuard<'static>, SelfProfileError> {

@@ -11,7 +11,7 @@
 
 use std::{
     fs::File,
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Read},
     time::SystemTime,
 };
 
@@ -113,7 +113,12 @@ fn parse(mut dump: impl BufRead) -> Result<Dump, SelfProfileError> {
         if let Some(interval) = text.strip_prefix("heap_v2/") {
             interval_bytes = Some(interval.parse().map_err(|_| malformed(text))?);
         } else if let Some(list) = text.strip_prefix('@') {
-            addresses = Some(list.split_whitespace().map(address).collect::<Option<Vec<_>>>().ok_or_else(|| malformed(text))?);
+            addresses = Some(
+                list.split_whitespace()
+                    .map(address)
+                    .collect::<Option<Vec<_>>>()
+                    .ok_or_else(|| malformed(text))?,
+            );
         } else if let Some(counts) = text.strip_prefix("t*:") {
             // The first counts are the totals, before any stack.
             let Some(addresses) = addresses.take() else { continue };
@@ -131,7 +136,7 @@ fn parse(mut dump: impl BufRead) -> Result<Dump, SelfProfileError> {
 
 fn read_line(dump: &mut impl BufRead, line: &mut String) -> Result<bool, SelfProfileError> {
     line.clear();
-    let read = dump.by_ref().take(LINE_BYTES_MAX).read_line(line);
+    let read = Read::take(dump, LINE_BYTES_MAX).read_line(line);
     read.map(|bytes| bytes > 0).map_err(|error| SelfProfileError::Heap { reason: error.to_string() })
 }
 
@@ -165,13 +170,16 @@ mod tests {
             now: Sampled { objects: 2, bytes: 1_048_576 },
             ever: Sampled { objects: 5, bytes: 2048 },
         };
-        assert_eq!(dump.stacks, [first, Stack { addresses: vec![], now: Sampled::default(), ever: Sampled::default() }]);
+        assert_eq!(
+            dump.stacks,
+            [first, Stack { addresses: vec![], now: Sampled::default(), ever: Sampled::default() }]
+        );
     }
 
     #[test]
     fn estimate() {
         // Objects as large as the interval are sampled 63.2 % of the time.
-        assert_eq!(Sampled { objects: 2, bytes: 1_048_576 }.estimate(524_288), [3, 1_658_831]);
+        assert_eq!(Sampled { objects: 2, bytes: 1_048_576 }.estimate(524_288), [3, 1_658_823]);
         // Small ones stand for the interval each.
         assert_eq!(Sampled { objects: 1, bytes: 16 }.estimate(524_288), [32_769, 524_296]);
         assert_eq!(Sampled { objects: 0, bytes: 0 }.estimate(524_288), [0, 0]);
@@ -179,7 +187,8 @@ mod tests {
 
     #[test]
     fn damaged() {
-        for text in ["", "heap_v2/x\n", "heap_v2/0\n", "heap_v2/1\n@ 0xzz\n", "heap_v2/1\n@ 0x1\n t*: 1 2\n"] {
+        for text in ["", "heap_v2/x\n", "heap_v2/0\n", "heap_v2/1\n@ 0xzz\n", "heap_v2/1\n@ 0x1\n t*: 1 2\n"]
+        {
             assert!(parse(text.as_bytes()).is_err(), "{text:?}");
         }
     }

@@ -44,7 +44,8 @@ pub(super) fn encode(measured: &Measured, symbols: &mut Symbols) -> Vec<u8> {
     for (addresses, values) in &measured.stacks {
         stacktrace.clear();
         for &address in addresses {
-            let id = *locations.entry(address).or_insert_with(|| rows.location(address, symbols.resolve(address)));
+            let id =
+                *locations.entry(address).or_insert_with(|| rows.location(address, symbols.resolve(address)));
             stacktrace.push(id);
         }
         rows.builder.sample(&stacktrace, values, &[]);
@@ -65,7 +66,11 @@ impl Rows {
             .iter()
             .map(|symbol| Line { function: self.function(symbol), line: i64::from(symbol.line), column: 0 })
             .collect();
-        let mapping = self.mappings.iter().find(|(range, _)| range.contains(&address)).map_or(NO_MAPPING, |(_, id)| *id);
+        let mapping = self
+            .mappings
+            .iter()
+            .find(|(range, _)| range.contains(&address))
+            .map_or(NO_MAPPING, |(_, id)| *id);
         self.builder.location(mapping, address, &lines)
     }
 

@@ -61,7 +61,9 @@ fn resolve(address: u64, executable: Option<&Executable>) -> Box<[Symbol]> {
             line: found.lineno().unwrap_or(0),
         });
     });
-    if let (Some(outermost), Some(system_name)) = (symbols.last_mut(), executable.and_then(|e| e.function(address))) {
+    if let (Some(outermost), Some(system_name)) =
+        (symbols.last_mut(), executable.and_then(|e| e.function(address)))
+    {
         outermost.name = format!("{:#}", rustc_demangle::demangle(system_name)).into();
         outermost.system_name = system_name.into();
     }
@@ -99,7 +101,12 @@ impl Executable {
         functions.shrink_to_fit();
         names.shrink_to_fit();
         let start = first.memory_start as u64;
-        Some(Self { memory: start..end, bias: start.wrapping_sub(first.memory_offset as u64), functions, names })
+        Some(Self {
+            memory: start..end,
+            bias: start.wrapping_sub(first.memory_offset as u64),
+            functions,
+            names,
+        })
     }
 
     /// The linker's name of the function at an address.

@@ -37,7 +37,10 @@ async fn cpu_profile_shows_what_burns() {
     let first = tokio::spawn(get_path("/debug/pprof/profile?seconds=1"));
     tokio::time::sleep(Duration::from_millis(300)).await;
     let (status, text) = get_text("/debug/pprof/profile?seconds=1").await;
-    assert_eq!((status, text.as_str()), (StatusCode::CONFLICT, "a CPU profile is being taken; try again when it is done\n"));
+    assert_eq!(
+        (status, text.as_str()),
+        (StatusCode::CONFLICT, "a CPU profile is being taken; try again when it is done\n")
+    );
 
     let (status, body) = first.await.unwrap();
     assert_eq!(status, StatusCode::OK, "{}", String::from_utf8_lossy(&body));
@@ -49,7 +52,10 @@ async fn cpu_profile_shows_what_burns() {
     for (series, sample_type, unit) in [(samples, "samples", "count"), (cpu, "cpu", "nanoseconds")] {
         let got = &series.profile_type;
         assert_eq!((got.sample_type.as_str(), got.sample_unit.as_str()), (sample_type, unit));
-        assert_eq!((got.period_type.as_str(), got.period_unit.as_str(), got.delta), ("cpu", "nanoseconds", true));
+        assert_eq!(
+            (got.period_type.as_str(), got.period_unit.as_str(), got.delta),
+            ("cpu", "nanoseconds", true)
+        );
         assert_eq!(series.period, 10_101_000);
         assert!(series.duration_ns >= 1_000_000_000);
     }
@@ -58,9 +64,13 @@ async fn cpu_profile_shows_what_burns() {
             let locations = batch.stacktrace(samples.stacktraces[sample]).iter();
             let mut lines = locations.flat_map(|&id| {
                 let location = &batch.locations[id as usize];
-                &batch.lines[location.first_line as usize..(location.first_line + location.line_count) as usize]
+                &batch.lines
+                    [location.first_line as usize..(location.first_line + location.line_count) as usize]
             });
-            lines.any(|line| batch.strings.get(batch.functions[line.function as usize].name) == "decima_server::self_profile::tests::burn_for_the_profile")
+            lines.any(|line| {
+                batch.strings.get(batch.functions[line.function as usize].name)
+                    == "decima_server::self_profile::tests::burn_for_the_profile"
+            })
         })
         .map(|sample| samples.values[sample])
         .sum();
