@@ -18,6 +18,7 @@ pub mod error;
 mod filter;
 mod flush;
 mod head;
+pub mod inspect;
 pub mod log;
 pub mod manifest;
 mod metrics;

@@ -51,12 +51,16 @@ impl Manifest {
         Self { format: MANIFEST_FORMAT, version: 0, log_floor: LogPosition::default(), blocks: Vec::new() }
     }
 
-    /// The next version, with a block added (if any) and the floor moved.
-    pub(crate) fn with_block(&self, block: Option<BlockEntry>, log_floor: LogPosition) -> Self {
+    /// The next version, with blocks added and the floor moved.
+    pub(crate) fn with_blocks(
+        &self,
+        blocks: impl IntoIterator<Item = BlockEntry>,
+        log_floor: LogPosition,
+    ) -> Self {
         let mut next = self.clone();
         next.version += 1;
         next.log_floor = log_floor;
-        next.blocks.extend(block);
+        next.blocks.extend(blocks);
         next
     }
 
@@ -111,15 +115,15 @@ mod tests {
     #[test]
     fn a_version_adds_a_block_and_moves_the_floor() {
         let floor = LogPosition { epoch: 3, seq: 9 };
-        let next = Manifest::empty().with_block(Some(entry("a", 5)), floor);
+        let next = Manifest::empty().with_blocks([entry("a", 5)], floor);
         assert_eq!((next.version, next.log_floor, next.blocks.len()), (1, floor, 1));
     }
 
     #[test]
     fn only_whole_blocks_expire() {
         let manifest = Manifest::empty()
-            .with_block(Some(entry("old", 9)), LogPosition::default())
-            .with_block(Some(entry("new", 10)), LogPosition::default());
+            .with_blocks([entry("old", 9)], LogPosition::default())
+            .with_blocks([entry("new", 10)], LogPosition::default());
         let Some((next, dropped)) = manifest.without_expired(10) else { panic!("nothing expired") };
         assert_eq!(next.blocks.iter().map(|b| b.id.as_str()).collect::<Vec<_>>(), ["new"]);
         assert_eq!(dropped.iter().map(|b| b.id.as_str()).collect::<Vec<_>>(), ["old"]);

@@ -9,12 +9,17 @@ use std::{
 };
 
 use decima_profile::SampleBatch;
-use object_store::local::LocalFileSystem;
+use object_store::{ObjectStore, local::LocalFileSystem};
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
+use tracing::{error, warn};
 
 use crate::{
-    block::read::{self, BlockCache, BlockReader},
+    block::{
+        ListedBlock,
+        meta::BlockMeta,
+        read::{self, BlockCache, BlockReader},
+    },
     clock::now_ns,
     error::{AppendError, OpenError},
     head::{Head, HeadSource, HeadView},
@@ -65,7 +70,7 @@ pub(crate) struct State {
     pub(crate) head: Head,
     /// The head that is being flushed.
     pub(crate) frozen: Option<HeadView>,
-    pub(crate) blocks: Vec<Arc<BlockReader>>,
+    pub(crate) blocks: Vec<ListedBlock>,
 }
 
 /// What the handle and the writer share.
@@ -82,7 +87,7 @@ struct Inner {
     commands: mpsc::Sender<Command>,
     writer: Mutex<Option<JoinHandle<()>>>,
     /// Held for the life of the process: one process per directory.
-    _lock: File,
+    _lock: Option<File>,
 }
 
 /// A handle; clones share the store.
@@ -92,9 +97,19 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens or creates the store and replays the log. Must be called in a multi-threaded Tokio runtime.
+    /// Opens or creates the store in its data directory and replays the log. Must be called in a multi-threaded Tokio runtime.
     pub async fn open(settings: Settings) -> Result<Self, OpenError> {
-        let (lock, storage) = open_directory(&settings.path)?;
+        let (lock, objects) = open_directory(&settings.path)?;
+        Self::open_on(settings, objects, Some(lock)).await
+    }
+
+    /// Opens or creates a store whose objects are elsewhere; `lock` is held as long as the store lives.
+    pub async fn open_on(
+        settings: Settings,
+        objects: Arc<dyn ObjectStore>,
+        lock: Option<File>,
+    ) -> Result<Self, OpenError> {
+        let storage = Storage { objects };
         let manifest = storage.manifest().await?;
         let replayed = replay::replay(&storage, manifest.log_floor).await?;
         let cache = Arc::new(read::cache(settings.cache_bytes));
@@ -102,24 +117,20 @@ impl Store {
         let mut seen = std::collections::HashMap::new();
         let now = now_ns();
         for entry in &manifest.blocks {
-            let meta = storage.block_meta(entry).await.map_err(|e| OpenError::Corrupt {
-                object: format!("block {}", entry.id),
-                reason: e.to_string(),
-            })?;
-            let reader = BlockReader::new(
-                meta,
-                Storage::block_path(&entry.id),
-                storage.objects.clone(),
-                cache.clone(),
-            );
-            if entry.newest_request_ns > now - DUPLICATE_WINDOW_NS {
-                let requests = reader.requests().await.map_err(|e| OpenError::Corrupt {
-                    object: format!("block {}", entry.id),
-                    reason: e.to_string(),
-                })?;
-                seen.extend(requests.into_iter().map(|r| (r.hash, r.received_ns)));
-            }
-            blocks.push(Arc::new(reader));
+            let block = match storage.block_meta(entry).await {
+                Ok(meta) => {
+                    let is_recent = entry.newest_request_ns > now - DUPLICATE_WINDOW_NS;
+                    if is_recent {
+                        seen.extend(seen_requests(&meta, &storage, &cache).await);
+                    }
+                    ListedBlock::readable(entry.clone(), meta, &storage, &cache)
+                }
+                Err(e) => {
+                    error!(error = %e, "a block cannot be read; queries that need it will fail");
+                    ListedBlock::unreadable(entry.clone(), e)
+                }
+            };
+            blocks.push(block);
         }
         sweep(&storage, &manifest).await?;
         seen.extend(replayed.requests.iter().copied());
@@ -167,7 +178,7 @@ impl Store {
     pub fn snapshot(&self) -> Snapshot {
         let state = self.inner.shared.state.lock();
         let mut sources: Vec<Arc<dyn Source>> = Vec::with_capacity(state.blocks.len() + 2);
-        sources.extend(state.blocks.iter().map(|b| b.clone() as Arc<dyn Source>));
+        sources.extend(state.blocks.iter().map(|b| b.source.clone()));
         let heads = [state.frozen.clone(), Some(state.head.view.clone())];
         drop(state);
         for view in heads.into_iter().flatten().filter(|v| v.sample_count > 0) {
@@ -202,8 +213,8 @@ impl Store {
         let state = shared.state.lock();
         StoreCounts {
             blocks: state.blocks.len() as u64,
-            block_bytes: state.blocks.iter().map(|b| b.meta.size_bytes()).sum(),
-            block_samples: state.blocks.iter().map(|b| b.meta.samples).sum(),
+            block_bytes: state.blocks.iter().map(|b| b.entry.size_bytes).sum(),
+            block_samples: state.blocks.iter().map(|b| b.entry.samples).sum(),
             head_samples: state.head.view.sample_count
                 + state.frozen.as_ref().map_or(0, |v| v.sample_count),
             head_bytes: shared.counters.head_bytes.load(Ordering::Relaxed),
@@ -213,8 +224,21 @@ impl Store {
     }
 }
 
+/// Requests of a block that are still recognised; none if they cannot be read, since a query will say so.
+async fn seen_requests(meta: &BlockMeta, storage: &Storage, cache: &Arc<BlockCache>) -> Vec<(u128, i64)> {
+    let directory = Storage::block_path(&meta.id);
+    let reader = BlockReader::new(meta.clone(), directory, storage.objects.clone(), cache.clone());
+    match reader.requests().await {
+        Ok(requests) => requests.into_iter().map(|r| (r.hash, r.received_ns)).collect(),
+        Err(e) => {
+            warn!(error = %e, "repeats of a block's requests cannot be recognised");
+            Vec::new()
+        }
+    }
+}
+
 /// Locks the data directory and opens it as an object store.
-fn open_directory(path: &std::path::Path) -> Result<(File, Storage), OpenError> {
+fn open_directory(path: &std::path::Path) -> Result<(File, Arc<dyn ObjectStore>), OpenError> {
     let directory_error = |source| OpenError::Directory { path: path.display().to_string(), source };
     std::fs::create_dir_all(path).map_err(directory_error)?;
     let lock = File::options()
@@ -235,7 +259,7 @@ fn open_directory(path: &std::path::Path) -> Result<(File, Storage), OpenError> 
     let objects = LocalFileSystem::new_with_prefix(path)
         .map_err(|source| OpenError::Storage { object: path.display().to_string(), source })?
         .with_fsync(true);
-    Ok((lock, Storage { objects: Arc::new(objects) }))
+    Ok((lock, Arc::new(objects)))
 }
 
 /// Create-if-absent on a local disk is a hard link; find out now rather than at the first write.

@@ -24,8 +24,8 @@ use ulid::Ulid;
 
 use crate::{
     block::{
+        ListedBlock,
         meta::BlockMeta,
-        read::BlockReader,
         write::{SeenRequest, encode_head},
     },
     clock::now_ns,
@@ -120,7 +120,8 @@ struct Flushing {
     waiters: Vec<Reply<()>>,
 }
 
-type Flushed = (BlockEntry, BlockMeta);
+/// The blocks of one flush.
+type Flushed = Vec<(BlockEntry, BlockMeta)>;
 
 pub(crate) struct Writer {
     shared: Arc<Shared>,
@@ -446,7 +447,7 @@ impl Writer {
         let spawned = std::thread::Builder::new().name("decima-flush".to_owned()).spawn(move || {
             while let Some(alive) = commands.upgrade() {
                 drop(alive);
-                match write_block(&shared, &view, &requests, newest_request_ns, &runtime) {
+                match write_blocks(&shared, &view, &requests, newest_request_ns, &runtime) {
                     Ok(flushed) => {
                         // The writer may have ended; the log still has the samples.
                         let _ = done.send(flushed);
@@ -478,7 +479,8 @@ impl Writer {
             },
         };
         let Some(flushing) = self.flushing.take() else { return };
-        let next = self.manifest.with_block(Some(flushed.0.clone()), flushing.floor);
+        let entries = flushed.iter().map(|(entry, _)| entry.clone());
+        let next = self.manifest.with_blocks(entries, flushing.floor);
         match self.put_manifest(next, runtime) {
             Ok(()) => {}
             Err(PersistError::Fenced) => {
@@ -495,22 +497,17 @@ impl Writer {
                 return;
             }
         }
-        let (entry, meta) = flushed;
-        let reader = BlockReader::new(
-            meta,
-            Storage::block_path(&entry.id),
-            self.shared.storage.objects.clone(),
-            self.shared.cache.clone(),
-        );
         {
             let mut state = self.shared.state.lock();
             state.frozen = None;
-            state.blocks.push(Arc::new(reader));
+            for (entry, meta) in flushed {
+                info!(block = entry.id, samples = entry.samples, size_bytes = entry.size_bytes, "flushed the head");
+                state.blocks.push(ListedBlock::readable(entry, meta, &self.shared.storage, &self.shared.cache));
+            }
         }
         self.log.objects -= flushing.objects;
         self.log.bytes -= flushing.bytes;
         Counters::add(&self.shared.counters.flushes, 1);
-        info!(block = entry.id, samples = entry.samples, size_bytes = entry.size_bytes, "flushed the head");
         runtime.spawn(drop_log_below(self.shared.storage.clone(), flushing.floor, self.manifest.version));
         for waiter in flushing.waiters {
             let _ = waiter.send(Ok(()));
@@ -609,7 +606,7 @@ impl Writer {
         }
         Counters::add(&self.shared.counters.expired_blocks, dropped.len() as u64);
         let mut state = self.shared.state.lock();
-        state.blocks.retain(|b| !dropped.iter().any(|d| d.id == *b.id));
+        state.blocks.retain(|b| !dropped.iter().any(|d| d.id == b.entry.id));
         drop(state);
         for block in dropped {
             info!(block = block.id, max_time_ns = block.max_time_ns, "dropped a block past the retention");
@@ -646,25 +643,38 @@ fn persist(storage: &Storage, outstanding: &Outstanding, runtime: &Handle) -> Re
     Err(PersistError::Unavailable(reason))
 }
 
-/// Encodes and puts a block; what was put of it is deleted on failure.
-fn write_block(
+/// Encodes and puts a head's blocks; what was put of them is deleted on failure.
+fn write_blocks(
     shared: &Shared,
     view: &HeadView,
     requests: &[SeenRequest],
     newest_request_ns: i64,
     runtime: &Handle,
 ) -> Result<Flushed, String> {
-    let id = Ulid::new().to_string();
-    let block = encode_head(id.clone(), TENANT, view, requests).map_err(|e| e.to_string())?;
-    match runtime.block_on(shared.storage.put_block(block, newest_request_ns)) {
-        Ok(flushed) => Ok(flushed),
-        Err(e) => {
-            if let Err(e) = runtime.block_on(shared.storage.delete_block(&id)) {
-                warn!(block = id, error = %e, "a half-written block could not be deleted; the next start will");
+    let mut flushed = Flushed::new();
+    for slice in flush::slices(view.range()) {
+        let id = Ulid::new().to_string();
+        let part = view.within(slice);
+        let written = encode_head(id.clone(), TENANT, &part, requests)
+            .map_err(|e| e.to_string())
+            .and_then(|block| {
+                runtime
+                    .block_on(shared.storage.put_block(block, newest_request_ns))
+                    .map_err(|e| e.to_string())
+            });
+        match written {
+            Ok(block) => flushed.push(block),
+            Err(reason) => {
+                for id in flushed.iter().map(|(entry, _)| &entry.id).chain([&id]) {
+                    if let Err(e) = runtime.block_on(shared.storage.delete_block(id)) {
+                        warn!(block = id, error = %e, "a half-written block could not be deleted; the next start will");
+                    }
+                }
+                return Err(reason);
             }
-            Err(e.to_string())
         }
     }
+    Ok(flushed)
 }
 
 async fn drop_log_below(storage: Storage, floor: LogPosition, manifest_version: u64) {

@@ -19,6 +19,10 @@ pub(crate) const ATTRIBUTES: &str = "attributes.parquet";
 pub(crate) const REQUESTS: &str = "requests.parquet";
 pub(crate) const META: &str = "block.json";
 
+/// All Parquet files of a block.
+pub(crate) const FILES: [&str; 8] =
+    [SAMPLES, POINTS, NODES, STACKTRACES, LOCATIONS, SERIES, ATTRIBUTES, REQUESTS];
+
 /// Prefix of the columns of text attributes.
 pub(crate) const TEXT_PREFIX: &str = "attribute.";
 /// Prefix of the columns of integer attributes.

@@ -17,9 +17,96 @@
 //!
 //! [`write`] makes a block of a head, [`read`] answers queries from it.
 
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use self::{
+    meta::BlockMeta,
+    read::{BlockCache, BlockReader},
+};
+use crate::{
+    error::ReadError,
+    manifest::BlockEntry,
+    source::{Point, SampleRun, ScanRequest, SeriesTable, Source, Symbols, TimeRange, Tree},
+    storage::Storage,
+};
+
 pub(crate) mod columns;
 pub(crate) mod file;
 pub(crate) mod meta;
 pub(crate) mod read;
 mod scan;
 pub(crate) mod write;
+
+/// A block of the manifest, as queries see it.
+#[derive(Clone)]
+pub(crate) struct ListedBlock {
+    pub(crate) entry: BlockEntry,
+    pub(crate) source: Arc<dyn Source>,
+}
+
+impl ListedBlock {
+    /// A block whose description is known.
+    pub(crate) fn readable(
+        entry: BlockEntry,
+        meta: BlockMeta,
+        storage: &Storage,
+        cache: &Arc<BlockCache>,
+    ) -> Self {
+        let directory = Storage::block_path(&entry.id);
+        let reader = BlockReader::new(meta, directory, storage.objects.clone(), cache.clone());
+        Self { entry, source: Arc::new(reader) }
+    }
+
+    /// A block whose description cannot be read: every query that needs it fails with `error`, the others do not.
+    pub(crate) fn unreadable(entry: BlockEntry, error: ReadError) -> Self {
+        let source = Arc::new(Unreadable { name: entry.id.clone(), range: entry.range(), error });
+        Self { entry, source }
+    }
+}
+
+struct Unreadable {
+    name: String,
+    range: TimeRange,
+    error: ReadError,
+}
+
+#[async_trait]
+impl Source for Unreadable {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn range(&self) -> TimeRange {
+        self.range
+    }
+
+    async fn series(&self) -> Result<Arc<SeriesTable>, ReadError> {
+        Err(self.error.clone())
+    }
+
+    async fn symbols(&self) -> Result<Arc<Symbols>, ReadError> {
+        Err(self.error.clone())
+    }
+
+    async fn trees(&self, _partitions: &[u32]) -> Result<Vec<Arc<Tree>>, ReadError> {
+        Err(self.error.clone())
+    }
+
+    async fn scan(
+        &self,
+        _request: &ScanRequest,
+        _sink: &mut (dyn for<'a> FnMut(SampleRun<'a>) + Send),
+    ) -> Result<(), ReadError> {
+        Err(self.error.clone())
+    }
+
+    async fn points(
+        &self,
+        _request: &ScanRequest,
+        _sink: &mut (dyn for<'a> FnMut(u32, &'a [Point]) + Send),
+    ) -> Result<(), ReadError> {
+        Err(self.error.clone())
+    }
+}

@@ -1,6 +1,6 @@
 //! A chunk: the samples that one request brought for one series.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use crate::source::{AttributeRun, Each, Point, SampleRun, StringColumn, TimeRange};
 
@@ -46,6 +46,16 @@ pub(crate) enum ChunkAttributeValues {
 
 /// Width of a bucket in which samples of an event stream are summed for range queries.
 pub(crate) const EVENT_BUCKET_NS: i64 = 1_000_000_000;
+
+/// The part of a chunk inside `range`: the chunk itself if it is all of it, `None` if it is nothing.
+pub(crate) fn within(chunk: &Arc<Chunk>, range: TimeRange) -> Option<Arc<Chunk>> {
+    let own = chunk.range();
+    if range.start_ns <= own.start_ns && own.end_ns <= range.end_ns {
+        return Some(chunk.clone());
+    }
+    let kept = chunk.filtered(range);
+    (!kept.values.is_empty()).then(|| Arc::new(kept))
+}
 
 impl Chunk {
     pub(crate) fn range(&self) -> TimeRange {
@@ -111,36 +121,38 @@ impl Chunk {
         if range.start_ns <= own.start_ns && own.end_ns <= range.end_ns {
             return self.emit_all(partition, attribute_names, dictionary, sink);
         }
-        let keep: Vec<usize> =
-            (0..self.values.len()).filter(|&row| range.contains(self.times_ns[row])).collect();
-        let kept = Self {
+        let kept = self.filtered(range);
+        if !kept.values.is_empty() {
+            kept.emit_all(partition, attribute_names, dictionary, sink);
+        }
+    }
+
+    /// The samples inside `range`.
+    fn filtered(&self, range: TimeRange) -> Self {
+        let time = |row: usize| if self.times_ns.len() == 1 { self.times_ns[0] } else { self.times_ns[row] };
+        let keep: Vec<usize> = (0..self.values.len()).filter(|&row| range.contains(time(row))).collect();
+        Self {
             series: self.series,
             duration_ns: self.duration_ns,
-            times_ns: keep.iter().map(|&row| self.times_ns[row]).collect(),
+            times_ns: keep.iter().map(|&row| time(row)).collect(),
             stacktraces: keep.iter().map(|&row| self.stacktraces[row]).collect(),
             values: keep.iter().map(|&row| self.values[row]).collect(),
             attributes: self
                 .attributes
                 .iter()
-                .filter(|a| attribute_names.contains(&a.name))
                 .map(|a| ChunkAttribute {
                     name: a.name,
                     values: match &a.values {
                         ChunkAttributeValues::Text(v) => {
                             ChunkAttributeValues::Text(keep.iter().map(|&row| v[row]).collect())
                         }
-                        ChunkAttributeValues::Integer { unit, values } => {
-                            ChunkAttributeValues::Integer {
-                                unit: *unit,
-                                values: keep.iter().map(|&row| values[row]).collect(),
-                            }
-                        }
+                        ChunkAttributeValues::Integer { unit, values } => ChunkAttributeValues::Integer {
+                            unit: *unit,
+                            values: keep.iter().map(|&row| values[row]).collect(),
+                        },
                     },
                 })
                 .collect(),
-        };
-        if !kept.values.is_empty() {
-            kept.emit_all(partition, attribute_names, dictionary, sink);
         }
     }
 

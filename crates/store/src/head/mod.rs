@@ -203,6 +203,36 @@ impl HeadView {
         Arc::make_mut(&mut partition.chunks).push(chunk);
     }
 
+    /// The part of the view whose samples are in a range of times. Tables are shared; partitions without such samples stay empty.
+    pub(crate) fn within(&self, range: TimeRange) -> Self {
+        let own = self.range();
+        if range.start_ns <= own.start_ns && own.end_ns <= range.end_ns {
+            return self.clone();
+        }
+        let mut series = self.series.to_vec();
+        for row in &mut series {
+            row.range = EMPTY_RANGE;
+            row.sample_count = 0;
+        }
+        let partitions = self
+            .partitions
+            .iter()
+            .map(|p| Arc::new(Partition { tree: p.tree.clone(), ..Partition::default() }))
+            .collect();
+        let mut part = Self {
+            series: Arc::new(series),
+            partitions: Arc::new(partitions),
+            sample_count: 0,
+            ..self.clone()
+        };
+        for chunk in self.partitions.iter().flat_map(|p| p.chunks.iter()) {
+            if let Some(chunk) = chunk::within(chunk, range) {
+                part.add_chunk(chunk);
+            }
+        }
+        part
+    }
+
     /// Times of the first and last visible sample; start > end if there are none.
     pub(crate) fn range(&self) -> TimeRange {
         self.series.iter().fold(EMPTY_RANGE, |all, s| TimeRange {

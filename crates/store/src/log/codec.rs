@@ -563,3 +563,6 @@ fn decode_chunk(view: &HeadView, r: &mut Reader<'_>) -> Result<Chunk, DecodeErro
     }
     Ok(Chunk { series, duration_ns, times_ns, stacktraces, values, attributes })
 }
+
+#[cfg(test)]
+mod tests;

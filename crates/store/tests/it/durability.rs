@@ -34,7 +34,7 @@ fn rows(t: i64) -> Vec<Row> {
     vec![
         (STACKS[0], t, 5, ""),
         (STACKS[1], t, -7, "/a"),
-        (STACKS[2], t + 1_500_000_000, i64::MAX / 4, "/b"),
+        (STACKS[2], t + 1_500_000_000, i64::MAX / 64, "/b"),
         (STACKS[3], t, 11, ""),
         (STACKS[0], t, 6, ""),
     ]

@@ -1,0 +1,254 @@
+//! What a data directory holds, and whether it is whole: for `decima inspect`, beside a running store.
+//!
+//! Reads only, takes no lock, and changes nothing. What it cannot read is a finding and not an error.
+
+use std::{collections::BTreeMap, path::Path, sync::Arc};
+
+use object_store::{ObjectStore, local::LocalFileSystem};
+
+use crate::{
+    block::{
+        columns,
+        read::{self, BlockReader},
+    },
+    error::{OpenError, ReadError},
+    log::{
+        codec::{self, LogPosition, ObjectKind},
+    },
+    head::HeadView,
+    manifest::BlockEntry,
+    source::{ScanRequest, Source, TimeRange},
+    storage::Storage,
+};
+
+/// Memory for decoded parts while inspecting.
+const CACHE_BYTES: u64 = 64 << 20;
+
+/// What a data directory holds.
+#[derive(Debug, Clone, Default)]
+pub struct Inventory {
+    /// Version of the manifest; 0 if there is none.
+    pub manifest_version: u64,
+    /// First log object that the blocks do not hold.
+    pub log_floor: LogPosition,
+    /// Blocks, oldest first.
+    pub blocks: Vec<BlockInventory>,
+    /// Log objects at and above the floor.
+    pub log_objects: u64,
+    /// Their size.
+    pub log_bytes: u64,
+    /// Samples in the log; `None` if it was not read.
+    pub log_samples: Option<u64>,
+    /// Names of objects that nothing refers to.
+    pub unknown: Vec<String>,
+    /// What is not as it should be, one line each.
+    pub findings: Vec<String>,
+}
+
+/// One block.
+#[derive(Debug, Clone, Default)]
+pub struct BlockInventory {
+    /// Name.
+    pub id: String,
+    /// Time of the first sample.
+    pub min_time_ns: i64,
+    /// Time of the last sample.
+    pub max_time_ns: i64,
+    /// Samples.
+    pub samples: u64,
+    /// Series.
+    pub series: u64,
+    /// Partitions.
+    pub partitions: u64,
+    /// Distinct stacktraces.
+    pub stacktraces: u64,
+    /// Nodes of the stacktrace trees.
+    pub nodes: u64,
+    /// Size by file name, `block.json` included.
+    pub file_bytes: BTreeMap<String, u64>,
+}
+
+/// Lists a data directory; with `verify` also reads everything, checks all checksums and recomputes all sums.
+pub async fn inspect(path: &Path, verify: bool) -> Result<Inventory, OpenError> {
+    if !path.is_dir() {
+        return Err(OpenError::Directory {
+            path: path.display().to_string(),
+            source: std::io::Error::from(std::io::ErrorKind::NotFound),
+        });
+    }
+    let objects = LocalFileSystem::new_with_prefix(path)
+        .map_err(|source| OpenError::Storage { object: path.display().to_string(), source })?;
+    let objects: Arc<dyn ObjectStore> = Arc::new(objects);
+    let storage = Storage { objects: objects.clone() };
+    let manifest = storage.manifest().await?;
+    let mut inventory = Inventory {
+        manifest_version: manifest.version,
+        log_floor: manifest.log_floor,
+        ..Inventory::default()
+    };
+    let cache = Arc::new(read::cache(CACHE_BYTES));
+    for entry in &manifest.blocks {
+        let meta = match storage.block_meta(entry).await {
+            Ok(meta) => meta,
+            Err(e) => {
+                inventory.findings.push(e.to_string());
+                inventory.blocks.push(listed_only(entry));
+                continue;
+            }
+        };
+        let reader =
+            BlockReader::new(meta, Storage::block_path(&entry.id), objects.clone(), cache.clone());
+        if verify {
+            verify_block(&reader, &mut inventory.findings).await;
+        }
+        inventory.blocks.push(block_inventory(entry, &reader));
+    }
+    for id in storage.block_ids().await? {
+        if !manifest.blocks.iter().any(|b| b.id == id) {
+            inventory.unknown.push(Storage::block_path(&id).to_string());
+        }
+    }
+    inspect_log(&storage, manifest.log_floor, verify, &mut inventory).await?;
+    Ok(inventory)
+}
+
+fn listed_only(entry: &BlockEntry) -> BlockInventory {
+    BlockInventory {
+        id: entry.id.clone(),
+        min_time_ns: entry.min_time_ns,
+        max_time_ns: entry.max_time_ns,
+        samples: entry.samples,
+        ..BlockInventory::default()
+    }
+}
+
+fn block_inventory(entry: &BlockEntry, reader: &BlockReader) -> BlockInventory {
+    let meta = &reader.meta;
+    let mut file_bytes: BTreeMap<String, u64> =
+        meta.files.iter().map(|(name, f)| (name.clone(), f.size_bytes)).collect();
+    file_bytes.insert(columns::META.to_owned(), entry.size_bytes - meta.size_bytes());
+    BlockInventory {
+        series: meta.series,
+        partitions: meta.partitions,
+        stacktraces: meta.stacktraces,
+        nodes: meta.nodes,
+        file_bytes,
+        ..listed_only(entry)
+    }
+}
+
+/// Reads every byte and compares samples, points and the series' own sums.
+async fn verify_block(block: &BlockReader, findings: &mut Vec<String>) {
+    for name in columns::FILES {
+        let whole = match block.file(name) {
+            Ok(file) => file.read_all().await.map(|_| ()),
+            Err(e) => Err(e),
+        };
+        if let Err(e) = whole {
+            findings.push(e.to_string());
+        }
+    }
+    if let Err(e) = verify_sums(block, findings).await {
+        findings.push(e.to_string());
+    }
+}
+
+async fn verify_sums(block: &BlockReader, findings: &mut Vec<String>) -> Result<(), ReadError> {
+    let series = block.block_series().await?;
+    let count = series.table.series.len();
+    let request = ScanRequest {
+        series: (0..count as u32).collect(),
+        range: TimeRange::ALL,
+        attributes: Vec::new(),
+        with_times: true,
+    };
+    let (mut sums, mut rows, mut points) = (vec![0i64; count], vec![0u64; count], vec![0i64; count]);
+    let mut point_rows = vec![0u64; count];
+    let partitions: Vec<u32> = (0..series.partitions.len() as u32).collect();
+    block.trees(&partitions).await?;
+    block
+        .scan(&request, &mut |run| {
+            let at = run.series as usize;
+            rows[at] += run.values.len() as u64;
+            sums[at] = run.values.iter().fold(sums[at], |acc, &v| acc.saturating_add(v));
+        })
+        .await?;
+    block
+        .points(&request, &mut |id, all| {
+            let at = id as usize;
+            for point in all {
+                points[at] = points[at].saturating_add(point.sum);
+                point_rows[at] += point.count;
+            }
+        })
+        .await?;
+    for (at, expected) in series.rows.iter().enumerate() {
+        let is_whole = sums[at] == expected.sum
+            && points[at] == expected.sum
+            && rows[at] == expected.row_count as u64
+            && point_rows[at] == expected.row_count as u64;
+        if !is_whole {
+            findings.push(format!(
+                "block {}: series {at}: the sum is {} by series.parquet, {} by samples.parquet and {} by points.parquet; rows {}, {} and {}",
+                block.id, expected.sum, sums[at], points[at], expected.row_count, rows[at], point_rows[at]
+            ));
+        }
+    }
+    let total: u64 = rows.iter().sum();
+    if total != block.meta.samples {
+        findings.push(format!("block {}: {total} samples, block.json says {}", block.id, block.meta.samples));
+    }
+    Ok(())
+}
+
+async fn inspect_log(
+    storage: &Storage,
+    floor: LogPosition,
+    verify: bool,
+    inventory: &mut Inventory,
+) -> Result<(), OpenError> {
+    let mut view = HeadView::default();
+    let mut samples = 0;
+    for position in storage.log_positions().await? {
+        let path = Storage::log_path(position);
+        if position < floor {
+            inventory.unknown.push(path.to_string());
+            continue;
+        }
+        let bytes = match storage.get(&path).await {
+            Ok(bytes) => bytes,
+            Err(e) => {
+                inventory.findings.push(format!("{path}: cannot be read: {e}"));
+                continue;
+            }
+        };
+        inventory.log_objects += 1;
+        inventory.log_bytes += bytes.len() as u64;
+        if !verify {
+            continue;
+        }
+        let decoded = codec::open(&bytes).map_err(|e| e.to_string()).and_then(|(header, raw)| {
+            if header.position != position {
+                return Err("it is another position's object".to_owned());
+            }
+            match header.kind {
+                ObjectKind::Seal => Ok(0),
+                ObjectKind::Delta => codec::decode_delta(&mut view, &raw)
+                    .map(|requests| {
+                        requests.iter().flat_map(|r| &r.chunks).map(|c| c.values.len() as u64).sum()
+                    })
+                    .map_err(|e| e.to_string()),
+            }
+        });
+        match decoded {
+            Ok(count) => samples += count,
+            Err(reason) => {
+                inventory.findings.push(format!("{path}: {reason}"));
+                // What follows builds on what could not be read.
+                break;
+            }
+        }
+    }
+    inventory.log_samples = verify.then_some(samples);
+    Ok(())
+}
