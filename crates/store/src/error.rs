@@ -62,7 +62,9 @@ pub enum AppendError {
     #[error("no space left for the log; nothing was stored, try again when there is")]
     StorageFull,
     /// Every sample is older than the retention or too far ahead of the clock.
-    #[error("all {rejected} samples are outside the accepted times (before {oldest_ns} ns or after {newest_ns} ns)")]
+    #[error(
+        "all {rejected} samples are outside the accepted times (before {oldest_ns} ns or after {newest_ns} ns)"
+    )]
     AllOutsideTimes {
         /// Samples refused.
         rejected: u64,

@@ -12,10 +12,8 @@ use crate::{
         read::{self, BlockReader},
     },
     error::{OpenError, ReadError},
-    log::{
-        codec::{self, LogPosition, ObjectKind},
-    },
     head::HeadView,
+    log::codec::{self, LogPosition, ObjectKind},
     manifest::BlockEntry,
     source::{ScanRequest, Source, TimeRange},
     storage::Storage,
@@ -96,8 +94,7 @@ pub async fn inspect(path: &Path, verify: bool) -> Result<Inventory, OpenError> 
                 continue;
             }
         };
-        let reader =
-            BlockReader::new(meta, Storage::block_path(&entry.id), objects.clone(), cache.clone());
+        let reader = BlockReader::new(meta, Storage::block_path(&entry.id), objects.clone(), cache.clone());
         if verify {
             verify_block(&reader, &mut inventory.findings).await;
         }

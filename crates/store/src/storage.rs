@@ -229,10 +229,7 @@ impl Storage {
     /// Names of block directories.
     pub(crate) async fn block_ids(&self) -> Result<std::collections::BTreeSet<String>, OpenError> {
         let names = self.names(&Self::path(&["blocks"])).await?;
-        Ok(names
-            .iter()
-            .filter_map(|p| p.parts().nth(2).map(|part| part.as_ref().to_owned()))
-            .collect())
+        Ok(names.iter().filter_map(|p| p.parts().nth(2).map(|part| part.as_ref().to_owned())).collect())
     }
 
     /// Deletes a block's files.

@@ -148,7 +148,8 @@ impl Store {
             settings,
         });
         let (commands, queue) = mpsc::channel(QUEUE_REQUESTS);
-        let writer = Writer::new(shared.clone(), manifest, log, seen, replayed.requests, commands.downgrade());
+        let writer =
+            Writer::new(shared.clone(), manifest, log, seen, replayed.requests, commands.downgrade());
         let runtime = tokio::runtime::Handle::current();
         let writer = std::thread::Builder::new()
             .name("decima-log".to_owned())
@@ -215,8 +216,7 @@ impl Store {
             blocks: state.blocks.len() as u64,
             block_bytes: state.blocks.iter().map(|b| b.entry.size_bytes).sum(),
             block_samples: state.blocks.iter().map(|b| b.entry.samples).sum(),
-            head_samples: state.head.view.sample_count
-                + state.frozen.as_ref().map_or(0, |v| v.sample_count),
+            head_samples: state.head.view.sample_count + state.frozen.as_ref().map_or(0, |v| v.sample_count),
             head_bytes: shared.counters.head_bytes.load(Ordering::Relaxed),
             cache_bytes: shared.cache.weight(),
             ..shared.counters.read()

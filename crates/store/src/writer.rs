@@ -238,10 +238,7 @@ impl Writer {
         for request in group {
             let chunks = self.shared.state.lock().head.intern(&request.batch, &mut mark);
             let samples = chunks.iter().map(|c| c.values.len() as u64).sum();
-            answers.push((
-                request.reply,
-                Appended { samples, rejected: request.rejected, duplicate: false },
-            ));
+            answers.push((request.reply, Appended { samples, rejected: request.rejected, duplicate: false }));
             requests.push(LoggedRequest { received_ns, hash: request.hash, chunks });
         }
         let view = self.shared.state.lock().head.view.clone();
@@ -409,8 +406,7 @@ impl Writer {
             self.begin_flush(runtime);
         }
         self.count_head();
-        let is_checked =
-            self.retention_checked.is_some_and(|at| at.elapsed() < Duration::from_secs(60));
+        let is_checked = self.retention_checked.is_some_and(|at| at.elapsed() < Duration::from_secs(60));
         if !is_checked {
             self.retention_checked = Some(Instant::now());
             self.expire(runtime);
@@ -441,8 +437,7 @@ impl Writer {
             memory_bytes,
             waiters: Vec::new(),
         });
-        let (shared, done, runtime) =
-            (self.shared.clone(), self.flushed.0.clone(), runtime.clone());
+        let (shared, done, runtime) = (self.shared.clone(), self.flushed.0.clone(), runtime.clone());
         let commands = self.commands.clone();
         let spawned = std::thread::Builder::new().name("decima-flush".to_owned()).spawn(move || {
             while let Some(alive) = commands.upgrade() {
@@ -501,8 +496,18 @@ impl Writer {
             let mut state = self.shared.state.lock();
             state.frozen = None;
             for (entry, meta) in flushed {
-                info!(block = entry.id, samples = entry.samples, size_bytes = entry.size_bytes, "flushed the head");
-                state.blocks.push(ListedBlock::readable(entry, meta, &self.shared.storage, &self.shared.cache));
+                info!(
+                    block = entry.id,
+                    samples = entry.samples,
+                    size_bytes = entry.size_bytes,
+                    "flushed the head"
+                );
+                state.blocks.push(ListedBlock::readable(
+                    entry,
+                    meta,
+                    &self.shared.storage,
+                    &self.shared.cache,
+                ));
             }
         }
         self.log.objects -= flushing.objects;
@@ -655,9 +660,8 @@ fn write_blocks(
     for slice in flush::slices(view.range()) {
         let id = Ulid::new().to_string();
         let part = view.within(slice);
-        let written = encode_head(id.clone(), TENANT, &part, requests)
-            .map_err(|e| e.to_string())
-            .and_then(|block| {
+        let written =
+            encode_head(id.clone(), TENANT, &part, requests).map_err(|e| e.to_string()).and_then(|block| {
                 runtime
                     .block_on(shared.storage.put_block(block, newest_request_ns))
                     .map_err(|e| e.to_string())
@@ -682,8 +686,9 @@ async fn drop_log_below(storage: Storage, floor: LogPosition, manifest_version: 
         for position in storage.log_positions().await? {
             if position < floor {
                 let path = Storage::log_path(position);
-                storage.delete(&path).await.map_err(|source| {
-                    crate::error::OpenError::Storage { object: path.to_string(), source }
+                storage.delete(&path).await.map_err(|source| crate::error::OpenError::Storage {
+                    object: path.to_string(),
+                    source,
                 })?;
             }
         }

@@ -125,8 +125,7 @@ pub(crate) fn points() -> (Arc<Schema>, WriterProperties) {
 
 /// `nodes.parquet`: the stacktrace tree in preorder; the root of each partition has distance 0.
 pub(crate) fn nodes() -> (Arc<Schema>, WriterProperties) {
-    let fields =
-        vec![required("parent_distance", DataType::Int32), required("location", DataType::Int32)];
+    let fields = vec![required("parent_distance", DataType::Int32), required("location", DataType::Int32)];
     (schema(fields), properties().split("location").build())
 }
 
@@ -158,11 +157,10 @@ pub(crate) fn locations() -> (Arc<Schema>, WriterProperties) {
 
 /// `series.parquet`: one row a series, with the ranges of its rows and of its partition.
 pub(crate) fn series() -> (Arc<Schema>, WriterProperties) {
-    let mut fields: Vec<Field> =
-        ["name", "sample_type", "sample_unit", "period_type", "period_unit"]
-            .iter()
-            .map(|name| required(name, DataType::Utf8))
-            .collect();
+    let mut fields: Vec<Field> = ["name", "sample_type", "sample_unit", "period_type", "period_unit"]
+        .iter()
+        .map(|name| required(name, DataType::Utf8))
+        .collect();
     fields.push(required("delta", DataType::Boolean));
     fields.push(required("period", DataType::Int64));
     fields.push(Field::new("labels", labels_type(), false));

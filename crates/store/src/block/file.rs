@@ -6,10 +6,7 @@ use bytes::{Bytes, BytesMut};
 use futures::{FutureExt, future::BoxFuture};
 use object_store::{ObjectStore, ObjectStoreExt, path::Path};
 use parquet::{
-    arrow::{
-        arrow_reader::ArrowReaderOptions,
-        async_reader::AsyncFileReader,
-    },
+    arrow::{arrow_reader::ArrowReaderOptions, async_reader::AsyncFileReader},
     errors::ParquetError,
     file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader},
 };
@@ -60,10 +57,8 @@ impl BlockFile {
         for (at, part) in bytes.chunks(PART_BYTES as usize).enumerate() {
             let index = (start / PART_BYTES) as usize + at;
             if self.checksums.get(index) != Some(&xxh3_64(part)) {
-                return Err(self.corrupt(format!(
-                    "the checksum of bytes {}.. does not fit",
-                    index as u64 * PART_BYTES
-                )));
+                return Err(self
+                    .corrupt(format!("the checksum of bytes {}.. does not fit", index as u64 * PART_BYTES)));
             }
         }
         Ok(())
@@ -91,10 +86,9 @@ impl BlockFile {
             }
         }
         let fetched = self.store.get_ranges(&self.path, &runs).await.map_err(|e| match e {
-            object_store::Error::NotFound { .. } => ReadError::Missing {
-                block: self.block.to_string(),
-                file: self.name.to_owned(),
-            },
+            object_store::Error::NotFound { .. } => {
+                ReadError::Missing { block: self.block.to_string(), file: self.name.to_owned() }
+            }
             source => ReadError::Unavailable {
                 block: self.block.to_string(),
                 file: self.name.to_owned(),
@@ -132,10 +126,9 @@ impl BlockFile {
             .head(&self.path)
             .await
             .map_err(|e| match e {
-                object_store::Error::NotFound { .. } => ReadError::Missing {
-                    block: self.block.to_string(),
-                    file: self.name.to_owned(),
-                },
+                object_store::Error::NotFound { .. } => {
+                    ReadError::Missing { block: self.block.to_string(), file: self.name.to_owned() }
+                }
                 source => ReadError::Unavailable {
                     block: self.block.to_string(),
                     file: self.name.to_owned(),

@@ -70,10 +70,8 @@ impl BlockMeta {
 impl FileMeta {
     /// Size and checksums of `bytes`.
     pub(crate) fn of(bytes: &[u8]) -> Self {
-        let sums: Vec<u8> = bytes
-            .chunks(PART_BYTES as usize)
-            .flat_map(|part| xxh3_64(part).to_le_bytes())
-            .collect();
+        let sums: Vec<u8> =
+            bytes.chunks(PART_BYTES as usize).flat_map(|part| xxh3_64(part).to_le_bytes()).collect();
         Self { size_bytes: bytes.len() as u64, checksums: STANDARD.encode(sums) }
     }
 

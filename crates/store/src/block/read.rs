@@ -6,8 +6,7 @@
 use std::sync::Arc;
 
 use arrow_array::{
-    Array, BooleanArray, DictionaryArray, Int32Array, Int64Array, MapArray, RecordBatch,
-    StringArray,
+    Array, BooleanArray, DictionaryArray, Int32Array, Int64Array, MapArray, RecordBatch, StringArray,
     types::{Int32Type, Int64Type},
 };
 use async_trait::async_trait;
@@ -159,8 +158,8 @@ impl BlockReader {
             return Ok(footer);
         }
         let metadata = file.get_metadata(None).await.map_err(|e| file.error(&e))?;
-        let footer = ArrowReaderMetadata::try_new(metadata, ArrowReaderOptions::new())
-            .map_err(|e| file.error(&e))?;
+        let footer =
+            ArrowReaderMetadata::try_new(metadata, ArrowReaderOptions::new()).map_err(|e| file.error(&e))?;
         self.cache.insert(key, Cached::Footer(footer.clone()));
         Ok(footer)
     }
@@ -259,11 +258,7 @@ pub(crate) fn column<'a, A: Array + 'static>(batch: &'a RecordBatch, name: &str)
         .ok_or_else(|| format!("there is no column {name} of the expected type"))
 }
 
-fn decode_series(
-    batch: &RecordBatch,
-    table: &mut SeriesTable,
-    out: &mut BlockSeries,
-) -> Result<(), String> {
+fn decode_series(batch: &RecordBatch, table: &mut SeriesTable, out: &mut BlockSeries) -> Result<(), String> {
     let texts = ["name", "sample_type", "sample_unit", "period_type", "period_unit"];
     let texts: Vec<&StringArray> =
         texts.iter().map(|name| column::<StringArray>(batch, name)).collect::<Result<_, _>>()?;
@@ -276,14 +271,13 @@ fn decode_series(
     else {
         return Err("the labels are not text".to_owned());
     };
-    let numbers: Vec<&Int64Array> = SERIES_NUMBERS
-        .iter()
-        .map(|name| column::<Int64Array>(batch, name))
-        .collect::<Result<_, _>>()?;
+    let numbers: Vec<&Int64Array> =
+        SERIES_NUMBERS.iter().map(|name| column::<Int64Array>(batch, name)).collect::<Result<_, _>>()?;
     for row in 0..batch.num_rows() {
         let number = |at: usize| numbers[at].value(row);
         let index = |at: usize| {
-            usize::try_from(number(at)).map_err(|_| format!("{} is negative in row {row}", SERIES_NUMBERS[at]))
+            usize::try_from(number(at))
+                .map_err(|_| format!("{} is negative in row {row}", SERIES_NUMBERS[at]))
         };
         let entries = labels.value_offsets()[row] as usize..labels.value_offsets()[row + 1] as usize;
         let partition = index(7)?;
@@ -307,9 +301,7 @@ fn decode_series(
                 period_unit: texts[4].value(row).to_owned(),
                 delta: delta.value(row),
             }),
-            labels: entries
-                .map(|e| (keys.value(e).to_owned(), values.value(e).to_owned()))
-                .collect(),
+            labels: entries.map(|e| (keys.value(e).to_owned(), values.value(e).to_owned())).collect(),
             period: period.value(row),
             partition: partition as u32,
             range: TimeRange { start_ns: number(0), end_ns: number(1) },
@@ -410,11 +402,7 @@ fn decode_locations(
                     start_line: start_line.value(row),
                 },
             );
-            symbols.lines.push(Line {
-                function,
-                line: line.value(row),
-                column: source_column.value(row),
-            });
+            symbols.lines.push(Line { function, line: line.value(row), column: source_column.value(row) });
             if let Some(end) = symbols.first_line.last_mut() {
                 *end = symbols.lines.len() as u32;
             }
@@ -445,10 +433,8 @@ impl Source for BlockReader {
         let mut symbols = Symbols { first_line: vec![0], ..Symbols::default() };
         let mut index = SymbolIndex::default();
         index.string(&mut symbols, "");
-        self.rows(columns::LOCATIONS, None, &[], |batch| {
-            decode_locations(batch, &mut index, &mut symbols)
-        })
-        .await?;
+        self.rows(columns::LOCATIONS, None, &[], |batch| decode_locations(batch, &mut index, &mut symbols))
+            .await?;
         let symbols = Arc::new(symbols);
         self.cache.insert(key, Cached::Symbols(symbols.clone()));
         Ok(symbols)

@@ -186,7 +186,11 @@ pub(crate) async fn samples(
         .rows(columns::SAMPLES, Some(&merge(&ranges)), &columns, |batch| {
             let stacktraces = ids(batch, "stacktrace")?;
             let values = numbers(batch, "value")?;
-            let times = if with_times { Some((numbers(batch, "time_ns")?, numbers(batch, "duration_ns")?)) } else { None };
+            let times = if with_times {
+                Some((numbers(batch, "time_ns")?, numbers(batch, "duration_ns")?))
+            } else {
+                None
+            };
             let attributes = decode_attributes(batch, &wanted)?;
             split(&ranges, &mut at, batch.num_rows(), |index, _, part| {
                 let id = selected[index];
@@ -247,10 +251,7 @@ impl AttributeColumn {
     }
 }
 
-fn decode_attributes(
-    batch: &RecordBatch,
-    wanted: &[Wanted],
-) -> Result<Vec<Option<AttributeColumn>>, String> {
+fn decode_attributes(batch: &RecordBatch, wanted: &[Wanted]) -> Result<Vec<Option<AttributeColumn>>, String> {
     wanted
         .iter()
         .map(|attribute| match attribute {

@@ -258,12 +258,7 @@ impl<'a> BlockWriter<'a> {
         Ok(sum)
     }
 
-    fn text_column(
-        &self,
-        name: &str,
-        chunks: &[&Arc<Chunk>],
-        rows: &[(i64, u32, u32, u32)],
-    ) -> ArrayRef {
+    fn text_column(&self, name: &str, chunks: &[&Arc<Chunk>], rows: &[(i64, u32, u32, u32)]) -> ArrayRef {
         let strings = &self.view.symbols.strings;
         let by_chunk: Vec<Option<&Vec<u32>>> = chunks
             .iter()
@@ -284,12 +279,7 @@ impl<'a> BlockWriter<'a> {
         Arc::new(builder.finish())
     }
 
-    fn integer_column(
-        &self,
-        name: &str,
-        chunks: &[&Arc<Chunk>],
-        rows: &[(i64, u32, u32, u32)],
-    ) -> ArrayRef {
+    fn integer_column(&self, name: &str, chunks: &[&Arc<Chunk>], rows: &[(i64, u32, u32, u32)]) -> ArrayRef {
         let strings = &self.view.symbols.strings;
         let by_chunk: Vec<Option<&Vec<Option<i64>>>> = chunks
             .iter()
@@ -360,10 +350,7 @@ impl<'a> BlockWriter<'a> {
             nodes: self.node_count,
             text_attributes: self.text_attributes,
             integer_attributes: self.integer_attributes,
-            files: files
-                .iter()
-                .map(|(name, bytes)| ((*name).to_owned(), FileMeta::of(bytes)))
-                .collect(),
+            files: files.iter().map(|(name, bytes)| ((*name).to_owned(), FileMeta::of(bytes))).collect(),
         };
         Ok(EncodedBlock { meta, files })
     }

@@ -81,11 +81,9 @@ impl Head {
         mark: &mut Mark,
     ) -> Vec<u32> {
         let row = Arc::make_mut(&mut Arc::make_mut(&mut self.view.partitions)[partition as usize]);
-        mark.trees
-            .entry(partition)
-            .or_insert((row.tree.parent.len(), row.tree.leaf.len()));
-        let index = self.stacktrace_indexes[partition as usize]
-            .get_or_insert_with(|| StacktraceIndex::of(&row.tree));
+        mark.trees.entry(partition).or_insert((row.tree.parent.len(), row.tree.leaf.len()));
+        let index =
+            self.stacktrace_indexes[partition as usize].get_or_insert_with(|| StacktraceIndex::of(&row.tree));
         let mut scratch = Vec::with_capacity(64);
         samples
             .stacktraces
@@ -169,7 +167,11 @@ impl Head {
     fn partition_id(&mut self, name: String) -> u32 {
         let view = &self.view;
         let index = self.partition_index.get_or_insert_with(|| {
-            view.partition_names.iter().enumerate().map(|(i, n)| (n.clone(), i as u32)).collect::<HashMap<_, _>>()
+            view.partition_names
+                .iter()
+                .enumerate()
+                .map(|(i, n)| (n.clone(), i as u32))
+                .collect::<HashMap<_, _>>()
         });
         if let Some(&id) = index.get(&name) {
             return id;

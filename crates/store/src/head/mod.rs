@@ -100,12 +100,7 @@ impl Head {
     /// A head over tables that a replay has filled; indexes are rebuilt when an append needs them.
     pub(crate) fn replayed(view: HeadView, partition_labels: Arc<[String]>) -> Self {
         let stacktrace_indexes = view.partitions.iter().map(|_| None).collect();
-        let chunk_bytes = view
-            .partitions
-            .iter()
-            .flat_map(|p| p.chunks.iter())
-            .map(|c| c.size_bytes())
-            .sum();
+        let chunk_bytes = view.partitions.iter().flat_map(|p| p.chunks.iter()).map(|c| c.size_bytes()).sum();
         Self {
             view,
             partition_labels,
@@ -196,8 +191,7 @@ impl HeadView {
         series.range.end_ns = series.range.end_ns.max(range.end_ns);
         series.sample_count += chunk.values.len() as u64;
         self.sample_count += chunk.values.len() as u64;
-        let partition =
-            Arc::make_mut(&mut Arc::make_mut(&mut self.partitions)[series.partition as usize]);
+        let partition = Arc::make_mut(&mut Arc::make_mut(&mut self.partitions)[series.partition as usize]);
         let points = Arc::make_mut(&mut partition.points);
         points.extend(chunk.points().into_iter().map(|p| (chunk.series, p)));
         Arc::make_mut(&mut partition.chunks).push(chunk);

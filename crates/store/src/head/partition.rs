@@ -47,9 +47,7 @@ impl StacktraceIndex {
         let hasher = index.hasher.clone();
         index.nodes.reserve(tree.parent.len(), |_| 0);
         for node in 1..tree.parent.len() as u32 {
-            index.nodes.insert_unique(node_hash(&hasher, tree, node), node, |&n| {
-                node_hash(&hasher, tree, n)
-            });
+            index.nodes.insert_unique(node_hash(&hasher, tree, node), node, |&n| node_hash(&hasher, tree, n));
         }
         for (stacktrace, &leaf) in tree.leaf.iter().enumerate() {
             index.scratch.clear();
@@ -101,9 +99,9 @@ impl StacktraceIndex {
     fn child(&mut self, tree: &mut Tree, parent: u32, location: u32) -> u32 {
         let hasher = &self.hasher;
         let hash = hasher.hash_one((u64::from(parent) << 32) | u64::from(location));
-        let found = self.nodes.find(hash, |&n| {
-            tree.parent[n as usize] == parent && tree.location[n as usize] == location
-        });
+        let found = self
+            .nodes
+            .find(hash, |&n| tree.parent[n as usize] == parent && tree.location[n as usize] == location);
         if let Some(&node) = found {
             return node;
         }

@@ -36,9 +36,7 @@ impl SymbolIndex {
         let hasher = index.hasher.clone();
         for id in 0..symbols.strings.len() as u32 {
             let hash = hasher.hash_one(symbols.strings.get(id).as_bytes());
-            index
-                .strings
-                .insert_unique(hash, id, |&i| hasher.hash_one(symbols.strings.get(i).as_bytes()));
+            index.strings.insert_unique(hash, id, |&i| hasher.hash_one(symbols.strings.get(i).as_bytes()));
         }
         for id in 0..symbols.mappings.len() as u32 {
             let hash = hasher.hash_one(symbols.mappings[id as usize]);
@@ -50,9 +48,7 @@ impl SymbolIndex {
         }
         for id in 0..symbols.location_count() as u32 {
             let hash = hash_stored_location(&hasher, symbols, id);
-            index
-                .locations
-                .insert_unique(hash, id, |&i| hash_stored_location(&hasher, symbols, i));
+            index.locations.insert_unique(hash, id, |&i| hash_stored_location(&hasher, symbols, i));
         }
         index
     }
@@ -70,8 +66,7 @@ impl SymbolIndex {
             return id;
         }
         let id = symbols.strings.push(text);
-        self.strings
-            .insert_unique(hash, id, |&i| hasher.hash_one(symbols.strings.get(i).as_bytes()));
+        self.strings.insert_unique(hash, id, |&i| hasher.hash_one(symbols.strings.get(i).as_bytes()));
         id
     }
 
@@ -107,8 +102,7 @@ impl SymbolIndex {
         }
         for l in &batch.locations {
             let frame_type = self.batch_string(symbols, batch, &mut ids.strings, l.frame_type);
-            let mapping =
-                if l.mapping == NO_MAPPING { NO_MAPPING } else { mapping_ids[l.mapping as usize] };
+            let mapping = if l.mapping == NO_MAPPING { NO_MAPPING } else { mapping_ids[l.mapping as usize] };
             let mut lines = std::mem::take(&mut self.scratch_lines);
             lines.clear();
             let first = l.first_line as usize;
@@ -193,8 +187,7 @@ impl SymbolIndex {
         symbols.location_frame_type.push(frame_type);
         symbols.lines.extend_from_slice(lines);
         symbols.first_line.push(symbols.lines.len() as u32);
-        self.locations
-            .insert_unique(hash, id, |&i| hash_stored_location(hasher, symbols, i));
+        self.locations.insert_unique(hash, id, |&i| hash_stored_location(hasher, symbols, i));
         id
     }
 
@@ -215,13 +208,7 @@ pub(crate) struct BatchIds {
     pub(crate) locations: Vec<u32>,
 }
 
-fn hash_location(
-    hasher: &RandomState,
-    mapping: u32,
-    address: u64,
-    frame_type: u32,
-    lines: &[Line],
-) -> u64 {
+fn hash_location(hasher: &RandomState, mapping: u32, address: u64, frame_type: u32, lines: &[Line]) -> u64 {
     let mut state = hasher.build_hasher();
     state.write_u64((u64::from(mapping) << 32) | u64::from(frame_type));
     state.write_u64(address);

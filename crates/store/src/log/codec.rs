@@ -45,7 +45,9 @@ const RAW_BYTES_MAX: usize = 1 << 30;
 const ZSTD_LEVEL: i32 = 1;
 
 /// Names one object of the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, serde::Serialize, serde::Deserialize,
+)]
 pub struct LogPosition {
     /// Epoch: one per process that wrote the log.
     pub epoch: u64,

@@ -1,12 +1,18 @@
 //! Reads the log back into a head.
 
+use std::sync::Arc;
+
+use futures::{StreamExt, stream};
+
 use crate::{
     error::OpenError,
     head::{HeadView, chunk::Chunk},
     log::codec::{self, LogPosition, ObjectError, ObjectKind},
     storage::Storage,
 };
-use std::sync::Arc;
+
+/// Objects read ahead of the one that is decoded.
+const READ_AHEAD: usize = 16;
 
 /// What a replay found.
 #[derive(Default)]
@@ -37,10 +43,12 @@ pub(crate) async fn replay(storage: &Storage, floor: LogPosition) -> Result<Repl
     }
     let positions: Vec<LogPosition> = all.into_iter().filter(|p| *p >= floor).collect();
     let mut expected = floor;
+    let mut objects = std::pin::pin!(
+        stream::iter(positions.clone()).map(|position| fetch(storage, position)).buffered(READ_AHEAD)
+    );
     for (at, &position) in positions.iter().enumerate() {
         let path = Storage::log_path(position);
-        let corrupt =
-            |reason: String| OpenError::Corrupt { object: path.to_string(), reason };
+        let corrupt = |reason: String| OpenError::Corrupt { object: path.to_string(), reason };
         // A seal ends an epoch; the next one that was written to begins at 0.
         let next_epoch = position.epoch > expected.epoch && position.seq == 0 && expected.seq == 0;
         if position != expected && !next_epoch {
@@ -49,11 +57,8 @@ pub(crate) async fn replay(storage: &Storage, floor: LogPosition) -> Result<Repl
                 expected.epoch, expected.seq
             )));
         }
-        let bytes = storage
-            .get(&path)
-            .await
-            .map_err(|source| OpenError::Storage { object: path.to_string(), source })?;
-        let (header, raw) = match codec::open(&bytes) {
+        let Some((size_bytes, opened)) = objects.next().await.transpose()? else { break };
+        let (header, raw) = match opened {
             Err(ObjectError::Torn { .. }) if at + 1 == positions.len() => {
                 storage
                     .delete(&path)
@@ -75,8 +80,9 @@ pub(crate) async fn replay(storage: &Storage, floor: LogPosition) -> Result<Repl
             ObjectKind::Delta => {
                 out.unsealed = Some(expected);
                 out.objects += 1;
-                out.bytes += bytes.len() as u64;
-                let requests = codec::decode_delta(&mut out.view, &raw).map_err(|e| corrupt(e.to_string()))?;
+                out.bytes += size_bytes;
+                let requests =
+                    codec::decode_delta(&mut out.view, &raw).map_err(|e| corrupt(e.to_string()))?;
                 for request in requests {
                     out.newest_request_ns = out.newest_request_ns.max(request.received_ns);
                     out.requests.extend(request.hash.map(|hash| (hash, request.received_ns)));
@@ -88,6 +94,21 @@ pub(crate) async fn replay(storage: &Storage, floor: LogPosition) -> Result<Repl
         }
     }
     Ok(out)
+}
+
+/// Reads, checks and decompresses an object, on a thread of its own: decoding, which has to be in order, goes on meanwhile.
+async fn fetch(
+    storage: &Storage,
+    position: LogPosition,
+) -> Result<(u64, Result<(codec::Header, Vec<u8>), ObjectError>), OpenError> {
+    let path = Storage::log_path(position);
+    let failed = |source| OpenError::Storage { object: path.to_string(), source };
+    let bytes = storage.get(&path).await.map_err(failed)?;
+    let size_bytes = bytes.len() as u64;
+    let opened = tokio::task::spawn_blocking(move || codec::open(&bytes))
+        .await
+        .map_err(|source| failed(object_store::Error::JoinError { source }))?;
+    Ok((size_bytes, opened))
 }
 
 fn add(view: &mut HeadView, chunk: Arc<Chunk>) {

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use decima_profile::{
     ProfileType, SampleBatch,
-    batch::{Attribute, AttributeValues, Function, Line, Location, Mapping, NO_MAPPING, SeriesSamples, Strings},
+    batch::{
+        Attribute, AttributeValues, Function, Line, Location, Mapping, NO_MAPPING, SeriesSamples, Strings,
+    },
 };
 use decima_store::{
     Store,
@@ -12,10 +14,10 @@ use decima_store::{
 };
 
 /// A sample: stacktrace as function names leaf first, time, value, attribute `route`.
-pub type Row = (&'static [&'static str], i64, i64, &'static str);
+pub(crate) type Row = (&'static [&'static str], i64, i64, &'static str);
 
 /// A batch of one series.
-pub fn batch(service: &str, rows: &[Row]) -> SampleBatch {
+pub(crate) fn batch(service: &str, rows: &[Row]) -> SampleBatch {
     let mut strings = Strings::over(Vec::new());
     let file = strings.push("/bin/app");
     let build_id = strings.push("abc123");
@@ -70,7 +72,7 @@ pub fn batch(service: &str, rows: &[Row]) -> SampleBatch {
 }
 
 /// Sum by "service;root;…;leaf;route@time".
-pub async fn contents(store: &Store) -> BTreeMap<String, i64> {
+pub(crate) async fn contents(store: &Store) -> BTreeMap<String, i64> {
     let mut out = BTreeMap::new();
     for source in store.snapshot().sources {
         let table = source.series().await.unwrap();
@@ -114,7 +116,7 @@ pub async fn contents(store: &Store) -> BTreeMap<String, i64> {
 }
 
 /// Sum of all points.
-pub async fn points_sum(store: &Store) -> (i64, u64) {
+pub(crate) async fn points_sum(store: &Store) -> (i64, u64) {
     let (mut sum, mut count) = (0, 0);
     for source in store.snapshot().sources {
         let table = source.series().await.unwrap();

@@ -6,7 +6,7 @@ use decima_store::{AppendError, OpenError, Settings, Store};
 
 use crate::batches::{Row, batch, contents, points_sum};
 
-fn settings(path: &std::path::Path) -> Settings {
+pub(crate) fn settings(path: &std::path::Path) -> Settings {
     Settings {
         path: path.to_owned(),
         head_memory_bytes: 64 << 20,
@@ -17,20 +17,20 @@ fn settings(path: &std::path::Path) -> Settings {
     }
 }
 
-fn now() -> i64 {
+pub(crate) fn now() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as i64
 }
 
 /// Leaves the store as a crash does: no flush, no seal.
-fn crash(store: Store) {
+pub(crate) fn crash(store: Store) {
     drop(store);
     std::thread::sleep(Duration::from_millis(50));
 }
 
-const STACKS: [&[&str]; 4] =
+pub(crate) const STACKS: [&[&str]; 4] =
     [&["leaf", "middle", "root"], &["middle", "root"], &["other", "kernel_entry", "root"], &[]];
 
-fn rows(t: i64) -> Vec<Row> {
+pub(crate) fn rows(t: i64) -> Vec<Row> {
     vec![
         (STACKS[0], t, 5, ""),
         (STACKS[1], t, -7, "/a"),
@@ -46,10 +46,7 @@ async fn acknowledged_samples_survive_every_kind_of_restart() {
     let store = Store::open(settings(directory.path())).await.unwrap();
     let t = now() - 60_000_000_000;
     for (at, service) in ["a", "b", "a"].iter().enumerate() {
-        let appended = store
-            .append(batch(service, &rows(t + at as i64)), Some(at as u128))
-            .await
-            .unwrap();
+        let appended = store.append(batch(service, &rows(t + at as i64)), Some(at as u128)).await.unwrap();
         assert_eq!((appended.samples, appended.duplicate), (5, false));
     }
     let expected = contents(&store).await;
@@ -81,8 +78,10 @@ async fn acknowledged_samples_survive_every_kind_of_restart() {
     assert_ne!(points_sum(&store).await, expected_points);
     assert!(store.append(batch("a", &rows(t)), Some(77)).await.unwrap().duplicate, "known from the block");
     store.close().await.unwrap();
-    assert_eq!(store.append(batch("a", &rows(t)), None).await.err().map(|e| e.to_string()),
-        Some(AppendError::Closed.to_string()));
+    assert_eq!(
+        store.append(batch("a", &rows(t)), None).await.err().map(|e| e.to_string()),
+        Some(AppendError::Closed.to_string())
+    );
     drop(store);
 
     let store = Store::open(settings(directory.path())).await.unwrap();

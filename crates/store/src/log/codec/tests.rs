@@ -50,7 +50,9 @@ fn batch(service: u8, functions: u32, paths: &[Vec<u32>], values: &[i64], times:
         attributes: vec![
             Attribute {
                 name: route,
-                values: AttributeValues::Text((0..values.len()).map(|i| if i % 2 == 0 { value } else { 0 }).collect()),
+                values: AttributeValues::Text(
+                    (0..values.len()).map(|i| if i % 2 == 0 { value } else { 0 }).collect(),
+                ),
             },
             Attribute {
                 name: bytes,
@@ -107,8 +109,11 @@ fn batches() -> impl Strategy<Value = Vec<SampleBatch>> {
             any::<bool>(),
         )
             .prop_map(move |(paths, values, one_time)| {
-                let times: Vec<i64> =
-                    if one_time { vec![9] } else { (0..values.len()).map(|i| i64::MAX - i as i64 * 17).collect() };
+                let times: Vec<i64> = if one_time {
+                    vec![9]
+                } else {
+                    (0..values.len()).map(|i| i64::MAX - i as i64 * 17).collect()
+                };
                 batch(service, functions, &paths, &values, &times)
             })
     });

@@ -1,0 +1,284 @@
+//! Full disks, damaged files, and what a store says of them.
+
+use std::{
+    ops::Range,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use decima_store::{AppendError, OpenError, ReadError, Store, inspect};
+use futures::stream::BoxStream;
+use object_store::{
+    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
+    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, memory::InMemory, path::Path,
+};
+
+use crate::{
+    batches::{batch, contents},
+    durability::{STACKS, crash, now, rows, settings},
+};
+
+/// A store whose disk can be full.
+#[derive(Debug)]
+struct Faulty {
+    inner: InMemory,
+    is_full: AtomicBool,
+    /// The next put succeeds, but its caller hears of a failure.
+    loses_answer: AtomicBool,
+}
+
+impl std::fmt::Display for Faulty {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("faulty")
+    }
+}
+
+#[async_trait]
+impl ObjectStore for Faulty {
+    async fn put_opts(&self, path: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
+        if self.is_full.load(Ordering::SeqCst) {
+            let source = std::io::Error::from(std::io::ErrorKind::StorageFull);
+            return Err(object_store::Error::Generic { store: "faulty", source: Box::new(source) });
+        }
+        let result = self.inner.put_opts(path, payload, options).await;
+        if self.loses_answer.swap(false, Ordering::SeqCst) {
+            return Err(object_store::Error::Generic {
+                store: "faulty",
+                source: "the answer is lost".into(),
+            });
+        }
+        result
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        path: &Path,
+        options: PutMultipartOptions,
+    ) -> Result<Box<dyn MultipartUpload>> {
+        self.inner.put_multipart_opts(path, options).await
+    }
+
+    async fn get_opts(&self, path: &Path, options: GetOptions) -> Result<GetResult> {
+        self.inner.get_opts(path, options).await
+    }
+
+    async fn get_ranges(&self, path: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+        self.inner.get_ranges(path, ranges).await
+    }
+
+    fn delete_stream(&self, paths: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
+        self.inner.delete_stream(paths)
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.inner.list(prefix)
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        self.inner.list_with_delimiter(prefix).await
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
+        self.inner.copy_opts(from, to, options).await
+    }
+}
+
+fn faulty() -> Arc<Faulty> {
+    Arc::new(Faulty {
+        inner: InMemory::new(),
+        is_full: AtomicBool::new(false),
+        loses_answer: AtomicBool::new(false),
+    })
+}
+
+async fn eventually(mut is_true: impl AsyncFnMut() -> bool) {
+    for _ in 0..200 {
+        if is_true().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("it never became true");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_refuses_appends_and_recovers() {
+    let objects = faulty();
+    let unused = std::path::Path::new("unused");
+    let store = Store::open_on(settings(unused), objects.clone(), None).await.unwrap();
+    let t = now();
+    store.append(batch("a", &rows(t)), Some(1)).await.unwrap();
+    let before = contents(&store).await;
+
+    objects.is_full.store(true, Ordering::SeqCst);
+    let refused = store.append(batch("b", &rows(t)), Some(2)).await;
+    assert!(matches!(refused, Err(AppendError::StorageFull)), "{refused:?}");
+    let refused = store.append(batch("c", &rows(t)), Some(3)).await;
+    assert!(matches!(refused, Err(AppendError::StorageFull)), "{refused:?}");
+    assert_eq!(contents(&store).await, before, "reads go on, and nothing that was refused is seen");
+
+    objects.is_full.store(false, Ordering::SeqCst);
+    // The request that was refused half-way is stored once, whether its sender tries again or not.
+    let again = store.append(batch("b", &rows(t)), Some(2)).await.unwrap();
+    assert!(again.duplicate);
+    store.append(batch("c", &rows(t)), Some(3)).await.unwrap();
+    let expected = contents(&store).await;
+    assert_eq!(expected.len(), 3 * before.len());
+
+    crash(store);
+    let store = Store::open_on(settings(unused), objects.clone(), None).await.unwrap();
+    assert_eq!(contents(&store).await, expected);
+    objects.is_full.store(true, Ordering::SeqCst);
+    let flushing = tokio::spawn({
+        let store = store.clone();
+        async move { store.flush().await }
+    });
+    eventually(async || store.counts().flush_failures > 0).await;
+    assert_eq!(contents(&store).await, expected, "a head that cannot be flushed is still read");
+    objects.is_full.store(false, Ordering::SeqCst);
+    flushing.await.unwrap().unwrap();
+    assert_eq!(contents(&store).await, expected);
+    assert_eq!((store.counts().blocks, store.counts().head_samples), (1, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_put_whose_answer_is_lost_counts_once() {
+    let objects = faulty();
+    let unused = std::path::Path::new("unused");
+    let store = Store::open_on(settings(unused), objects.clone(), None).await.unwrap();
+    objects.loses_answer.store(true, Ordering::SeqCst);
+    store.append(batch("a", &rows(now())), None).await.unwrap();
+    let expected = contents(&store).await;
+    crash(store);
+    let store = Store::open_on(settings(unused), objects, None).await.unwrap();
+    assert_eq!(contents(&store).await, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_writer_stops_the_first() {
+    let objects = faulty();
+    let unused = std::path::Path::new("unused");
+    let first = Store::open_on(settings(unused), objects.clone(), None).await.unwrap();
+    first.append(batch("a", &rows(now())), None).await.unwrap();
+    let second = Store::open_on(settings(unused), objects, None).await.unwrap();
+    let refused = first.append(batch("a", &rows(now())), None).await;
+    assert!(matches!(refused, Err(AppendError::Unavailable { .. })), "{refused:?}");
+    second.append(batch("b", &rows(now())), None).await.unwrap();
+    assert_eq!(second.counts().head_samples, 10);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn late_samples_get_a_block_of_their_own() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(settings(directory.path())).await.unwrap();
+    let (t, late) = (now() - 5_000_000_000, now() - 5 * 86_400_000_000_000);
+    store.append(batch("a", &rows(t)), None).await.unwrap();
+    store.append(batch("a", &[(STACKS[0], late, 3, ""), (STACKS[1], t, 4, "/x")]), None).await.unwrap();
+    let expected = contents(&store).await;
+    store.flush().await.unwrap();
+    assert_eq!(contents(&store).await, expected);
+    let ranges: Vec<_> = store.snapshot().sources.iter().map(|s| s.range()).collect();
+    assert_eq!(ranges.len(), 2);
+    assert_eq!((ranges[0].start_ns, ranges[0].end_ns), (late, late));
+    assert_eq!(ranges[1].start_ns, t);
+}
+
+/// Flips one bit in the middle of a file and expects reads to name the block and the file.
+async fn check_damage(file: &str) {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(settings(directory.path())).await.unwrap();
+    store.append(batch("a", &rows(now())), Some(1)).await.unwrap();
+    store.close().await.unwrap();
+    drop(store);
+    let blocks = directory.path().join("default/blocks");
+    let block = std::fs::read_dir(&blocks).unwrap().next().unwrap().unwrap();
+    let path = block.path().join(file);
+    let mut bytes = std::fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 4;
+    std::fs::write(&path, bytes).unwrap();
+
+    let findings = inspect::inspect(directory.path(), true).await.unwrap().findings;
+    let name = block.file_name().into_string().unwrap();
+    assert!(findings.iter().any(|f| f.contains(&name) && f.contains(file)), "{file}: {findings:?}");
+
+    // The store starts, and only what needs the file fails.
+    let store = Store::open(settings(directory.path())).await.unwrap();
+    let mut errors = Vec::new();
+    for source in store.snapshot().sources {
+        let request = decima_store::source::ScanRequest {
+            series: vec![0],
+            range: decima_store::source::TimeRange::ALL,
+            attributes: Vec::new(),
+            with_times: true,
+        };
+        errors.extend(source.series().await.err());
+        errors.extend(source.trees(&[0]).await.err());
+        errors.extend(source.scan(&request, &mut |_| {}).await.err());
+        errors.extend(source.points(&request, &mut |_, _| {}).await.err());
+    }
+    let named = errors
+        .iter()
+        .any(|e| matches!(e, ReadError::Corrupt { block, file: f, .. } if *block == name && f == file));
+    // Hashes of requests are read at the start only; without them repeats are not recognised.
+    assert_eq!(named, file != "requests.parquet", "{file}: {errors:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flipped_bit_is_found_in_every_file() {
+    for file in [
+        "samples.parquet",
+        "points.parquet",
+        "nodes.parquet",
+        "stacktraces.parquet",
+        "locations.parquet",
+        "series.parquet",
+        "attributes.parquet",
+        "requests.parquet",
+        "block.json",
+    ] {
+        check_damage(file).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_is_read_up_to_a_torn_end_and_not_beyond_damage() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(settings(directory.path())).await.unwrap();
+    let mut contents_after = vec![contents(&store).await];
+    for service in ["a", "b", "c"] {
+        store.append(batch(service, &rows(now())), None).await.unwrap();
+        contents_after.push(contents(&store).await);
+    }
+    crash(store);
+    let log = directory.path().join("default/log/00000000000000000001");
+    let object = |seq: u64| log.join(format!("{seq:020}"));
+    let whole = std::fs::read(object(2)).unwrap();
+
+    std::fs::write(object(2), &whole[..whole.len() - 1]).unwrap();
+    let store = Store::open(settings(directory.path())).await.unwrap();
+    assert_eq!(contents(&store).await, contents_after[2], "a torn last object was never acknowledged");
+    crash(store);
+
+    let mut damaged = std::fs::read(object(1)).unwrap();
+    let last = damaged.len() - 1;
+    damaged[last] ^= 1;
+    std::fs::write(object(1), &damaged).unwrap();
+    let refused = Store::open(settings(directory.path())).await.err();
+    assert!(
+        matches!(&refused, Some(OpenError::Corrupt { object, .. }) if object.ends_with("00000000000000000001/00000000000000000001")),
+        "{refused:?}"
+    );
+
+    std::fs::remove_file(object(1)).unwrap();
+    let refused = Store::open(settings(directory.path())).await.err();
+    assert!(
+        matches!(&refused, Some(OpenError::Corrupt { reason, .. }) if reason.contains("missing")),
+        "{refused:?}"
+    );
+}
