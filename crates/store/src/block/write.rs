@@ -39,6 +39,9 @@ pub(crate) struct EncodedBlock {
     pub(crate) files: Vec<(&'static str, Vec<u8>)>,
 }
 
+/// A sample to be sorted: (time, stacktrace of the block, index of the chunk, row in the chunk).
+type SortedRow = (i64, u32, u32, u32);
+
 /// Marks a location without an id in the block.
 const UNMAPPED: u32 = u32::MAX;
 
@@ -224,9 +227,7 @@ impl<'a> BlockWriter<'a> {
         chunks: &[&Arc<Chunk>],
         stacktrace_ids: &[u32],
     ) -> Result<i64, ParquetError> {
-        // (time, stacktrace, chunk, row)
-        let mut rows: Vec<(i64, u32, u32, u32)> =
-            Vec::with_capacity(chunks.iter().map(|c| c.values.len()).sum());
+        let mut rows: Vec<SortedRow> = Vec::with_capacity(chunks.iter().map(|c| c.values.len()).sum());
         for (at, chunk) in chunks.iter().enumerate() {
             for (row, &stacktrace) in chunk.stacktraces.iter().enumerate() {
                 let time = if chunk.times_ns.len() == 1 { chunk.times_ns[0] } else { chunk.times_ns[row] };
@@ -235,9 +236,9 @@ impl<'a> BlockWriter<'a> {
         }
         rows.sort_unstable();
         let series = self.series.len() as i32;
-        let value = |r: &(i64, u32, u32, u32)| chunks[r.2 as usize].values[r.3 as usize];
+        let value = |r: &SortedRow| chunks[r.2 as usize].values[r.3 as usize];
         let sum = rows.iter().fold(0i64, |acc, r| acc.saturating_add(value(r)));
-        let column64 = |f: &dyn Fn(&(i64, u32, u32, u32)) -> i64| -> ArrayRef {
+        let column64 = |f: &dyn Fn(&SortedRow) -> i64| -> ArrayRef {
             Arc::new(Int64Array::from(rows.iter().map(f).collect::<Vec<_>>()))
         };
         let mut columns: Vec<ArrayRef> = vec![
@@ -258,7 +259,7 @@ impl<'a> BlockWriter<'a> {
         Ok(sum)
     }
 
-    fn text_column(&self, name: &str, chunks: &[&Arc<Chunk>], rows: &[(i64, u32, u32, u32)]) -> ArrayRef {
+    fn text_column(&self, name: &str, chunks: &[&Arc<Chunk>], rows: &[SortedRow]) -> ArrayRef {
         let strings = &self.view.symbols.strings;
         let by_chunk: Vec<Option<&Vec<u32>>> = chunks
             .iter()
@@ -279,7 +280,7 @@ impl<'a> BlockWriter<'a> {
         Arc::new(builder.finish())
     }
 
-    fn integer_column(&self, name: &str, chunks: &[&Arc<Chunk>], rows: &[(i64, u32, u32, u32)]) -> ArrayRef {
+    fn integer_column(&self, name: &str, chunks: &[&Arc<Chunk>], rows: &[SortedRow]) -> ArrayRef {
         let strings = &self.view.symbols.strings;
         let by_chunk: Vec<Option<&Vec<Option<i64>>>> = chunks
             .iter()

@@ -1,5 +1,7 @@
 //! The store from outside: what is acknowledged is there, whatever happens next.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
 mod batches;
 mod durability;
 mod faults;
