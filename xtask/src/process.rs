@@ -63,8 +63,22 @@ impl Step {
         Ok(())
     }
 
+    /// Runs to the end and gives standard output as text; a failure of the program is an error.
+    pub(crate) fn output(self) -> anyhow::Result<String> {
+        Ok(String::from_utf8_lossy(&self.output_bytes()?).into_owned())
+    }
+
+    /// The same, with what it writes to standard error told only if it fails.
+    pub(crate) fn output_quiet(mut self) -> anyhow::Result<String> {
+        let output = self.command.output().with_context(|| format!("cannot run {}", self.shown))?;
+        if !output.status.success() {
+            bail!("{} failed: {}\n{}", self.shown, output.status, String::from_utf8_lossy(&output.stderr));
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
     /// Runs to the end and gives standard output; a failure of the program is an error.
-    pub(crate) fn output(mut self) -> anyhow::Result<String> {
+    pub(crate) fn output_bytes(mut self) -> anyhow::Result<Vec<u8>> {
         let output = self
             .command
             .stderr(Stdio::inherit())
@@ -73,7 +87,7 @@ impl Step {
         if !output.status.success() {
             bail!("{} failed: {}", self.shown, output.status);
         }
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+        Ok(output.stdout)
     }
 
     /// Runs to the end, shows every line of standard output as it comes and gives it to `read`. Whether it succeeded.

@@ -3,10 +3,15 @@
 //! A step sets up for itself what it needs. What this machine cannot give is counted as skipped, never as passed, and a
 //! runner that ends without counting its tests counts as one that failed.
 
+mod oracles;
+mod product;
+mod scratch;
+
 use std::{path::Path, time::Instant};
 
 use anyhow::bail;
 
+use self::{product::Product, scratch::Scratch};
 use crate::{
     process::{Step, have, say},
     tally::Tally,
@@ -20,7 +25,13 @@ struct Part {
 }
 
 /// In the order in which they run: what fails soonest first.
-const PARTS: &[Part] = &[Part { name: "rust", run: rust }, Part { name: "page", run: page }];
+const PARTS: &[Part] = &[
+    Part { name: "rust", run: rust },
+    Part { name: "page", run: page },
+    Part { name: "go-pprof", run: oracles::go_pprof },
+    Part { name: "parquet", run: oracles::parquet },
+    Part { name: "browser", run: browser },
+];
 
 /// Runs all parts or one of them; an error if any test failed.
 pub(crate) fn run(only: Option<&str>) -> anyhow::Result<()> {
@@ -29,6 +40,9 @@ pub(crate) fn run(only: Option<&str>) -> anyhow::Result<()> {
     {
         let names: Vec<_> = PARTS.iter().map(|part| part.name).collect();
         bail!("no such step: {name} (there are {})", names.join(", "));
+    }
+    if only.is_some_and(|name| !["rust", "page"].contains(&name)) {
+        product::build()?;
     }
     let mut sum = Tally::default();
     for part in PARTS.iter().filter(|part| only.is_none_or(|name| name == part.name)) {
@@ -97,4 +111,20 @@ fn page() -> anyhow::Result<Tally> {
         tally += Tally::FAILED;
     }
     Ok(tally)
+}
+
+/// The page in a real browser, against the real program with profiles of itself.
+fn browser() -> anyhow::Result<Tally> {
+    if !have("npm") {
+        return Ok(skip("npm is not here"));
+    }
+    if !have("chromium") && std::env::var_os("CHROMIUM").is_none() {
+        return Ok(skip("chromium is not here"));
+    }
+    if !Path::new(ui::SOURCE).join("node_modules").exists() {
+        ui::install(Path::new(ui::SOURCE))?;
+    }
+    let scratch = Scratch::new("browser")?;
+    let product = Product::start(&scratch.path().join("data"))?;
+    count(Step::new("node").args(["ui/e2e/run.mjs", "--base", product.url(), "--shots"]).arg(scratch.path()))
 }
