@@ -31,6 +31,7 @@ mod cpu {
     }
 }
 mod heap;
+mod names;
 mod report;
 mod symbols;
 

@@ -1,12 +1,14 @@
 //! Here is an address in this process, gives you its functions, innermost first.
 //!
-//! Inlined functions and lines come from the line tables; these call a function only by its last name (`poll`), so the
-//! function that holds the code takes its full name from the symbol table.
+//! Inlined functions and lines come from the line tables; these call a function only by its last name (`poll`), which
+//! [`names`] completes by the file. The function that holds the code takes its name from the symbol table.
 
 use std::{collections::HashMap, fs::File, sync::Arc};
 
 use object::{Object, ObjectSymbol, ReadCache, SymbolKind};
 use parking_lot::Mutex;
+
+use super::names;
 
 /// Addresses remembered: the code that ever shows in profiles is some ten thousand addresses. Beyond it, all are forgotten.
 const ADDRESSES_MAX: usize = 1 << 16;
@@ -54,10 +56,11 @@ fn resolve(address: u64, executable: Option<&Executable>) -> Box<[Symbol]> {
     let return_address = (address + 1) as usize as *mut std::ffi::c_void;
     backtrace::resolve(return_address, |found| {
         let Some(name) = found.name() else { return };
+        let file = found.filename().map(|path| path.to_string_lossy()).unwrap_or_default();
         symbols.push(Symbol {
-            name: format!("{name:#}").into(),
+            name: names::qualified(&format!("{name:#}"), &file).into(),
             system_name: String::from_utf8_lossy(name.as_bytes()).into(),
-            file: found.filename().map(|path| path.to_string_lossy()).unwrap_or_default().into(),
+            file: file.into(),
             line: found.lineno().unwrap_or(0),
         });
     });
