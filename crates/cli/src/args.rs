@@ -44,8 +44,8 @@ pub(crate) enum Command {
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
     /// Configuration in Parca's format. Without one, the store scrapes itself.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) config_path: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", value_parser = value::optional(value::path))]
+    pub(crate) config_path: Option<value::Maybe<PathBuf>>,
     /// Address to listen on: `host:port`, `:port` for all interfaces, port 0 for any free one.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7070", value_parser = value::or_default(Address::parse, "127.0.0.1:7070"))]
     pub(crate) http_address: Address,

@@ -6,7 +6,11 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use decima_ingest::{config::Config, push::Push};
+use decima_ingest::{
+    config::{self, Config},
+    push::Push,
+    scrape::{self, Scraper},
+};
 use decima_query::Engine;
 use decima_server::{Handles, Server};
 use decima_store::Store;
@@ -29,7 +33,7 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
     let mut stop = StopSignals::listen()?;
     let listener = bind(&settings.address).await?;
     let address = listener.local_addr()?;
-    let config = configuration(&settings)?;
+    let config = configuration(&settings, address)?;
     tracing::info!(%address, "listening");
     let url = page_url(address, &settings.server.path_prefix);
     let server = Server::start(listener, settings.server)?;
@@ -37,16 +41,18 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
         opened = Store::open(settings.store) => opened?,
         () = stop.next() => return Ok(()),
     };
-    let handles = Handles {
-        engine: Engine::new(store.clone(), settings.query),
-        push: Push::new(store.clone(), settings.limits),
-    };
-    announce(&url)?;
-    let stopping = async {
+    let push = Push::new(store.clone(), settings.limits);
+    let scraper = Scraper::new(push.clone(), scrape::Settings::default());
+    let handles = Handles { engine: Engine::new(store.clone(), settings.query), push };
+    let serving = async {
+        // Not earlier: the first target may be this server.
+        scraper.apply(&config);
         stop.next().await;
         tracing::info!("stopping: draining, then flushing");
+        scraper.shutdown().await;
     };
-    server.serve(handles, stopping).await?;
+    announce(&url)?;
+    server.serve(handles, serving).await?;
     tokio::select! {
         closed = store.close() => closed.context("cannot flush; the log keeps the samples for the next start")?,
         () = stop.next() => bail!("stopped while flushing; the log keeps the samples for the next start"),
@@ -75,13 +81,15 @@ impl StopSignals {
 }
 
 /// What to scrape: what the configuration says, or this store itself if there is none.
-fn configuration(settings: &Settings) -> anyhow::Result<Option<Config>> {
-    let Some(path) = &settings.config_path else { return Ok(None) };
+fn configuration(settings: &Settings, address: SocketAddr) -> anyhow::Result<Config> {
+    let Some(path) = &settings.config_path else {
+        return Ok(config::self_scrape(address, &settings.server.path_prefix));
+    };
     let config = Config::load(path)?;
     if config.object_storage.is_some() {
         tracing::warn!("object_storage has no effect yet: everything is kept in --storage-path");
     }
-    Ok(Some(config))
+    Ok(config)
 }
 
 /// Takes the port. Without a host, of all interfaces (both protocols where the system has both).

@@ -61,7 +61,7 @@ impl Settings {
             });
         }
         Ok(Self {
-            config_path: flags.config_path.filter(|path| !path.as_os_str().is_empty()),
+            config_path: flags.config_path.and_then(|Maybe(path)| path),
             address: match flags.port {
                 Some(Maybe(Some(address))) => address,
                 _ => flags.http_address,
