@@ -179,7 +179,7 @@ export async function fetchPprof(request: ReportRequest): Promise<Blob> {
 }
 
 export const fetchTargets = (signal?: AbortSignal): Promise<TargetsAnswer> =>
-  getJson<TargetsAnswer>('/targets', { state: 'ACTIVE' }, signal);
+  getJson<TargetsAnswer>('/targets', { state: 'STATE_ACTIVE' }, signal);
 
 const DAY_MS = 86_400_000;
 /** How far back the newest data is looked for: longer than most stores keep it. */

@@ -14,6 +14,7 @@ test.each([
   ['tokio::runtime::task::{{closure}}', 'tokio', 'runtime::task::{{closure}}', 'task::{{closure}}'],
   ['core::ptr::drop_in_place<tokio::task::Stage<hyper::Conn>>', 'core', 'ptr::drop_in_place', 'drop_in_place'],
   ['std::vector<int, std::allocator<int>>::push_back(int const&)', 'std', 'vector::push_back', 'push_back'],
+  ['<u64>::wrapping_add', 'u64', 'u64::wrapping_add', 'wrapping_add'],
   ['ZSTD_compressBlock_fast', '', 'ZSTD_compressBlock_fast', 'ZSTD_compressBlock_fast'],
   ['0x7f10a40', '', '0x7f10a40', '0x7f10a40'],
   ['', '', '', ''],

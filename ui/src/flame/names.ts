@@ -13,7 +13,7 @@ export function packageOf(name: string): string {
   if (text.startsWith('dyn ') || text.startsWith('impl ')) text = text.slice(text.indexOf(' ') + 1);
   const colons = text.indexOf('::');
   const bracket = firstOf(text, '(<[ ');
-  if (colons > 0 && (bracket < 0 || colons < bracket)) return text.slice(0, colons);
+  if (colons > 0 && (bracket < 0 || colons < bracket)) return text.slice(0, colons).replace(/>+$/, '');
   // Go: everything up to the dot after the last slash, `net/http.(*conn).serve` → net/http.
   const head = bracket < 0 ? text : text.slice(0, bracket);
   const slash = head.lastIndexOf('/');
