@@ -162,7 +162,11 @@ fn method_uri(uri: &Uri) -> Option<Uri> {
 }
 
 /// Counts a call, bounds it in time, and gives its failures words.
-async fn surround(State(surroundings): State<Arc<Surroundings>>, mut request: Request, next: Next) -> Response {
+async fn surround(
+    State(surroundings): State<Arc<Surroundings>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let start = Instant::now();
     let path = request.uri().path().trim_start_matches('/').to_owned();
     let method = if surroundings.methods.contains(&path) { path.as_str() } else { UNKNOWN };
@@ -178,7 +182,9 @@ async fn surround(State(surroundings): State<Arc<Surroundings>>, mut request: Re
         }
         // What the codec says of messages beyond the limit; everybody else calls it so.
         Code::OutOfRange => {
-            response.headers_mut().insert(Status::GRPC_STATUS, HeaderValue::from(Code::ResourceExhausted as i32));
+            response
+                .headers_mut()
+                .insert(Status::GRPC_STATUS, HeaderValue::from(Code::ResourceExhausted as i32));
         }
         _ => {}
     }
@@ -191,7 +197,8 @@ async fn surround(State(surroundings): State<Arc<Surroundings>>, mut request: Re
 /// Every Go client accepts gzip, and Go servers answer in the encoding of the request. Compressing a megabyte takes 30 ms,
 /// more than the answer itself.
 fn answer_as_asked(headers: &mut HeaderMap) {
-    let accepted = headers.get(GRPC_ACCEPT_ENCODING).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let accepted =
+        headers.get(GRPC_ACCEPT_ENCODING).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let in_gzip = headers.get(GRPC_ENCODING).is_some_and(|value| value == "gzip");
     if in_gzip || !accepted.contains("gzip") {
         return;
@@ -304,11 +311,17 @@ mod tests {
     async fn failures_around_the_services() {
         let check = async |path: &str, headers: &[(&'static str, &'static str)], expected: (&str, &str)| {
             let response = call(path, headers).await;
-            let header = |name: &str| response.headers().get(name).map_or("", |value| value.to_str().unwrap());
+            let header =
+                |name: &str| response.headers().get(name).map_or("", |value| value.to_str().unwrap());
             assert_eq!((header("grpc-status"), header("grpc-message")), expected, "{path}");
         };
         check("/p.S/Panics", &[], ("13", "internal%20error;%20the%20server's%20log%20says%20more")).await;
-        check("/p.S/Waits", &[("grpc-timeout", "10m")], ("4", "the%20request%20took%20longer%20than%20its%20deadline")).await;
+        check(
+            "/p.S/Waits",
+            &[("grpc-timeout", "10m")],
+            ("4", "the%20request%20took%20longer%20than%20its%20deadline"),
+        )
+        .await;
         check("/p.S/Other", &[], ("12", "p.S/Other%20is%20not%20offered")).await;
     }
 }

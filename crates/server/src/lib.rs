@@ -14,6 +14,7 @@ mod grpc;
 mod listener;
 mod metrics;
 mod rest;
+pub mod self_profile;
 mod service;
 mod settings;
 mod status;
@@ -118,9 +119,8 @@ impl Server {
         let readiness = Arc::new(Readiness::default());
         let opening = Entry {
             path_prefix: settings.path_prefix.as_str().into(),
-            grpc: Router::new().fallback(|| async {
-                grpc::to_response(&Status::unavailable("the store is being opened"))
-            }),
+            grpc: Router::new()
+                .fallback(|| async { grpc::to_response(&Status::unavailable("the store is being opened")) }),
             http: web::opening(Arc::clone(&readiness)),
         }
         .router(&settings);
@@ -131,7 +131,8 @@ impl Server {
             move || serving.get().unwrap_or(&opening).clone()
         };
         let bounds = settings.bounds.clone();
-        let connections = tokio::spawn(listener::run(listener, current, bounds, Arc::clone(&metrics), stopped));
+        let connections =
+            tokio::spawn(listener::run(listener, current, bounds, Arc::clone(&metrics), stopped));
         Ok(Self { settings, address, metrics, readiness, scraper: None, serving, stop, connections })
     }
 
@@ -156,7 +157,12 @@ impl Server {
     /// Serves until `shutdown`, then says that it is not serving, takes no further connections, and waits for running
     /// requests at most [`Bounds::drain_timeout`]. When it returns, nothing uses the handles any more, and the store can be
     /// closed.
-    pub async fn serve(mut self, handles: Handles, shutdown: impl Future<Output = ()>) -> Result<(), ServeError> {
+    pub async fn serve(
+        mut self,
+        handles: Handles,
+        shutdown: impl Future<Output = ()>,
+    ) -> Result<(), ServeError> {
+        self.metrics.show_push(handles.push.clone());
         let (router, health) = self.router(handles)?;
         grpc::set_health(&health, ServingStatus::Serving).await;
         // Set once: `serve` takes the server.

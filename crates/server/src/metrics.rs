@@ -8,7 +8,10 @@ use std::{
     time::Duration,
 };
 
-use decima_ingest::scrape::{Scraper, TargetHealth, TargetState};
+use decima_ingest::{
+    push::{Counts, Push},
+    scrape::{Scraper, TargetHealth, TargetState},
+};
 use decima_store::{Store, StoreCounts};
 use prometheus_client::{
     collector::Collector,
@@ -104,6 +107,11 @@ impl Metrics {
         let _ = self.sources.store.set(store);
     }
 
+    /// Shows what came in by `push` from now on. Only the first one counts.
+    pub(crate) fn show_push(&self, push: Push) {
+        let _ = self.sources.push.set(push);
+    }
+
     /// Shows the targets of a scraper from now on. Only the first one counts.
     pub(crate) fn show_scraper(&self, scraper: Scraper) {
         let _ = self.sources.scraper.set(scraper);
@@ -134,6 +142,7 @@ impl Metrics {
 /// Parts of the program that keep numbers of their own.
 #[derive(Clone, Default)]
 struct Sources {
+    push: Arc<OnceLock<Push>>,
     store: Arc<OnceLock<Store>>,
     scraper: Arc<OnceLock<Scraper>>,
 }
@@ -146,6 +155,9 @@ impl Debug for Sources {
 
 impl Collector for Sources {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
+        if let Some(push) = self.push.get() {
+            encode_push(&mut encoder, &push.counts())?;
+        }
         if let Some(store) = self.store.get() {
             encode_store(&mut encoder, &store.counts())?;
         }
@@ -156,22 +168,35 @@ impl Collector for Sources {
     }
 }
 
+fn encode_push(encoder: &mut DescriptorEncoder, counts: &Counts) -> Result<(), fmt::Error> {
+    let counters = [
+        (
+            "writes_accepted",
+            "Requests that were stored, were repeats, or had no samples",
+            counts.accepted_requests,
+        ),
+        ("writes_duplicate", "Requests that were stored before and added nothing", counts.duplicate_requests),
+        ("writes_refused", "Requests refused because they were wrong", counts.refused_requests),
+        ("writes_failed", "Requests that the store did not take", counts.failed_requests),
+        ("profiles_received", "Profiles decoded", counts.profiles),
+        ("profile_bytes_received", "Bytes of these profiles as received", counts.received_bytes),
+        ("samples_accepted", "Samples stored", counts.samples),
+        ("samples_rejected", "Samples left out because of their time", counts.rejected_samples),
+        ("strings_repaired", "Strings with bytes that were not UTF-8, replaced", counts.repaired_strings),
+    ];
+    encode_counters(encoder, &counters)
+}
+
 fn encode_store(encoder: &mut DescriptorEncoder, counts: &StoreCounts) -> Result<(), fmt::Error> {
     let counters = [
-        ("samples_stored", "Samples stored", counts.appended_samples),
-        ("samples_rejected", "Samples left out because of their time", counts.rejected_samples),
-        ("writes_duplicate", "Requests that were stored before and added nothing", counts.duplicate_requests),
-        ("writes_refused", "Requests refused for lack of memory or disk", counts.refused_requests),
+        ("appends_refused", "Requests refused for lack of memory or disk", counts.refused_requests),
         ("log_objects", "Log objects written", counts.log_objects),
         ("log_bytes", "Bytes of log objects written", counts.log_bytes),
         ("flushes", "Heads written to blocks", counts.flushes),
         ("flush_failures", "Attempts to write a head that failed", counts.flush_failures),
         ("blocks_expired", "Blocks dropped by retention", counts.expired_blocks),
     ];
-    for (name, help, count) in counters {
-        let counter = ConstCounter::new(count);
-        counter.encode(encoder.encode_descriptor(name, help, None, counter.metric_type())?)?;
-    }
+    encode_counters(encoder, &counters)?;
     let gauges = [
         ("blocks", "Blocks", counts.blocks),
         ("block_bytes", "Size of all blocks", counts.block_bytes),
@@ -193,6 +218,17 @@ fn encode_targets(encoder: &mut DescriptorEncoder, scraper: &Scraper) -> Result<
     encode_gauge(encoder, "scrape_targets", "Targets that are scraped", targets.len() as u64)?;
     encode_gauge(encoder, "scrape_targets_good", "Targets whose last profile was stored", good as u64)?;
     encode_gauge(encoder, "scrape_targets_bad", "Targets whose last profile was not", bad as u64)
+}
+
+fn encode_counters(
+    encoder: &mut DescriptorEncoder,
+    counters: &[(&str, &str, u64)],
+) -> Result<(), fmt::Error> {
+    for &(name, help, count) in counters {
+        let counter = ConstCounter::new(count);
+        counter.encode(encoder.encode_descriptor(name, help, None, counter.metric_type())?)?;
+    }
+    Ok(())
 }
 
 fn encode_gauge(
@@ -235,7 +271,12 @@ mod tests {
     #[test]
     fn renders_what_was_counted() {
         let metrics = Metrics::new();
-        metrics.request("parca.query.v1alpha1.QueryService/Query", Protocol::Rest, Code::NotFound, Duration::ZERO);
+        metrics.request(
+            "parca.query.v1alpha1.QueryService/Query",
+            Protocol::Rest,
+            Code::NotFound,
+            Duration::ZERO,
+        );
         let text = metrics.render();
         let expected = [
             r#"decima_requests_total{method="parca.query.v1alpha1.QueryService/Query",protocol="rest",code="NotFound"} 1"#,
@@ -249,7 +290,8 @@ mod tests {
 
     #[test]
     fn memory_of_the_process() {
-        let check = |status: &str, expected: Option<u64>| assert_eq!(resident_bytes(status), expected, "{status}");
+        let check =
+            |status: &str, expected: Option<u64>| assert_eq!(resident_bytes(status), expected, "{status}");
         check("VmPeak:\t  20 kB\nVmRSS:\t    10 kB\n", Some(10 * 1024));
         check("VmPeak:\t  20 kB\n", None);
         check("VmRSS: much", None);

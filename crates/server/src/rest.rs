@@ -89,19 +89,33 @@ pub(crate) fn routes(gateway: Arc<Gateway>) -> Router {
     }
     routes
         .fallback(|| async { status::to_rest(&Status::not_found("Not Found")) })
-        .method_not_allowed_fallback(|| async { status::to_rest(&Status::unimplemented("Method Not Allowed")) })
+        .method_not_allowed_fallback(|| async {
+            status::to_rest(&Status::unimplemented("Method Not Allowed"))
+        })
         .layer(DefaultBodyLimit::max(body_bytes_max))
         .with_state(gateway)
 }
 
-async fn query_range(State(gateway): State<Arc<Gateway>>, Query(pairs): Query<Pairs>, parts: Parts) -> Response {
+async fn query_range(
+    State(gateway): State<Arc<Gateway>>,
+    Query(pairs): Query<Pairs>,
+    parts: Parts,
+) -> Response {
     let method = &Schema::get().query_range;
-    gateway.unary(method, from_pairs(method, &pairs), parts, |request| gateway.query.query_range(request)).await
+    gateway
+        .unary(method, from_pairs(method, &pairs), parts, |request| gateway.query.query_range(request))
+        .await
 }
 
-async fn profile_types(State(gateway): State<Arc<Gateway>>, Query(pairs): Query<Pairs>, parts: Parts) -> Response {
+async fn profile_types(
+    State(gateway): State<Arc<Gateway>>,
+    Query(pairs): Query<Pairs>,
+    parts: Parts,
+) -> Response {
     let method = &Schema::get().profile_types;
-    gateway.unary(method, from_pairs(method, &pairs), parts, |request| gateway.query.profile_types(request)).await
+    gateway
+        .unary(method, from_pairs(method, &pairs), parts, |request| gateway.query.profile_types(request))
+        .await
 }
 
 async fn labels(State(gateway): State<Arc<Gateway>>, Query(pairs): Query<Pairs>, parts: Parts) -> Response {
@@ -123,7 +137,9 @@ async fn values(
 
 async fn has_profile_data(State(gateway): State<Arc<Gateway>>, parts: Parts) -> Response {
     let method = &Schema::get().has_profile_data;
-    gateway.unary(method, from_pairs(method, &[]), parts, |request| gateway.query.has_profile_data(request)).await
+    gateway
+        .unary(method, from_pairs(method, &[]), parts, |request| gateway.query.has_profile_data(request))
+        .await
 }
 
 async fn series(State(gateway): State<Arc<Gateway>>, parts: Parts) -> Response {
@@ -160,7 +176,9 @@ fn from_pairs(method: &Method, pairs: &[(String, String)]) -> Result<DynamicMess
 
 fn from_body(method: &Method, body: Result<Bytes, BytesRejection>) -> Result<DynamicMessage, Status> {
     let body = body.map_err(|rejection| match rejection.status() {
-        http::StatusCode::PAYLOAD_TOO_LARGE => Status::resource_exhausted("the body is larger than a message may be"),
+        http::StatusCode::PAYLOAD_TOO_LARGE => {
+            Status::resource_exhausted("the body is larger than a message may be")
+        }
         _ => Status::invalid_argument("the body ends early"),
     })?;
     if body.is_empty() {
@@ -200,7 +218,8 @@ impl Gateway {
     ) -> Response {
         let start = Instant::now();
         let timeout = deadline::of(headers, self.bounds.request_timeout);
-        let answer = tokio::time::timeout(timeout, answer).await.unwrap_or_else(|_| Err(status::deadline_exceeded()));
+        let answer =
+            tokio::time::timeout(timeout, answer).await.unwrap_or_else(|_| Err(status::deadline_exceeded()));
         let code = answer.as_ref().map_or_else(Status::code, |_| Code::Ok);
         self.metrics.request(method.name, Protocol::Rest, code, start.elapsed());
         answer.unwrap_or_else(|failure| status::to_rest(&failure))
@@ -213,10 +232,10 @@ fn to_request<Req: Message + Default>(
     headers: HeaderMap,
     extensions: Extensions,
 ) -> Result<Request<Req>, Status> {
-    let typed = message
-        .transcode_to()
-        .map_err(|error| Status::invalid_argument(format!("the parameters do not make a message: {error}")))?;
-    Ok(Request::from_parts(MetadataMap::from_headers(headers), tonic::Extensions::from(extensions), typed))
+    let typed = message.transcode_to().map_err(|error| {
+        Status::invalid_argument(format!("the parameters do not make a message: {error}"))
+    })?;
+    Ok(Request::from_parts(MetadataMap::from_headers(headers), extensions, typed))
 }
 
 /// A typed answer as JSON.

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 /// Settings of a server. Plain data; the defaults are those of the flags.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Settings {
     /// Path below which everything is served: empty, or `/a/b` without a slash at its end.
     pub path_prefix: String,
@@ -11,12 +11,6 @@ pub struct Settings {
     pub cors_allowed_origins: Vec<String>,
     /// Bounds.
     pub bounds: Bounds,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self { path_prefix: String::new(), cors_allowed_origins: Vec::new(), bounds: Bounds::default() }
-    }
 }
 
 /// How much of everything a server takes on.

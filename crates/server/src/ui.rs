@@ -86,9 +86,9 @@ async fn file(uri: Uri, headers: HeaderMap) -> Response {
 fn answer(asked: &HeaderMap, name: &str, etag: &str, content: Bytes) -> Response {
     let known = asked.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok());
     // Compression on the way may have made the tag a weak one.
-    let known = known.is_some_and(|tags| tags.split(',').any(|tag| tag.trim().trim_start_matches("W/") == etag));
-    let mut response =
-        if known { StatusCode::NOT_MODIFIED.into_response() } else { content.into_response() };
+    let known =
+        known.is_some_and(|tags| tags.split(',').any(|tag| tag.trim().trim_start_matches("W/") == etag));
+    let mut response = if known { StatusCode::NOT_MODIFIED.into_response() } else { content.into_response() };
     let headers = response.headers_mut();
     for (name, value) in SECURITY {
         headers.insert(name, HeaderValue::from_static(value));

@@ -23,6 +23,7 @@ use crate::{
     Readiness,
     metrics::{self, Metrics},
     rest::{self, Gateway},
+    self_profile,
     settings::Settings,
     status, ui,
 };
@@ -46,6 +47,7 @@ pub(crate) fn routes(
         .nest("/api", rest::routes(gateway))
         .route("/metrics", get(render_metrics).with_state(metrics))
         .merge(probes(readiness))
+        .merge(self_profile::routes())
         .fallback_service(ui::routes(&settings.path_prefix))
         .layer(CatchPanicLayer::custom(|panic: Box<dyn std::any::Any + Send>| {
             crate::log_panic(&*panic);
@@ -54,18 +56,20 @@ pub(crate) fn routes(
         .layer(CompressionLayer::new().compress_when(compressed))
 }
 
-/// What answers before the store is open: probes, and a refusal of everything else.
+/// What answers before the store is open: probes, profiles of the server, and a refusal of everything else.
 pub(crate) fn opening(readiness: Arc<Readiness>) -> Router {
     let refuse = || async {
         let mut response = status::to_rest(&Status::unavailable("the store is being opened"));
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         response
     };
-    probes(readiness).fallback(refuse)
+    probes(readiness).merge(self_profile::routes()).fallback(refuse)
 }
 
 fn probes(readiness: Arc<Readiness>) -> Router {
-    Router::new().route("/ready", get(ready).with_state(readiness)).route("/healthy", get(|| async { "ok\n" }))
+    Router::new()
+        .route("/ready", get(ready).with_state(readiness))
+        .route("/healthy", get(|| async { "ok\n" }))
 }
 
 /// Which other origins may call. `None` if none may.

@@ -1,7 +1,10 @@
 //! Messages as JSON, the way Go's protojson writes them for gRPC-Gateway: names in lower camel case, fields without value
 //! included (messages as `null`, members of a oneof left out), 64-bit integers as strings, bytes in base64.
 
-use prost_reflect::{DeserializeOptions, DynamicMessage, Kind, MapKey, MessageDescriptor, ReflectMessage as _, SerializeOptions, Value};
+use prost_reflect::{
+    DeserializeOptions, DynamicMessage, Kind, MapKey, MessageDescriptor, ReflectMessage as _,
+    SerializeOptions, Value,
+};
 use serde::{
     Serialize, Serializer,
     ser::{SerializeMap as _, SerializeSeq as _},
@@ -151,7 +154,11 @@ mod tests {
 
     #[test]
     fn writes_as_protojson_does() {
-        check("parca.query.v1alpha1.HasProfileDataResponse", &query::HasProfileDataResponse::default(), r#"{"hasData":false}"#);
+        check(
+            "parca.query.v1alpha1.HasProfileDataResponse",
+            &query::HasProfileDataResponse::default(),
+            r#"{"hasData":false}"#,
+        );
         check(
             "parca.query.v1alpha1.MetricsSeries",
             &query::MetricsSeries {
@@ -185,7 +192,10 @@ mod tests {
                     "a".to_owned(),
                     scrape::Targets {
                         targets: vec![scrape::Target {
-                            last_scrape_duration: Some(prost_types::Duration { seconds: 3, nanos: 500_000_000 }),
+                            last_scrape_duration: Some(prost_types::Duration {
+                                seconds: 3,
+                                nanos: 500_000_000,
+                            }),
                             health: scrape::target::Health::Good as i32,
                             ..scrape::Target::default()
                         }],

@@ -9,7 +9,9 @@ use base64::{
     Engine as _,
     prelude::{BASE64_STANDARD, BASE64_URL_SAFE},
 };
-use prost_reflect::{DynamicMessage, EnumDescriptor, FieldDescriptor, Kind, MessageDescriptor, ReflectMessage as _, Value};
+use prost_reflect::{
+    DynamicMessage, EnumDescriptor, FieldDescriptor, Kind, MessageDescriptor, ReflectMessage as _, Value,
+};
 use prost_types::{Duration, Timestamp};
 use tonic::Status;
 
@@ -35,7 +37,8 @@ pub(super) fn apply(message: &mut DynamicMessage, pairs: &[(String, String)]) ->
             target = child;
         }
         refuse_second_choice(target, &field, name)?;
-        let value = parse(&field, value).map_err(|reason| Status::invalid_argument(format!("{name}: {reason}")))?;
+        let value =
+            parse(&field, value).map_err(|reason| Status::invalid_argument(format!("{name}: {reason}")))?;
         match target.get_field_mut(&field) {
             Value::List(list) => list.push(value),
             single => *single = value,
@@ -135,15 +138,18 @@ fn parse_message(descriptor: &MessageDescriptor, in_list: bool, text: &str) -> R
     let mut message = DynamicMessage::new(descriptor.clone());
     match descriptor.full_name() {
         "google.protobuf.Timestamp" => {
-            let time: Timestamp = text.parse().map_err(|_| format!("{text:?} is not a time as in RFC 3339"))?;
+            let time: Timestamp =
+                text.parse().map_err(|_| format!("{text:?} is not a time as in RFC 3339"))?;
             message.transcode_from(&time).map_err(|error| error.to_string())?;
         }
         "google.protobuf.Duration" => {
-            let duration = parse_duration(text).ok_or_else(|| format!("{text:?} is not a duration such as 15s"))?;
+            let duration =
+                parse_duration(text).ok_or_else(|| format!("{text:?} is not a duration such as 15s"))?;
             message.transcode_from(&duration).map_err(|error| error.to_string())?;
         }
         _ if in_list => {
-            message = json::read(descriptor.clone(), text.as_bytes()).map_err(|status| status.message().to_owned())?;
+            message = json::read(descriptor.clone(), text.as_bytes())
+                .map_err(|status| status.message().to_owned())?;
         }
         _ => return Err("name one of its fields, with a dot between".to_owned()),
     }
@@ -158,8 +164,8 @@ fn parse_duration(text: &str) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use decima_proto::parca::query::v1alpha1::{
-        DiffProfile, MergeProfile, ProfileDiffSelection, QueryRangeRequest, QueryRequest, filter, profile_diff_selection,
-        query_request,
+        DiffProfile, MergeProfile, ProfileDiffSelection, QueryRangeRequest, QueryRequest, filter,
+        profile_diff_selection, query_request,
     };
     use prost::Message;
     use prost_reflect::DescriptorPool;
@@ -187,8 +193,22 @@ mod tests {
             ..QueryRequest::default()
         };
         for query in [
-            [("mode", "MODE_MERGE"), ("report_type", "REPORT_TYPE_TOP"), ("merge.query", "q"), ("node_trim_threshold", "0.5"), ("invert_call_stack", "true"), ("other", "1")],
-            [("mode", "2"), ("reportType", "2"), ("merge.query", "q"), ("nodeTrimThreshold", "0.5"), ("invertCallStack", "1"), ("a.b", "")],
+            [
+                ("mode", "MODE_MERGE"),
+                ("report_type", "REPORT_TYPE_TOP"),
+                ("merge.query", "q"),
+                ("node_trim_threshold", "0.5"),
+                ("invert_call_stack", "true"),
+                ("other", "1"),
+            ],
+            [
+                ("mode", "2"),
+                ("reportType", "2"),
+                ("merge.query", "q"),
+                ("nodeTrimThreshold", "0.5"),
+                ("invertCallStack", "1"),
+                ("a.b", ""),
+            ],
         ] {
             assert_eq!(read::<QueryRequest>("QueryRequest", &query).unwrap(), expected);
         }
@@ -196,8 +216,10 @@ mod tests {
             "QueryRequest",
             &[("diff.a.mode", "MODE_MERGE"), ("diff.a.merge.query", "q"), ("diff.absolute", "false")],
         );
-        let side = ProfileDiffSelection { mode: 1, options: Some(profile_diff_selection::Options::Merge(merge)) };
-        let expected = query_request::Options::Diff(DiffProfile { a: Some(side), b: None, absolute: Some(false) });
+        let side =
+            ProfileDiffSelection { mode: 1, options: Some(profile_diff_selection::Options::Merge(merge)) };
+        let expected =
+            query_request::Options::Diff(DiffProfile { a: Some(side), b: None, absolute: Some(false) });
         assert_eq!(diff.unwrap().options, Some(expected));
     }
 
@@ -206,7 +228,13 @@ mod tests {
         let check = |step: &str, expected: (i64, i32)| {
             let request: QueryRangeRequest = read(
                 "QueryRangeRequest",
-                &[("start", "2026-11-22T19:02:03.5+01:00"), ("step", step), ("sum_by", "a"), ("sumBy", "b"), ("limit", "7")],
+                &[
+                    ("start", "2026-11-22T19:02:03.5+01:00"),
+                    ("step", step),
+                    ("sum_by", "a"),
+                    ("sumBy", "b"),
+                    ("limit", "7"),
+                ],
             )
             .unwrap();
             assert_eq!(request.sum_by, ["a", "b"]);

@@ -56,7 +56,7 @@ pub(super) async fn query(
     let method = &Schema::get().query;
     let answer = async {
         let extras = extras(&pairs)?;
-        let request = typed(from_pairs(method, &pairs)?)?;
+        let request = typed(&from_pairs(method, &pairs)?)?;
         match form(request.report_type, &parts.headers) {
             Form::Json => write_message(method, gateway.query.report_message(request, extras).await?),
             Form::Raw => raw(gateway.query.report(request, extras, RecordBuffers::Plain).await?),
@@ -65,7 +65,7 @@ pub(super) async fn query(
     gateway.observe(method, &parts.headers, answer).await
 }
 
-fn typed(message: DynamicMessage) -> Result<QueryRequest, Status> {
+fn typed(message: &DynamicMessage) -> Result<QueryRequest, Status> {
     message.transcode_to().map_err(|error| Status::invalid_argument(format!("not a message: {error}")))
 }
 
@@ -149,7 +149,8 @@ mod tests {
 
     #[test]
     fn raw_answers_carry_their_totals() {
-        let record = ArrowRecord { record: vec![1, 2], unit: "nanoseconds".to_owned(), height: 7, trimmed: 3 };
+        let record =
+            ArrowRecord { record: vec![1, 2], unit: "nanoseconds".to_owned(), height: 7, trimmed: 3 };
         let response = raw(ReportAnswer {
             report: Report::FlamegraphArrow(record),
             total: -5,

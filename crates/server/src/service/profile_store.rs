@@ -33,15 +33,22 @@ impl ProfileStoreService {
     }
 
     async fn store(&self, series: Vec<RawSeries>, received_ns: i64, hash: u128) -> Result<(), Status> {
-        let _permit = self.permits.acquire().await.map_err(|_| Status::unavailable("the server is stopping"))?;
-        self.push.write_raw(series, received_ns, Some(hash)).await.map_err(|error| status::of_push(&error))?;
+        let _permit =
+            self.permits.acquire().await.map_err(|_| Status::unavailable("the server is stopping"))?;
+        self.push
+            .write_raw(series, received_ns, Some(hash))
+            .await
+            .map_err(|error| status::of_push(&error))?;
         Ok(())
     }
 }
 
 #[tonic::async_trait]
 impl profile_store_service_server::ProfileStoreService for ProfileStoreService {
-    async fn write_raw(&self, request: Request<WriteRawRequest>) -> Result<Response<WriteRawResponse>, Status> {
+    async fn write_raw(
+        &self,
+        request: Request<WriteRawRequest>,
+    ) -> Result<Response<WriteRawResponse>, Status> {
         let received = Instant::now();
         let received_ns = time::now_ns();
         let address = request.extensions().get::<Peer>().map(|peer| peer.0.ip());
@@ -51,26 +58,39 @@ impl profile_store_service_server::ProfileStoreService for ProfileStoreService {
         let node = node(&series);
         let result = self.store(series, received_ns, hash).await;
         let error = result.as_ref().err().map(|status| status.message().to_owned()).unwrap_or_default();
-        self.agents.note(&node, address, PushOutcome { received, received_ns, took: received.elapsed(), error });
+        self.agents.note(
+            &node,
+            address,
+            PushOutcome { received, received_ns, took: received.elapsed(), error },
+        );
         result.map(|()| Response::new(WriteRawResponse {}))
     }
 
     type WriteStream = Pin<Box<dyn Stream<Item = Result<WriteResponse, Status>> + Send>>;
 
-    async fn write(&self, _: Request<Streaming<WriteRequest>>) -> Result<Response<Self::WriteStream>, Status> {
+    async fn write(
+        &self,
+        _: Request<Streaming<WriteRequest>>,
+    ) -> Result<Response<Self::WriteStream>, Status> {
         Err(Status::unimplemented("parca.profilestore.v1alpha1.ProfileStoreService/Write is not offered"))
     }
 
-    async fn write_arrow(&self, _: Request<WriteArrowRequest>) -> Result<Response<WriteArrowResponse>, Status> {
-        Err(Status::unimplemented("parca.profilestore.v1alpha1.ProfileStoreService/WriteArrow is not offered"))
+    async fn write_arrow(
+        &self,
+        _: Request<WriteArrowRequest>,
+    ) -> Result<Response<WriteArrowResponse>, Status> {
+        Err(Status::unimplemented(
+            "parca.profilestore.v1alpha1.ProfileStoreService/WriteArrow is not offered",
+        ))
     }
 }
 
 /// Takes a request apart without copying profiles.
 fn from_proto(request: WriteRawRequest) -> Result<Vec<RawSeries>, Status> {
     let series = request.series.into_iter().enumerate().map(|(index, series)| {
-        let labels =
-            series.labels.ok_or_else(|| Status::invalid_argument(format!("series[{index}].labels: missing")))?;
+        let labels = series
+            .labels
+            .ok_or_else(|| Status::invalid_argument(format!("series[{index}].labels: missing")))?;
         Ok(RawSeries {
             labels: labels.labels.into_iter().map(|label| (label.name, label.value)).collect(),
             profiles: series.samples.into_iter().map(|sample| sample.raw_profile).collect(),

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use decima_proto::parca::query::v1alpha1::{
     HasProfileDataRequest, HasProfileDataResponse, LabelsRequest, LabelsResponse, ProfileTypesRequest,
     ProfileTypesResponse, QueryRangeRequest, QueryRangeResponse, QueryRequest, QueryResponse, SeriesRequest,
-    SeriesResponse, ShareProfileRequest, ShareProfileResponse, ValuesRequest, ValuesResponse, query_service_server,
+    SeriesResponse, ShareProfileRequest, ShareProfileResponse, ValuesRequest, ValuesResponse,
+    query_service_server,
 };
 use decima_query::{Engine, ReportAnswer};
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -53,12 +54,14 @@ impl Extras {
         node_max_name: &str,
         node_max: Option<&str>,
     ) -> Result<Self, Status> {
-        let focus = focus.filter(|text| !text.is_empty()).map(serde_json::from_str).transpose().map_err(|error| {
-            Status::invalid_argument(format!("{focus_name}: not a JSON array of names: {error}"))
-        })?;
-        let node_max = node_max.filter(|text| !text.is_empty()).map(str::parse).transpose().map_err(|error| {
-            Status::invalid_argument(format!("{node_max_name}: not a number of nodes: {error}"))
-        })?;
+        let focus =
+            focus.filter(|text| !text.is_empty()).map(serde_json::from_str).transpose().map_err(|error| {
+                Status::invalid_argument(format!("{focus_name}: not a JSON array of names: {error}"))
+            })?;
+        let node_max =
+            node_max.filter(|text| !text.is_empty()).map(str::parse).transpose().map_err(|error| {
+                Status::invalid_argument(format!("{node_max_name}: not a number of nodes: {error}"))
+            })?;
         Ok(Self { focus: focus.unwrap_or_default(), node_max: node_max.unwrap_or_default() })
     }
 }
@@ -165,7 +168,8 @@ impl query_service_server::QueryService for QueryService {
     async fn values(&self, request: Request<ValuesRequest>) -> Result<Response<ValuesResponse>, Status> {
         let (name, request) = from_proto::values(request.into_inner())?;
         let _permit = self.permit().await?;
-        let label_values = self.engine.values(&name, request).await.map_err(|error| status::of_query(&error))?;
+        let label_values =
+            self.engine.values(&name, request).await.map_err(|error| status::of_query(&error))?;
         Ok(Response::new(ValuesResponse { label_values, warnings: Vec::new() }))
     }
 

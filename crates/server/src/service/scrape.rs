@@ -70,7 +70,9 @@ fn target(status: TargetStatus) -> Target {
         labels: Some(label_set(status.labels)),
         last_error: status.last_error,
         last_scrape: status.last_scrape.map(unix_time),
-        last_scrape_duration: status.last_scrape.map(|_| time::duration_to_proto(status.last_scrape_duration)),
+        last_scrape_duration: status
+            .last_scrape
+            .map(|_| time::duration_to_proto(status.last_scrape_duration)),
         url: status.url,
         health: health as i32,
     }
@@ -126,6 +128,9 @@ mod tests {
     #[test]
     fn unknown_states_are_refused() {
         assert_eq!(from_proto(&TargetsRequest { state: 1 }).unwrap(), TargetState::Active);
-        assert_eq!(from_proto(&TargetsRequest { state: 7 }).unwrap_err().code(), tonic::Code::InvalidArgument);
+        assert_eq!(
+            from_proto(&TargetsRequest { state: 7 }).unwrap_err().code(),
+            tonic::Code::InvalidArgument
+        );
     }
 }

@@ -27,7 +27,7 @@ pub(crate) fn write_request(labels: &[(&str, &str)], profile: Vec<u8>) -> WriteR
 }
 
 fn cpu_profile() -> Vec<u8> {
-    ProfileBuilder::cpu().sample(&["work", "main"], &[1, 10_000_000]).gzip()
+    ProfileBuilder::cpu().sample(&["work", "main"], &[10_000_000]).gzip()
 }
 
 #[tokio::test]
@@ -51,8 +51,12 @@ async fn remembers_who_pushed() {
     let labels = [("__name__", "process_cpu"), ("node", "n1")];
     let mut client = ProfileStoreServiceClient::new(channel.clone());
     client.write_raw(write_request(&labels, cpu_profile())).await.unwrap();
-    let agents = AgentsServiceClient::new(channel).agents(AgentsRequest {}).await.unwrap().into_inner().agents;
-    assert_eq!(agents.iter().map(|agent| (agent.id.as_str(), agent.last_error.as_str())).collect::<Vec<_>>(), [("n1", "")]);
+    let agents =
+        AgentsServiceClient::new(channel).agents(AgentsRequest {}).await.unwrap().into_inner().agents;
+    assert_eq!(
+        agents.iter().map(|agent| (agent.id.as_str(), agent.last_error.as_str())).collect::<Vec<_>>(),
+        [("n1", "")]
+    );
     assert!(agents[0].last_push.is_some() && agents[0].last_push_duration.is_some());
 }
 
@@ -93,7 +97,8 @@ async fn what_is_not_offered_says_its_name() {
 
     let mut client = tonic::client::Grpc::new(channel);
     client.ready().await.unwrap();
-    let path = http::uri::PathAndQuery::from_static("/parca.debuginfo.v1alpha1.DebuginfoService/InitiateUpload");
+    let path =
+        http::uri::PathAndQuery::from_static("/parca.debuginfo.v1alpha1.DebuginfoService/InitiateUpload");
     let codec = tonic_prost::ProstCodec::<HasProfileDataRequest, HasProfileDataRequest>::default();
     let status = client.unary(Request::new(HasProfileDataRequest {}), path, codec).await.unwrap_err();
     assert_eq!(status.code(), Code::Unimplemented);
@@ -146,7 +151,8 @@ async fn reflection_lists_the_services() {
         .await
         .unwrap()
         .into_inner();
-    let Some(MessageResponse::ListServicesResponse(list)) = answers.next().await.unwrap().unwrap().message_response
+    let Some(MessageResponse::ListServicesResponse(list)) =
+        answers.next().await.unwrap().unwrap().message_response
     else {
         panic!("not a list of services");
     };

@@ -42,7 +42,12 @@ fn unbase64(text: &[u8]) -> Vec<u8> {
     bytes
 }
 
-async fn call(server: &TestServer, path: &str, content_type: &str, message: &impl Message) -> Response<Bytes> {
+async fn call(
+    server: &TestServer,
+    path: &str,
+    content_type: &str,
+    message: &impl Message,
+) -> Response<Bytes> {
     let mut body = frame(message);
     if content_type.contains("text") {
         body = BASE64_STANDARD.encode(body).into_bytes();
@@ -54,7 +59,12 @@ async fn call(server: &TestServer, path: &str, content_type: &str, message: &imp
 #[tokio::test]
 async fn both_framings_at_root_and_below_api() {
     let server = TestServer::start().await;
-    for content_type in ["application/grpc-web-text", "application/grpc-web-text+proto", "application/grpc-web", "application/grpc-web+proto"] {
+    for content_type in [
+        "application/grpc-web-text",
+        "application/grpc-web-text+proto",
+        "application/grpc-web",
+        "application/grpc-web+proto",
+    ] {
         for prefix in ["", "/api"] {
             let path = format!("{prefix}/{METHOD}/HasProfileData");
             let response = call(&server, &path, content_type, &HasProfileDataRequest {}).await;

@@ -81,7 +81,11 @@ impl TestServer {
     }
 
     /// A request to a path of this server.
-    pub(crate) async fn send(&self, request: http::request::Builder, body: impl Into<Bytes>) -> Response<Bytes> {
+    pub(crate) async fn send(
+        &self,
+        request: http::request::Builder,
+        body: impl Into<Bytes>,
+    ) -> Response<Bytes> {
         let client: Client<HttpConnector, Full<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
         let mut request = request.body(Full::new(body.into())).unwrap();
         let path = request.uri().to_string();

@@ -15,7 +15,10 @@ use crate::harness::TestServer;
 /// The answer to a request without a body, on a connection of its own.
 async fn ask(address: std::net::SocketAddr, head: &str) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
-    stream.write_all(format!("{head} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").as_bytes()).await.unwrap();
+    stream
+        .write_all(format!("{head} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").as_bytes())
+        .await
+        .unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
     answer
@@ -39,7 +42,10 @@ async fn stops_and_lets_go_of_the_port() {
     let server = TestServer::start().await;
     let address = server.address;
     let _idle = TcpStream::connect(address).await.unwrap();
-    tokio::time::timeout(Duration::from_secs(10), server.stop()).await.expect("an idle connection does not hold it").unwrap();
+    tokio::time::timeout(Duration::from_secs(10), server.stop())
+        .await
+        .expect("an idle connection does not hold it")
+        .unwrap();
     TcpListener::bind(address).await.unwrap();
 }
 

@@ -1,8 +1,17 @@
 //! The server as clients see it: started in this process on a port of its own, asked over sockets.
 
+// `cfg(test)` tells clippy that these may unwrap.
+#[cfg(test)]
 mod grpc;
+#[cfg(test)]
 mod grpc_web;
+#[cfg(test)]
 mod harness;
+#[cfg(test)]
 mod life;
+#[cfg(test)]
 mod page;
+#[cfg(test)]
+mod reports;
+#[cfg(test)]
 mod rest;

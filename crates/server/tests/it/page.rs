@@ -92,7 +92,9 @@ async fn metrics_count_requests() {
     assert!(header(&metrics, "content-type").starts_with("application/openmetrics-text"));
     let line = r#"decima_requests_total{method="parca.query.v1alpha1.QueryService/ProfileTypes",protocol="rest",code="OK"} 1"#;
     assert!(text(&metrics).lines().any(|l| l == line), "{}", text(&metrics));
-    assert!(text(&metrics).lines().any(|l| l == "decima_ready 1"), "{}", text(&metrics));
+    for line in ["decima_ready 1", "decima_writes_accepted_total 0"] {
+        assert!(text(&metrics).lines().any(|l| l == line), "{}", text(&metrics));
+    }
 }
 
 #[tokio::test]

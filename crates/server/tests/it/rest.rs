@@ -26,12 +26,8 @@ async fn an_empty_store() {
 async fn failures() {
     let server = TestServer::start().await;
     let check = async |path: &str, status: u16, body: &str| check(&server, path, status, body).await;
-    check(
-        "/api/profiles/query_range?query=x",
-        400,
-        r#"{"code":3,"message":"start: missing","details":[]}"#,
-    )
-    .await;
+    check("/api/profiles/query_range?query=x", 400, r#"{"code":3,"message":"start: missing","details":[]}"#)
+        .await;
     check(
         "/api/profiles/query_range?query=x&start=never",
         400,
@@ -83,7 +79,10 @@ async fn write_raw_bodies() {
     assert_eq!(post("").await, (200, "{}".to_owned()));
     assert_eq!(post(r#"{"tenant":"x","series":[]}"#).await, (200, "{}".to_owned()));
     let (status, body) = post(r#"{"series":[{}]}"#).await;
-    assert_eq!((status, body.as_str()), (400, r#"{"code":3,"message":"series[0].labels: missing","details":[]}"#));
+    assert_eq!(
+        (status, body.as_str()),
+        (400, r#"{"code":3,"message":"series[0].labels: missing","details":[]}"#)
+    );
     let (status, body) = post(r#"{"series":5}"#).await;
     assert_eq!(status, 400);
     assert!(body.starts_with(r#"{"code":3,"message":"not the message as JSON: "#), "{body}");

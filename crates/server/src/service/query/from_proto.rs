@@ -5,7 +5,8 @@ use decima_proto::parca::query::v1alpha1::{
     query_request::{Mode, ReportType as ProtoReportType},
 };
 use decima_query::{
-    Condition, Filter, FrameCriteria, LabelsRequest, QueryRangeRequest, ReportRequest, ReportType, Selection, TimeRange,
+    Condition, Filter, FrameCriteria, LabelsRequest, QueryRangeRequest, ReportRequest, ReportType, Selection,
+    TimeRange,
 };
 use prost_types::Timestamp;
 use tonic::Status;
@@ -93,7 +94,11 @@ fn labels_request(
     range: Option<TimeRange>,
 ) -> Result<LabelsRequest, Status> {
     let matchers: Result<_, _> = matchers.into_iter().map(|matcher| selector("match", matcher)).collect();
-    Ok(LabelsRequest { profile_type: profile_type.filter(|name| !name.is_empty()), matchers: matchers?, range })
+    Ok(LabelsRequest {
+        profile_type: profile_type.filter(|name| !name.is_empty()),
+        matchers: matchers?,
+        range,
+    })
 }
 
 fn report_type(number: i32) -> Result<ReportType, Status> {
@@ -110,16 +115,19 @@ fn report_type(number: i32) -> Result<ReportType, Status> {
         ProtoReportType::ProfileMetadata => Ok(ReportType::ProfileMetadata),
         ProtoReportType::Source => Ok(ReportType::Source),
         // Deep trees as nested messages; clients have moved on to Arrow.
-        ProtoReportType::FlamegraphUnspecified | ProtoReportType::FlamegraphTable => Err(Status::unimplemented(format!(
-            "invalid report type: {} is not offered, ask for REPORT_TYPE_FLAMEGRAPH_ARROW",
-            report_type.as_str_name()
-        ))),
+        ProtoReportType::FlamegraphUnspecified | ProtoReportType::FlamegraphTable => {
+            Err(Status::unimplemented(format!(
+                "invalid report type: {} is not offered, ask for REPORT_TYPE_FLAMEGRAPH_ARROW",
+                report_type.as_str_name()
+            )))
+        }
     }
 }
 
 fn selection(mode: i32, options: Option<proto::query_request::Options>) -> Result<Selection, Status> {
     use proto::query_request::Options;
-    let mode = Mode::try_from(mode).map_err(|_| Status::invalid_argument(format!("mode: {mode} is not known")))?;
+    let mode =
+        Mode::try_from(mode).map_err(|_| Status::invalid_argument(format!("mode: {mode} is not known")))?;
     match (mode, options) {
         (Mode::SingleUnspecified, Some(Options::Single(side))) => single("single", side),
         (Mode::Merge, Some(Options::Merge(side))) => merge("merge", side),
@@ -139,7 +147,10 @@ fn selection(mode: i32, options: Option<proto::query_request::Options>) -> Resul
                 Mode::Merge => "merge",
                 Mode::Diff => "diff",
             };
-            Err(Status::invalid_argument(format!("mode: {} needs the options in `{field}`", mode.as_str_name())))
+            Err(Status::invalid_argument(format!(
+                "mode: {} needs the options in `{field}`",
+                mode.as_str_name()
+            )))
         }
     }
 }
@@ -147,7 +158,9 @@ fn selection(mode: i32, options: Option<proto::query_request::Options>) -> Resul
 fn side(field: &str, side: proto::ProfileDiffSelection) -> Result<Selection, Status> {
     use proto::profile_diff_selection::{Mode, Options};
     match (Mode::try_from(side.mode), side.options) {
-        (Ok(Mode::SingleUnspecified), Some(Options::Single(side))) => single(&format!("{field}.single"), side),
+        (Ok(Mode::SingleUnspecified), Some(Options::Single(side))) => {
+            single(&format!("{field}.single"), side)
+        }
         (Ok(Mode::Merge), Some(Options::Merge(side))) => merge(&format!("{field}.merge"), side),
         _ => Err(Status::invalid_argument(format!("{field}: the options must be those of its mode"))),
     }
@@ -178,10 +191,16 @@ fn selector(field: &str, text: String) -> Result<String, Status> {
 }
 
 fn given(field: &str, time: Option<Timestamp>) -> Result<Option<i64>, Status> {
-    time.filter(|time| *time != Timestamp::default()).map(|time| time::ns_from_proto(field, &time)).transpose()
+    time.filter(|time| *time != Timestamp::default())
+        .map(|time| time::ns_from_proto(field, &time))
+        .transpose()
 }
 
-fn required_range(field: &str, start: Option<Timestamp>, end: Option<Timestamp>) -> Result<TimeRange, Status> {
+fn required_range(
+    field: &str,
+    start: Option<Timestamp>,
+    end: Option<Timestamp>,
+) -> Result<TimeRange, Status> {
     let required = |name: &str, time: Option<Timestamp>| {
         let name = format!("{field}{name}");
         let time = time.ok_or_else(|| Status::invalid_argument(format!("{name}: missing")))?;
@@ -244,7 +263,10 @@ fn frame_filter(filter: proto::FrameFilter, wanted: &mut Vec<Filter>) -> Result<
         Some(Kind::BinaryFrameFilter(filter)) => {
             bounded("filter.include_binaries", filter.include_binaries.len(), FILTERS_MAX)?;
             wanted.extend(filter.include_binaries.into_iter().map(|binary| {
-                Filter::Frame(FrameCriteria { binary: Some(Condition::Contains(binary)), ..FrameCriteria::default() })
+                Filter::Frame(FrameCriteria {
+                    binary: Some(Condition::Contains(binary)),
+                    ..FrameCriteria::default()
+                })
             }));
         }
         Some(Kind::Criteria(criteria)) => wanted.push(Filter::Frame(frame_criteria(criteria))),

@@ -5,8 +5,9 @@ use decima_proto::parca::{
     metastore::v1alpha1::{Function, Line, Location, Mapping},
     profilestore::v1alpha1::{Label, LabelSet},
     query::v1alpha1::{
-        self as proto, CallgraphEdge, CallgraphNode, CallgraphNodeMeta, FlamegraphArrow, MetricsSample, MetricsSeries,
-        ProfileMetadata, ProfileTypesResponse, QueryRangeResponse, QueryResponse, TableArrow, TopNodeMeta, ValueType,
+        self as proto, CallgraphEdge, CallgraphNode, CallgraphNodeMeta, FlamegraphArrow, MetricsSample,
+        MetricsSeries, ProfileMetadata, ProfileTypesResponse, QueryRangeResponse, QueryResponse, TableArrow,
+        TopNodeMeta, ValueType,
     },
 };
 use decima_query::{Callgraph, NodeMeta, RangeSample, RangeSeries, Report, ReportAnswer, Top, TopNode};
@@ -88,12 +89,13 @@ fn top(top: Top) -> proto::Top {
 }
 
 fn callgraph(callgraph: Callgraph) -> proto::Callgraph {
-    let nodes = callgraph.nodes.into_iter().enumerate().map(|(index, node): (usize, TopNode)| CallgraphNode {
-        id: index.to_string(),
-        meta: Some(callgraph_meta(node.meta)),
-        cumulative: node.cumulative,
-        flat: node.flat,
-    });
+    let nodes =
+        callgraph.nodes.into_iter().enumerate().map(|(index, node): (usize, TopNode)| CallgraphNode {
+            id: index.to_string(),
+            meta: Some(callgraph_meta(node.meta)),
+            cumulative: node.cumulative,
+            flat: node.flat,
+        });
     let edges = callgraph.edges.into_iter().enumerate().map(|(index, edge)| CallgraphEdge {
         id: format!("e{index}"),
         source: edge.source.to_string(),

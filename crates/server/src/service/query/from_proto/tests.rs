@@ -10,13 +10,20 @@ fn merge_request() -> proto::QueryRequest {
     proto::QueryRequest {
         mode: Mode::Merge as i32,
         report_type: ProtoReportType::Top as i32,
-        options: Some(Options::Merge(proto::MergeProfile { query: "q".to_owned(), start: seconds(1), end: seconds(2) })),
+        options: Some(Options::Merge(proto::MergeProfile {
+            query: "q".to_owned(),
+            start: seconds(1),
+            end: seconds(2),
+        })),
         ..proto::QueryRequest::default()
     }
 }
 
 #[track_caller]
-fn check_report(change: impl FnOnce(&mut proto::QueryRequest), expected: Result<(), &str>) -> Option<ReportRequest> {
+fn check_report(
+    change: impl FnOnce(&mut proto::QueryRequest),
+    expected: Result<(), &str>,
+) -> Option<ReportRequest> {
     let mut request = merge_request();
     change(&mut request);
     match (report(request, Extras::default(), RecordBuffers::Compressed), expected) {
@@ -34,7 +41,10 @@ fn check_report(change: impl FnOnce(&mut proto::QueryRequest), expected: Result<
 fn reports_name_what_is_wrong() {
     check_report(|_| {}, Ok(()));
     check_report(|r| r.report_type = 77, Err("invalid report type: 77"));
-    check_report(|r| r.report_type = 0, Err("invalid report type: REPORT_TYPE_FLAMEGRAPH_UNSPECIFIED is not offered"));
+    check_report(
+        |r| r.report_type = 0,
+        Err("invalid report type: REPORT_TYPE_FLAMEGRAPH_UNSPECIFIED is not offered"),
+    );
     check_report(|r| r.mode = 9, Err("mode: 9"));
     check_report(|r| r.mode = Mode::Diff as i32, Err("needs the options in `diff`"));
     check_report(|r| r.options = None, Err("needs the options in `merge`"));
@@ -44,7 +54,10 @@ fn reports_name_what_is_wrong() {
     check_report(|r| r.options = Some(merge_options("q", 2, 1)), Err("start: must not be after end"));
     check_report(|r| r.filter = vec![proto::Filter::default(); 257], Err("filter: 257 is more than 256"));
     check_report(
-        |r| r.options = Some(Options::Merge(proto::MergeProfile { query: "q".to_owned(), start: None, end: None })),
+        |r| {
+            r.options =
+                Some(Options::Merge(proto::MergeProfile { query: "q".to_owned(), start: None, end: None }));
+        },
         Err("merge.start: missing"),
     );
 }
@@ -53,11 +66,14 @@ fn reports_name_what_is_wrong() {
 fn both_sides_of_a_diff_are_needed() {
     let side = |mode, options| proto::ProfileDiffSelection { mode, options };
     let merge_side = || {
-        side(1, Some(proto::profile_diff_selection::Options::Merge(proto::MergeProfile {
-            query: "q".to_owned(),
-            start: seconds(1),
-            end: seconds(2),
-        })))
+        side(
+            1,
+            Some(proto::profile_diff_selection::Options::Merge(proto::MergeProfile {
+                query: "q".to_owned(),
+                start: seconds(1),
+                end: seconds(2),
+            })),
+        )
     };
     let diff = |a, b| {
         move |r: &mut proto::QueryRequest| {
@@ -66,7 +82,10 @@ fn both_sides_of_a_diff_are_needed() {
         }
     };
     check_report(diff(Some(merge_side()), None), Err("diff: needs both a and b"));
-    check_report(diff(Some(merge_side()), Some(side(0, None))), Err("diff.b: the options must be those of its mode"));
+    check_report(
+        diff(Some(merge_side()), Some(side(0, None))),
+        Err("diff.b: the options must be those of its mode"),
+    );
     let report = check_report(diff(Some(merge_side()), Some(merge_side())), Ok(())).unwrap();
     assert!(matches!(report.selection, Selection::Diff { absolute: false, .. }));
 }
@@ -80,15 +99,20 @@ fn older_filters_become_conditions() {
                 proto::Filter {
                     filter: Some(proto::filter::Filter::StackFilter(proto::StackFilter {
                         filter: Some(proto::stack_filter::Filter::FunctionNameStackFilter(
-                            proto::FunctionNameStackFilter { function_to_filter: "gc".to_owned(), exclude: true },
+                            proto::FunctionNameStackFilter {
+                                function_to_filter: "gc".to_owned(),
+                                exclude: true,
+                            },
                         )),
                     })),
                 },
                 proto::Filter {
                     filter: Some(proto::filter::Filter::FrameFilter(proto::FrameFilter {
-                        filter: Some(proto::frame_filter::Filter::BinaryFrameFilter(proto::BinaryFrameFilter {
-                            include_binaries: vec!["libc".to_owned(), "ld".to_owned()],
-                        })),
+                        filter: Some(proto::frame_filter::Filter::BinaryFrameFilter(
+                            proto::BinaryFrameFilter {
+                                include_binaries: vec!["libc".to_owned(), "ld".to_owned()],
+                            },
+                        )),
                     })),
                 },
             ];
