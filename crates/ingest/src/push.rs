@@ -22,8 +22,8 @@ use decima_base::ErrorKind;
 use decima_store::{AppendError, Appended, Store};
 
 pub use self::batch::{Decoded, batch_of};
-pub use self::counts::Counts;
 use self::counts::Counters;
+pub use self::counts::Counts;
 
 /// Requests with more bytes than this are decoded on a thread for blocking work: a few milliseconds, during which a
 /// runtime of two workers had better do something else. Below it, the hand-over would cost more than it spares.

@@ -44,11 +44,12 @@ pub fn batch_of(series: &[RawSeries], limits: &Limits, received_ns: i64) -> Resu
         decoded: Decoded::default(),
     };
     for (index, raw) in series.iter().enumerate() {
-        let labels = labels::check(&raw.labels, limits).map_err(|e| invalid(format!("series {index}"), e))?;
+        let labels =
+            labels::check(&raw.labels, limits).map_err(|e| invalid(&format!("series {index}"), e))?;
         for (sample, profile) in raw.profiles.iter().enumerate() {
             request
                 .profile(profile, &labels)
-                .map_err(|message| invalid(format!("series {index}, sample {sample}"), message))?;
+                .map_err(|message| invalid(&format!("series {index}, sample {sample}"), message))?;
         }
     }
     Ok(request.decoded)
@@ -64,7 +65,7 @@ fn pprof_limits(limits: &Limits) -> pprof::Limits {
     }
 }
 
-fn invalid(place: String, reason: impl Display) -> PushError {
+fn invalid(place: &str, reason: impl Display) -> PushError {
     PushError::InvalidArgument { message: format!("{place}: {reason}") }
 }
 

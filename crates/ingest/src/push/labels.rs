@@ -64,7 +64,11 @@ fn bounded(name: &str, value: &str, limits: &Limits) -> Result<(), LabelError> {
     }
     if name.len() > limits.label_name_bytes_max {
         let limit = limits.label_name_bytes_max;
-        return Err(LabelError::NameTooLong { start: name.chars().take(20).collect(), found: name.len(), limit });
+        return Err(LabelError::NameTooLong {
+            start: name.chars().take(20).collect(),
+            found: name.len(),
+            limit,
+        });
     }
     if value.len() > limits.label_value_bytes_max {
         let limit = limits.label_value_bytes_max;
@@ -77,10 +81,16 @@ fn bounded(name: &str, value: &str, limits: &Limits) -> Result<(), LabelError> {
 mod tests {
     use super::*;
 
-    fn check_labels(received: &[(&str, &str)], expected: Result<(&str, &[(&str, &str)]), &str>) {
-        let limits =
-            Limits { label_count_max: 4, label_name_bytes_max: 10, label_value_bytes_max: 12, ..Limits::default() };
-        let owned = |labels: &[(&str, &str)]| -> Vec<(String, String)> {
+    type Pairs<'a> = &'a [(&'a str, &'a str)];
+
+    fn check_labels(received: Pairs<'_>, expected: Result<(&str, Pairs<'_>), &str>) {
+        let limits = Limits {
+            label_count_max: 4,
+            label_name_bytes_max: 10,
+            label_value_bytes_max: 12,
+            ..Limits::default()
+        };
+        let owned = |labels: Pairs<'_>| -> Vec<(String, String)> {
             labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
         };
         let expected = expected
@@ -112,7 +122,10 @@ mod tests {
             Err("profile name \"a:b\" contains ':', which separates the parts of a profile type"),
         );
         check_labels(&[("a", ""); 5], Err("5 labels, the limit is 4"));
-        check_labels(&[("abcdefghijk", "")], Err("label name \"abcdefghijk\"… has 11 bytes, the limit is 10"));
+        check_labels(
+            &[("abcdefghijk", "")],
+            Err("label name \"abcdefghijk\"… has 11 bytes, the limit is 10"),
+        );
         check_labels(&[("a", "abcdefghijklm")], Err("value of label \"a\" has 13 bytes, the limit is 12"));
     }
 }

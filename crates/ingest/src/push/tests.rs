@@ -48,7 +48,7 @@ fn fields(mut message: &[u8]) -> Vec<(u64, &[u8])> {
     fields
 }
 
-fn of_number<'a>(message: &'a [u8], number: u64) -> impl Iterator<Item = &'a [u8]> {
+fn of_number(message: &[u8], number: u64) -> impl Iterator<Item = &[u8]> {
     fields(message).into_iter().filter(move |(n, _)| *n == number).map(|(_, body)| body)
 }
 
@@ -121,9 +121,15 @@ impl Totals {
     }
 
     fn check(&self, expected: &Value, what: &str) {
-        let numbers = |value: &Value| -> BTreeSet<i64> { value.as_array().unwrap().iter().filter_map(Value::as_i64).collect() };
+        let numbers = |value: &Value| -> BTreeSet<i64> {
+            value.as_array().unwrap().iter().filter_map(Value::as_i64).collect()
+        };
         assert_eq!(Some(self.rows as u64), expected["rows"].as_u64(), "{what}: rows");
-        assert_eq!(Some(self.stacktraces.len() as u64), expected["distinct_stacks"].as_u64(), "{what}: stacktraces");
+        assert_eq!(
+            Some(self.stacktraces.len() as u64),
+            expected["distinct_stacks"].as_u64(),
+            "{what}: stacktraces"
+        );
         let types: BTreeMap<_, _> = expected["profile_types"]
             .as_object()
             .unwrap()
@@ -136,10 +142,22 @@ impl Totals {
             .collect();
         assert_eq!(self.types, types, "{what}: types");
         if self.rows > 0 {
-            assert_eq!(self.times.first().copied(), expected["min_timestamp_ns"].as_i64(), "{what}: first time");
-            assert_eq!(self.times.last().copied(), expected["max_timestamp_ns"].as_i64(), "{what}: last time");
-            let keys: BTreeSet<String> =
-                expected["label_keys"].as_array().unwrap().iter().map(|key| key.as_str().unwrap().to_owned()).collect();
+            assert_eq!(
+                self.times.first().copied(),
+                expected["min_timestamp_ns"].as_i64(),
+                "{what}: first time"
+            );
+            assert_eq!(
+                self.times.last().copied(),
+                expected["max_timestamp_ns"].as_i64(),
+                "{what}: last time"
+            );
+            let keys: BTreeSet<String> = expected["label_keys"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|key| key.as_str().unwrap().to_owned())
+                .collect();
             assert_eq!(self.label_keys, keys, "{what}: labels");
             assert_eq!(Some(self.depth as u64), expected["max_stack_depth"].as_u64(), "{what}: depth");
         }
@@ -178,13 +196,16 @@ fn many_series_in_one_request_are_the_same_as_one_by_one() {
     totals.check(&expected["total"], "total");
 }
 
-/// One sample per value, with labels: text, or number with unit.
+/// Text, or a number with its unit.
+type LabelText = Result<&'static str, (i64, &'static str)>;
+
+/// One value per sample type, and labels.
 struct Sample {
     values: Vec<i64>,
-    labels: Vec<(&'static str, Result<&'static str, (i64, &'static str)>)>,
+    labels: Vec<(&'static str, LabelText)>,
 }
 
-fn sample(value: i64, labels: &[(&'static str, Result<&'static str, (i64, &'static str)>)]) -> Sample {
+fn sample(value: i64, labels: &[(&'static str, LabelText)]) -> Sample {
     Sample { values: vec![value], labels: labels.to_vec() }
 }
 
@@ -227,7 +248,9 @@ fn series(labels: &[(&str, &str)], profiles: &[Vec<u8>]) -> RawSeries {
 fn attributes(batch: &SampleBatch, series: &SeriesSamples, row: usize) -> Vec<String> {
     let text = |id| batch.strings.get(id);
     let rendered = series.attributes.iter().filter_map(|attribute| match &attribute.values {
-        AttributeValues::Text(ids) => (ids[row] != 0).then(|| format!("{}={}", text(attribute.name), text(ids[row]))),
+        AttributeValues::Text(ids) => {
+            (ids[row] != 0).then(|| format!("{}={}", text(attribute.name), text(ids[row])))
+        }
         AttributeValues::Integer { unit, values } => {
             values[row].map(|value| format!("{}={value}{}", text(attribute.name), text(*unit)))
         }
@@ -245,7 +268,10 @@ fn sample_labels_become_attributes() {
         sample(4, &[("route", Ok("/a")), ("route", Ok("/b"))]),
         sample(5, &[]),
     ];
-    let request = [series(&[("__name__", "x"), ("job", "j"), ("exported_route", "r")], &[profile_of(&["cpu"], 1, &samples)])];
+    let request = [series(
+        &[("__name__", "x"), ("job", "j"), ("exported_route", "r")],
+        &[profile_of(&["cpu"], 1, &samples)],
+    )];
     let batch = batch_of(&request, &Limits::default(), 1).unwrap().batch;
     let [only] = batch.series.as_slice() else { panic!("{} series", batch.series.len()) };
     assert_eq!(only.values, [1, 2, 3, 4, 5]);
@@ -258,7 +284,8 @@ fn sample_labels_become_attributes() {
         &[],
     ];
     assert_eq!(found, expected);
-    let labels = [("exported_route", "r"), ("job", "j")].map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let labels =
+        [("exported_route", "r"), ("job", "j")].map(|(name, value)| (name.to_owned(), value.to_owned()));
     assert_eq!(only.labels, labels);
 }
 
@@ -272,7 +299,9 @@ fn profiles_become_series_by_sample_type() {
     let request = [series(&[("__name__", "process-cpu")], &[profile.clone(), gzip(&profile)])];
     let batch = batch_of(&request, &Limits::default(), 77).unwrap().batch;
     let found: Vec<_> = batch.series.iter().map(|s| (s.profile_type.to_string(), s.values.clone())).collect();
-    let one = |name: &str, values: &[i64]| (format!("process-cpu:{name}:count:cpu:nanoseconds:delta"), values.to_vec());
+    let one = |name: &str, values: &[i64]| {
+        (format!("process-cpu:{name}:count:cpu:nanoseconds:delta"), values.to_vec())
+    };
     let once = [one("cpu-time", &[1]), one("a.b", &[i64::MIN, i64::MAX])];
     assert_eq!(found, [once.clone(), once].concat());
     assert!(batch.series.iter().all(|s| s.times_ns == [77] && s.period == 10 && s.duration_ns == 5));
@@ -295,8 +324,9 @@ fn refusals_name_series_sample_and_field() {
     let limits = Limits { stack_depth_max: 0, ..Limits::default() };
     let sound = profile_of(&["cpu"], 1, &[sample(1, &[])]);
     let name = ("__name__", "x");
-    let good = series(&[name], &[sound.clone()]);
-    let check = |bad: RawSeries, expected: &str| check_refusal(&[good.clone(), bad], &Limits::default(), expected);
+    let good = series(&[name], std::slice::from_ref(&sound));
+    let check =
+        |bad: RawSeries, expected: &str| check_refusal(&[good.clone(), bad], &Limits::default(), expected);
     check(series(&[], &[]), "series 1: missing __name__ label");
     check(series(&[name, ("a", "1"), ("a", "2")], &[]), "series 1: duplicate label name: a");
     let broken = fixture("corpus/pprof/function-out-of-range.pb");
@@ -316,7 +346,10 @@ fn refusals_name_series_sample_and_field() {
     let cut = gzip(&sound);
     let cut = cut[..cut.len() - 9].to_vec();
     let refusal = batch_of(&[series(&[name], &[cut])], &Limits::default(), 1).unwrap_err().to_string();
-    assert!(refusal.starts_with("series 0, sample 0: raw_profile: gzip data is damaged or cut short"), "{refusal}");
+    assert!(
+        refusal.starts_with("series 0, sample 0: raw_profile: gzip data is damaged or cut short"),
+        "{refusal}"
+    );
     check_refusal(
         &[good],
         &limits,
@@ -324,9 +357,9 @@ fn refusals_name_series_sample_and_field() {
     );
     let long = profile_of(&["cpu"], 1, &[sample(1, &[("key", Ok("value"))])]);
     check_refusal(
-        &[series(&[name], &[long.clone()])],
+        &[series(&[name], std::slice::from_ref(&long))],
         &Limits { label_value_bytes_max: 4, ..Limits::default() },
-        "series 0, sample 0: invalid profile: sample[].label[].str: more than 4 bytes at byte 21",
+        "series 0, sample 0: invalid profile: sample[].label[].str: more than 4 bytes at byte 16",
     );
     check_refusal(
         &[series(&[name], &[long])],

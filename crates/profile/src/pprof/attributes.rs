@@ -66,7 +66,7 @@ impl Column {
             },
             AttributeValues::Integer { unit, values } => match values.get_mut(row) {
                 Some(cell) if cell.is_none() && label.text == 0 && *unit == label.unit => {
-                    *cell = Some(label.number)
+                    *cell = Some(label.number);
                 }
                 _ => return false,
             },
