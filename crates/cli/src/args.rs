@@ -214,7 +214,7 @@ pub(crate) enum QueryFormat {
 /// Flags of `decima inspect`.
 #[derive(Debug, Args)]
 pub(crate) struct Inspect {
-    /// Data directory. The store in it must not be running for `--verify`.
+    /// Data directory. Its store may be running.
     #[arg(value_name = "DIR")]
     pub(crate) directory: PathBuf,
     /// Read everything and recompute sums and checksums.

@@ -4,8 +4,8 @@ use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitEx
 
 use crate::args::{LogFormat, LogLevel};
 
-/// Libraries whose debug messages tell about single HTTP/2 frames.
-const QUIET: &str = "h2=info,hyper=info,hyper_util=info,tower=info,rustls=info,reqwest=info";
+/// Libraries that tell about every scrape of ourselves, and about single HTTP/2 frames.
+const QUIET: &str = "pprof=warn,h2=info,hyper=info,hyper_util=info,tower=info,rustls=info,reqwest=info";
 
 /// Sends log lines of this process to standard error from now on. Must be called once.
 pub(crate) fn start(level: LogLevel, format: LogFormat) {
@@ -16,7 +16,7 @@ pub(crate) fn start(level: LogLevel, format: LogFormat) {
         LogLevel::Debug => "debug",
     };
     let filter = match level {
-        "debug" => EnvFilter::new(format!("{level},{QUIET}")),
+        "info" | "debug" => EnvFilter::new(format!("{level},{QUIET}")),
         _ => EnvFilter::new(level),
     };
     let registry = tracing_subscriber::registry().with(filter);

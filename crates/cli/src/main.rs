@@ -6,6 +6,7 @@
 mod args;
 mod check_config;
 mod client;
+mod inspect;
 mod logging;
 mod parca_flags;
 mod profile_name;
@@ -55,7 +56,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Serve(flags) => runtime.block_on(serve::run(Settings::check(*flags)?)),
         Command::Upload(flags) => runtime.block_on(upload::run(flags)),
         Command::Query(flags) => runtime.block_on(query::run(flags)),
-        Command::Inspect(_) => anyhow::bail!("not offered yet"),
+        Command::Inspect(flags) => runtime.block_on(inspect::run(flags)),
         Command::CheckConfig(flags) => check_config::run(&flags),
     }
 }

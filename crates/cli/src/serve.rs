@@ -45,13 +45,13 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
     let scraper = Scraper::new(push.clone(), scrape::Settings::default());
     let handles = Handles { engine: Engine::new(store.clone(), settings.query), push };
     let serving = async {
-        // Not earlier: the first target may be this server.
+        // Not earlier: both promise that it serves.
+        announce(&url);
         scraper.apply(&config);
         stop.next().await;
         tracing::info!("stopping: draining, then flushing");
         scraper.shutdown().await;
     };
-    announce(&url)?;
     server.serve(handles, serving).await?;
     tokio::select! {
         closed = store.close() => closed.context("cannot flush; the log keeps the samples for the next start")?,
@@ -115,10 +115,12 @@ fn page_url(bound: SocketAddr, path_prefix: &str) -> String {
 }
 
 /// The one line on standard output: scripts read the address from it.
-fn announce(url: &str) -> io::Result<()> {
+fn announce(url: &str) {
     let mut stdout = io::stdout().lock();
-    writeln!(stdout, "Decima is at {url}")?;
-    stdout.flush()
+    if let Err(error) = writeln!(stdout, "Decima is at {url}").and_then(|()| stdout.flush()) {
+        // Nobody reads it; a service goes on.
+        tracing::warn!(%error, url, "cannot write the address to standard output");
+    }
 }
 
 #[cfg(test)]

@@ -1,0 +1,128 @@
+//! `decima inspect`: what a data directory holds, and whether it is whole.
+
+use std::{
+    collections::BTreeMap,
+    io::{self, Write},
+};
+
+use anyhow::bail;
+use bytesize::ByteSize;
+use chrono::{DateTime, SecondsFormat};
+use decima_store::inspect::{BlockInventory, Inventory, inspect};
+
+use crate::args::Inspect;
+
+/// Lists the directory; an error if anything in it is not as it should be.
+pub(crate) async fn run(flags: Inspect) -> anyhow::Result<()> {
+    let inventory = inspect(&flags.directory, flags.verify).await?;
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(listing(&inventory).as_bytes())?;
+    for finding in &inventory.findings {
+        writeln!(stdout, "FOUND {finding}")?;
+    }
+    if !inventory.findings.is_empty() {
+        bail!("{} findings in {}", inventory.findings.len(), flags.directory.display());
+    }
+    if flags.verify {
+        writeln!(stdout, "verified: every checksum and every sum is right")?;
+    }
+    Ok(())
+}
+
+fn listing(inventory: &Inventory) -> String {
+    let mut text = format!("manifest {}, {} blocks\n", inventory.manifest_version, inventory.blocks.len());
+    let mut sizes: BTreeMap<&str, u64> = BTreeMap::new();
+    for block in &inventory.blocks {
+        text += &listed(block);
+        for (file, bytes) in &block.file_bytes {
+            *sizes.entry(file).or_default() += bytes;
+        }
+    }
+    let samples: u64 = inventory.blocks.iter().map(|block| block.samples).sum();
+    if samples > 0 {
+        text += "sizes by kind of file:\n";
+        for (file, bytes) in &sizes {
+            text += &format!(
+                "  {file:<20} {:>12}  {:.3} B/sample\n",
+                shown(*bytes),
+                *bytes as f64 / samples as f64
+            );
+        }
+        let total: u64 = sizes.values().sum();
+        text +=
+            &format!("  {:<20} {:>12}  {:.3} B/sample\n", "all", shown(total), total as f64 / samples as f64);
+    }
+    text += &format!(
+        "log from {}/{}: {} objects, {}{}\n",
+        inventory.log_floor.epoch,
+        inventory.log_floor.seq,
+        inventory.log_objects,
+        shown(inventory.log_bytes),
+        inventory.log_samples.map(|samples| format!(", {samples} samples")).unwrap_or_default(),
+    );
+    for name in &inventory.unknown {
+        text += &format!("nothing refers to {name}\n");
+    }
+    text
+}
+
+fn listed(block: &BlockInventory) -> String {
+    let bytes: u64 = block.file_bytes.values().sum();
+    format!(
+        "block {}\n  {} to {}\n  {} samples, {} series, {} partitions, {} stacktraces, {} nodes, {}\n",
+        block.id,
+        moment(block.min_time_ns),
+        moment(block.max_time_ns),
+        block.samples,
+        block.series,
+        block.partitions,
+        block.stacktraces,
+        block.nodes,
+        shown(bytes),
+    )
+}
+
+fn shown(bytes: u64) -> String {
+    ByteSize(bytes).display().iec().to_string()
+}
+
+fn moment(time_ns: i64) -> String {
+    DateTime::from_timestamp_nanos(time_ns).to_rfc3339_opts(SecondsFormat::Millis, true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn listings() {
+        let block = BlockInventory {
+            id: "01A".to_owned(),
+            min_time_ns: 1_700_000_000_000_000_000,
+            max_time_ns: 1_700_000_001_500_000_000,
+            samples: 1000,
+            series: 2,
+            partitions: 1,
+            stacktraces: 30,
+            nodes: 40,
+            file_bytes: BTreeMap::from([
+                ("samples.parquet".to_owned(), 2048),
+                ("nodes.parquet".to_owned(), 500),
+            ]),
+        };
+        let inventory = Inventory {
+            manifest_version: 3,
+            blocks: vec![block],
+            log_bytes: 10,
+            log_objects: 1,
+            ..Inventory::default()
+        };
+        let text = listing(&inventory);
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines[0], "manifest 3, 1 blocks");
+        assert_eq!(lines[2], "  2023-11-14T22:13:20.000Z to 2023-11-14T22:13:21.500Z");
+        assert_eq!(lines[3], "  1000 samples, 2 series, 1 partitions, 30 stacktraces, 40 nodes, 2.5 KiB");
+        assert!(lines.iter().any(|line| line.contains("samples.parquet") && line.contains("2.048 B/sample")));
+        assert_eq!(*lines.last().unwrap(), "log from 0/0: 1 objects, 10 B");
+    }
+}

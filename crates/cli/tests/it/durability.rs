@@ -1,0 +1,182 @@
+//! What was acknowledged is there, whatever happens to the process.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use decima_testkit::fleet::{Fleet, PROFILE_TYPE, Shape};
+
+use crate::process::{Server, decima, run, stderr};
+
+/// A small fleet whose profiles end now.
+fn fleet() -> Fleet {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    Fleet::new(Shape {
+        services: 4,
+        functions: 2_400,
+        stacks_min: 100,
+        stacks_max: 200,
+        samples_per_profile: 60,
+        profiles_per_service: 60,
+        end_ns: now.as_nanos() as i64,
+        ..Shape::default()
+    })
+}
+
+/// A file to upload, with what it adds.
+struct Upload {
+    file: PathBuf,
+    service: String,
+    value: i64,
+}
+
+fn uploads(fleet: &Fleet, folder: &Path, count: usize) -> Vec<Upload> {
+    let services = fleet.shape().services;
+    (0..count)
+        .map(|at| {
+            let request = fleet.request(at % services, at / services);
+            let file = folder.join(format!("{at}.pb.gz"));
+            std::fs::write(&file, &request.pprof).unwrap();
+            Upload { file, service: Fleet::service_name(request.service), value: request.value }
+        })
+        .collect()
+}
+
+/// Uploads; whether it was acknowledged.
+fn upload(url: &str, upload: &Upload) -> bool {
+    let output = decima()
+        .arg("upload")
+        .arg(&upload.file)
+        .args(["--name=process_cpu", "--label", &format!("job={}", upload.service), "--address", url])
+        .output()
+        .unwrap();
+    output.status.success()
+}
+
+/// Total of everything uploaded, in nanoseconds.
+fn total(server: &Server) -> i64 {
+    let output = run(&[
+        "query",
+        PROFILE_TYPE,
+        "--from=1h",
+        "--to=now-0s",
+        "--format=collapsed",
+        "--address",
+        server.url(),
+    ]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.lines().map(|line| line.rsplit_once(' ').unwrap().1.parse::<i64>().unwrap()).sum()
+}
+
+/// Flags of a store in which nothing is but what a test uploads.
+fn quiet(folder: &Path) -> String {
+    let path = folder.join("none.yaml");
+    std::fs::write(&path, "scrape_configs: []\n").unwrap();
+    format!("--config-path={}", path.display())
+}
+
+#[test]
+fn acknowledged_profiles_survive_kill_and_stop() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, quiet) = (folder.path().join("data"), quiet(folder.path()));
+    let fleet = fleet();
+    let mut expected = 0;
+    let server = Server::start(&data, &[&quiet]);
+    for one in uploads(&fleet, folder.path(), 12) {
+        assert!(upload(server.url(), &one));
+        expected += one.value;
+    }
+    assert_eq!(total(&server), expected);
+    server.kill();
+
+    let server = Server::start(&data, &[&quiet]);
+    assert_eq!(total(&server), expected, "after kill -9");
+    let more = uploads(&fleet, folder.path(), 16).split_off(12);
+    for one in &more {
+        assert!(upload(server.url(), one));
+        expected += one.value;
+    }
+    assert_eq!(total(&server), expected, "log replayed, then added to");
+    server.signal("TERM");
+    assert!(server.wait().0.success());
+
+    let server = Server::start(&data, &[&quiet]);
+    assert_eq!(total(&server), expected, "after SIGTERM");
+    for one in &more {
+        assert!(upload(server.url(), one), "a repeat is acknowledged");
+    }
+    assert_eq!(total(&server), expected, "repeats are known after a flush and a restart");
+    server.kill();
+    assert_eq!(total(&Server::start(&data, &[&quiet])), expected, "after a second kill -9");
+}
+
+#[test]
+fn kills_in_the_middle_of_writing_lose_nothing_acknowledged() {
+    const ROUNDS: usize = 4;
+    const PER_ROUND: usize = 60;
+    let folder = tempfile::tempdir().unwrap();
+    let (data, quiet) = (folder.path().join("data"), quiet(folder.path()));
+    let all = Arc::new(uploads(&fleet(), folder.path(), ROUNDS * PER_ROUND));
+    // What was acknowledged must be there; what was cut off may be.
+    let (mut acknowledged, mut unknown) = (0, 0);
+    for round in 0..ROUNDS {
+        let server = Server::start(&data, &[&quiet]);
+        let held = total(&server);
+        assert!(
+            (acknowledged..=acknowledged + unknown).contains(&held),
+            "round {round}: {held} is not between {acknowledged} and {}",
+            acknowledged + unknown
+        );
+        (acknowledged, unknown) = (held, 0);
+        let (next, stop) = (Arc::new(AtomicUsize::new(round * PER_ROUND)), Arc::new(AtomicBool::new(false)));
+        let senders: Vec<_> = (0..3)
+            .map(|_| {
+                let (all, next, stop, url) =
+                    (all.clone(), next.clone(), stop.clone(), server.url().to_owned());
+                std::thread::spawn(move || {
+                    let (mut acknowledged, mut unknown) = (0, 0);
+                    while !stop.load(Ordering::Relaxed) {
+                        let at = next.fetch_add(1, Ordering::Relaxed);
+                        let Some(one) = all.get(at).filter(|_| at < (round + 1) * PER_ROUND) else { break };
+                        let sum = if upload(&url, one) { &mut acknowledged } else { &mut unknown };
+                        *sum += one.value;
+                    }
+                    (acknowledged, unknown)
+                })
+            })
+            .collect();
+        // Rounds end at different stages: at once, and after some writes.
+        std::thread::sleep(Duration::from_millis(40 + 150 * round as u64));
+        server.kill();
+        stop.store(true, Ordering::Relaxed);
+        for sender in senders {
+            let (sent, lost) = sender.join().unwrap();
+            acknowledged += sent;
+            unknown += lost;
+        }
+    }
+    let held = total(&Server::start(&data, &[&quiet]));
+    assert!((acknowledged..=acknowledged + unknown).contains(&held));
+    assert!(held > 0, "nothing was acknowledged in any round");
+}
+
+#[test]
+fn a_second_process_on_the_same_directory_ends_with_words() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let first = Server::start(&data, &[]);
+    let second = run(&["--http-address=127.0.0.1:0", "--storage-path", data.to_str().unwrap()]);
+    assert_eq!(second.status.code(), Some(1));
+    assert!(stderr(&second).contains("in use by another process"), "{}", stderr(&second));
+    assert!(second.stdout.is_empty(), "it does not say where it is");
+    first.kill();
+    let third = Server::start(&data, &[]);
+    third.signal("TERM");
+    assert!(third.wait().0.success(), "a lock does not outlive its process");
+}
