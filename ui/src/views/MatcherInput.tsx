@@ -72,13 +72,13 @@ export function MatcherInput() {
     if (!at) return;
     const next = applyCompletion(text, at, choice);
     setText(next.text);
+    setCaret(next.caret);
     setProblem('');
     setActive(-1);
-    // The caret can only be put once the field holds the text.
+    // The field's own caret can only be put once it holds the text.
     requestAnimationFrame(() => {
       input.current?.focus();
       input.current?.setSelectionRange(next.caret, next.caret);
-      setCaret(next.caret);
     });
   };
 
