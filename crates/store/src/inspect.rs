@@ -13,7 +13,7 @@ use crate::{
     },
     error::{OpenError, ReadError},
     head::HeadView,
-    log::codec::{self, LogPosition, ObjectKind},
+    log::{codec::LogPosition, decode, replay},
     manifest::BlockEntry,
     source::{ScanRequest, Source, TimeRange},
     storage::Storage,
@@ -224,18 +224,12 @@ async fn inspect_log(
         if !verify {
             continue;
         }
-        let decoded = codec::open(&bytes).map_err(|e| e.to_string()).and_then(|(header, raw)| {
+        let decoded = replay::open(&bytes).map_err(|e| e.to_string()).and_then(|(header, delta)| {
             if header.position != position {
                 return Err("it is another position's object".to_owned());
             }
-            match header.kind {
-                ObjectKind::Seal => Ok(0),
-                ObjectKind::Delta => codec::decode_delta(&mut view, &raw)
-                    .map(|requests| {
-                        requests.iter().flat_map(|r| &r.chunks).map(|c| c.values.len() as u64).sum()
-                    })
-                    .map_err(|e| e.to_string()),
-            }
+            let requests = decode::apply(&mut view, delta).map_err(|e| e.to_string())?;
+            Ok(requests.iter().flat_map(|r| &r.chunks).map(|c| c.values.len() as u64).sum::<u64>())
         });
         match decoded {
             Ok(count) => samples += count,

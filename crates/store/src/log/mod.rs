@@ -5,5 +5,6 @@
 //! the manifest's floor to the first gap.
 
 pub mod codec;
+pub(crate) mod decode;
 pub(crate) mod replay;
 pub(crate) mod varint;

@@ -7,7 +7,10 @@ use futures::{StreamExt, stream};
 use crate::{
     error::OpenError,
     head::{HeadView, chunk::Chunk},
-    log::codec::{self, LogPosition, ObjectError, ObjectKind},
+    log::{
+        codec::{self, LogPosition, ObjectError, ObjectKind},
+        decode::{self, Delta},
+    },
     storage::Storage,
 };
 
@@ -58,7 +61,7 @@ pub(crate) async fn replay(storage: &Storage, floor: LogPosition) -> Result<Repl
             )));
         }
         let Some((size_bytes, opened)) = objects.next().await.transpose()? else { break };
-        let (header, raw) = match opened {
+        let (header, delta) = match opened {
             Err(ObjectError::Torn { .. }) if at + 1 == positions.len() => {
                 storage
                     .delete(&path)
@@ -81,8 +84,7 @@ pub(crate) async fn replay(storage: &Storage, floor: LogPosition) -> Result<Repl
                 out.unsealed = Some(expected);
                 out.objects += 1;
                 out.bytes += size_bytes;
-                let requests =
-                    codec::decode_delta(&mut out.view, &raw).map_err(|e| corrupt(e.to_string()))?;
+                let requests = decode::apply(&mut out.view, delta).map_err(|e| corrupt(e.to_string()))?;
                 for request in requests {
                     out.newest_request_ns = out.newest_request_ns.max(request.received_ns);
                     out.requests.extend(request.hash.map(|hash| (hash, request.received_ns)));
@@ -96,19 +98,29 @@ pub(crate) async fn replay(storage: &Storage, floor: LogPosition) -> Result<Repl
     Ok(out)
 }
 
-/// Reads, checks and decompresses an object, on a thread of its own: decoding, which has to be in order, goes on meanwhile.
+/// Reads, checks and parses an object on a thread of its own; applying, which has to be in order, goes on meanwhile.
 async fn fetch(
     storage: &Storage,
     position: LogPosition,
-) -> Result<(u64, Result<(codec::Header, Vec<u8>), ObjectError>), OpenError> {
+) -> Result<(u64, Result<(codec::Header, Delta), ObjectError>), OpenError> {
     let path = Storage::log_path(position);
     let failed = |source| OpenError::Storage { object: path.to_string(), source };
     let bytes = storage.get(&path).await.map_err(failed)?;
     let size_bytes = bytes.len() as u64;
-    let opened = tokio::task::spawn_blocking(move || codec::open(&bytes))
+    let opened = tokio::task::spawn_blocking(move || open(&bytes))
         .await
         .map_err(|source| failed(object_store::Error::JoinError { source }))?;
     Ok((size_bytes, opened))
+}
+
+/// Checks and parses an object.
+pub(crate) fn open(bytes: &[u8]) -> Result<(codec::Header, Delta), ObjectError> {
+    let (header, raw) = codec::open(bytes)?;
+    let delta = match header.kind {
+        ObjectKind::Seal => Delta::default(),
+        ObjectKind::Delta => decode::parse(&raw)?,
+    };
+    Ok((header, delta))
 }
 
 fn add(view: &mut HeadView, chunk: Arc<Chunk>) {

@@ -5,7 +5,7 @@ use decima_profile::{
 use proptest::prelude::*;
 
 use super::*;
-use crate::head::Head;
+use crate::{head::Head, log::decode};
 
 fn labels() -> Arc<[String]> {
     Arc::new(["job".to_owned()])
@@ -75,6 +75,10 @@ fn write(head: &mut Head, batch: &SampleBatch, hash: Option<u128>) -> Vec<u8> {
     let raw = encode_delta(&head.view, &mark, std::slice::from_ref(&request));
     head.apply(request.chunks);
     raw
+}
+
+fn decode_delta(view: &mut HeadView, raw: &[u8]) -> Result<Vec<LoggedRequest>, DecodeError> {
+    decode::apply(view, decode::parse(raw)?)
 }
 
 fn read(view: &mut HeadView, raw: &[u8]) -> Result<Vec<LoggedRequest>, DecodeError> {
