@@ -2,7 +2,8 @@
 //!
 //! A branch is one partition of one source, in one group, on one side of a comparison. Since every parent comes before its
 //! children, one pass from the end adds children into parents and links them; nodes that no sample touched are skipped, never
-//! linked, and their memory never written. Flat values are not kept: they are the difference to the children.
+//! linked, and their memory never written. Where a group touches a small part of a tree, the branch holds only that part, with
+//! node ids of its own. Flat values are not kept: they are the difference to the children.
 
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use decima_store::source::Tree;
 
 use crate::{
     api::QueryError,
-    scan::{StackSums, add_saturating},
+    sums::{StackSums, add_saturating},
 };
 
 /// What is compared, or the only side.
@@ -21,6 +22,13 @@ pub(crate) const BASE: usize = 1;
 /// No node: as a child link, since the root is nobody's child.
 const NONE: u32 = 0;
 
+/// A branch holds only the nodes it touches if there are this many times more nodes than stacktraces, or if others share the
+/// tree: looking for touched nodes one by one costs more than a pass over several times as many in a row.
+const COMPACT_RATIO: usize = 64;
+
+/// Touched nodes are sorted if there are this many times more nodes, else found in a pass over all.
+const SORT_RATIO: usize = 16;
+
 /// Values of a tree's nodes.
 #[derive(Debug)]
 pub(crate) struct Branch {
@@ -30,19 +38,46 @@ pub(crate) struct Branch {
     pub(crate) group: u32,
     /// [`COMPARED`] or [`BASE`].
     pub(crate) side: usize,
-    tree: Arc<Tree>,
-    /// Parents when frames are hidden: the nearest visible ancestor.
-    visible_parent: Option<Vec<u32>>,
+    shape: Shape,
     /// Cumulative value of each node.
     values: Vec<i64>,
     /// Cumulative sum of absolute values, if any value is negative.
     weights: Option<Vec<u64>>,
     first_child: Vec<u32>,
     next_sibling: Vec<u32>,
-    /// Nodes where stacktraces end.
+    /// Nodes where stacktraces end, if they were wanted.
     leaves: Vec<Leaf>,
     /// Whether a sum did not fit.
     pub(crate) saturated: bool,
+}
+
+/// Which nodes there are.
+#[derive(Debug)]
+enum Shape {
+    /// Those of the tree; with visible parents if frames are hidden.
+    Whole { tree: Arc<Tree>, visible_parent: Option<Vec<u32>> },
+    /// Those that stacktraces touch, the root first, in the order of the tree.
+    Compact { parent: Vec<u32>, location: Vec<u32> },
+}
+
+impl Shape {
+    fn node_count(&self) -> usize {
+        self.parents().len()
+    }
+
+    fn parents(&self) -> &[u32] {
+        match self {
+            Self::Whole { visible_parent: Some(parent), .. } | Self::Compact { parent, .. } => parent,
+            Self::Whole { tree, .. } => &tree.parent,
+        }
+    }
+
+    fn locations(&self) -> &[u32] {
+        match self {
+            Self::Whole { tree, .. } => &tree.location,
+            Self::Compact { location, .. } => location,
+        }
+    }
 }
 
 /// Where a stacktrace ends, with its own value.
@@ -64,72 +99,162 @@ pub(crate) struct Visibility {
     pub(crate) starts_at: Option<Vec<u32>>,
 }
 
-impl Branch {
-    /// Sums up a tree. Adds what `visibility` drops to `filtered`. Keeps leaves if asked to (walks from the leaves need them).
+impl Visibility {
+    fn keeps(&self, node: u32) -> bool {
+        self.kept.as_ref().is_none_or(|kept| kept[node as usize])
+    }
+
+    /// The node where a stacktrace that ends at `node` is seen to end.
+    fn end(&self, node: u32) -> u32 {
+        let start = self.starts_at.as_ref().map_or(node, |starts| starts[node as usize]);
+        self.shown_as.as_ref().map_or(start, |shown| shown[start as usize])
+    }
+
+    fn parents(&self, tree: &Tree) -> Option<Vec<u32>> {
+        let shown_as = self.shown_as.as_ref()?;
+        Some(tree.parent.iter().map(|&parent| shown_as[parent as usize]).collect())
+    }
+}
+
+/// Builds branches; keeps memory between them.
+#[derive(Debug, Default)]
+pub(crate) struct BranchBuilder {
+    keep_leaves: bool,
+    shares_trees: bool,
+    /// By node of a tree: its place in a compact branch, else 0.
+    places: Vec<u32>,
+}
+
+impl BranchBuilder {
+    /// `keep_leaves`: walks from the leaves and flat values of functions need to know where stacktraces end.
+    pub(crate) fn new(keep_leaves: bool) -> Self {
+        Self { keep_leaves, shares_trees: false, places: Vec::new() }
+    }
+
+    /// Expects several branches of each tree: then memory goes with what they touch.
+    pub(crate) fn share_trees(&mut self) {
+        self.shares_trees = true;
+    }
+
+    /// Sums up a tree for (view, group, side). Adds what `visibility` drops to `filtered`.
     pub(crate) fn build(
-        place: (usize, u32, usize),
-        tree: Arc<Tree>,
+        &mut self,
+        (view, group, side): (usize, u32, usize),
+        tree: &Arc<Tree>,
         sums: &StackSums,
         visibility: &Visibility,
-        keep_leaves: bool,
         filtered: &mut i64,
-    ) -> Result<Self, QueryError> {
-        let (view, group, side) = place;
-        let nodes = tree.parent.len().max(1);
-        let mut branch = Self {
+    ) -> Result<Branch, QueryError> {
+        let mut saturated = false;
+        let mut leaves = leaves(tree, sums, visibility, filtered, &mut saturated)?;
+        let is_compact = self.shares_trees || leaves.len() * COMPACT_RATIO < tree.parent.len();
+        let shape = if is_compact {
+            self.compact(tree, visibility, &mut leaves)
+        } else {
+            Shape::Whole { tree: Arc::clone(tree), visible_parent: visibility.parents(tree) }
+        };
+        let nodes = shape.node_count().max(1);
+        let mut branch = Branch {
             view,
             group,
             side,
-            visible_parent: visible_parents(&tree, visibility),
+            shape,
             values: vec![0; nodes],
-            weights: sums.weights.as_ref().map(|_| vec![0; nodes]),
+            weights: sums.has_negative().then(|| vec![0; nodes]),
             first_child: vec![NONE; nodes],
             next_sibling: vec![NONE; nodes],
-            leaves: Vec::new(),
-            saturated: false,
-            tree,
+            leaves,
+            saturated,
         };
-        branch.place_stacktraces(sums, visibility, keep_leaves, filtered)?;
+        branch.place_leaves();
         branch.add_up();
+        if !self.keep_leaves {
+            branch.leaves = Vec::new();
+        }
         Ok(branch)
     }
 
-    fn place_stacktraces(
-        &mut self,
-        sums: &StackSums,
-        visibility: &Visibility,
-        keep_leaves: bool,
-        filtered: &mut i64,
-    ) -> Result<(), QueryError> {
-        for (stacktrace, &value) in sums.values.iter().enumerate() {
-            let weight = sums.weights.as_ref().map_or(value as u64, |w| w[stacktrace]);
-            if weight == 0 {
-                continue;
-            }
-            let Some(&leaf) = self.tree.leaf.get(stacktrace).filter(|&&n| (n as usize) < self.values.len()) else {
-                return Err(QueryError::Internal {
-                    message: format!("stacktrace {stacktrace} of partition {} has no node", sums.partition),
-                });
-            };
-            if visibility.kept.as_ref().is_some_and(|kept| !kept[leaf as usize]) {
-                self.saturated |= add_saturating(filtered, value);
-                continue;
-            }
-            let start = visibility.starts_at.as_ref().map_or(leaf, |start| start[leaf as usize]);
-            let node = visibility.shown_as.as_ref().map_or(start, |shown| shown[start as usize]);
-            self.saturated |= add_saturating(&mut self.values[node as usize], value);
-            if let Some(weights) = &mut self.weights {
-                weights[node as usize] = weights[node as usize].saturating_add(weight);
-            }
-            if keep_leaves {
-                self.leaves.push(Leaf { node, value, weight });
+    /// Renumbers the nodes that leaves and their ancestors are.
+    fn compact(&mut self, tree: &Tree, visibility: &Visibility, leaves: &mut [Leaf]) -> Shape {
+        if self.places.len() < tree.parent.len() {
+            self.places.resize(tree.parent.len(), 0);
+        }
+        let visible_parent = |node: u32| {
+            let parent = tree.parent[node as usize];
+            visibility.shown_as.as_ref().map_or(parent, |shown| shown[parent as usize])
+        };
+        let mut touched = vec![0];
+        for leaf in leaves.iter() {
+            let mut node = leaf.node;
+            while node != 0 && self.places[node as usize] == 0 {
+                self.places[node as usize] = 1;
+                touched.push(node);
+                node = visible_parent(node);
             }
         }
-        Ok(())
+        if touched.len() * SORT_RATIO < tree.parent.len() {
+            touched.sort_unstable();
+        } else {
+            touched.truncate(1);
+            touched.extend((1..tree.parent.len() as u32).filter(|&node| self.places[node as usize] != 0));
+        }
+        for (place, &node) in (0..).zip(&touched) {
+            self.places[node as usize] = place;
+        }
+        let parent = touched.iter().map(|&node| if node == 0 { 0 } else { self.places[visible_parent(node) as usize] });
+        let parent = parent.collect();
+        let location = touched.iter().map(|&node| tree.location[node as usize]).collect();
+        for leaf in leaves {
+            leaf.node = self.places[leaf.node as usize];
+        }
+        for &node in &touched {
+            self.places[node as usize] = 0;
+        }
+        Shape::Compact { parent, location }
+    }
+}
+
+/// Where stacktraces are seen to end.
+fn leaves(
+    tree: &Tree,
+    sums: &StackSums,
+    visibility: &Visibility,
+    filtered: &mut i64,
+    saturated: &mut bool,
+) -> Result<Vec<Leaf>, QueryError> {
+    let mut leaves = Vec::with_capacity(sums.touched_max());
+    let mut lost = None;
+    sums.each(|sum| match tree.leaf.get(sum.stacktrace as usize) {
+        Some(&node) if (node as usize) < tree.parent.len() => {
+            if visibility.keeps(node) {
+                leaves.push(Leaf { node: visibility.end(node), value: sum.value, weight: sum.weight });
+            } else {
+                *saturated |= add_saturating(filtered, sum.value);
+            }
+        }
+        _ => lost = Some(sum.stacktrace),
+    });
+    match lost {
+        None => Ok(leaves),
+        Some(stacktrace) => Err(QueryError::Internal {
+            message: format!("stacktrace {stacktrace} of partition {} has no node", sums.partition),
+        }),
+    }
+}
+
+impl Branch {
+    fn place_leaves(&mut self) {
+        for leaf in &self.leaves {
+            self.saturated |= add_saturating(&mut self.values[leaf.node as usize], leaf.value);
+            if let Some(weights) = &mut self.weights {
+                let weight = &mut weights[leaf.node as usize];
+                *weight = weight.saturating_add(leaf.weight);
+            }
+        }
     }
 
     fn add_up(&mut self) {
-        let parents = self.visible_parent.as_deref().unwrap_or(&self.tree.parent);
+        let parents = self.shape.parents();
         let (values, first_child, next_sibling) = (&mut self.values, &mut self.first_child, &mut self.next_sibling);
         let mut saturated = false;
         for node in (1..values.len()).rev() {
@@ -164,12 +289,12 @@ impl Branch {
 
     /// Location of a node other than the root.
     pub(crate) fn location(&self, node: u32) -> u32 {
-        self.tree.location[node as usize]
+        self.shape.locations()[node as usize]
     }
 
     /// Visible parent of a node.
     pub(crate) fn parent(&self, node: u32) -> u32 {
-        self.visible_parent.as_deref().unwrap_or(&self.tree.parent)[node as usize]
+        self.shape.parents()[node as usize]
     }
 
     /// Locations of all nodes that have a value; most come many times.
@@ -202,9 +327,4 @@ impl Branch {
     pub(crate) fn leaves(&self) -> &[Leaf] {
         &self.leaves
     }
-}
-
-fn visible_parents(tree: &Tree, visibility: &Visibility) -> Option<Vec<u32>> {
-    let shown_as = visibility.shown_as.as_ref()?;
-    Some(tree.parent.iter().map(|&parent| shown_as[parent as usize]).collect())
 }

@@ -7,7 +7,7 @@ use crate::{
     branch::Branch,
     cancel::Cancel,
     names::{Frame, FrameMeta, KeyId, Names, SymbolView},
-    scan::add_saturating,
+    sums::add_saturating,
 };
 
 /// A frame as the walk comes to it.

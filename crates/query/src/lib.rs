@@ -32,6 +32,7 @@ mod report;
 mod rows;
 mod scan;
 pub mod selector;
+mod sums;
 mod walk;
 
 pub use api::*;

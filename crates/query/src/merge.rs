@@ -16,7 +16,7 @@ use crate::{
     cancel::Cancel,
     group::{self, GroupKey},
     names::{Frame, FrameMeta, KeyId, Names, SymbolView},
-    scan::add_saturating,
+    sums::add_saturating,
     walk::Walk,
 };
 
@@ -91,6 +91,7 @@ pub(crate) fn merge<W: Walk>(
             cancel.check()?;
         }
         merger.take(candidate);
+        merger.sort_out();
     }
     Ok(Merged {
         rows: merger.rows,
@@ -117,6 +118,12 @@ impl Amount {
         self.add(BASE, other.values[BASE], other.weights[BASE]) | compared
     }
 }
+
+/// (order, row of the parent, rank, candidate): the largest first, then by place.
+type Entry = (u64, Reverse<u32>, Reverse<u32>, u32);
+
+/// Waiting candidates that there may be beyond those that can be taken, before they are sorted out.
+const WAITING_SPARE: usize = 4096;
 
 struct Candidate {
     parent: u32,
@@ -151,7 +158,9 @@ struct Merger<'a, W: Walk> {
     trimmed: [i64; 2],
     focus_missing: Option<String>,
     saturated: bool,
-    heap: BinaryHeap<(u64, Reverse<u32>, Reverse<u32>, u32)>,
+    heap: BinaryHeap<Entry>,
+    /// Candidates below this cannot be taken: enough larger ones are waiting.
+    order_min: u64,
     candidates: Vec<Candidate>,
     arena: Vec<W::Member>,
     // Scratch of one expansion.
@@ -187,6 +196,7 @@ impl<'a, W: Walk> Merger<'a, W> {
             focus_missing: None,
             saturated: false,
             heap: BinaryHeap::new(),
+            order_min: 0,
             candidates: Vec::new(),
             arena: Vec::new(),
             children: Vec::new(),
@@ -228,12 +238,29 @@ impl<'a, W: Walk> Merger<'a, W> {
     }
 
     fn is_shown(&self, amount: &Amount) -> bool {
-        (0..2).any(|side| amount.weights[side] > 0 && amount.weights[side] >= self.weights_min[side])
+        self.order(amount) >= self.order_min && (0..2).any(|side| amount.weights[side] > 0 && amount.weights[side] >= self.weights_min[side])
     }
 
     fn leave_out(&mut self, candidate: u32) {
         let amount = self.candidates[candidate as usize].amount;
         self.trim(&amount);
+    }
+
+    /// Leaves out waiting candidates that cannot be taken any more, since every row takes one and they are not among the
+    /// largest as many as there can still be rows.
+    fn sort_out(&mut self) {
+        let left = self.cut.rows_max.saturating_sub(self.rows.len());
+        if left == 0 || self.heap.len() <= left.saturating_mul(2).saturating_add(WAITING_SPARE) {
+            return;
+        }
+        let mut waiting = std::mem::take(&mut self.heap).into_vec();
+        let (_, last, rest) = waiting.select_nth_unstable_by(left - 1, |a, b| b.cmp(a));
+        self.order_min = last.0;
+        for at in 0..rest.len() {
+            self.leave_out(rest[at].3);
+        }
+        waiting.truncate(left);
+        self.heap = BinaryHeap::from(waiting);
     }
 
     fn trim(&mut self, amount: &Amount) {

@@ -4,11 +4,10 @@
 //! sources are the same, and asks only for those it meets: [`Names`] numbers texts and frame keys once for the query, and
 //! each [`SymbolView`] remembers what it has already translated in arrays that stay untouched (and so unpaid) otherwise.
 
-use std::sync::Arc;
+use std::{cmp::Ordering, hash::BuildHasher, sync::Arc};
 
 use decima_store::source::{Line, NO_MAPPING, Symbols};
 use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
-use std::hash::BuildHasher;
 
 /// A text's number in the query; 0 is the empty text.
 pub(crate) type TextId = u32;
@@ -141,15 +140,36 @@ impl Names {
         }
     }
 
-    #[cold]
     fn resolve(&mut self, view: &mut SymbolView, location: u32, frame: Frame) -> KeyId {
-        let key = self.frame_key(view, location, frame);
-        let id = *self.key_ids.entry(key).or_insert_with(|| {
-            self.keys.push(key);
-            self.keys.len() as KeyId - 1
-        });
+        let id = self.resolve_by_function(view, frame).unwrap_or_else(|| self.intern(view, location, frame));
         view.keys[frame as usize] = id + 1;
         id
+    }
+
+    /// The key of a frame whose function alone makes it: the same for all frames of the function.
+    fn resolve_by_function(&mut self, view: &mut SymbolView, frame: Frame) -> Option<KeyId> {
+        let function = view.line(frame)?.function;
+        if self.fields != KeyFields::default() {
+            return None;
+        }
+        let known = *view.function_keys.get(function as usize)?;
+        if known != 0 {
+            return Some(known - 1);
+        }
+        if view.name_string(frame)? == 0 {
+            return None;
+        }
+        let id = self.intern(view, 0, frame);
+        view.function_keys[function as usize] = id + 1;
+        Some(id)
+    }
+
+    fn intern(&mut self, view: &mut SymbolView, location: u32, frame: Frame) -> KeyId {
+        let key = self.frame_key(view, location, frame);
+        *self.key_ids.entry(key).or_insert_with(|| {
+            self.keys.push(key);
+            self.keys.len() as KeyId - 1
+        })
     }
 
     fn frame_key(&mut self, view: &mut SymbolView, location: u32, frame: Frame) -> FrameKey {
@@ -224,17 +244,14 @@ impl Names {
     }
 
     /// Orders keys by what they stand for, so that answers do not depend on the order of sources.
-    pub(crate) fn compare(&self, a: KeyId, b: KeyId) -> std::cmp::Ordering {
-        let order = |key: &FrameKey| {
-            (
-                self.texts.get(key.name),
-                self.texts.get(key.object),
-                self.texts.get(key.mapping_file),
-                self.texts.get(key.filename),
-                key.address,
-            )
-        };
-        order(self.frame(a)).cmp(&order(self.frame(b)))
+    pub(crate) fn compare(&self, a: KeyId, b: KeyId) -> Ordering {
+        let (a, b) = (self.frame(a), self.frame(b));
+        let text = |a: TextId, b: TextId| if a == b { Ordering::Equal } else { self.texts.get(a).cmp(self.texts.get(b)) };
+        text(a.name, b.name)
+            .then_with(|| text(a.object, b.object))
+            .then_with(|| text(a.mapping_file, b.mapping_file))
+            .then_with(|| text(a.filename, b.filename))
+            .then_with(|| a.address.cmp(&b.address))
     }
 }
 
@@ -246,6 +263,8 @@ pub(crate) struct SymbolView {
     texts: Vec<u32>,
     /// By frame: key + 1, or 0 if not asked yet.
     keys: Vec<u32>,
+    /// By function that alone makes a key: key + 1, or 0 if not asked yet.
+    function_keys: Vec<u32>,
     /// By frame, if filters hide some.
     states: Option<Vec<FrameState>>,
     /// By location, if stacktraces are cut at a function.
@@ -272,8 +291,8 @@ pub(crate) enum Entry {
 impl SymbolView {
     pub(crate) fn new(symbols: Arc<Symbols>) -> Self {
         let frames = symbols.lines.len() + symbols.location_count();
-        let strings = symbols.strings.len();
-        Self { symbols, texts: vec![0; strings], keys: vec![0; frames], states: None, entries: None }
+        let (strings, functions) = (symbols.strings.len(), symbols.functions.len());
+        Self { symbols, function_keys: vec![0; functions], texts: vec![0; strings], keys: vec![0; frames], states: None, entries: None }
     }
 
     /// Makes room for [`Self::set_frame_state`].

@@ -72,6 +72,11 @@ impl Task {
         self.series.binary_search_by_key(&id, |s| s.id).ok().map(|at| &self.series[at])
     }
 
+    /// Whether samples of one partition may belong to different groups.
+    pub(crate) fn has_groups(&self) -> bool {
+        self.templates.len() > 1 || self.templates.iter().flatten().any(|(_, cell)| matches!(cell, Cell::Attribute(_)))
+    }
+
     /// Whether the rows of a series must be looked at one by one.
     pub(crate) fn needs_rows(&self, series: &ChosenSeries) -> bool {
         series.row_matchers != 0 || self.templates[series.template as usize].iter().any(|(_, c)| matches!(c, Cell::Attribute(_)))

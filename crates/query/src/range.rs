@@ -16,7 +16,7 @@ use crate::{
     plan::{self, Task, Wanted},
     read::{self, Failures},
     rows::{DROPPED, RowReader, RunGroups},
-    scan::add_saturating,
+    sums::add_saturating,
     selector::Selector,
 };
 

@@ -1,10 +1,8 @@
 //! Here is what was read, gives you the report. Pure: runs on a blocking thread, stops when cancelled.
 
-use std::sync::Arc;
-
 use crate::{
     api::{QueryError, Report, ReportAnswer, ReportRequest, ReportType},
-    branch::{BASE, Branch, COMPARED, Visibility},
+    branch::{BASE, BranchBuilder, COMPARED, Visibility},
     cancel::Cancel,
     engine::Settings,
     evaluate::Read,
@@ -132,6 +130,7 @@ fn grow(report: ReportType, question: &Question, read: Read, cancel: &Cancel) ->
             report,
             ReportType::Top | ReportType::TableArrow | ReportType::Callgraph | ReportType::Pprof
         );
+    let mut builder = BranchBuilder::new(keep_leaves);
     let mut groups = GroupTable::default();
     let mut views = Vec::with_capacity(read.sources.len());
     let mut branches = Vec::new();
@@ -143,6 +142,9 @@ fn grow(report: ReportType, question: &Question, read: Read, cancel: &Cancel) ->
         let mut visibilities: hashbrown::HashMap<u32, Visibility> = hashbrown::HashMap::new();
         for (side, partial) in source.partials {
             saturated |= partial.saturated;
+            if partial.sums.len() > source.trees.len() {
+                builder.share_trees();
+            }
             let ids: Vec<u32> = partial.groups.into_iter().map(|key| groups.id(key)).collect();
             for sums in partial.sums {
                 cancel.check()?;
@@ -153,8 +155,7 @@ fn grow(report: ReportType, question: &Question, read: Read, cancel: &Cancel) ->
                     .entry(sums.partition)
                     .or_insert_with(|| filter.visibility(&mut view, tree));
                 let place = (views.len(), ids[sums.group as usize], side);
-                let tree = Arc::clone(tree);
-                let branch = Branch::build(place, tree, &sums, visibility, keep_leaves, &mut filtered[side])?;
+                let branch = builder.build(place, tree, &sums, visibility, &mut filtered[side])?;
                 saturated |= branch.saturated;
                 branches.push(branch);
             }

@@ -1,7 +1,4 @@
 //! Here is a task and its source, gives you the sum of the values of each stacktrace, by group and partition.
-//!
-//! Sums are dense arrays over the stacktrace ids of a partition: an addition costs a nanosecond where a hash map costs ten.
-//! They saturate at the ends of `i64` and say so.
 
 use decima_store::{
     ReadError,
@@ -14,6 +11,7 @@ use crate::{
     group::GroupKey,
     plan::Task,
     rows::{DROPPED, RowReader, RunGroups},
+    sums::StackSums,
 };
 
 /// Groups of one answer at most: each costs a tree, and nobody reads more.
@@ -30,51 +28,6 @@ pub(crate) struct Partial {
     pub(crate) sample_count: u64,
     /// Whether a sum did not fit.
     pub(crate) saturated: bool,
-}
-
-/// Sums over the stacktraces of one partition.
-#[derive(Debug, Default, Clone)]
-pub(crate) struct StackSums {
-    pub(crate) group: u32,
-    pub(crate) partition: u32,
-    /// By stacktrace id; ids beyond the end have none.
-    pub(crate) values: Vec<i64>,
-    /// Sums of absolute values, only there if a value was negative: then a sum of 0 does not mean that nothing was there.
-    pub(crate) weights: Option<Vec<u64>>,
-}
-
-impl StackSums {
-    fn reserve(&mut self, stacktraces: &[u32]) {
-        let needed = stacktraces.iter().max().map_or(0, |&max| max as usize + 1);
-        if needed > self.values.len() {
-            self.values.resize(needed, 0);
-            if let Some(weights) = &mut self.weights {
-                weights.resize(needed, 0);
-            }
-        }
-    }
-
-    fn track_weights(&mut self) {
-        if self.weights.is_none() {
-            self.weights = Some(self.values.iter().map(|v| v.unsigned_abs()).collect());
-        }
-    }
-
-    /// Adds to a stacktrace that `reserve` has seen; returns whether the sum did not fit.
-    fn add(&mut self, stacktrace: u32, value: i64) -> bool {
-        let at = stacktrace as usize;
-        if let Some(weights) = &mut self.weights {
-            weights[at] = weights[at].saturating_add(value.unsigned_abs());
-        }
-        add_saturating(&mut self.values[at], value)
-    }
-}
-
-/// Adds, stopping at the ends of the type; returns whether it had to.
-pub(crate) fn add_saturating(sum: &mut i64, value: i64) -> bool {
-    let (added, overflowed) = sum.overflowing_add(value);
-    *sum = if overflowed { sum.saturating_add(value) } else { added };
-    overflowed
 }
 
 /// Reads the samples of a task.
@@ -96,6 +49,8 @@ struct Accumulator<'t> {
     rows: RowReader<'t>,
     sums: Vec<StackSums>,
     places: HashMap<(u32, u32), u32>,
+    /// Whether a group has few stacktraces of its partition.
+    sparse: bool,
     sample_count: u64,
     saturated: bool,
     scaled: Vec<i64>,
@@ -108,6 +63,7 @@ impl<'t> Accumulator<'t> {
             rows: RowReader::new(task),
             sums: Vec::new(),
             places: HashMap::new(),
+            sparse: task.has_groups(),
             sample_count: 0,
             saturated: false,
             scaled: Vec::new(),
@@ -115,6 +71,9 @@ impl<'t> Accumulator<'t> {
     }
 
     fn run(&mut self, run: &SampleRun<'_>) {
+        if self.rows.group_count() > GROUPS_MAX {
+            return;
+        }
         let Some(series) = self.task.series(run.series) else { return };
         let values = if series.scale == 1 {
             run.values
@@ -122,29 +81,20 @@ impl<'t> Accumulator<'t> {
             self.saturated |= scale(run.values, series.scale, &mut self.scaled);
             &self.scaled
         };
-        let negative = values.iter().fold(0, |all, v| all | v) < 0;
+        let mut places = Places { sums: &mut self.sums, places: &mut self.places, sparse: self.sparse };
         match self.rows.read(series, run) {
             RunGroups::Constant(group) => {
-                let sums = place(&mut self.sums, &mut self.places, group, run.partition);
-                sums.reserve(run.stacktraces);
-                if negative {
-                    sums.track_weights();
-                }
                 self.sample_count += values.len() as u64;
-                self.saturated |= add_all(sums, run.stacktraces, values);
+                self.saturated |= places.find(group, run.partition).add(run.stacktraces, values);
             }
             RunGroups::Rows(groups) => {
-                for ((&group, &stacktrace), &value) in groups.iter().zip(run.stacktraces).zip(values) {
-                    if group == DROPPED {
+                for ((group, stacktrace), value) in groups.iter().zip(run.stacktraces).zip(values) {
+                    if *group == DROPPED {
                         continue;
                     }
-                    let sums = place(&mut self.sums, &mut self.places, group, run.partition);
-                    sums.reserve(&[stacktrace]);
-                    if value < 0 {
-                        sums.track_weights();
-                    }
                     self.sample_count += 1;
-                    self.saturated |= sums.add(stacktrace, value);
+                    let sums = places.find(*group, run.partition);
+                    self.saturated |= sums.add(std::slice::from_ref(stacktrace), std::slice::from_ref(value));
                 }
             }
         }
@@ -165,22 +115,27 @@ impl<'t> Accumulator<'t> {
     }
 }
 
-fn place<'s>(
-    sums: &'s mut Vec<StackSums>,
-    places: &mut HashMap<(u32, u32), u32>,
-    group: u32,
-    partition: u32,
-) -> &'s mut StackSums {
-    // Runs of one series follow each other, so that the last one is nearly always meant.
-    let last = sums.len().wrapping_sub(1);
-    let at = match sums.last() {
-        Some(s) if s.group == group && s.partition == partition => last,
-        _ => *places.entry((group, partition)).or_insert_with(|| {
-            sums.push(StackSums { group, partition, ..StackSums::default() });
-            sums.len() as u32 - 1
-        }) as usize,
-    };
-    &mut sums[at]
+/// Finds the sums of a group in a partition.
+struct Places<'a> {
+    sums: &'a mut Vec<StackSums>,
+    places: &'a mut HashMap<(u32, u32), u32>,
+    sparse: bool,
+}
+
+impl Places<'_> {
+    fn find(&mut self, group: u32, partition: u32) -> &mut StackSums {
+        let Self { sums, places, sparse } = self;
+        // Runs of one series follow each other, so that the last one is nearly always meant.
+        let last = sums.len().wrapping_sub(1);
+        let at = match sums.last() {
+            Some(s) if s.group == group && s.partition == partition => last,
+            _ => *places.entry((group, partition)).or_insert_with(|| {
+                sums.push(StackSums::new(group, partition, *sparse));
+                sums.len() as u32 - 1
+            }) as usize,
+        };
+        &mut sums[at]
+    }
 }
 
 fn scale(values: &[i64], factor: i64, scaled: &mut Vec<i64>) -> bool {
@@ -192,20 +147,5 @@ fn scale(values: &[i64], factor: i64, scaled: &mut Vec<i64>) -> bool {
             value.saturating_mul(factor)
         })
     }));
-    saturated
-}
-
-fn add_all(sums: &mut StackSums, stacktraces: &[u32], values: &[i64]) -> bool {
-    let mut saturated = false;
-    if sums.weights.is_some() {
-        for (&stacktrace, &value) in stacktraces.iter().zip(values) {
-            saturated |= sums.add(stacktrace, value);
-        }
-    } else {
-        let all = sums.values.as_mut_slice();
-        for (&stacktrace, &value) in stacktraces.iter().zip(values) {
-            saturated |= add_saturating(&mut all[stacktrace as usize], value);
-        }
-    }
     saturated
 }

@@ -12,7 +12,7 @@ use crate::{
     calls::{self, CallWalk, Functions},
     cancel::Cancel,
     names::KeyId,
-    scan::add_saturating,
+    sums::add_saturating,
 };
 
 /// Functions of a graph at most; more cannot be drawn.

@@ -17,7 +17,7 @@ use crate::{
     branch::COMPARED,
     cancel::Cancel,
     names::{Frame, SymbolView},
-    scan::add_saturating,
+    sums::add_saturating,
 };
 
 /// What a profile says beside its samples.
