@@ -1,5 +1,6 @@
 //! CPU of reports over a generated fleet in memory: 200 services with a tree of their own, 0.68 M stacktraces, 7 M nodes,
 //! 4 M samples. Reading and decoding are not part of it. `DECIMA_BENCH_SERVICES` changes the number of services.
+#![expect(clippy::expect_used, clippy::print_stderr, reason = "a bench stops by panicking and tells its size")]
 
 mod fleet;
 

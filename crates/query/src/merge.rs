@@ -256,8 +256,8 @@ impl<'a, W: Walk> Merger<'a, W> {
         let mut waiting = std::mem::take(&mut self.heap).into_vec();
         let (_, last, rest) = waiting.select_nth_unstable_by(left - 1, |a, b| b.cmp(a));
         self.order_min = last.0;
-        for at in 0..rest.len() {
-            self.leave_out(rest[at].3);
+        for &(_, _, _, candidate) in rest.iter() {
+            self.leave_out(candidate);
         }
         waiting.truncate(left);
         self.heap = BinaryHeap::from(waiting);
@@ -318,8 +318,8 @@ impl<'a, W: Walk> Merger<'a, W> {
             self.saturated |= children.add_both(&slot.amount);
         }
         let flat = &mut self.rows[row as usize].flat;
-        for side in 0..2 {
-            flat[side] = flat[side].saturating_sub(children.values[side]);
+        for (flat, below) in flat.iter_mut().zip(children.values) {
+            *flat = flat.saturating_sub(below);
         }
         let shown = self.choose(row);
         self.offer(row, &shown);
