@@ -38,7 +38,7 @@ pub use encode::{Label, LabelValue, ProfileBuilder};
 pub use error::{DecodeError, Foreign};
 pub use wire::MalformedReason;
 
-/// Bounds on one profile. Tables have fixed bounds too, far above real profiles (see the constants in `decode`).
+/// Bounds on one profile. Tables have fixed bounds too, far above real profiles (see the constants in `decode::read`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     /// Locations of one stacktrace; deeper ones are refused.
