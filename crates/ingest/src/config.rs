@@ -137,10 +137,12 @@ pub enum FirstScrape {
     /// At a time within the interval that depends on the target only, so that load is spread and restarts do not shift it.
     #[default]
     Spread,
-    /// As soon as the target is known; deltas then take this many seconds once.
+    /// As soon as the target is known.
     AtOnce {
         /// Length of the first delta.
         delta_seconds: u64,
+        /// How much later those start that are no deltas: taking them is work, which the delta then shows.
+        others_after: Duration,
     },
 }
 
@@ -327,7 +329,7 @@ impl Config {
 /// The configuration by which the store that listens on `address` profiles itself: CPU as `decima_cpu` and memory as
 /// `decima_memory`, so that they do not mix with the profiles of others.
 ///
-/// The first scrape starts at once and takes 5 s; then follows one of 10 s every 10 s. An address that stands for all
+/// The first scrape of CPU starts at once and takes 5 s; then follows one of 10 s every 10 s. Memory follows 2 s behind. An address that stands for all
 /// interfaces is reached by loopback. `path_prefix` is that of the server.
 pub fn self_scrape(address: SocketAddr, path_prefix: &str) -> Config {
     const INTERVAL: Duration = Duration::from_secs(10);
@@ -356,7 +358,7 @@ pub fn self_scrape(address: SocketAddr, path_prefix: &str) -> Config {
         relabel_configs: Vec::new(),
         static_configs: vec![TargetGroup { targets: vec![BTreeMap::from(target)], labels: BTreeMap::new() }],
         http_client: HttpClientConfig::default(),
-        first_scrape: FirstScrape::AtOnce { delta_seconds: 5 },
+        first_scrape: FirstScrape::AtOnce { delta_seconds: 5, others_after: Duration::from_secs(2) },
     };
     Config { object_storage: None, scrape_configs: vec![job] }
 }

@@ -74,7 +74,8 @@ impl Round {
     pub(super) async fn run(self) {
         let interval = self.config.scrape_interval;
         let offset = match self.config.first_scrape {
-            FirstScrape::AtOnce { .. } => Duration::ZERO,
+            FirstScrape::AtOnce { .. } if self.target.first_url.is_some() => Duration::ZERO,
+            FirstScrape::AtOnce { others_after, .. } => others_after,
             FirstScrape::Spread => offset(since_epoch(SystemTime::now()), interval, self.hash),
         };
         let mut ticks = interval_at(tokio::time::Instant::now() + offset, interval);

@@ -205,7 +205,7 @@ fn first_url(
     scheme: Scheme,
     address: &str,
 ) -> Result<Option<Url>, TargetError> {
-    let crate::config::FirstScrape::AtOnce { delta_seconds } = job.first_scrape else { return Ok(None) };
+    let crate::config::FirstScrape::AtOnce { delta_seconds, .. } = job.first_scrape else { return Ok(None) };
     if !labels.contains_key(SECONDS) {
         return Ok(None);
     }

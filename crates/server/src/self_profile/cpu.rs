@@ -81,5 +81,6 @@ fn measured(report: &UnresolvedReport) -> Measured {
         time: report.timing.start_time,
         duration_ns: i64::try_from(report.timing.duration.as_nanos()).unwrap_or(i64::MAX),
         stacks: stacks.collect(),
+        is_instrument: |_| false,
     }
 }

@@ -20,7 +20,7 @@ use jemalloc_pprof::PROF_CTL;
 use super::{
     SelfProfileError,
     report::{self, Measured},
-    symbols,
+    symbols::{self, Symbol},
 };
 
 /// Longest line that is read: 128 addresses, and some.
@@ -61,11 +61,19 @@ fn measured(dump: File) -> Result<Measured, SelfProfileError> {
     });
     Ok(Measured {
         stacks: stacks.collect(),
+        is_instrument: is_jemalloc,
         sample_types,
         period: ("space", "bytes", dump.interval_bytes as i64),
         time: SystemTime::now(),
         duration_ns: 0,
     })
+}
+
+/// Whether a function is of the allocator, which is below every allocation.
+fn is_jemalloc(symbol: &Symbol) -> bool {
+    symbol.file.contains("jemalloc")
+        || symbol.system_name.starts_with("_rjem_")
+        || &*symbol.system_name == "prof_backtrace_impl"
 }
 
 struct Dump {

@@ -8,7 +8,7 @@ use decima_profile::{
     pprof::ProfileBuilder,
 };
 
-use super::symbols::{Symbol, Symbols};
+use super::symbols::{Resolver, Symbol};
 
 /// What was measured, by address.
 pub(super) struct Measured {
@@ -22,10 +22,12 @@ pub(super) struct Measured {
     pub(super) duration_ns: i64,
     /// Addresses within the instructions that run or that called, leaf first, and the values.
     pub(super) stacks: Vec<(Vec<u64>, Vec<i64>)>,
+    /// Tells functions that belong to the measuring; they are left out at the leaf.
+    pub(super) is_instrument: fn(&Symbol) -> bool,
 }
 
 /// Names the addresses, which takes a while the first time, and writes the profile.
-pub(super) fn encode(measured: &Measured, symbols: &mut Symbols) -> Vec<u8> {
+pub(super) fn encode(measured: &Measured, symbols: &mut Resolver<'_>) -> Vec<u8> {
     let mut rows = Rows { builder: ProfileBuilder::new(), functions: HashMap::new(), mappings: Vec::new() };
     for (sample_type, unit) in &measured.sample_types {
         rows.builder.sample_type(sample_type, unit);
@@ -43,7 +45,12 @@ pub(super) fn encode(measured: &Measured, symbols: &mut Symbols) -> Vec<u8> {
     let mut stacktrace = Vec::new();
     for (addresses, values) in &measured.stacks {
         stacktrace.clear();
-        for &address in addresses {
+        let mut is_instrument = |address: &u64| {
+            let symbols = symbols.resolve(*address);
+            !symbols.is_empty() && symbols.iter().all(measured.is_instrument)
+        };
+        let instruments = addresses.iter().take_while(|&address| is_instrument(address)).count();
+        for &address in &addresses[instruments..] {
             let id =
                 *locations.entry(address).or_insert_with(|| rows.location(address, symbols.resolve(address)));
             stacktrace.push(id);

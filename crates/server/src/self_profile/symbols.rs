@@ -3,7 +3,12 @@
 //! Inlined functions and lines come from the line tables; these call a function only by its last name (`poll`), which
 //! [`names`] completes by the file. The function that holds the code takes its name from the symbol table.
 
-use std::{collections::HashMap, fs::File, sync::Arc};
+use std::{
+    collections::HashMap,
+    fs::File,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use object::{Object, ObjectSymbol, ReadCache, SymbolKind};
 use parking_lot::Mutex;
@@ -12,6 +17,12 @@ use super::names;
 
 /// Addresses remembered: the code that ever shows in profiles is some ten thousand addresses. Beyond it, all are forgotten.
 const ADDRESSES_MAX: usize = 1 << 16;
+
+/// Time between readings of the line tables.
+const READ_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Readings that need not wait, so that what a new user sees first is complete.
+const READINGS_AT_ONCE: u32 = 4;
 
 /// A function at an address, and where in it the address is.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -26,31 +37,86 @@ pub(super) struct Symbol {
     pub(super) line: u32,
 }
 
-/// Resolves addresses and remembers them: reading line tables costs milliseconds.
+/// Resolves addresses and remembers them.
+///
+/// Line tables take some 200 ms and 100 MB to read, and are not kept: between [readings](READ_INTERVAL) an address that
+/// is new gets its function from the symbol table, without what is inlined there and without the line.
 pub(super) struct Symbols {
     executable: Option<Executable>,
-    addresses: HashMap<u64, Box<[Symbol]>>,
+    addresses: HashMap<u64, Resolved>,
+    readings: u32,
+    last_reading: Option<Instant>,
 }
 
-/// Works with the symbols of this process, of which there is one set. Blocks: for the first caller reads the symbol table.
-pub(super) fn with<T>(work: impl FnOnce(&mut Symbols) -> T) -> T {
+struct Resolved {
+    symbols: Box<[Symbol]>,
+    by_line_tables: bool,
+}
+
+/// Resolves addresses for one profile.
+pub(super) struct Resolver<'a> {
+    symbols: &'a mut Symbols,
+    may_read: bool,
+    has_read: bool,
+}
+
+/// Works with the symbols of this process, of which there is one set. Blocks: what is not known yet has to be read.
+pub(super) fn with<T>(work: impl FnOnce(&mut Resolver<'_>) -> T) -> T {
     static SYMBOLS: Mutex<Option<Symbols>> = Mutex::new(None);
     let mut symbols = SYMBOLS.lock();
-    work(symbols.get_or_insert_with(|| Symbols { executable: Executable::read(), addresses: HashMap::new() }))
+    let symbols = symbols.get_or_insert_with(|| Symbols {
+        executable: Executable::read(),
+        addresses: HashMap::new(),
+        readings: 0,
+        last_reading: None,
+    });
+    let may_read = symbols.readings < READINGS_AT_ONCE
+        || symbols.last_reading.is_none_or(|last| last.elapsed() >= READ_INTERVAL);
+    let mut resolver = Resolver { symbols, may_read, has_read: false };
+    let done = work(&mut resolver);
+    if resolver.has_read {
+        symbols.readings = symbols.readings.saturating_add(1);
+        symbols.last_reading = Some(Instant::now());
+        backtrace::clear_symbol_cache();
+    }
+    done
 }
 
-impl Symbols {
+impl Resolver<'_> {
     /// The functions at `address`, which lies within the instruction; none if nothing is known.
     pub(super) fn resolve(&mut self, address: u64) -> &[Symbol] {
-        if self.addresses.len() >= ADDRESSES_MAX {
-            self.addresses.clear();
+        let Symbols { executable, addresses, .. } = &mut *self.symbols;
+        let executable = executable.as_ref();
+        if addresses.len() >= ADDRESSES_MAX {
+            addresses.clear();
         }
-        let executable = self.executable.as_ref();
-        self.addresses.entry(address).or_insert_with(|| resolve(address, executable))
+        let known = addresses.get(&address).is_some_and(|known| known.by_line_tables || !self.may_read);
+        if !known {
+            self.has_read |= self.may_read;
+            let symbols = if self.may_read {
+                by_line_tables(address, executable)
+            } else {
+                by_symbol_table(address, executable)
+            };
+            addresses.insert(address, Resolved { symbols, by_line_tables: self.may_read });
+        }
+        addresses.get(&address).map_or(&[], |resolved| &resolved.symbols)
     }
 }
 
-fn resolve(address: u64, executable: Option<&Executable>) -> Box<[Symbol]> {
+fn by_symbol_table(address: u64, executable: Option<&Executable>) -> Box<[Symbol]> {
+    let Some(system_name) = executable.and_then(|executable| executable.function(address)) else {
+        return Box::default();
+    };
+    Box::new([Symbol {
+        name: demangled(system_name),
+        system_name: system_name.into(),
+        file: "".into(),
+        line: 0,
+    }])
+}
+
+fn by_line_tables(address: u64, executable: Option<&Executable>) -> Box<[Symbol]> {
     let mut symbols = Vec::new();
     // It takes what it gets for the address of return.
     let return_address = (address + 1) as usize as *mut std::ffi::c_void;
@@ -65,12 +131,16 @@ fn resolve(address: u64, executable: Option<&Executable>) -> Box<[Symbol]> {
         });
     });
     if let (Some(outermost), Some(system_name)) =
-        (symbols.last_mut(), executable.and_then(|e| e.function(address)))
+        (symbols.last_mut(), executable.and_then(|executable| executable.function(address)))
     {
-        outermost.name = format!("{:#}", rustc_demangle::demangle(system_name)).into();
+        outermost.name = demangled(system_name);
         outermost.system_name = system_name.into();
     }
     symbols.into()
+}
+
+fn demangled(system_name: &str) -> Arc<str> {
+    format!("{:#}", rustc_demangle::demangle(system_name)).into()
 }
 
 /// The functions of the running program's file.
