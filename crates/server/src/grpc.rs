@@ -61,17 +61,27 @@ struct Surroundings {
     methods: HashSet<String>,
 }
 
+/// Names whose health can be asked for; the empty one is the server as a whole.
+const HEALTH_NAMES: [&str; 5] = [
+    "",
+    ProfileStoreServiceServer::<ProfileStoreService>::NAME,
+    AgentsServiceServer::<AgentsService>::NAME,
+    QueryServiceServer::<QueryService>::NAME,
+    ScrapeServiceServer::<ScrapeService>::NAME,
+];
+
 /// Sets the health of all services, and of the server as a whole.
 pub(crate) async fn set_health(reporter: &HealthReporter, serving: ServingStatus) {
-    let names = [
-        "",
-        ProfileStoreServiceServer::<ProfileStoreService>::NAME,
-        AgentsServiceServer::<AgentsService>::NAME,
-        QueryServiceServer::<QueryService>::NAME,
-        ScrapeServiceServer::<ScrapeService>::NAME,
-    ];
-    for name in names {
+    for name in HEALTH_NAMES {
         reporter.set_service_status(name, serving).await;
+    }
+}
+
+/// Ends the streams of those who watch the health, after they were told of the last change: a stream that nobody ends would
+/// hold its connection, and with it the end of the server.
+pub(crate) async fn end_health_watches(reporter: &mut HealthReporter) {
+    for name in HEALTH_NAMES {
+        reporter.clear_service_status(name).await;
     }
 }
 
@@ -188,7 +198,9 @@ async fn surround(
         }
         _ => {}
     }
-    surroundings.metrics.request(method, Protocol::Grpc, code(response.headers()), start.elapsed());
+    let (code, took) = (code(response.headers()), start.elapsed());
+    tracing::debug!(method, ?code, ?took, "answered over gRPC");
+    surroundings.metrics.request(method, Protocol::Grpc, code, took);
     response
 }
 

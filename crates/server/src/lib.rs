@@ -163,7 +163,7 @@ impl Server {
         shutdown: impl Future<Output = ()>,
     ) -> Result<(), ServeError> {
         self.metrics.show_push(handles.push.clone());
-        let (router, health) = self.router(handles)?;
+        let (router, mut health) = self.router(handles)?;
         grpc::set_health(&health, ServingStatus::Serving).await;
         // Set once: `serve` takes the server.
         let _ = self.serving.set(router);
@@ -171,6 +171,7 @@ impl Server {
         shutdown.await;
         self.set_stage(Stage::Stopping);
         grpc::set_health(&health, ServingStatus::NotServing).await;
+        grpc::end_health_watches(&mut health).await;
         let _ = self.stop.send(true);
         if let Err(error) = (&mut self.connections).await {
             tracing::error!(%error, "the listener failed");

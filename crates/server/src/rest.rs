@@ -8,15 +8,15 @@ mod params;
 mod report;
 mod schema;
 
-use std::{sync::Arc, time::Instant};
+use std::{future::ready, sync::Arc, time::Instant};
 
 use axum::{
     Router,
-    extract::{DefaultBodyLimit, Path, Query, State, rejection::BytesRejection},
+    body::Body,
+    extract::{Path, Query, State},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use bytes::Bytes;
 use decima_proto::parca::{
     profilestore::v1alpha1::{
         agents_service_server::AgentsService as _, profile_store_service_server::ProfileStoreService as _,
@@ -25,6 +25,7 @@ use decima_proto::parca::{
     scrape::v1alpha1::scrape_service_server::ScrapeService as _,
 };
 use http::{Extensions, HeaderMap, header, request::Parts};
+use http_body_util::LengthLimitError;
 use prost::Message;
 use prost_reflect::DynamicMessage;
 use tonic::{Code, Request, Status, metadata::MetadataMap};
@@ -68,8 +69,6 @@ const NOT_OFFERED: [(&str, &str); 8] = [
 
 /// The routes below `/api`.
 pub(crate) fn routes(gateway: Arc<Gateway>) -> Router {
-    // Base64 in JSON is a third larger than the message, and the rest of the message wants room too.
-    let body_bytes_max = gateway.bounds.message_bytes_max / 3 * 4 + (1 << 20);
     let mut routes = Router::new()
         .route("/profiles/query", get(report::query))
         .route("/profiles/query_range", get(query_range))
@@ -92,7 +91,6 @@ pub(crate) fn routes(gateway: Arc<Gateway>) -> Router {
         .method_not_allowed_fallback(|| async {
             status::to_rest(&Status::unimplemented("Method Not Allowed"))
         })
-        .layer(DefaultBodyLimit::max(body_bytes_max))
         .with_state(gateway)
 }
 
@@ -103,7 +101,7 @@ async fn query_range(
 ) -> Response {
     let method = &Schema::get().query_range;
     gateway
-        .unary(method, from_pairs(method, &pairs), parts, |request| gateway.query.query_range(request))
+        .unary(method, ready(from_pairs(method, &pairs)), parts, |request| gateway.query.query_range(request))
         .await
 }
 
@@ -114,13 +112,17 @@ async fn profile_types(
 ) -> Response {
     let method = &Schema::get().profile_types;
     gateway
-        .unary(method, from_pairs(method, &pairs), parts, |request| gateway.query.profile_types(request))
+        .unary(method, ready(from_pairs(method, &pairs)), parts, |request| {
+            gateway.query.profile_types(request)
+        })
         .await
 }
 
 async fn labels(State(gateway): State<Arc<Gateway>>, Query(pairs): Query<Pairs>, parts: Parts) -> Response {
     let method = &Schema::get().labels;
-    gateway.unary(method, from_pairs(method, &pairs), parts, |request| gateway.query.labels(request)).await
+    gateway
+        .unary(method, ready(from_pairs(method, &pairs)), parts, |request| gateway.query.labels(request))
+        .await
 }
 
 async fn values(
@@ -132,39 +134,48 @@ async fn values(
     let method = &Schema::get().values;
     pairs.retain(|(name, _)| name != "label_name" && name != "labelName");
     pairs.push(("label_name".to_owned(), label_name));
-    gateway.unary(method, from_pairs(method, &pairs), parts, |request| gateway.query.values(request)).await
+    gateway
+        .unary(method, ready(from_pairs(method, &pairs)), parts, |request| gateway.query.values(request))
+        .await
 }
 
 async fn has_profile_data(State(gateway): State<Arc<Gateway>>, parts: Parts) -> Response {
     let method = &Schema::get().has_profile_data;
     gateway
-        .unary(method, from_pairs(method, &[]), parts, |request| gateway.query.has_profile_data(request))
+        .unary(method, ready(from_pairs(method, &[])), parts, |request| {
+            gateway.query.has_profile_data(request)
+        })
         .await
 }
 
 async fn series(State(gateway): State<Arc<Gateway>>, parts: Parts) -> Response {
     let method = &Schema::get().series;
-    gateway.unary(method, from_pairs(method, &[]), parts, |request| gateway.query.series(request)).await
+    gateway
+        .unary(method, ready(from_pairs(method, &[])), parts, |request| gateway.query.series(request))
+        .await
 }
 
 async fn agents(State(gateway): State<Arc<Gateway>>, parts: Parts) -> Response {
     let method = &Schema::get().agents;
-    gateway.unary(method, from_pairs(method, &[]), parts, |request| gateway.agents.agents(request)).await
+    gateway
+        .unary(method, ready(from_pairs(method, &[])), parts, |request| gateway.agents.agents(request))
+        .await
 }
 
 async fn targets(State(gateway): State<Arc<Gateway>>, Query(pairs): Query<Pairs>, parts: Parts) -> Response {
     let method = &Schema::get().targets;
-    gateway.unary(method, from_pairs(method, &pairs), parts, |request| gateway.scrape.targets(request)).await
+    gateway
+        .unary(method, ready(from_pairs(method, &pairs)), parts, |request| gateway.scrape.targets(request))
+        .await
 }
 
-async fn write_raw(
-    State(gateway): State<Arc<Gateway>>,
-    parts: Parts,
-    body: Result<Bytes, BytesRejection>,
-) -> Response {
+async fn write_raw(State(gateway): State<Arc<Gateway>>, request: axum::extract::Request) -> Response {
+    let (parts, body) = request.into_parts();
     let method = &Schema::get().write_raw;
     gateway
-        .unary(method, from_body(method, body), parts, |request| gateway.profile_store.write_raw(request))
+        .unary(method, from_body(method, body, gateway.json_bytes_max()), parts, |request| {
+            gateway.profile_store.write_raw(request)
+        })
         .await
 }
 
@@ -174,12 +185,14 @@ fn from_pairs(method: &Method, pairs: &[(String, String)]) -> Result<DynamicMess
     Ok(message)
 }
 
-fn from_body(method: &Method, body: Result<Bytes, BytesRejection>) -> Result<DynamicMessage, Status> {
-    let body = body.map_err(|rejection| match rejection.status() {
-        http::StatusCode::PAYLOAD_TOO_LARGE => {
+/// Reads a message from a body of at most so many bytes.
+async fn from_body(method: &Method, body: Body, body_bytes_max: usize) -> Result<DynamicMessage, Status> {
+    let body = axum::body::to_bytes(body, body_bytes_max).await.map_err(|error| {
+        if error.into_inner().is::<LengthLimitError>() {
             Status::resource_exhausted("the body is larger than a message may be")
+        } else {
+            Status::invalid_argument("the body ends early")
         }
-        _ => Status::invalid_argument("the body ends early"),
     })?;
     if body.is_empty() {
         return Ok(DynamicMessage::new(method.input.clone()));
@@ -188,11 +201,16 @@ fn from_body(method: &Method, body: Result<Bytes, BytesRejection>) -> Result<Dyn
 }
 
 impl Gateway {
+    /// Bytes of a message as JSON: its profiles are in base64, a third larger, and the rest of it wants room too.
+    fn json_bytes_max(&self) -> usize {
+        self.bounds.message_bytes_max / 3 * 4 + (1 << 20)
+    }
+
     /// Answers one request through a service's method.
     async fn unary<Req, Res, F>(
         &self,
         method: &Method,
-        message: Result<DynamicMessage, Status>,
+        message: impl Future<Output = Result<DynamicMessage, Status>>,
         parts: Parts,
         call: impl FnOnce(Request<Req>) -> F,
     ) -> Response
@@ -203,7 +221,7 @@ impl Gateway {
     {
         let headers = parts.headers.clone();
         let answer = async {
-            let request = to_request(&message?, parts.headers, parts.extensions)?;
+            let request = to_request(&message.await?, parts.headers, parts.extensions)?;
             write_message(method, call(request).await?)
         };
         self.observe(method, &headers, answer).await
@@ -221,6 +239,7 @@ impl Gateway {
         let answer =
             tokio::time::timeout(timeout, answer).await.unwrap_or_else(|_| Err(status::deadline_exceeded()));
         let code = answer.as_ref().map_or_else(Status::code, |_| Code::Ok);
+        tracing::debug!(method = method.name, ?code, took = ?start.elapsed(), "answered over REST");
         self.metrics.request(method.name, Protocol::Rest, code, start.elapsed());
         answer.unwrap_or_else(|failure| status::to_rest(&failure))
     }

@@ -93,7 +93,18 @@ fn of(kind: ErrorKind, error: &(dyn Error + 'static)) -> Status {
         }
         _ => {}
     }
-    Status::new(code(kind), error.to_string())
+    Status::new(code(kind), shortened(error.to_string()))
+}
+
+/// Messages go into headers, which clients bound; some quote what they were given.
+const MESSAGE_BYTES_MAX: usize = 2048;
+
+fn shortened(mut message: String) -> String {
+    if message.len() > MESSAGE_BYTES_MAX {
+        message.truncate(message.floor_char_boundary(MESSAGE_BYTES_MAX));
+        message.push('…');
+    }
+    message
 }
 
 /// An error with its causes on one line.
@@ -149,5 +160,13 @@ mod tests {
         let status = of_query(&QueryError::Internal { message: "node 7 of tree 3".to_owned() });
         assert_eq!(status.code(), Code::Internal);
         assert!(!status.message().contains("tree"));
+    }
+
+    #[test]
+    fn messages_fit_headers() {
+        let message = "ü".repeat(5000);
+        let status = of_query(&QueryError::InvalidArgument { message });
+        assert_eq!(status.message().chars().count(), 1025);
+        assert!(status.message().ends_with("ü…"));
     }
 }

@@ -56,3 +56,15 @@ async fn half_a_request_does_not_hold_others() {
     slow.write_all(b"GET / HTTP/1.1\r\nhost:").await.unwrap();
     assert_eq!(server.get("/healthy").await.status(), 200);
 }
+
+#[tokio::test]
+async fn those_who_watch_are_told_and_do_not_hold_it() {
+    let server = TestServer::start().await;
+    let mut client = HealthClient::new(server.channel().await);
+    let mut watch = client.watch(HealthCheckRequest::default()).await.unwrap().into_inner();
+    assert_eq!(watch.message().await.unwrap().unwrap().status, 1);
+    let stopped = tokio::spawn(server.stop());
+    assert_eq!(watch.message().await.unwrap().unwrap().status, 2);
+    assert!(watch.message().await.unwrap().is_none());
+    tokio::time::timeout(Duration::from_secs(10), stopped).await.unwrap().unwrap().unwrap();
+}

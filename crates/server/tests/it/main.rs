@@ -12,6 +12,8 @@ mod life;
 #[cfg(test)]
 mod page;
 #[cfg(test)]
+mod recorded;
+#[cfg(test)]
 mod reports;
 #[cfg(test)]
 mod rest;

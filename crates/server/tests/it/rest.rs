@@ -1,5 +1,6 @@
 //! The REST gateway.
 
+use decima_server::{Bounds, Settings};
 use http::Request;
 
 use crate::harness::{TestServer, header, text};
@@ -88,4 +89,20 @@ async fn write_raw_bodies() {
     assert!(body.starts_with(r#"{"code":3,"message":"not the message as JSON: "#), "{body}");
     let (status, _) = post(r#"{"series":[{"labels":{},"samples":[{"rawProfile":"not base64!"}]}]}"#).await;
     assert_eq!(status, 400);
+}
+
+#[tokio::test]
+async fn bodies_are_bounded() {
+    let settings = Settings {
+        bounds: Bounds { message_bytes_max: 3 << 20, ..Bounds::default() },
+        ..Settings::default()
+    };
+    let server = TestServer::with(settings).await;
+    let post = async |size: usize| {
+        let response = server.send(Request::post("/api/profiles/writeraw"), vec![b' '; size]).await;
+        response.status().as_u16()
+    };
+    // Blanks are no message, but they are read.
+    assert_eq!(post(5 << 20).await, 400);
+    assert_eq!(post((5 << 20) + 1).await, 429);
 }
