@@ -10,12 +10,20 @@ use anyhow::{Context, bail};
 
 use crate::process::Step;
 
-/// Where cargo puts the program that tests run.
-pub(super) const BINARY: &str = "target/debug/decima";
+/// Names another program to test than the one that cargo builds.
+const BINARY_VARIABLE: &str = "DECIMA_BINARY";
+
+/// The program that tests run.
+pub(super) fn binary() -> String {
+    std::env::var(BINARY_VARIABLE).unwrap_or_else(|_| "target/debug/decima".to_owned())
+}
 
 /// Builds the program, for a step that runs without the tests of the crates (they build it too).
 pub(super) fn build() -> anyhow::Result<()> {
-    Step::new("cargo").args(["build", "--quiet", "--package", "decima-cli"]).run()
+    match std::env::var_os(BINARY_VARIABLE) {
+        Some(_) => Ok(()),
+        None => Step::new("cargo").args(["build", "--quiet", "--package", "decima-cli"]).run(),
+    }
 }
 
 /// A running store.
@@ -40,7 +48,7 @@ impl Product {
     }
 
     fn with_flags(storage: &Path, flags: &[&str]) -> anyhow::Result<Self> {
-        let mut child = Step::new(BINARY)
+        let mut child = Step::new(&binary())
             .args([
                 "serve",
                 "--http-address=127.0.0.1:0",
@@ -55,7 +63,7 @@ impl Product {
         let mut line = String::new();
         stdout.read_line(&mut line)?;
         let Some(url) = line.split_whitespace().next_back().filter(|word| word.starts_with("http://")) else {
-            bail!("{BINARY} did not say where it is but {line:?}");
+            bail!("the store did not say where it is but {line:?}");
         };
         let url = url.trim_end_matches('/').to_owned();
         Ok(Self { child, _stdout: stdout, url })
@@ -71,14 +79,14 @@ impl Product {
         Step::new("kill").args(["-s", "TERM", &self.child.id().to_string()]).run()?;
         let status = self.child.wait()?;
         if !status.success() {
-            bail!("{BINARY} ended with {status} after SIGTERM");
+            bail!("the store ended with {status} after SIGTERM");
         }
         Ok(())
     }
 
     /// Stores a file under a profile name of its own.
     pub(super) fn upload(&self, file: &Path, name: &str) -> anyhow::Result<()> {
-        let told = Step::new(BINARY)
+        let told = Step::new(&binary())
             .args(["upload", "--address", &self.url, "--label", "service=oracle", "--name", name])
             .arg(file)
             .output()?;
@@ -91,7 +99,7 @@ impl Product {
     /// What `decima query` prints for everything of one profile type.
     pub(super) fn query(&self, profile_type: &str, format: &str) -> anyhow::Result<Vec<u8>> {
         let selector = format!("{{__name__=\"{profile_type}\"}}");
-        Step::new(BINARY)
+        Step::new(&binary())
             .args(["query", &selector, "--from", "2000-01-01T00:00:00Z", "--to", "2100-01-01T00:00:00Z"])
             .args(["--format", format, "--address", &self.url])
             .output_bytes()
