@@ -1,6 +1,10 @@
 //! CPU of reports over a generated fleet in memory: 200 services with a tree of their own, 0.68 M stacktraces, 7 M nodes,
 //! 4 M samples. Reading and decoding are not part of it. `DECIMA_BENCH_SERVICES` changes the number of services.
-#![expect(clippy::expect_used, clippy::print_stderr, reason = "a bench stops by panicking and tells its size")]
+#![expect(
+    clippy::expect_used,
+    clippy::print_stderr,
+    reason = "a bench stops by panicking and tells its size"
+)]
 
 mod fleet;
 
@@ -8,7 +12,8 @@ use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use decima_query::{
-    Condition, Engine, Filter, FrameCriteria, QueryRangeRequest, ReportRequest, ReportType, Selection, TimeRange, engine::Settings,
+    Condition, Engine, Filter, FrameCriteria, QueryRangeRequest, ReportRequest, ReportType, Selection,
+    TimeRange, engine::Settings,
 };
 
 fn merge_of(matchers: &str) -> Selection {
@@ -17,7 +22,10 @@ fn merge_of(matchers: &str) -> Selection {
 
 fn reports(c: &mut Criterion) {
     let services = std::env::var("DECIMA_BENCH_SERVICES").ok().and_then(|n| n.parse().ok()).unwrap_or(200);
-    let engine = Engine::over(fleet::snapshot(services), Settings { report_bytes_max: 1 << 30, ..Settings::default() });
+    let engine = Engine::over(
+        fleet::snapshot(services),
+        Settings { report_bytes_max: 1 << 30, ..Settings::default() },
+    );
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().expect("a runtime");
     let mut group = c.benchmark_group("fleet");
     group.sample_size(10);
@@ -59,7 +67,11 @@ fn reports(c: &mut Criterion) {
         b.iter(|| runtime.block_on(engine.query_range(black_box(request.clone()))).expect("an answer"));
     });
     group.bench_function("label values", |b| {
-        b.iter(|| runtime.block_on(engine.values("service", decima_query::LabelsRequest::default())).expect("values"));
+        b.iter(|| {
+            runtime
+                .block_on(engine.values("service", decima_query::LabelsRequest::default()))
+                .expect("values")
+        });
     });
     group.finish();
 }

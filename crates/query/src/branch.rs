@@ -206,7 +206,9 @@ impl BranchBuilder {
         for (place, &node) in (0..).zip(&touched) {
             self.places[node as usize] = place;
         }
-        let parent = touched.iter().map(|&node| if node == 0 { 0 } else { self.places[visible_parent(node) as usize] });
+        let parent = touched
+            .iter()
+            .map(|&node| if node == 0 { 0 } else { self.places[visible_parent(node) as usize] });
         let parent = parent.collect();
         let location = touched.iter().map(|&node| tree.location[node as usize]).collect();
         for leaf in leaves {

@@ -45,7 +45,11 @@ impl CallWalk<'_> {
                 if let Some(node) = next {
                     let above = path.len();
                     let location = branch.location(node);
-                    let first = if open.is_empty() { view.first_from_root(location) } else { view.outermost(location) };
+                    let first = if open.is_empty() {
+                        view.first_from_root(location)
+                    } else {
+                        view.outermost(location)
+                    };
                     let mut at = first;
                     while let Some(frame) = at {
                         let key = self.names.key(view, location, frame);
@@ -53,7 +57,13 @@ impl CallWalk<'_> {
                             on_path.resize((key as usize + 1).max(self.names.key_count()), 0);
                         }
                         let recursive = on_path[key as usize] > 0;
-                        visit(Call { key, path: &path, recursive, side: branch.side, value: branch.value(node) });
+                        visit(Call {
+                            key,
+                            path: &path,
+                            recursive,
+                            side: branch.side,
+                            value: branch.value(node),
+                        });
                         on_path[key as usize] += 1;
                         path.push(key);
                         at = view.inner(location, frame);
@@ -121,7 +131,11 @@ impl Functions {
 }
 
 /// What is known of each key: of all touched frames with it.
-pub(crate) fn metas(branches: &[Branch], views: &mut [SymbolView], names: &mut Names) -> Vec<Option<FrameMeta>> {
+pub(crate) fn metas(
+    branches: &[Branch],
+    views: &mut [SymbolView],
+    names: &mut Names,
+) -> Vec<Option<FrameMeta>> {
     let mut metas: Vec<Option<FrameMeta>> = vec![None; names.key_count()];
     for view in 0..views.len() {
         for location in touched_locations(branches, views, view) {

@@ -18,7 +18,10 @@ use crate::{
 };
 
 /// Distinct profile types, sorted.
-pub(crate) fn profile_types(tables: &[Option<Arc<SeriesTable>>], range: Option<TimeRange>) -> Vec<ProfileType> {
+pub(crate) fn profile_types(
+    tables: &[Option<Arc<SeriesTable>>],
+    range: Option<TimeRange>,
+) -> Vec<ProfileType> {
     let series = tables.iter().flatten().flat_map(|table| &table.series).filter(|s| is_within(s, range));
     let distinct: HashSet<&ProfileType> = series.map(|s| &*s.profile_type).collect();
     let mut sorted: Vec<ProfileType> = distinct.into_iter().cloned().collect();
@@ -42,18 +45,27 @@ impl Scope {
         };
         let texts = request.matchers.iter().filter(|text| !text.trim().is_empty());
         Ok(Self {
-            profile_type: request.profile_type.as_ref().filter(|t| !t.is_empty()).map(parse_type).transpose()?,
+            profile_type: request
+                .profile_type
+                .as_ref()
+                .filter(|t| !t.is_empty())
+                .map(parse_type)
+                .transpose()?,
             selectors: texts.map(|text| Selector::parse(text)).collect::<Result<_, _>>()?,
             range: request.range,
         })
     }
 
     fn contains(&self, table: &SeriesTable, series: &Series) -> bool {
-        let is_type = |wanted: &Option<ProfileType>| wanted.as_ref().is_none_or(|t| *t == *series.profile_type);
+        let is_type =
+            |wanted: &Option<ProfileType>| wanted.as_ref().is_none_or(|t| *t == *series.profile_type);
         is_within(series, self.range)
             && is_type(&self.profile_type)
             && (self.selectors.is_empty()
-                || self.selectors.iter().any(|s| is_type(&s.profile_type) && may_match(table, series, &s.matchers)))
+                || self
+                    .selectors
+                    .iter()
+                    .any(|s| is_type(&s.profile_type) && may_match(table, series, &s.matchers)))
     }
 }
 

@@ -4,7 +4,9 @@ use decima_profile::ProfileType;
 use decima_store::{Store, source::Snapshot};
 
 use crate::{
-    api::{LabelsRequest, QueryError, QueryRangeRequest, RangeSeries, ReportAnswer, ReportRequest, TimeRange},
+    api::{
+        LabelsRequest, QueryError, QueryRangeRequest, RangeSeries, ReportAnswer, ReportRequest, TimeRange,
+    },
     catalog::{self, Scope},
     evaluate, range,
     read::{self, Failures},

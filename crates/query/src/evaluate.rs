@@ -57,7 +57,8 @@ pub(crate) async fn report(
     let (guard, cancel) = Cancel::pair();
     let settings = settings.clone();
     let rendered =
-        tokio::task::spawn_blocking(move || render::render(&request, &question, read, &settings, &cancel)).await;
+        tokio::task::spawn_blocking(move || render::render(&request, &question, read, &settings, &cancel))
+            .await;
     drop(guard);
     match rendered {
         Ok(answer) => answer,
@@ -65,7 +66,11 @@ pub(crate) async fn report(
     }
 }
 
-async fn read_sources(snapshot: &Snapshot, question: &Question, allow_partial: bool) -> Result<Read, QueryError> {
+async fn read_sources(
+    snapshot: &Snapshot,
+    question: &Question,
+    allow_partial: bool,
+) -> Result<Read, QueryError> {
     let mut failures = Failures::new(allow_partial);
     let tables = read::series_tables(snapshot, &mut failures).await?;
     let mut tasks: Vec<Vec<(usize, Task)>> = snapshot.sources.iter().map(|_| Vec::new()).collect();

@@ -28,7 +28,11 @@ impl GroupFields {
                             fields.labels.push(label.to_owned());
                         }
                     }
-                    _ => return Err(QueryError::InvalidArgument { message: format!("invalid group by field: {other}") }),
+                    _ => {
+                        return Err(QueryError::InvalidArgument {
+                            message: format!("invalid group by field: {other}"),
+                        });
+                    }
                 },
             }
         }
@@ -42,7 +46,8 @@ mod tests {
 
     #[test]
     fn known_fields() {
-        let names = ["function_name", "labels.pod", "mapping_file", "labels.pod", "timestamp"].map(str::to_owned);
+        let names =
+            ["function_name", "labels.pod", "mapping_file", "labels.pod", "timestamp"].map(str::to_owned);
         let fields = GroupFields::parse(&names).unwrap();
         assert_eq!(fields.labels, ["pod"]);
         assert_eq!(fields.key, KeyFields { mapping_file: true, ..KeyFields::default() });

@@ -79,7 +79,9 @@ impl Filters {
             match filter {
                 Filter::Stack(criteria) => {
                     let named = criteria.function_name.is_some();
-                    for check in checks(criteria)?.into_iter().filter(|c| !named || c.field == Field::FunctionName) {
+                    for check in
+                        checks(criteria)?.into_iter().filter(|c| !named || c.field == Field::FunctionName)
+                    {
                         parsed.stack.push(parsed.checks.len());
                         parsed.checks.push(check);
                     }
@@ -106,7 +108,10 @@ impl Filters {
     }
 
     fn bits(&self, negative: bool) -> u64 {
-        self.stack.iter().filter(|&&at| self.checks[at].negative == negative).fold(0, |bits, at| bits | 1 << at)
+        self.stack
+            .iter()
+            .filter(|&&at| self.checks[at].negative == negative)
+            .fold(0, |bits, at| bits | 1 << at)
     }
 }
 
@@ -119,7 +124,8 @@ fn checks(criteria: &FrameCriteria) -> Result<Vec<Check>, QueryError> {
         ("address", Field::Address, &criteria.address),
         ("line_number", Field::LineNumber, &criteria.line_number),
     ];
-    let given = fields.into_iter().filter_map(|(name, field, condition)| Some((name, field, condition.as_ref()?)));
+    let given =
+        fields.into_iter().filter_map(|(name, field, condition)| Some((name, field, condition.as_ref()?)));
     given.map(|(name, field, condition)| check(name, field, condition)).collect()
 }
 
@@ -138,7 +144,9 @@ fn check(name: &str, field: Field, condition: &Condition) -> Result<Check, Query
     let wants_number = matches!(field, Field::Address | Field::LineNumber);
     if wants_number != matches!(test, Test::Number(_)) {
         let kind = if wants_number { "number" } else { "text" };
-        return Err(QueryError::InvalidArgument { message: format!("filter: {name} is compared with a {kind}") });
+        return Err(QueryError::InvalidArgument {
+            message: format!("filter: {name} is compared with a {kind}"),
+        });
     }
     Ok(Check { field, test, negative })
 }

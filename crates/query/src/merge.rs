@@ -221,7 +221,13 @@ impl<'a, W: Walk> Merger<'a, W> {
             self.base_scale = compared as f64 / base as f64;
         }
         self.set_threshold(&amount);
-        self.candidates.push(Candidate { parent: 0, rank: 0, key: RowKey::Root, amount, members: 0..self.arena.len() });
+        self.candidates.push(Candidate {
+            parent: 0,
+            rank: 0,
+            key: RowKey::Root,
+            amount,
+            members: 0..self.arena.len(),
+        });
         self.heap.push((u64::MAX, Reverse(0), Reverse(0), 0));
     }
 
@@ -238,7 +244,8 @@ impl<'a, W: Walk> Merger<'a, W> {
     }
 
     fn is_shown(&self, amount: &Amount) -> bool {
-        self.order(amount) >= self.order_min && (0..2).any(|side| amount.weights[side] > 0 && amount.weights[side] >= self.weights_min[side])
+        self.order(amount) >= self.order_min
+            && (0..2).any(|side| amount.weights[side] > 0 && amount.weights[side] >= self.weights_min[side])
     }
 
     fn leave_out(&mut self, candidate: u32) {
@@ -283,7 +290,16 @@ impl<'a, W: Walk> Merger<'a, W> {
         };
         let group = if let RowKey::Labels(group) = key { Some(group) } else { parent_group };
         let meta = matches!(key, RowKey::Frame(_)).then(|| self.meta(&members));
-        self.rows.push(Row { parent, rank, depth, key, group, values: amount.values, flat: amount.values, meta });
+        self.rows.push(Row {
+            parent,
+            rank,
+            depth,
+            key,
+            group,
+            values: amount.values,
+            flat: amount.values,
+            meta,
+        });
         if self.focusing && self.cut.focus.len() == depth as usize {
             self.focusing = false;
             self.set_threshold(&amount);
@@ -336,7 +352,11 @@ impl<'a, W: Walk> Merger<'a, W> {
                 if self.groups.get(branch.group as usize).is_some_and(|key| !key.is_empty()) {
                     let group = branch.group;
                     let slot = *label_slots[group as usize].get_or_insert_with(|| {
-                        self.slots.push(Slot { key: RowKey::Labels(group), amount: Amount::default(), member_count: 0 });
+                        self.slots.push(Slot {
+                            key: RowKey::Labels(group),
+                            amount: Amount::default(),
+                            member_count: 0,
+                        });
                         self.slots.len() as u32 - 1
                     });
                     let (value, weight) = self.walk.amount(branch, &member);
@@ -432,7 +452,13 @@ impl<'a, W: Walk> Merger<'a, W> {
             end = members.end;
             let candidate = self.candidates.len() as u32;
             self.heap.push((self.order(&slot.amount), Reverse(row), Reverse(rank as u32), candidate));
-            self.candidates.push(Candidate { parent: row, rank: rank as u32, key: slot.key, amount: slot.amount, members });
+            self.candidates.push(Candidate {
+                parent: row,
+                rank: rank as u32,
+                key: slot.key,
+                amount: slot.amount,
+                members,
+            });
         }
         let Some(&filler) = self.children.first() else { return };
         self.arena.resize(end, filler);

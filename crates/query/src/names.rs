@@ -29,8 +29,12 @@ pub(crate) struct Texts {
 
 impl Default for Texts {
     fn default() -> Self {
-        let mut texts =
-            Self { bytes: String::new(), ends: Vec::new(), table: HashTable::new(), hasher: DefaultHashBuilder::default() };
+        let mut texts = Self {
+            bytes: String::new(),
+            ends: Vec::new(),
+            table: HashTable::new(),
+            hasher: DefaultHashBuilder::default(),
+        };
         texts.id("");
         texts
     }
@@ -246,7 +250,9 @@ impl Names {
     /// Orders keys by what they stand for, so that answers do not depend on the order of sources.
     pub(crate) fn compare(&self, a: KeyId, b: KeyId) -> Ordering {
         let (a, b) = (self.frame(a), self.frame(b));
-        let text = |a: TextId, b: TextId| if a == b { Ordering::Equal } else { self.texts.get(a).cmp(self.texts.get(b)) };
+        let text = |a: TextId, b: TextId| {
+            if a == b { Ordering::Equal } else { self.texts.get(a).cmp(self.texts.get(b)) }
+        };
         text(a.name, b.name)
             .then_with(|| text(a.object, b.object))
             .then_with(|| text(a.mapping_file, b.mapping_file))
@@ -285,14 +291,24 @@ pub(crate) enum Entry {
     Unknown,
     None,
     /// Its innermost and outermost frame there.
-    Frames { inner: Frame, outer: Frame },
+    Frames {
+        inner: Frame,
+        outer: Frame,
+    },
 }
 
 impl SymbolView {
     pub(crate) fn new(symbols: Arc<Symbols>) -> Self {
         let frames = symbols.lines.len() + symbols.location_count();
         let (strings, functions) = (symbols.strings.len(), symbols.functions.len());
-        Self { symbols, function_keys: vec![0; functions], texts: vec![0; strings], keys: vec![0; frames], states: None, entries: None }
+        Self {
+            symbols,
+            function_keys: vec![0; functions],
+            texts: vec![0; strings],
+            keys: vec![0; frames],
+            states: None,
+            entries: None,
+        }
     }
 
     /// Makes room for [`Self::set_frame_state`].

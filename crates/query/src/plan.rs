@@ -74,12 +74,14 @@ impl Task {
 
     /// Whether samples of one partition may belong to different groups.
     pub(crate) fn has_groups(&self) -> bool {
-        self.templates.len() > 1 || self.templates.iter().flatten().any(|(_, cell)| matches!(cell, Cell::Attribute(_)))
+        self.templates.len() > 1
+            || self.templates.iter().flatten().any(|(_, cell)| matches!(cell, Cell::Attribute(_)))
     }
 
     /// Whether the rows of a series must be looked at one by one.
     pub(crate) fn needs_rows(&self, series: &ChosenSeries) -> bool {
-        series.row_matchers != 0 || self.templates[series.template as usize].iter().any(|(_, c)| matches!(c, Cell::Attribute(_)))
+        series.row_matchers != 0
+            || self.templates[series.template as usize].iter().any(|(_, c)| matches!(c, Cell::Attribute(_)))
     }
 }
 
@@ -91,7 +93,14 @@ pub(crate) fn plan(tables: &[Option<Arc<SeriesTable>>], wanted: Wanted<'_>) -> V
         let series: Vec<ChosenSeries> =
             (0..).zip(&table.series).filter_map(|(id, series)| planner.choose(id, series)).collect();
         let Planner { attributes, row_matchers, templates, .. } = planner;
-        (!series.is_empty()).then_some(Task { source, series, attributes, row_matchers, templates, range: wanted.range })
+        (!series.is_empty()).then_some(Task {
+            source,
+            series,
+            attributes,
+            row_matchers,
+            templates,
+            range: wanted.range,
+        })
     });
     tasks.collect()
 }
@@ -100,8 +109,7 @@ pub(crate) fn plan(tables: &[Option<Arc<SeriesTable>>], wanted: Wanted<'_>) -> V
 pub(crate) fn may_match(table: &SeriesTable, series: &Series, matchers: &[Matcher]) -> bool {
     matchers.iter().all(|matcher| {
         let value = series.label(matcher.label());
-        matcher.matches(value)
-            || (value.is_empty() && attribute_may_match(table, matcher))
+        matcher.matches(value) || (value.is_empty() && attribute_may_match(table, matcher))
     })
 }
 
@@ -147,7 +155,14 @@ impl<'a> Planner<'a> {
         let row_matchers = self.series_matches(series)?;
         let template = self.template(series);
         let scale = if self.wanted.scale_by_period && series.period > 0 { series.period } else { 1 };
-        Some(ChosenSeries { id, partition: series.partition, row_matchers, template, scale, period: series.period })
+        Some(ChosenSeries {
+            id,
+            partition: series.partition,
+            row_matchers,
+            template,
+            scale,
+            period: series.period,
+        })
     }
 
     /// The row matchers that are left to fulfil; `None` if the series is out.
@@ -194,7 +209,9 @@ impl<'a> Planner<'a> {
             Grouping::EverySeriesLabel => {
                 series.labels.iter().map(|(n, v)| (n.clone(), Cell::Value(v.clone()))).collect()
             }
-            Grouping::Labels(names) => names.iter().map(|name| (name.clone(), self.cell(series, name))).collect(),
+            Grouping::Labels(names) => {
+                names.iter().map(|name| (name.clone(), self.cell(series, name))).collect()
+            }
         };
         if let Some(&id) = self.template_ids.get(&template) {
             return id;

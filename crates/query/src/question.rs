@@ -44,7 +44,9 @@ impl Question {
     pub(crate) fn read(request: &ReportRequest) -> Result<Self, QueryError> {
         if let ReportType::Flamechart | ReportType::Source = request.report {
             let name = if request.report == ReportType::Source { "SOURCE" } else { "FLAMECHART" };
-            return Err(QueryError::Unimplemented { message: format!("reports of type {name} are not offered yet") });
+            return Err(QueryError::Unimplemented {
+                message: format!("reports of type {name} are not offered yet"),
+            });
         }
         let (compared, base, absolute) = match &request.selection {
             Selection::Diff { a, b, absolute } => (read_side(b)?, Some(read_side(a)?), *absolute),
@@ -97,7 +99,9 @@ fn read_side(selection: &Selection) -> Result<Side, QueryError> {
         }
         Selection::Merge { query, range } => (query, *range, false),
         Selection::Diff { .. } => {
-            return Err(QueryError::InvalidArgument { message: "a side of a diff cannot be a diff".to_owned() });
+            return Err(QueryError::InvalidArgument {
+                message: "a side of a diff cannot be a diff".to_owned(),
+            });
         }
     };
     if range.start_ns > range.end_ns {

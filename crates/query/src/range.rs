@@ -16,8 +16,8 @@ use crate::{
     plan::{self, Task, Wanted},
     read::{self, Failures},
     rows::{DROPPED, RowReader, RunGroups},
-    sums::add_saturating,
     selector::Selector,
+    sums::add_saturating,
 };
 
 /// Points of one answer at most: 100 series of ten thousand points are more than a screen shows.
@@ -69,7 +69,8 @@ pub(crate) async fn query_range(
         return Err(QueryError::NotFound { message: NO_DATA.to_owned() });
     }
     let shape = Shape::new(&profile_type, wanted.scale_by_period, buckets);
-    let mut series: Vec<RangeSeries> = groups.into_iter().map(|(key, cells)| shape.series(key, &cells)).collect();
+    let mut series: Vec<RangeSeries> =
+        groups.into_iter().map(|(key, cells)| shape.series(key, &cells)).collect();
     series.sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
     Ok(series)
 }
@@ -189,7 +190,12 @@ impl Accumulator<'_> {
         let group = self.rows.constant_group(series);
         for point in points {
             let sum = point.sum.saturating_mul(series.scale);
-            let cell = Cell { sum, count: point.count, time_ns: Some(point.time_ns), duration_ns: point.duration_ns };
+            let cell = Cell {
+                sum,
+                count: point.count,
+                time_ns: Some(point.time_ns),
+                duration_ns: point.duration_ns,
+            };
             if point.bucket_ns == 0 {
                 if self.buckets.range.contains(point.time_ns) {
                     self.add(group, point.time_ns, cell);
@@ -201,7 +207,10 @@ impl Accumulator<'_> {
                 let range = self.buckets.range;
                 if range.overlaps(&TimeRange { start_ns: point.time_ns, end_ns: last }) {
                     let start_ns = point.time_ns.max(range.start_ns);
-                    self.unfit.entry(id).or_default().push(TimeRange { start_ns, end_ns: last.min(range.end_ns) });
+                    self.unfit
+                        .entry(id)
+                        .or_default()
+                        .push(TimeRange { start_ns, end_ns: last.min(range.end_ns) });
                 }
             }
         }
@@ -233,7 +242,9 @@ impl Accumulator<'_> {
             return Ok(());
         }
         Err(QueryError::ResourceExhausted {
-            message: format!("the answer has more than {SAMPLES_MAX} points; ask for a larger step, fewer series or a shorter time"),
+            message: format!(
+                "the answer has more than {SAMPLES_MAX} points; ask for a larger step, fewer series or a shorter time"
+            ),
         })
     }
 }
@@ -245,7 +256,12 @@ async fn read_source(
     delta: bool,
 ) -> Result<Vec<(GroupKey, Cells)>, QueryError> {
     let (by_rows, by_points): (Vec<_>, Vec<_>) = task.series.iter().partition(|s| task.needs_rows(s));
-    let request = |series: Vec<u32>, range| ScanRequest { series, range, attributes: task.attributes.clone(), with_times: true };
+    let request = |series: Vec<u32>, range| ScanRequest {
+        series,
+        range,
+        attributes: task.attributes.clone(),
+        with_times: true,
+    };
     let mut accumulator = Accumulator {
         task: &task,
         buckets,
@@ -322,8 +338,7 @@ impl<'a> Shape<'a> {
         labels.sort_unstable();
         let mut at: Vec<(i64, &Cell)> = cells.iter().map(|(&at, cell)| (at, cell)).collect();
         at.sort_unstable_by_key(|(at, _)| *at);
-        let samples =
-            if self.profile_type.delta { self.sums(&at) } else { self.instants(&at) };
+        let samples = if self.profile_type.delta { self.sums(&at) } else { self.instants(&at) };
         let ProfileType { period_type, period_unit, .. } = self.profile_type;
         RangeSeries {
             labels,
@@ -369,7 +384,13 @@ impl<'a> Shape<'a> {
             if self.buckets.step_ns == 0 || bucket != Some(start) {
                 bucket = Some(start);
                 let value_per_second = cell.sum as f64;
-                samples.push(RangeSample { time_ns, value: cell.sum, value_per_second, duration_ns: 0, count: 1 });
+                samples.push(RangeSample {
+                    time_ns,
+                    value: cell.sum,
+                    value_per_second,
+                    duration_ns: 0,
+                    count: 1,
+                });
             } else if let Some(last) = samples.last_mut() {
                 last.count += 1;
             }

@@ -21,7 +21,11 @@ impl Failures {
     }
 
     /// What was read, or `None` and a notice if the answer may do without it.
-    pub(crate) fn take<T>(&mut self, source: &str, read: Result<T, QueryError>) -> Result<Option<T>, QueryError> {
+    pub(crate) fn take<T>(
+        &mut self,
+        source: &str,
+        read: Result<T, QueryError>,
+    ) -> Result<Option<T>, QueryError> {
         match read {
             Ok(read) => Ok(Some(read)),
             Err(QueryError::Read(error)) if self.allow_partial => {
@@ -39,7 +43,9 @@ impl Failures {
 
 /// Whether values count samples, so that the period turns them into values of the period type.
 pub(crate) fn counts_samples(profile_type: &ProfileType) -> bool {
-    profile_type.sample_type == "samples" && profile_type.sample_unit == "count" && !profile_type.period_type.is_empty()
+    profile_type.sample_type == "samples"
+        && profile_type.sample_unit == "count"
+        && !profile_type.period_type.is_empty()
 }
 
 /// Series tables by source; `None` = left out.

@@ -86,7 +86,8 @@ pub(crate) fn render(
 fn remarks(merged: &Merged, clamped: bool) -> impl Iterator<Item = String> {
     let missing = merged.focus_missing.as_ref();
     let missing = missing.map(|name| format!("the focus ends before {name:?}: there is no such frame"));
-    let clamped = clamped.then(|| "negative values are shown as 0: the columns of this report are unsigned".to_owned());
+    let clamped =
+        clamped.then(|| "negative values are shown as 0: the columns of this report are unsigned".to_owned());
     missing.into_iter().chain(clamped)
 }
 
@@ -149,11 +150,12 @@ fn grow(report: ReportType, question: &Question, read: Read, cancel: &Cancel) ->
             for sums in partial.sums {
                 cancel.check()?;
                 let Some(tree) = source.trees.get(&sums.partition) else {
-                    return Err(QueryError::Internal { message: format!("partition {} has no tree", sums.partition) });
+                    return Err(QueryError::Internal {
+                        message: format!("partition {} has no tree", sums.partition),
+                    });
                 };
-                let visibility = visibilities
-                    .entry(sums.partition)
-                    .or_insert_with(|| filter.visibility(&mut view, tree));
+                let visibility =
+                    visibilities.entry(sums.partition).or_insert_with(|| filter.visibility(&mut view, tree));
                 let place = (views.len(), ids[sums.group as usize], side);
                 let branch = builder.build(place, tree, &sums, visibility, &mut filtered[side])?;
                 saturated |= branch.saturated;

@@ -33,7 +33,12 @@ pub(crate) struct RowReader<'t> {
 
 impl<'t> RowReader<'t> {
     pub(crate) fn new(task: &'t Task) -> Self {
-        Self { task, groups: GroupTable::default(), constant: vec![None; task.templates.len()], rows: Vec::new() }
+        Self {
+            task,
+            groups: GroupTable::default(),
+            constant: vec![None; task.templates.len()],
+            rows: Vec::new(),
+        }
     }
 
     /// The group of all samples of a series whose rows need not be looked at.

@@ -26,7 +26,13 @@ pub(crate) trait Walk {
     fn frame(&self, branches: &[Branch], member: &Self::Member) -> FramePlace;
 
     /// Adds the members that come after `member`.
-    fn children(&self, branches: &[Branch], views: &[SymbolView], member: &Self::Member, out: &mut Vec<Self::Member>);
+    fn children(
+        &self,
+        branches: &[Branch],
+        views: &[SymbolView],
+        member: &Self::Member,
+        out: &mut Vec<Self::Member>,
+    );
 }
 
 /// Frame of a root member.
@@ -64,7 +70,13 @@ impl Walk for Down {
         (branch.view, branch.location(member.node), member.frame)
     }
 
-    fn children(&self, branches: &[Branch], views: &[SymbolView], member: &NodeFrame, out: &mut Vec<NodeFrame>) {
+    fn children(
+        &self,
+        branches: &[Branch],
+        views: &[SymbolView],
+        member: &NodeFrame,
+        out: &mut Vec<NodeFrame>,
+    ) {
         let NodeFrame { branch: at, node, frame } = *member;
         let branch = &branches[at as usize];
         let view = &views[branch.view];
@@ -76,7 +88,8 @@ impl Walk for Down {
         }
         out.extend(branch.children(node).filter_map(|child| {
             let location = branch.location(child);
-            let frame = if frame == WHOLE { view.first_from_root(location) } else { view.outermost(location) }?;
+            let frame =
+                if frame == WHOLE { view.first_from_root(location) } else { view.outermost(location) }?;
             Some(NodeFrame { branch: at, node: child, frame })
         }));
     }
@@ -114,7 +127,13 @@ impl Walk for Up {
         Down.frame(branches, &member.place)
     }
 
-    fn children(&self, branches: &[Branch], views: &[SymbolView], member: &ValuedFrame, out: &mut Vec<ValuedFrame>) {
+    fn children(
+        &self,
+        branches: &[Branch],
+        views: &[SymbolView],
+        member: &ValuedFrame,
+        out: &mut Vec<ValuedFrame>,
+    ) {
         let ValuedFrame { place: NodeFrame { branch: at, node, frame }, value, weight } = *member;
         let branch = &branches[at as usize];
         let view = &views[branch.view];
@@ -124,7 +143,11 @@ impl Walk for Up {
         };
         if frame == WHOLE {
             out.extend(branch.leaves().iter().filter(|leaf| leaf.node != 0).filter_map(|leaf| {
-                let place = NodeFrame { branch: at, node: leaf.node, frame: view.first_from_leaf(branch.location(leaf.node))? };
+                let place = NodeFrame {
+                    branch: at,
+                    node: leaf.node,
+                    frame: view.first_from_leaf(branch.location(leaf.node))?,
+                };
                 Some(ValuedFrame { place, value: leaf.value, weight: leaf.weight })
             }));
         } else if let Some(frame) = view.outer(branch.location(node), frame) {

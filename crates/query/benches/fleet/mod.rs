@@ -7,8 +7,8 @@ use decima_profile::ProfileType;
 use decima_store::{
     ReadError,
     source::{
-        Each, Function, Line, Mapping, Point, SampleRun, ScanRequest, Series, SeriesTable, Snapshot, Source, Symbols,
-        TimeRange, Tree,
+        Each, Function, Line, Mapping, Point, SampleRun, ScanRequest, Series, SeriesTable, Snapshot, Source,
+        Symbols, TimeRange, Tree,
     },
 };
 
@@ -54,7 +54,11 @@ pub(crate) fn snapshot(services: usize) -> Snapshot {
         trees.push(Arc::new(tree(&mut random, service)));
         for pod in 0..PODS {
             let count = SAMPLES / PODS;
-            let labels = [("pod", format!("s{service}-{pod}")), ("service", format!("s{service}")), ("zone", "a".to_owned())];
+            let labels = [
+                ("pod", format!("s{service}-{pod}")),
+                ("service", format!("s{service}")),
+                ("zone", "a".to_owned()),
+            ];
             series.push(Series {
                 profile_type: Arc::new(ProfileType::parse(TYPE).expect("a type")),
                 labels: labels.map(|(name, value)| (name.to_owned(), value)).into(),
@@ -73,12 +77,19 @@ pub(crate) fn snapshot(services: usize) -> Snapshot {
             samples.push((stacktraces, values));
             points.push(
                 (0..PROFILES as i64)
-                    .map(|n| Point { time_ns: n * 180_000_000_000, bucket_ns: 0, sum: 1, count: 10, duration_ns: 1 })
+                    .map(|n| Point {
+                        time_ns: n * 180_000_000_000,
+                        bucket_ns: 0,
+                        sum: 1,
+                        count: 10,
+                        duration_ns: 1,
+                    })
                     .collect(),
             );
         }
     }
-    let table = SeriesTable { series, partition_count: services as u32, attribute_values: Arc::new(BTreeMap::new()) };
+    let table =
+        SeriesTable { series, partition_count: services as u32, attribute_values: Arc::new(BTreeMap::new()) };
     let symbols = Arc::new(symbols(services));
     let fleet = Fleet { table: Arc::new(table), symbols, trees, samples, points };
     let nodes: usize = fleet.trees.iter().map(|tree| tree.parent.len()).sum();
@@ -95,7 +106,11 @@ fn symbols(services: usize) -> Symbols {
     let mut random = Random(11);
     // Four locations a function, as call sites are.
     for function in 0..locations.div_ceil(4) {
-        let name = symbols.strings.push(&format!("company/package{}.(*Type{}).Method{function}", function % 97, function % 13));
+        let name = symbols.strings.push(&format!(
+            "company/package{}.(*Type{}).Method{function}",
+            function % 97,
+            function % 13
+        ));
         symbols.functions.push(Function { name, system_name: name, filename: file, start_line: 10 });
     }
     for location in 0..locations {

@@ -25,7 +25,11 @@ pub(crate) const SHARE_DEFAULT: f64 = 0.005;
 const ROOT: KeyId = KeyId::MAX;
 
 /// Renders the graph.
-pub(crate) fn render(forest: &mut Forest, share_min: f64, cancel: &Cancel) -> Result<Reported<Callgraph>, QueryError> {
+pub(crate) fn render(
+    forest: &mut Forest,
+    share_min: f64,
+    cancel: &Cancel,
+) -> Result<Reported<Callgraph>, QueryError> {
     let functions = top::functions(forest, cancel)?;
     let metas = calls::metas(&forest.branches, &mut forest.views, &mut forest.names);
     let chosen = choose(forest, &functions, share_min);
@@ -66,7 +70,11 @@ fn choose(forest: &Forest, functions: &Functions, share_min: f64) -> Vec<KeyId> 
 }
 
 /// Edges between the functions that have a place, and from the root.
-fn edges(forest: &mut Forest, place: &[Option<usize>], cancel: &Cancel) -> Result<(Vec<CallEdge>, bool), QueryError> {
+fn edges(
+    forest: &mut Forest,
+    place: &[Option<usize>],
+    cancel: &Cancel,
+) -> Result<(Vec<CallEdge>, bool), QueryError> {
     let place = |key: KeyId| if key == ROOT { Some(0) } else { place.get(key as usize).copied().flatten() };
     let mut found: HashMap<(usize, usize), (i64, bool)> = HashMap::new();
     let mut saturated = false;

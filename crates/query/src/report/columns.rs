@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use arrow_array::{
-    Array, ArrayRef, BinaryArray, DictionaryArray, Int8Array, Int16Array, Int32Array, Int64Array, RecordBatch, StringArray,
-    UInt8Array, UInt16Array, UInt32Array, UInt64Array,
+    Array, ArrayRef, BinaryArray, DictionaryArray, Int8Array, Int16Array, Int32Array, Int64Array,
+    RecordBatch, StringArray, UInt8Array, UInt16Array, UInt32Array, UInt64Array,
     types::{UInt8Type, UInt16Type, UInt32Type},
 };
 use arrow_ipc::{
@@ -76,7 +76,8 @@ pub(super) fn binary_dictionary(
     texts: &Texts,
 ) -> Result<ArrayRef, QueryError> {
     let (distinct, keys) = dictionary(rows);
-    let values: ArrayRef = Arc::new(BinaryArray::from_iter_values(distinct.iter().map(|&id| texts.get(id).as_bytes())));
+    let values: ArrayRef =
+        Arc::new(BinaryArray::from_iter_values(distinct.iter().map(|&id| texts.get(id).as_bytes())));
     let keys = narrow_uint(&keys);
     let any = keys.as_any();
     let array: Result<ArrayRef, ArrowError> = if let Some(keys) = any.downcast_ref::<UInt8Array>() {

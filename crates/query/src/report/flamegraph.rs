@@ -40,7 +40,9 @@ pub(crate) fn render(
 ) -> Result<Flamegraph, QueryError> {
     let layout = lay_out(&merged.rows);
     let rows: Vec<&Row> = layout.order.iter().map(|&row| &merged.rows[row as usize]).collect();
-    let uint = |value: fn(&Row) -> Option<u64>| columns::narrow_uint(&rows.iter().map(|row| value(row)).collect::<Vec<_>>());
+    let uint = |value: fn(&Row) -> Option<u64>| {
+        columns::narrow_uint(&rows.iter().map(|row| value(row)).collect::<Vec<_>>())
+    };
     let diff: Vec<i64> = rows.iter().map(|row| forest.diff(row.values)).collect();
     let labels = label_columns(&rows, forest, label_names)?;
     let texts = &forest.names.texts;
@@ -49,7 +51,10 @@ pub(crate) fn render(
     };
     let mut record: Vec<(&str, ArrayRef)> = vec![
         ("labels_only", Arc::new(rows.iter().map(|row| labels_only(row)).collect::<BooleanArray>())),
-        ("location_address", Arc::new(rows.iter().map(|row| row.meta.and_then(|m| m.address)).collect::<UInt64Array>())),
+        (
+            "location_address",
+            Arc::new(rows.iter().map(|row| row.meta.and_then(|m| m.address)).collect::<UInt64Array>()),
+        ),
         ("mapping_file", text(|m| m.mapping_file)?),
         ("mapping_build_id", text(|m| m.build_id)?),
         ("location_line", uint(|row| known_line(row.meta?.line))),
@@ -147,7 +152,12 @@ fn children(layout: &Layout) -> Result<ArrayRef, QueryError> {
     let offsets: Vec<i32> = layout.first_child.iter().map(|&first| first as i32 - 1).collect();
     let nulls: NullBuffer = layout.first_child.windows(2).map(|pair| pair[0] < pair[1]).collect();
     let field = Arc::new(Field::new("item", DataType::UInt32, true));
-    let list = ListArray::try_new(field, OffsetBuffer::new(ScalarBuffer::from(offsets)), Arc::new(values), Some(nulls));
+    let list = ListArray::try_new(
+        field,
+        OffsetBuffer::new(ScalarBuffer::from(offsets)),
+        Arc::new(values),
+        Some(nulls),
+    );
     match list {
         Ok(list) => Ok(Arc::new(list)),
         Err(error) => Err(QueryError::Internal { message: format!("building the children: {error}") }),
@@ -164,7 +174,9 @@ fn label_columns(
         let of_group: Vec<u32> = forest
             .groups
             .iter()
-            .map(|key| key.iter().find(|(n, _)| n == name).map_or(0, |(_, value)| forest.names.texts.id(value)))
+            .map(|key| {
+                key.iter().find(|(n, _)| n == name).map_or(0, |(_, value)| forest.names.texts.id(value))
+            })
             .collect();
         let values = rows.iter().map(|row| row.group.map(|group| of_group[group as usize]));
         made.push((format!("labels.{name}"), columns::binary_dictionary(values, &forest.names.texts)?));

@@ -4,8 +4,9 @@
 //! profile holds only what its samples use.
 
 use decima_profile::{
-    ProfileType, compression,
+    ProfileType,
     batch::{Function, Line, Mapping, NO_MAPPING},
+    compression,
     pprof::{Label, LabelValue, ProfileBuilder},
 };
 use hashbrown::HashMap;
@@ -71,7 +72,10 @@ pub(crate) fn render(
 
 fn labels(builder: &mut ProfileBuilder, key: &[(String, String)]) -> Vec<Label> {
     key.iter()
-        .map(|(name, value)| Label { key: builder.string(name), value: LabelValue::Text(builder.string(value)) })
+        .map(|(name, value)| Label {
+            key: builder.string(name),
+            value: LabelValue::Text(builder.string(value)),
+        })
         .collect()
 }
 
@@ -163,7 +167,8 @@ impl<'a> Rows<'a> {
         let symbols = &self.forest.views[view];
         let mapping = self.mapping(symbols, location);
         let address = symbols.symbols.location_address.get(location as usize).copied().unwrap_or_default();
-        let frames = symbols.frames(location).filter(|&frame| outermost.is_some_and(|outermost| frame <= outermost));
+        let frames =
+            symbols.frames(location).filter(|&frame| outermost.is_some_and(|outermost| frame <= outermost));
         let mut lines = Vec::new();
         for frame in frames {
             if let (Some(line), Some(function)) = (symbols.line(frame), symbols.function(frame)) {

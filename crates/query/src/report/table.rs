@@ -57,7 +57,9 @@ fn order(forest: &Forest, sums: &[FunctionSums], metas: &[Option<FrameMeta>]) ->
     let mut order: Vec<KeyId> =
         (0..sums.len() as u32).filter(|&key| metas.get(key as usize).is_some_and(Option::is_some)).collect();
     let cumulative = |key: KeyId| sums[key as usize].cumulative[COMPARED];
-    order.sort_unstable_by(|&a, &b| cumulative(b).cmp(&cumulative(a)).then_with(|| forest.names.compare(a, b)));
+    order.sort_unstable_by(|&a, &b| {
+        cumulative(b).cmp(&cumulative(a)).then_with(|| forest.names.compare(a, b))
+    });
     order
 }
 
@@ -71,7 +73,11 @@ fn columns_of(
     let meta = |key: &KeyId| metas[*key as usize].as_ref();
     let sums = |key: &KeyId| &sums[*key as usize];
     let text = |value: fn(&FrameMeta) -> Option<u32>, narrow| {
-        columns::string_dictionary(order.iter().map(|key| meta(key).and_then(value)), &forest.names.texts, narrow)
+        columns::string_dictionary(
+            order.iter().map(|key| meta(key).and_then(value)),
+            &forest.names.texts,
+            narrow,
+        )
     };
     let number = |value: &dyn Fn(&KeyId) -> Option<i64>| -> ArrayRef {
         Arc::new(order.iter().map(value).collect::<Int64Array>())
@@ -114,7 +120,8 @@ impl Calls {
     fn add(&mut self, caller: KeyId, callee: KeyId) {
         let call = u64::from(caller) << 32 | u64::from(callee);
         // Fibonacci hashing: the high bits of a product with 2^64 / golden ratio.
-        let slot = (call.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - RECENT_CALLS.trailing_zeros())) as usize;
+        let slot =
+            (call.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - RECENT_CALLS.trailing_zeros())) as usize;
         if self.recent[slot] != call {
             self.recent[slot] = call;
             self.distinct.insert(call);
@@ -150,7 +157,8 @@ impl Edges {
     }
 
     fn callers(&self) -> ListArray {
-        let mut turned: Vec<(u32, u32)> = self.pairs.iter().map(|&(caller, callee)| (callee, caller)).collect();
+        let mut turned: Vec<(u32, u32)> =
+            self.pairs.iter().map(|&(caller, callee)| (callee, caller)).collect();
         turned.sort_unstable();
         lists(self.rows, &turned)
     }

@@ -49,7 +49,10 @@ impl Matcher {
             MatcherOp::Equal | MatcherOp::NotEqual => None,
             MatcherOp::Matches | MatcherOp::NotMatches => {
                 let built = RegexBuilder::new(&value).size_limit(REGEX_BYTES_MAX).build();
-                Some(built.map_err(|e| SelectorError::Regex { label: label.clone(), reason: e.to_string() })?)
+                Some(
+                    built
+                        .map_err(|e| SelectorError::Regex { label: label.clone(), reason: e.to_string() })?,
+                )
             }
         };
         Ok(Self { label, op, value, regex })

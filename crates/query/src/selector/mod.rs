@@ -263,18 +263,30 @@ mod tests {
         check("{__name__=\"\"}", &format!("{SHAPE}(1): \"\""));
         check("", "error: failed to parse query: at byte 0: unexpected the end, expected `{`");
         check("{", "error: failed to parse query: at byte 1: unexpected the end, expected a label or `}`");
-        check("{a}", "error: failed to parse query: at byte 2: unexpected `}`, expected `=`, `!=`, `=~` or `!~`");
+        check(
+            "{a}",
+            "error: failed to parse query: at byte 2: unexpected `}`, expected `=`, `!=`, `=~` or `!~`",
+        );
         check("{a=b}", "error: failed to parse query: at byte 3: unexpected `b`, expected a quoted value");
-        check("{a=\"b\" c=\"d\"}", "error: failed to parse query: at byte 7: unexpected `c`, expected `,` or `}`");
+        check(
+            "{a=\"b\" c=\"d\"}",
+            "error: failed to parse query: at byte 7: unexpected `c`, expected `,` or `}`",
+        );
         check("{,}", "error: failed to parse query: at byte 1: unexpected `,`, expected a label or `}`");
-        check("{a:b=\"c\"}", "error: failed to parse query: at byte 1: unexpected `a:b`, expected a label or `}`");
+        check(
+            "{a:b=\"c\"}",
+            "error: failed to parse query: at byte 1: unexpected `a:b`, expected a label or `}`",
+        );
         check("{} x", "error: failed to parse query: at byte 3: unexpected `x`, expected the end");
         check("{a=\"b", "error: failed to parse query: at byte 3: the text has no closing `\"`");
         check("{a=\"b\nc\"}", "error: failed to parse query: at byte 5: a line ends inside a text");
         check(r#"{a="\q"}"#, "error: failed to parse query: at byte 4: unknown escape `\\q`");
         check(r#"{a="\xff"}"#, "error: failed to parse query: at byte 3: the text is not UTF-8");
         check(r#"{a="\ud800"}"#, "error: failed to parse query: at byte 4: the escape is not a character");
-        check(r#"{a="\x4"}"#, "error: failed to parse query: at byte 4: the escape needs 2 digits of base 16");
+        check(
+            r#"{a="\x4"}"#,
+            "error: failed to parse query: at byte 4: the escape needs 2 digits of base 16",
+        );
         check(
             "{__name__=~\"x\"}",
             "error: failed to parse query: at byte 11: a profile type can only be selected with `=`",
@@ -285,9 +297,12 @@ mod tests {
         );
         check("{\"\"=\"v\"}", "error: failed to parse query: at byte 4: the name of a label is empty");
         check("cpu-time:b:c:d:e{}", "error: failed to parse query: at byte 3: unexpected `-`, expected `{`");
-        assert!(Selector::parse("{a=~\"(\"}").unwrap_err().to_string().starts_with(
-            "failed to parse query: regular expression of label \"a\": "
-        ));
+        assert!(
+            Selector::parse("{a=~\"(\"}")
+                .unwrap_err()
+                .to_string()
+                .starts_with("failed to parse query: regular expression of label \"a\": ")
+        );
         assert!(matches!(Selector::parse("{a=~\"(x{500}){500}\"}"), Err(SelectorError::Regex { .. })));
         assert_eq!(Selector::parse_typed("{}"), Err(SelectorError::NoProfileType));
         assert_eq!(SelectorError::NoProfileType.to_string(), "query must contain a profile-type selection");

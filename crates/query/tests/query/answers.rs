@@ -1,17 +1,15 @@
 //! Answers read back as a client would.
 
 use arrow_array::{
-    Array, ArrayRef, BinaryArray, Int32Array, Int64Array, ListArray, RecordBatch, StringArray, UInt32Array, UInt64Array,
+    Array, ArrayRef, BinaryArray, Int32Array, Int64Array, ListArray, RecordBatch, StringArray, UInt32Array,
+    UInt64Array,
     cast::AsArray,
     types::{UInt8Type, UInt16Type, UInt32Type},
 };
 use arrow_ipc::reader::StreamReader;
 use decima_query::{ArrowRecord, Engine, QueryError, Report, ReportAnswer, ReportRequest};
 
-use crate::{
-    naive::Node,
-    world::run,
-};
+use crate::{naive::Node, world::run};
 
 pub(crate) fn answer(engine: &Engine, request: ReportRequest) -> Result<ReportAnswer, QueryError> {
     run(engine.query(request))

@@ -28,14 +28,23 @@ fn engine() -> Engine {
         memory::source("a", &[sample(CPU, &[("pod", "p1"), ("service", "a")], 10, "t1")], 0),
         memory::source(
             "b",
-            &[sample(CPU, &[("service", "b"), ("zone", "z")], 20, "t2"), sample(MEMORY, &[("service", "c")], 30, "")],
+            &[
+                sample(CPU, &[("service", "b"), ("zone", "z")], 20, "t2"),
+                sample(MEMORY, &[("service", "c")], 30, ""),
+            ],
             0,
         ),
     ];
     Engine::over(memory::snapshot(sources), decima_query::engine::Settings::default())
 }
 
-fn check(profile_type: &str, matchers: &[&str], range: Option<(i64, i64)>, labels: &[&str], services: &[&str]) {
+fn check(
+    profile_type: &str,
+    matchers: &[&str],
+    range: Option<(i64, i64)>,
+    labels: &[&str],
+    services: &[&str],
+) {
     let request = LabelsRequest {
         profile_type: (!profile_type.is_empty()).then(|| profile_type.to_owned()),
         matchers: matchers.iter().map(|m| (*m).to_owned()).collect(),
@@ -69,7 +78,9 @@ fn values_of_attributes_and_unknown_labels() {
     assert_eq!(values("thread"), ["t1", "t2"]);
     assert_eq!(values("nothing"), Vec::<String>::new());
     let wrong = LabelsRequest { matchers: vec!["{".to_owned()], ..LabelsRequest::default() };
-    assert!(run(engine().values("thread", wrong)).unwrap_err().to_string().starts_with("failed to parse query"));
+    assert!(
+        run(engine().values("thread", wrong)).unwrap_err().to_string().starts_with("failed to parse query")
+    );
     let wrong = LabelsRequest { profile_type: Some("x".to_owned()), ..LabelsRequest::default() };
     assert_eq!(run(engine().labels(wrong)).unwrap_err().kind(), decima_base::ErrorKind::InvalidArgument);
 }

@@ -28,11 +28,14 @@ fn selectors() -> impl Strategy<Value = (&'static str, fn(&Sample) -> bool)> {
         let mut all = sample.labels.iter().chain(&sample.attributes);
         all.find(|(n, _)| n == name).map_or("", |(_, value)| value)
     }
-    const SELECTORS: [(&str, fn(&Sample) -> bool); 7] = [
+    type Selector = (&'static str, fn(&Sample) -> bool);
+    const SELECTORS: [Selector; 7] = [
         ("{}", |_| true),
         ("{service=\"s1\"}", |s| value(s, "service") == "s1"),
         ("{pod!=\"p1\"}", |s| value(s, "pod") != "p1"),
-        ("{thread=~\"t[12]\", service!~\"0\"}", |s| !value(s, "thread").is_empty() && value(s, "service") != "s0"),
+        ("{thread=~\"t[12]\", service!~\"0\"}", |s| {
+            !value(s, "thread").is_empty() && value(s, "service") != "s0"
+        }),
         ("{thread=\"\"}", |s| value(s, "thread").is_empty()),
         ("{number=\"2\", pod=~\"p\"}", |s| value(s, "number") == "2" && !value(s, "pod").is_empty()),
         ("{absent=\"\"}", |_| true),
@@ -275,9 +278,10 @@ fn columns_are_those_of_the_contract() {
     assert_eq!(uints(&batch, "location_line")[2..], [Some(1), None, Some(5), Some(4)]);
     let inlined = column(&batch, "inlined");
     let inlined = arrow_array::cast::AsArray::as_boolean(&inlined);
-    assert_eq!(inlined.iter().collect::<Vec<_>>(), [
-        Some(false), Some(false), Some(false), Some(false), Some(true), Some(true)
-    ]);
+    assert_eq!(
+        inlined.iter().collect::<Vec<_>>(),
+        [Some(false), Some(false), Some(false), Some(false), Some(true), Some(true)]
+    );
     assert_eq!(texts(&batch, "labels.service")[..3], [None, name("s"), name("s")]);
     assert_eq!(flamegraph_record(&got).unit, "nanoseconds");
 }
@@ -295,7 +299,10 @@ fn nothing_is_a_root_or_not_found() {
     // The same millisecond counts.
     assert_eq!(single(1_999_999).unwrap().total, 3);
     assert_eq!(single(1_000_000).unwrap().total, 3);
-    assert_eq!(single(2_000_000).unwrap_err().to_string(), "could not find profile at requested time and selectors");
+    assert_eq!(
+        single(2_000_000).unwrap_err().to_string(),
+        "could not find profile at requested time and selectors"
+    );
 }
 
 #[test]
@@ -354,7 +361,8 @@ fn focus_that_is_not_there_is_told() {
 fn fields_keep_frames_apart() {
     let world = world_of(vec![sample(&[4], 3), sample(&[5], 4), sample(&[1], 1), sample(&[2], 2)]);
     let count = |field: &str| {
-        let mut asked = request(Selection::Merge { query: format!("{TYPE}{{}}"), range: TimeRange::ALL }, FLAME);
+        let mut asked =
+            request(Selection::Merge { query: format!("{TYPE}{{}}"), range: TimeRange::ALL }, FLAME);
         asked.group_by = vec![field.to_owned()];
         let got = answer(&world.engine(), asked).unwrap();
         answers::batch(flamegraph_record(&got)).num_rows()
@@ -381,7 +389,13 @@ fn wrong_requests() {
         "query must contain a profile-type selection",
     );
     check(
-        |r| r.selection = Selection::Diff { a: Box::new(diff_of("{}", true)), b: Box::new(merge_of("{}")), absolute: true },
+        |r| {
+            r.selection = Selection::Diff {
+                a: Box::new(diff_of("{}", true)),
+                b: Box::new(merge_of("{}")),
+                absolute: true,
+            }
+        },
         "a side of a diff cannot be a diff",
     );
     check(

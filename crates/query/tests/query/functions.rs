@@ -49,7 +49,11 @@ fn pprof_stacks(report: &Report) -> BTreeMap<(String, String), i64> {
                 let first = location.first_line as usize;
                 let lines = &batch.lines[first..first + location.line_count as usize];
                 let mapping = batch.mappings.get(location.mapping as usize);
-                let place = format!("{:#x}@{}", location.address, mapping.map_or("", |m| batch.strings.get(m.build_id)));
+                let place = format!(
+                    "{:#x}@{}",
+                    location.address,
+                    mapping.map_or("", |m| batch.strings.get(m.build_id))
+                );
                 for line in lines.iter().rev() {
                     let function = &batch.functions[line.function as usize];
                     let text = |id| batch.strings.get(id);
@@ -81,7 +85,10 @@ fn pprof_stacks(report: &Report) -> BTreeMap<(String, String), i64> {
     stacks
 }
 
-fn naive_stacks<'s>(samples: impl Iterator<Item = &'s Sample>, look: &Look<'_>) -> BTreeMap<(String, String), i64> {
+fn naive_stacks<'s>(
+    samples: impl Iterator<Item = &'s Sample>,
+    look: &Look<'_>,
+) -> BTreeMap<(String, String), i64> {
     let mut stacks: BTreeMap<(String, String), i64> = BTreeMap::new();
     for sample in samples {
         let Some(frames) = look.visible(sample) else { continue };
@@ -237,7 +244,9 @@ fn small_world() -> World {
 fn callgraph_collapses_small_functions() {
     let mut asked = request(merge_of("{}"), ReportType::Callgraph);
     asked.node_trim_threshold = 1.0;
-    let Report::Callgraph(graph) = answer(&small_world().engine(), asked).unwrap().report else { panic!("no graph") };
+    let Report::Callgraph(graph) = answer(&small_world().engine(), asked).unwrap().report else {
+        panic!("no graph")
+    };
     let names: Vec<&str> = graph.nodes.iter().map(|node| node.meta.function_name.as_str()).collect();
     assert_eq!(names, ["root", "Work", "main"]);
     let edges: Vec<_> = graph.edges.iter().map(|e| (e.source, e.target, e.cumulative, e.collapsed)).collect();
@@ -256,13 +265,15 @@ fn metadata_names_files_and_labels() {
 fn pprof_says_what_it_measures() {
     let got = answer(&small_world().engine(), request(merge_of("{}"), ReportType::Pprof)).unwrap();
     let Report::Pprof(gzip) = got.report else { panic!("no pprof") };
-    let profile = pprof::decode(compression::decompress(&gzip, 1 << 20).unwrap(), &pprof::Limits::default()).unwrap();
+    let profile =
+        pprof::decode(compression::decompress(&gzip, 1 << 20).unwrap(), &pprof::Limits::default()).unwrap();
     let series = &profile.batch.series[0];
     assert_eq!((series.period, series.duration_ns, profile.time_ns), (10, 10_000_000, 0));
     let kind = &series.profile_type;
     assert_eq!((kind.sample_type.as_str(), kind.sample_unit.as_str()), ("cpu", "nanoseconds"));
     assert_eq!((kind.period_type.as_str(), kind.period_unit.as_str()), ("cpu", "nanoseconds"));
     let small = Settings { report_bytes_max: 8, ..Settings::default() };
-    let error = answer(&small_world().engine_with(small), request(merge_of("{}"), ReportType::Pprof)).unwrap_err();
+    let error =
+        answer(&small_world().engine_with(small), request(merge_of("{}"), ReportType::Pprof)).unwrap_err();
     assert_eq!(error.kind(), decima_base::ErrorKind::ResourceExhausted);
 }

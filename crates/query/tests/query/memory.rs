@@ -10,8 +10,8 @@ use decima_profile::ProfileType;
 use decima_store::{
     ReadError,
     source::{
-        AttributeRun, AttributeSummary, Each, Function, Line, Mapping, NO_MAPPING, Point, SampleRun, ScanRequest, Series,
-        SeriesTable, Snapshot, Source, StringColumn, Symbols, TimeRange, Tree,
+        AttributeRun, AttributeSummary, Each, Function, Line, Mapping, NO_MAPPING, Point, SampleRun,
+        ScanRequest, Series, SeriesTable, Snapshot, Source, StringColumn, Symbols, TimeRange, Tree,
     },
 };
 
@@ -73,7 +73,8 @@ pub(crate) struct MemorySource {
 
 /// A source with these samples; points are exact unless they have a `bucket_ns`.
 pub(crate) fn source(name: &str, samples: &[Sample], bucket_ns: i64) -> MemorySource {
-    let mut builder = Builder { symbols: Symbols { first_line: vec![0], ..Symbols::default() }, ..Builder::default() };
+    let mut builder =
+        Builder { symbols: Symbols { first_line: vec![0], ..Symbols::default() }, ..Builder::default() };
     builder.string("");
     let mut attributes: BTreeMap<String, AttributeSummary> = BTreeMap::new();
     for sample in samples {
@@ -101,7 +102,11 @@ impl MemorySource {
         if !self.broken {
             return Ok(());
         }
-        Err(ReadError::Corrupt { block: self.name.clone(), file: "series".to_owned(), reason: "made so".to_owned() })
+        Err(ReadError::Corrupt {
+            block: self.name.clone(),
+            file: "series".to_owned(),
+            reason: "made so".to_owned(),
+        })
     }
 }
 
@@ -142,8 +147,11 @@ impl Builder {
         let mapping = match &spec.mapping {
             None => NO_MAPPING,
             Some((file, build_id)) => {
-                let mapping =
-                    Mapping { file: self.string(file), build_id: self.string(build_id), ..Mapping::default() };
+                let mapping = Mapping {
+                    file: self.string(file),
+                    build_id: self.string(build_id),
+                    ..Mapping::default()
+                };
                 let mappings = &mut self.symbols.mappings;
                 *self.mappings.entry(mapping).or_insert_with(|| {
                     mappings.push(mapping);
@@ -264,8 +272,10 @@ impl Source for MemorySource {
                 let column = |value: fn(&Row) -> i64| rows.iter().map(|row| value(row)).collect::<Vec<_>>();
                 let (times, durations) = (column(|r| r.time_ns), column(|r| r.duration_ns));
                 let times_ns = if request.with_times { Each::Rows(&times) } else { Each::Constant(i64::MIN) };
-                let durations_ns = if request.with_times { Each::Rows(&durations) } else { Each::Constant(i64::MIN) };
-                let columns: Vec<Column> = request.attributes.iter().map(|name| Column::new(rows, name)).collect();
+                let durations_ns =
+                    if request.with_times { Each::Rows(&durations) } else { Each::Constant(i64::MIN) };
+                let columns: Vec<Column> =
+                    request.attributes.iter().map(|name| Column::new(rows, name)).collect();
                 let attributes: Vec<Option<AttributeRun<'_>>> = columns.iter().map(Column::run).collect();
                 sink(SampleRun {
                     series,

@@ -78,7 +78,8 @@ impl Look<'_> {
     /// Values of the group-by labels that it has.
     pub(crate) fn labels(&self, sample: &Sample) -> Vec<String> {
         let value = |name: &&str| {
-            let own = sample.labels.iter().chain(&sample.attributes).find(|(n, v)| n == *name && !v.is_empty());
+            let own =
+                sample.labels.iter().chain(&sample.attributes).find(|(n, v)| n == *name && !v.is_empty());
             own.map(|(_, value)| value.clone())
         };
         self.group_by.iter().filter_map(value).collect()
@@ -113,7 +114,7 @@ fn keeps_stack(filter: &Filter, frames: &[Frame]) -> bool {
     }
     checks.iter().all(|(field, condition)| {
         let (positive, negative) = positive(condition);
-        frames.iter().any(|frame| holds(*field, &positive, frame) == Some(true)) != negative
+        frames.iter().any(|frame| holds(field, &positive, frame) == Some(true)) != negative
     })
 }
 
@@ -121,7 +122,7 @@ fn shows_frame(filter: &Filter, frame: &Frame) -> bool {
     let Filter::Frame(criteria) = filter else { return true };
     conditions(criteria).iter().all(|(field, condition)| {
         let (positive, negative) = positive(condition);
-        holds(*field, &positive, frame).is_none_or(|hit| hit != negative)
+        holds(field, &positive, frame).is_none_or(|hit| hit != negative)
     })
 }
 
@@ -208,7 +209,8 @@ pub(crate) fn difference(samples: &[Sample], is_base: impl Fn(&Sample) -> bool, 
     let mut root = Node::default();
     for sample in samples {
         if let Some(path) = look.path(sample) {
-            let (value, diff) = if is_base(sample) { (0, -sample.value) } else { (sample.value, sample.value) };
+            let (value, diff) =
+                if is_base(sample) { (0, -sample.value) } else { (sample.value, sample.value) };
             root.add(&path, value, diff);
         }
     }
@@ -216,7 +218,10 @@ pub(crate) fn difference(samples: &[Sample], is_base: impl Fn(&Sample) -> bool, 
 }
 
 /// (cumulative, flat) by function.
-pub(crate) fn functions<'s>(samples: impl Iterator<Item = &'s Sample>, look: &Look<'_>) -> BTreeMap<String, (i64, i64)> {
+pub(crate) fn functions<'s>(
+    samples: impl Iterator<Item = &'s Sample>,
+    look: &Look<'_>,
+) -> BTreeMap<String, (i64, i64)> {
     let mut functions: BTreeMap<String, (i64, i64)> = BTreeMap::new();
     for sample in samples {
         let Some(path) = look.path(sample) else { continue };

@@ -27,7 +27,10 @@ fn sample(profile_type: &str, pod: &str, time_ns: i64, value: i64) -> Sample {
     }
 }
 
-fn ask(sources: Vec<MemorySource>, request: QueryRangeRequest) -> Result<Vec<RangeSeries>, decima_query::QueryError> {
+fn ask(
+    sources: Vec<MemorySource>,
+    request: QueryRangeRequest,
+) -> Result<Vec<RangeSeries>, decima_query::QueryError> {
     let engine = Engine::over(memory::snapshot(sources), decima_query::engine::Settings::default());
     run(engine.query_range(request))
 }
@@ -48,8 +51,12 @@ fn pairs(series: &RangeSeries) -> Vec<(i64, i64)> {
 
 #[test]
 fn deltas_are_summed_by_bucket() {
-    let samples =
-        [sample(CPU, "a", 10 * SECOND, 3), sample(CPU, "b", 10 * SECOND, 4), sample(CPU, "a", 11 * SECOND, 5), sample(CPU, "a", 20 * SECOND, 7)];
+    let samples = [
+        sample(CPU, "a", 10 * SECOND, 3),
+        sample(CPU, "b", 10 * SECOND, 4),
+        sample(CPU, "a", 11 * SECOND, 5),
+        sample(CPU, "a", 20 * SECOND, 7),
+    ];
     let sources = || vec![memory::source("x", &samples[..2], 0), memory::source("y", &samples[2..], 0)];
     let asked = request(&format!("{CPU}{{}}"), 0, 100 * SECOND, 10 * SECOND);
     let got = ask(sources(), asked.clone()).unwrap();

@@ -1,6 +1,9 @@
 //! Random samples over a small set of locations, and questions about them.
 
-use decima_query::{Condition, Engine, Filter, FrameCriteria, ReportRequest, ReportType, Selection, TimeRange, engine::Settings};
+use decima_query::{
+    Condition, Engine, Filter, FrameCriteria, ReportRequest, ReportType, Selection, TimeRange,
+    engine::Settings,
+};
 use proptest::prelude::*;
 
 use crate::memory::{self, LineSpec, LocationSpec, MemorySource, Sample};
@@ -59,7 +62,8 @@ impl World {
             let samples = self.samples.iter().zip(&self.sources).filter(|(_, source)| **source == at);
             samples.map(|(sample, _)| sample.clone()).collect()
         };
-        let sources: Vec<MemorySource> = (0..count).map(|at| memory::source(&format!("source {at}"), &of(at), 0)).collect();
+        let sources: Vec<MemorySource> =
+            (0..count).map(|at| memory::source(&format!("source {at}"), &of(at), 0)).collect();
         Engine::over(memory::snapshot(sources), settings)
     }
 
