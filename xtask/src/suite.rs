@@ -30,6 +30,7 @@ const PARTS: &[Part] = &[
     Part { name: "page", run: page },
     Part { name: "go-pprof", run: oracles::go_pprof },
     Part { name: "parquet", run: oracles::parquet },
+    Part { name: "parca-client", run: parca_client },
     Part { name: "browser", run: browser },
 ];
 
@@ -111,6 +112,18 @@ fn page() -> anyhow::Result<Tally> {
         tally += Tally::FAILED;
     }
     Ok(tally)
+}
+
+/// Parca's own client, from npm, against the real program.
+fn parca_client() -> anyhow::Result<Tally> {
+    const FOLDER: &str = "crates/server/tests/parca-client";
+    if !have("npm") {
+        return Ok(skip("npm is not here"));
+    }
+    ui::install(Path::new(FOLDER))?;
+    let scratch = Scratch::new("parca-client")?;
+    let product = Product::start_quiet(&scratch.path().join("data"), scratch.path())?;
+    count(Step::new("node").args(["run.mjs", "--base", product.url()]).within(Path::new(FOLDER)))
 }
 
 /// The page in a real browser, against the real program with profiles of itself.

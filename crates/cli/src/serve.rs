@@ -52,7 +52,7 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
         tracing::info!("stopping: draining, then flushing");
         scraper.shutdown().await;
     };
-    server.serve(handles, serving).await?;
+    server.with_scraper(scraper.clone()).with_store(store.clone()).serve(handles, serving).await?;
     tokio::select! {
         closed = store.close() => closed.context("cannot flush; the log keeps the samples for the next start")?,
         () = stop.next() => bail!("stopped while flushing; the log keeps the samples for the next start"),
