@@ -14,12 +14,20 @@ use decima_profile::{
     pprof::{self, Limits},
 };
 use decima_query::selector::Selector;
+use decima_store::inspect;
 
 /// A fuzz target: the name of its corpus and what it does with an input.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: &[Target] = &[("pprof", pprof), ("selector", selector), ("config", config)];
+pub const TARGETS: &[Target] = &[
+    ("pprof", pprof),
+    ("selector", selector),
+    ("config", config),
+    ("log_object", log_object),
+    ("log_body", log_body),
+    ("block_file", block_file),
+];
 
 /// A fuzzer's small input must not make us hold more.
 const PROFILE_BYTES_MAX: usize = 64 << 20;
@@ -81,4 +89,31 @@ pub fn selector(input: &[u8]) {
 pub fn config(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     let _ = Config::parse(text, "fuzz.yaml", Path::new("/"));
+}
+
+/// A log object as it is stored. Damage is refused; the result itself is of no interest.
+pub fn log_object(input: &[u8]) {
+    let _ = inspect::check_log_object(input);
+}
+
+/// The rows of a log object, which the checksum otherwise keeps a fuzzer from.
+pub fn log_body(input: &[u8]) {
+    let _ = inspect::check_log_body(input);
+}
+
+/// A file of a block: it stands for each of them in turn.
+pub fn block_file(input: &[u8]) {
+    const NAMES: [&str; 8] = [
+        "samples.parquet",
+        "points.parquet",
+        "nodes.parquet",
+        "stacktraces.parquet",
+        "locations.parquet",
+        "series.parquet",
+        "attributes.parquet",
+        "requests.parquet",
+    ];
+    let files = NAMES.iter().map(|name| (*name, input.to_vec())).collect();
+    // One input cannot be all files of a whole block.
+    assert!(!futures::executor::block_on(inspect::check_block(&files)).is_empty());
 }

@@ -39,7 +39,7 @@ mod tests {
     #[test]
     fn names() {
         let check = |types: &[&str], file: &str, expected: &str| {
-            assert_eq!(derived(types, Path::new(file)), expected)
+            assert_eq!(derived(types, Path::new(file)), expected);
         };
         check(&["samples", "cpu"], "profile.pb.gz", "process_cpu");
         check(&["cpu-time", "wall-time"], "x", "process_cpu");

@@ -164,7 +164,7 @@ mod tests {
     #[test]
     fn switches() {
         let check = |flag: &str, expected: bool| {
-            assert_eq!(checked(&[flag]).unwrap().query.allow_partial, expected, "{flag}")
+            assert_eq!(checked(&[flag]).unwrap().query.allow_partial, expected, "{flag}");
         };
         check("--allow-partial", true);
         check("--allow-partial=true", true);

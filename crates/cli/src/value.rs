@@ -234,7 +234,7 @@ mod tests {
     #[test]
     fn sizes() {
         let check = |text: &str, expected: Option<u64>| {
-            assert_eq!(Bytes::parse(text).ok().map(|b| b.0), expected, "{text}")
+            assert_eq!(Bytes::parse(text).ok().map(|b| b.0), expected, "{text}");
         };
         check("512MiB", Some(512 << 20));
         check("2GB", Some(2_000_000_000));
@@ -263,7 +263,7 @@ mod tests {
     #[test]
     fn store_urls() {
         let check = |text: &str, expected: Option<&str>| {
-            assert_eq!(store_url(text).ok().as_deref(), expected, "{text}")
+            assert_eq!(store_url(text).ok().as_deref(), expected, "{text}");
         };
         check("http://127.0.0.1:7070", Some("http://127.0.0.1:7070"));
         check("http://host/parca/", Some("http://host/parca"));

@@ -4,16 +4,20 @@
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
-use object_store::{ObjectStore, local::LocalFileSystem};
+use object_store::{ObjectStore, ObjectStoreExt, local::LocalFileSystem};
 
 use crate::{
     block::{
         columns,
+        meta::{BLOCK_FORMAT, BlockMeta, FileMeta},
         read::{self, BlockReader},
     },
     error::{OpenError, ReadError},
     head::HeadView,
-    log::{codec::LogPosition, decode, replay},
+    log::{
+        codec::{self, LogPosition},
+        decode, replay,
+    },
     manifest::BlockEntry,
     source::{ScanRequest, Source, TimeRange},
     storage::Storage,
@@ -196,6 +200,60 @@ async fn verify_sums(block: &BlockReader, findings: &mut Vec<String>) -> Result<
         findings.push(format!("block {}: {total} samples, block.json says {}", block.id, block.meta.samples));
     }
     Ok(())
+}
+
+/// Reads the body of a log object that begins a log, decompressed, and returns the number of its samples.
+pub fn check_log_body(raw: &[u8]) -> Result<u64, String> {
+    let mut view = HeadView::default();
+    let requests =
+        decode::parse(raw).and_then(|delta| decode::apply(&mut view, delta)).map_err(|e| e.to_string())?;
+    let mut samples = 0;
+    for chunk in requests.into_iter().flat_map(|r| r.chunks) {
+        samples += chunk.values.len() as u64;
+        view.summarize(&chunk);
+        view.add_chunk(chunk);
+    }
+    Ok(samples)
+}
+
+/// Reads a log object that begins a log, as it is stored, and returns the number of its samples.
+pub fn check_log_object(bytes: &[u8]) -> Result<u64, String> {
+    let (_, raw) = codec::open(bytes).map_err(|e| e.to_string())?;
+    if raw.is_empty() { Ok(0) } else { check_log_body(&raw) }
+}
+
+/// Reads all parts of a block from its files by name, in memory, and returns what is wrong with it, one line each.
+pub async fn check_block(files: &BTreeMap<&'static str, Vec<u8>>) -> Vec<String> {
+    let objects: Arc<dyn ObjectStore> = Arc::new(object_store::memory::InMemory::new());
+    let directory = Storage::block_path("block");
+    let mut findings = Vec::new();
+    for (name, bytes) in files {
+        if let Err(e) = objects.put(&directory.clone().join(*name), bytes.clone().into()).await {
+            findings.push(e.to_string());
+        }
+    }
+    let meta = BlockMeta {
+        format: BLOCK_FORMAT,
+        id: "block".to_owned(),
+        tenant: String::new(),
+        min_time_ns: i64::MIN,
+        max_time_ns: i64::MAX,
+        samples: 0,
+        series: 0,
+        partitions: 0,
+        stacktraces: 0,
+        nodes: 0,
+        text_attributes: Vec::new(),
+        integer_attributes: BTreeMap::new(),
+        files: files.iter().map(|(name, bytes)| ((*name).to_owned(), FileMeta::of(bytes))).collect(),
+    };
+    let block = BlockReader::new(meta, directory, objects, Arc::new(read::cache(CACHE_BYTES)));
+    findings.extend(block.symbols().await.err().map(|e| e.to_string()));
+    findings.extend(block.requests().await.err().map(|e| e.to_string()));
+    if let Err(e) = verify_sums(&block, &mut findings).await {
+        findings.push(e.to_string());
+    }
+    findings
 }
 
 async fn inspect_log(

@@ -1,4 +1,5 @@
 //! The program itself, as a person or a service manager runs it.
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod ask;
 mod configuration;

@@ -275,9 +275,10 @@ fn decode_series(batch: &RecordBatch, table: &mut SeriesTable, out: &mut BlockSe
         SERIES_NUMBERS.iter().map(|name| column::<Int64Array>(batch, name)).collect::<Result<_, _>>()?;
     for row in 0..batch.num_rows() {
         let number = |at: usize| numbers[at].value(row);
-        let index = |at: usize| {
-            usize::try_from(number(at))
-                .map_err(|_| format!("{} is negative in row {row}", SERIES_NUMBERS[at]))
+        // Ids in the other files are 32-bit and signed, so no row number can be larger.
+        let index = |at: usize| match i32::try_from(number(at)) {
+            Ok(n) if n >= 0 => Ok(n as usize),
+            _ => Err(format!("{} is {} in row {row}", SERIES_NUMBERS[at], number(at))),
         };
         let entries = labels.value_offsets()[row] as usize..labels.value_offsets()[row + 1] as usize;
         let partition = index(7)?;

@@ -13,6 +13,9 @@ use crate::{
     source::{AttributeRun, Each, Point, SampleRun, ScanRequest, StringColumn, TimeRange, Tree},
 };
 
+/// Rows for which memory is reserved before they are read: a count from a file is believed up to here.
+const RESERVED_MAX: usize = 1 << 22;
+
 /// Reads the trees of partitions, ascending.
 pub(crate) async fn trees(
     block: &BlockReader,
@@ -24,9 +27,9 @@ pub(crate) async fn trees(
     let mut trees: Vec<Tree> = rows
         .iter()
         .map(|r| Tree {
-            parent: Vec::with_capacity(r.node_count),
-            location: Vec::with_capacity(r.node_count),
-            leaf: Vec::with_capacity(r.stacktrace_count),
+            parent: Vec::with_capacity(r.node_count.min(RESERVED_MAX)),
+            location: Vec::with_capacity(r.node_count.min(RESERVED_MAX)),
+            leaf: Vec::with_capacity(r.stacktrace_count.min(RESERVED_MAX)),
         })
         .collect();
     let node_ranges: Vec<Range<usize>> =
