@@ -1,0 +1,260 @@
+//! Heads become blocks, and blocks come and go in the manifest: the part of the writer that is not about requests.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::runtime::Handle;
+use tracing::{error, info, warn};
+use ulid::Ulid;
+
+use super::{DUPLICATE_WINDOW_NS, PersistError, Reply, TICK, Writer};
+use crate::{
+    block::{
+        ListedBlock,
+        meta::BlockMeta,
+        write::{SeenRequest, encode_head},
+    },
+    clock::now_ns,
+    flush,
+    head::{Head, HeadView},
+    log::codec::LogPosition,
+    manifest::{BlockEntry, Manifest},
+    metrics::Counters,
+    storage::{PutError, Storage, TENANT},
+    store::Shared,
+};
+
+/// Pause before a failed flush is tried again.
+const FLUSH_RETRY: Duration = Duration::from_secs(2);
+/// How long files of a dropped block stay for queries that still read them.
+const EXPIRED_GRACE: Duration = Duration::from_secs(120);
+
+/// A flush under way.
+pub(super) struct Flushing {
+    /// First log position that the block will not hold.
+    pub(super) floor: LogPosition,
+    /// Log objects and bytes before the floor.
+    pub(super) objects: u64,
+    pub(super) bytes: u64,
+    pub(super) memory_bytes: u64,
+    pub(super) waiters: Vec<Reply<()>>,
+}
+
+/// The blocks of one flush.
+pub(super) type Flushed = Vec<(BlockEntry, BlockMeta)>;
+
+impl Writer {
+    /// Freezes the head and has it written to a block by a thread of its own.
+    pub(super) fn begin_flush(&mut self, runtime: &Handle) {
+        let memory_bytes = self.held().memory_bytes;
+        let view = {
+            let mut state = self.shared.state.lock();
+            let labels: Arc<[String]> = self.shared.settings.partition_labels.clone().into();
+            let frozen = std::mem::replace(&mut state.head, Head::new(labels)).view;
+            state.frozen = Some(frozen.clone());
+            frozen
+        };
+        self.head_began = None;
+        let oldest = now_ns() - DUPLICATE_WINDOW_NS;
+        let mut requests = std::mem::take(&mut self.head_requests);
+        requests.retain(|r| r.received_ns > oldest);
+        let newest_request_ns = self.log.newest_request_ns;
+        self.flushing = Some(Flushing {
+            floor: self.log.next,
+            objects: self.log.objects,
+            bytes: self.log.bytes,
+            memory_bytes,
+            waiters: Vec::new(),
+        });
+        let (shared, done, runtime) = (self.shared.clone(), self.flushed.0.clone(), runtime.clone());
+        let commands = self.commands.clone();
+        let spawned = std::thread::Builder::new().name("decima-flush".to_owned()).spawn(move || {
+            while let Some(alive) = commands.upgrade() {
+                drop(alive);
+                match write_blocks(&shared, &view, &requests, newest_request_ns, &runtime) {
+                    Ok(flushed) => {
+                        // The writer may have ended; the log still has the samples.
+                        let _ = done.send(flushed);
+                        return;
+                    }
+                    Err(reason) => {
+                        Counters::add(&shared.counters.flush_failures, 1);
+                        warn!(reason, "the head could not be written to a block; trying again");
+                        std::thread::sleep(FLUSH_RETRY);
+                    }
+                }
+            }
+        });
+        if let Err(e) = spawned {
+            error!(error = %e, "cannot start the flush thread; the log keeps the samples");
+        }
+    }
+
+    /// Takes the block of a finished flush into the manifest.
+    pub(super) fn collect_flushed(&mut self, wait: Duration, runtime: &Handle) {
+        if self.flushing.is_none() {
+            return;
+        }
+        let flushed = match self.unlisted.take() {
+            Some(flushed) => flushed,
+            None => match self.flushed.1.recv_timeout(wait) {
+                Ok(flushed) => flushed,
+                Err(_) => return,
+            },
+        };
+        let Some(flushing) = self.flushing.take() else { return };
+        let entries = flushed.iter().map(|(entry, _)| entry.clone());
+        let next = self.manifest.with_blocks(entries, flushing.floor);
+        match self.put_manifest(next, runtime) {
+            Ok(()) => {}
+            Err(PersistError::Fenced) => {
+                for waiter in flushing.waiters {
+                    let _ = waiter.send(Err(PersistError::Fenced.as_append_error()));
+                }
+                return;
+            }
+            Err(PersistError::Full | PersistError::Unavailable(_)) => {
+                // The block is there and the log still has its samples: list it later.
+                self.unlisted = Some(flushed);
+                self.flushing = Some(flushing);
+                std::thread::sleep(wait.min(TICK));
+                return;
+            }
+        }
+        {
+            let mut state = self.shared.state.lock();
+            state.frozen = None;
+            for (entry, meta) in flushed {
+                info!(
+                    block = entry.id,
+                    samples = entry.samples,
+                    size_bytes = entry.size_bytes,
+                    "flushed the head"
+                );
+                state.blocks.push(ListedBlock::readable(
+                    entry,
+                    meta,
+                    &self.shared.storage,
+                    &self.shared.cache,
+                ));
+            }
+        }
+        self.log.objects -= flushing.objects;
+        self.log.bytes -= flushing.bytes;
+        Counters::add(&self.shared.counters.flushes, 1);
+        runtime.spawn(drop_log_below(self.shared.storage.clone(), flushing.floor, self.manifest.version));
+        for waiter in flushing.waiters {
+            let _ = waiter.send(Ok(()));
+        }
+    }
+
+    /// Puts the next manifest.
+    pub(super) fn put_manifest(&mut self, next: Manifest, runtime: &Handle) -> Result<(), PersistError> {
+        match runtime.block_on(self.shared.storage.put_manifest(&next)) {
+            Ok(()) => {}
+            Err(PutError::Exists) => {
+                let current = runtime.block_on(self.shared.storage.manifest());
+                // An earlier put of ours may have succeeded though its answer was lost.
+                if !current.as_ref().is_ok_and(|m| *m == next) {
+                    self.is_fenced = true;
+                    error!(
+                        version = next.version,
+                        "another process has written the manifest; no more samples are accepted"
+                    );
+                    return Err(PersistError::Fenced);
+                }
+            }
+            Err(e) => {
+                warn!(error = %e, "the manifest could not be written; trying again");
+                return Err(match e {
+                    PutError::Full => PersistError::Full,
+                    other => PersistError::Unavailable(other.to_string()),
+                });
+            }
+        }
+        self.manifest = next;
+        Ok(())
+    }
+
+    /// Drops blocks that the retention has passed, and deletes the files of those dropped a while ago.
+    pub(super) fn expire(&mut self, runtime: &Handle) {
+        let (ready, waiting) =
+            std::mem::take(&mut self.expired).into_iter().partition(|(at, _)| at.elapsed() >= EXPIRED_GRACE);
+        self.expired = waiting;
+        for (_, id) in ready {
+            if let Err(e) = runtime.block_on(self.shared.storage.delete_block(&id)) {
+                warn!(block = id, error = %e, "an expired block could not be deleted; the next start will");
+            }
+        }
+        if self.shared.settings.retention.is_none() || self.is_fenced {
+            return;
+        }
+        let oldest_ns = self.accepted().oldest_ns;
+        let Some((next, dropped)) = self.manifest.without_expired(oldest_ns) else { return };
+        if self.put_manifest(next, runtime).is_err() {
+            return;
+        }
+        Counters::add(&self.shared.counters.expired_blocks, dropped.len() as u64);
+        let mut state = self.shared.state.lock();
+        state.blocks.retain(|b| !dropped.iter().any(|d| d.id == b.entry.id));
+        drop(state);
+        for block in dropped {
+            info!(block = block.id, max_time_ns = block.max_time_ns, "dropped a block past the retention");
+            self.expired.push((Instant::now(), block.id));
+        }
+    }
+}
+
+/// Encodes and puts a head's blocks; what was put of them is deleted on failure.
+fn write_blocks(
+    shared: &Shared,
+    view: &HeadView,
+    requests: &[SeenRequest],
+    newest_request_ns: i64,
+    runtime: &Handle,
+) -> Result<Flushed, String> {
+    let mut flushed = Flushed::new();
+    for slice in flush::slices(view.range()) {
+        let id = Ulid::new().to_string();
+        let part = view.within(slice);
+        let written =
+            encode_head(id.clone(), TENANT, &part, requests).map_err(|e| e.to_string()).and_then(|block| {
+                runtime
+                    .block_on(shared.storage.put_block(block, newest_request_ns))
+                    .map_err(|e| e.to_string())
+            });
+        match written {
+            Ok(block) => flushed.push(block),
+            Err(reason) => {
+                for id in flushed.iter().map(|(entry, _)| &entry.id).chain([&id]) {
+                    if let Err(e) = runtime.block_on(shared.storage.delete_block(id)) {
+                        warn!(block = id, error = %e, "a half-written block could not be deleted; the next start will");
+                    }
+                }
+                return Err(reason);
+            }
+        }
+    }
+    Ok(flushed)
+}
+
+/// Deletes log objects and manifests that nothing needs any more.
+pub(super) async fn drop_log_below(storage: Storage, floor: LogPosition, manifest_version: u64) {
+    let outcome = async {
+        for position in storage.log_positions().await? {
+            if position < floor {
+                let path = Storage::log_path(position);
+                storage.delete(&path).await.map_err(|source| crate::error::OpenError::Storage {
+                    object: path.to_string(),
+                    source,
+                })?;
+            }
+        }
+        storage.prune_manifests(manifest_version).await
+    };
+    if let Err(e) = outcome.await {
+        warn!(error = %e, "old log objects could not be deleted; the next start will");
+    }
+}
