@@ -6,7 +6,7 @@
 //! What the binary must do for memory: use `tikv_jemallocator` (features `profiling` and
 //! `unprefixed_malloc_on_supported_platforms`) as its allocator, and tell jemalloc before `main` to sample, by
 //!
-//! ```ignore
+//! ```text
 //! #[unsafe(export_name = "malloc_conf")]
 //! pub static MALLOC_CONF: &[u8; 45] = b"prof:true,prof_active:true,lg_prof_sample:19\0";
 //! ```
