@@ -1,7 +1,9 @@
 //! Values over time.
 //!
-//! Sums come from points where they are exact: points of one time always; points of a bucket only if the bucket lies wholly
-//! inside the range and inside one step. The rest, and every series whose rows must be looked at, is read from samples.
+//! Sums come from points where they are exact: points of one time, and points of a bucket that lies wholly inside the range and
+//! inside one step. Where a bucket does not fit, everything of its series in that time is read from samples, so that points of
+//! one time there must wait until it is known whether there is such a bucket. Series whose rows must be looked at are read from
+//! samples altogether.
 
 use std::sync::Arc;
 
@@ -25,6 +27,9 @@ const SAMPLES_MAX: usize = 2_000_000;
 
 /// Steps derived from a limit are multiples of this, so that stored buckets fit into them.
 const STEP_UNIT_NS: i64 = 1_000_000_000;
+
+/// Width of the buckets that are expected; points of others are not used.
+const BUCKET_NS: i64 = 1_000_000_000;
 
 const NO_DATA: &str = "No data found for the query, try a different query or time range or no data has been written to be queried yet.";
 
@@ -111,13 +116,19 @@ impl Buckets {
         if self.step_ns == 0 { self.range.end_ns.saturating_sub(self.range.start_ns) } else { self.step_ns }
     }
 
-    /// Whether all samples of a point fall into one bucket and the range.
-    fn holds(self, point: &Point) -> bool {
-        let last = point.time_ns.saturating_add(point.bucket_ns - 1);
-        self.range.contains(point.time_ns)
+    /// Whether all times that a point's bucket at this time has fall into one bucket here and into the range.
+    fn hold_bucket_of(self, time_ns: i64) -> bool {
+        let TimeRange { start_ns: first, end_ns: last } = bucket_of(time_ns);
+        self.range.contains(first)
             && self.range.contains(last)
-            && (self.step_ns == 0 || self.start(point.time_ns) == self.start(last))
+            && (self.step_ns == 0 || self.start(first) == self.start(last))
     }
+}
+
+/// Times of the point bucket that holds a time.
+fn bucket_of(time_ns: i64) -> TimeRange {
+    let start_ns = time_ns.saturating_sub(time_ns.rem_euclid(BUCKET_NS));
+    TimeRange { start_ns, end_ns: start_ns.saturating_add(BUCKET_NS - 1) }
 }
 
 /// Sum of a bucket (delta types) or of one time (others).
@@ -162,8 +173,12 @@ struct Accumulator<'t> {
     rows: RowReader<'t>,
     /// By group.
     cells: Vec<Cells>,
-    /// Times whose points do not fit into a bucket, by series.
+    /// Times to read from samples instead, by series.
     unfit: HashMap<u32, Vec<TimeRange>>,
+    /// Points of one time that count unless their time is read from samples: series, group, time, cell.
+    waiting: Vec<(u32, u32, i64, Cell)>,
+    /// Whether points came that are not understood.
+    unknown_points: bool,
     cell_count: usize,
 }
 
@@ -196,24 +211,38 @@ impl Accumulator<'_> {
                 time_ns: Some(point.time_ns),
                 duration_ns: point.duration_ns,
             };
-            if point.bucket_ns == 0 {
-                if self.buckets.range.contains(point.time_ns) {
-                    self.add(group, point.time_ns, cell);
-                }
-            } else if self.delta && self.buckets.holds(point) {
-                self.add(group, point.time_ns, Cell { time_ns: None, ..cell });
-            } else {
-                let last = point.time_ns.saturating_add(point.bucket_ns - 1);
-                let range = self.buckets.range;
-                if range.overlaps(&TimeRange { start_ns: point.time_ns, end_ns: last }) {
-                    let start_ns = point.time_ns.max(range.start_ns);
-                    self.unfit
-                        .entry(id)
-                        .or_default()
-                        .push(TimeRange { start_ns, end_ns: last.min(range.end_ns) });
-                }
+            let fits = self.delta && self.buckets.hold_bucket_of(point.time_ns);
+            match point.bucket_ns {
+                0 if !self.buckets.range.contains(point.time_ns) => {}
+                0 if fits => self.add(group, point.time_ns, cell),
+                0 => self.waiting.push((id, group, point.time_ns, cell)),
+                BUCKET_NS if fits => self.add(group, point.time_ns, Cell { time_ns: None, ..cell }),
+                BUCKET_NS => self.reread(id, bucket_of(point.time_ns)),
+                _ => self.unknown_points = true,
             }
         }
+    }
+
+    fn reread(&mut self, series: u32, bucket: TimeRange) {
+        let range = self.buckets.range;
+        let start_ns = bucket.start_ns.max(range.start_ns);
+        let end_ns = bucket.end_ns.min(range.end_ns);
+        if start_ns <= end_ns {
+            self.unfit.entry(series).or_default().push(TimeRange { start_ns, end_ns });
+        }
+    }
+
+    /// Ends the points: adds those that waited. Returns what to read from samples.
+    fn end_points(&mut self) -> HashMap<u32, Vec<TimeRange>> {
+        let mut unfit = std::mem::take(&mut self.unfit);
+        unfit.values_mut().for_each(join);
+        for (series, group, time_ns, cell) in std::mem::take(&mut self.waiting) {
+            let is_reread = unfit.get(&series).is_some_and(|ranges| contain(ranges, time_ns));
+            if !is_reread {
+                self.add(group, time_ns, cell);
+            }
+        }
+        unfit
     }
 
     fn samples(&mut self, run: &SampleRun<'_>) {
@@ -255,7 +284,31 @@ async fn read_source(
     buckets: Buckets,
     delta: bool,
 ) -> Result<Vec<(GroupKey, Cells)>, QueryError> {
-    let (by_rows, by_points): (Vec<_>, Vec<_>) = task.series.iter().partition(|s| task.needs_rows(s));
+    match read_with(&*source, &task, buckets, delta, Read::PointsFirst).await? {
+        Some(groups) => Ok(groups),
+        None => Ok(read_with(&*source, &task, buckets, delta, Read::Samples).await?.unwrap_or_default()),
+    }
+}
+
+/// What sums are made from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Read {
+    /// Points where they are exact.
+    PointsFirst,
+    /// Samples alone.
+    Samples,
+}
+
+/// `None` if there are points that are not understood.
+async fn read_with(
+    source: &dyn Source,
+    task: &Task,
+    buckets: Buckets,
+    delta: bool,
+    read: Read,
+) -> Result<Option<Vec<(GroupKey, Cells)>>, QueryError> {
+    let (by_rows, by_points): (Vec<_>, Vec<_>) =
+        task.series.iter().partition(|s| read == Read::Samples || task.needs_rows(s));
     let request = |series: Vec<u32>, range| ScanRequest {
         series,
         range,
@@ -263,22 +316,28 @@ async fn read_source(
         with_times: true,
     };
     let mut accumulator = Accumulator {
-        task: &task,
+        task,
         buckets,
         delta,
-        rows: RowReader::new(&task),
+        rows: RowReader::new(task),
         cells: Vec::new(),
         unfit: HashMap::new(),
+        waiting: Vec::new(),
+        unknown_points: false,
         cell_count: 0,
     };
     if !by_points.is_empty() {
         let points = request(by_points.iter().map(|s| s.id).collect(), task.range);
         source.points(&points, &mut |series, points| accumulator.points(series, points)).await?;
+        if accumulator.unknown_points {
+            return Ok(None);
+        }
+        let unfit = accumulator.end_points();
         accumulator.check_size()?;
-    }
-    for (range, series) in rereads(std::mem::take(&mut accumulator.unfit)) {
-        source.scan(&request(series, range), &mut |run| accumulator.samples(&run)).await?;
-        accumulator.check_size()?;
+        for (range, series) in rereads(unfit) {
+            source.scan(&request(series, range), &mut |run| accumulator.samples(&run)).await?;
+            accumulator.check_size()?;
+        }
     }
     if !by_rows.is_empty() {
         let rows = request(by_rows.iter().map(|s| s.id).collect(), task.range);
@@ -286,25 +345,32 @@ async fn read_source(
         accumulator.check_size()?;
     }
     let Accumulator { rows, cells, .. } = accumulator;
-    Ok(rows.into_groups().into_iter().zip(cells).collect())
+    Ok(Some(rows.into_groups().into_iter().zip(cells).collect()))
 }
 
-/// Times to read from samples with the series to read there: neighbouring times joined, the same times of all series
-/// together (the edges of a range are the same for all).
+/// Sorts ranges and joins neighbours.
+fn join(ranges: &mut Vec<TimeRange>) {
+    ranges.sort_unstable_by_key(|r| r.start_ns);
+    ranges.dedup_by(|next, last| {
+        let touches = next.start_ns <= last.end_ns.saturating_add(1);
+        if touches {
+            last.end_ns = last.end_ns.max(next.end_ns);
+        }
+        touches
+    });
+}
+
+/// Whether one of the joined ranges contains a time.
+fn contain(ranges: &[TimeRange], time_ns: i64) -> bool {
+    let after = ranges.partition_point(|range| range.start_ns <= time_ns);
+    after > 0 && ranges[after - 1].contains(time_ns)
+}
+
+/// Times to read from samples with the series to read there: the edges of a range are the same for all series.
 fn rereads(unfit: HashMap<u32, Vec<TimeRange>>) -> Vec<(TimeRange, Vec<u32>)> {
     let mut by_range: HashMap<(i64, i64), Vec<u32>> = HashMap::new();
-    for (series, mut ranges) in unfit {
-        ranges.sort_unstable_by_key(|r| r.start_ns);
-        let mut joined: Vec<TimeRange> = Vec::new();
+    for (series, ranges) in unfit {
         for range in ranges {
-            match joined.last_mut() {
-                Some(last) if range.start_ns <= last.end_ns.saturating_add(1) => {
-                    last.end_ns = last.end_ns.max(range.end_ns);
-                }
-                _ => joined.push(range),
-            }
-        }
-        for range in joined {
             by_range.entry((range.start_ns, range.end_ns)).or_default().push(series);
         }
     }

@@ -8,4 +8,5 @@ mod functions;
 mod memory;
 mod naive;
 mod range;
+mod store;
 mod world;

@@ -297,15 +297,17 @@ impl Source for MemorySource {
         sink: &mut (dyn for<'a> FnMut(u32, &'a [Point]) + Send),
     ) -> Result<(), ReadError> {
         for &series in &request.series {
-            let mut points: BTreeMap<i64, Point> = BTreeMap::new();
+            let mut points: BTreeMap<(i64, i64), Point> = BTreeMap::new();
             for row in &self.rows[series as usize] {
-                let time_ns = match self.bucket_ns {
+                // A series may have both kinds of points.
+                let bucket_ns = if row.value % 3 == 0 { 0 } else { self.bucket_ns };
+                let time_ns = match bucket_ns {
                     0 => row.time_ns,
                     width => row.time_ns - row.time_ns.rem_euclid(width),
                 };
-                let point = points.entry(time_ns).or_insert(Point {
+                let point = points.entry((time_ns, bucket_ns)).or_insert(Point {
                     time_ns,
-                    bucket_ns: self.bucket_ns,
+                    bucket_ns,
                     sum: 0,
                     count: 0,
                     duration_ns: i64::MAX,

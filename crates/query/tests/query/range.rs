@@ -163,7 +163,7 @@ proptest! {
         start_ms in 0i64..3000,
         length_ms in 0i64..5000,
         step_ms in proptest::sample::select(vec![100i64, 700, 1000, 1500, 2000]),
-        bucket_ns in proptest::sample::select(vec![0, SECOND]),
+        bucket_ns in proptest::sample::select(vec![0, SECOND, SECOND, 2 * SECOND]),
         sum_by in proptest::sample::select(vec!["", "pod", "thread"]),
         matcher in proptest::sample::select(vec!["", "pod=\"p1\"", "thread!=\"t1\""]),
     ) {
