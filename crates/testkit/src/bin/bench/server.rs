@@ -124,7 +124,7 @@ pub(crate) struct Size {
     pub(crate) allocated: u64,
 }
 
-/// Sizes below a data directory: files with an extension by their name, the others by the first folder that they are in.
+/// Sizes below a data directory: files of blocks by their name, the others by what they are for.
 pub(crate) fn sizes_by_kind(storage: &Path) -> anyhow::Result<BTreeMap<String, Size>> {
     let mut kinds: BTreeMap<String, Size> = BTreeMap::new();
     let mut open = vec![storage.to_owned()];
@@ -136,8 +136,13 @@ pub(crate) fn sizes_by_kind(storage: &Path) -> anyhow::Result<BTreeMap<String, S
                 continue;
             }
             let inside = path.strip_prefix(storage)?;
-            let named = inside.extension().is_some_and(|extension| extension == "parquet");
-            let kind = if named { inside.file_name() } else { inside.iter().next() };
+            // `<tenant>/blocks/<block>/<file>`, `<tenant>/log/…`, `<tenant>/manifest/…`, and the lock.
+            let parts: Vec<_> = inside.iter().collect();
+            let kind = match parts.as_slice() {
+                [_, blocks, _, file] if *blocks == "blocks" => Some(*file),
+                [_, kind, ..] => Some(*kind),
+                other => other.first().copied(),
+            };
             let metadata = path.metadata()?;
             let size = kinds.entry(kind.unwrap_or_default().to_string_lossy().into_owned()).or_default();
             size.files += 1;
