@@ -133,6 +133,13 @@ enum Wanted {
     Absent,
 }
 
+/// The series asked for that the block has and that may have samples in the range.
+fn selected(series: &BlockSeries, request: &ScanRequest) -> Vec<u32> {
+    let table = &series.table.series;
+    let is_wanted = |id: &u32| table.get(*id as usize).is_some_and(|row| row.range.overlaps(&request.range));
+    request.series.iter().copied().filter(is_wanted).collect()
+}
+
 /// Hands the samples asked for to `sink`.
 pub(crate) async fn samples(
     block: &BlockReader,
@@ -140,14 +147,7 @@ pub(crate) async fn samples(
     request: &ScanRequest,
     sink: &mut (dyn for<'a> FnMut(SampleRun<'a>) + Send),
 ) -> Result<(), ReadError> {
-    let selected: Vec<u32> = request
-        .series
-        .iter()
-        .copied()
-        .filter(|&s| {
-            series.table.series.get(s as usize).is_some_and(|row| row.range.overlaps(&request.range))
-        })
-        .collect();
+    let selected = selected(series, request);
     if selected.is_empty() {
         return Ok(());
     }
@@ -292,15 +292,7 @@ pub(crate) async fn points(
     request: &ScanRequest,
     sink: &mut (dyn for<'a> FnMut(u32, &'a [Point]) + Send),
 ) -> Result<(), ReadError> {
-    let selected: Vec<u32> = request
-        .series
-        .iter()
-        .copied()
-        .filter(|&s| {
-            // A bucket that begins before the first sample wanted may still hold it.
-            series.table.series.get(s as usize).is_some_and(|row| row.range.overlaps(&request.range))
-        })
-        .collect();
+    let selected = selected(series, request);
     if selected.is_empty() {
         return Ok(());
     }
