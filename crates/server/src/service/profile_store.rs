@@ -7,9 +7,10 @@ use decima_proto::parca::profilestore::v1alpha1::{
     WriteArrowRequest, WriteArrowResponse, WriteRawRequest, WriteRawResponse, WriteRequest, WriteResponse,
     profile_store_service_server,
 };
+use decima_store::Appended;
 use tokio::sync::Semaphore;
 use tokio_stream::Stream;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Request, Response, Status, Streaming, metadata::MetadataValue};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::{
@@ -17,6 +18,13 @@ use crate::{
     settings::Peer,
     status, time,
 };
+
+/// Metadata of an answer: samples of the request that are stored now.
+pub(crate) const SAMPLES: &str = "x-decima-samples";
+/// Metadata of an answer: samples of the request that were outside the bounds of time.
+pub(crate) const REJECTED: &str = "x-decima-rejected";
+/// Metadata of an answer: whether the store had the same request already.
+pub(crate) const DUPLICATE: &str = "x-decima-duplicate";
 
 /// The service.
 #[derive(Clone)]
@@ -32,14 +40,10 @@ impl ProfileStoreService {
         Self { push, agents, permits: Arc::new(Semaphore::new(concurrency)) }
     }
 
-    async fn store(&self, series: Vec<RawSeries>, received_ns: i64, hash: u128) -> Result<(), Status> {
+    async fn store(&self, series: Vec<RawSeries>, received_ns: i64, hash: u128) -> Result<Appended, Status> {
         let _permit =
             self.permits.acquire().await.map_err(|_| Status::unavailable("the server is stopping"))?;
-        self.push
-            .write_raw(series, received_ns, Some(hash))
-            .await
-            .map_err(|error| status::of_push(&error))?;
-        Ok(())
+        self.push.write_raw(series, received_ns, Some(hash)).await.map_err(|error| status::of_push(&error))
     }
 }
 
@@ -63,7 +67,7 @@ impl profile_store_service_server::ProfileStoreService for ProfileStoreService {
             address,
             PushOutcome { received, received_ns, took: received.elapsed(), error },
         );
-        result.map(|()| Response::new(WriteRawResponse {}))
+        result.map(|appended| told(WriteRawResponse {}, appended))
     }
 
     type WriteStream = Pin<Box<dyn Stream<Item = Result<WriteResponse, Status>> + Send>>;
@@ -83,6 +87,16 @@ impl profile_store_service_server::ProfileStoreService for ProfileStoreService {
             "parca.profilestore.v1alpha1.ProfileStoreService/WriteArrow is not offered",
         ))
     }
+}
+
+/// An answer with what became of the request, which Parca's messages have no field for.
+fn told<M>(message: M, appended: Appended) -> Response<M> {
+    let mut response = Response::new(message);
+    let metadata = response.metadata_mut();
+    metadata.insert(SAMPLES, appended.samples.into());
+    metadata.insert(REJECTED, appended.rejected.into());
+    metadata.insert(DUPLICATE, MetadataValue::from_static(if appended.duplicate { "true" } else { "false" }));
+    response
 }
 
 /// Takes a request apart without copying profiles.
