@@ -24,6 +24,7 @@ use decima_store::{AppendError, Appended, Store};
 pub use self::batch::{Decoded, batch_of};
 use self::counts::Counters;
 pub use self::counts::Counts;
+use crate::config::SampleType;
 
 /// Requests with more bytes than this are decoded on a thread for blocking work: a few milliseconds, during which a
 /// runtime of two workers had better do something else. Below it, the hand-over would cost more than it spares.
@@ -57,12 +58,14 @@ impl Default for Limits {
 }
 
 /// One series of a request: labels with `__name__`, and its profiles as received (gzip, zstd or plain pprof).
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct RawSeries {
     /// Label set as received.
     pub labels: Vec<(String, String)>,
     /// Profiles as received.
     pub profiles: Vec<Bytes>,
+    /// Sample types to store; empty = all.
+    pub keep: Vec<SampleType>,
 }
 
 /// A request that was refused. Nothing of it is stored.

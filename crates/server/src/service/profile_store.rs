@@ -108,6 +108,7 @@ fn from_proto(request: WriteRawRequest) -> Result<Vec<RawSeries>, Status> {
         Ok(RawSeries {
             labels: labels.labels.into_iter().map(|label| (label.name, label.value)).collect(),
             profiles: series.samples.into_iter().map(|sample| sample.raw_profile).collect(),
+            keep: Vec::new(),
         })
     });
     series.collect()
