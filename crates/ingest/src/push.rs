@@ -48,7 +48,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            profile_bytes_max: 256 << 20,
+            profile_bytes_max: 128 << 20,
             label_count_max: 64,
             label_name_bytes_max: 1024,
             label_value_bytes_max: 4096,
