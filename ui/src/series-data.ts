@@ -1,5 +1,5 @@
 /** From series to what the graph draws: one common time axis, gaps where data is missing, colours. */
-import type { Series } from './api/reports';
+import type { Series } from './api/series';
 import { css, oklch } from './flame/colour';
 import type { TimeRange } from './time';
 

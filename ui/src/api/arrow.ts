@@ -14,7 +14,6 @@ interface RawBatch {
   isValid(index: number): boolean;
 }
 
-
 function column(table: Table, name: string): Column<unknown> | null {
   return (table.getChild(name) as Column<unknown> | undefined) ?? null;
 }
@@ -102,18 +101,16 @@ function nameLabelRows(table: Table, labelsOnly: Uint8Array, name: Uint32Array, 
 }
 
 /** Reads a FLAMEGRAPH_ARROW report; null where it has no nodes at all. */
-export function decodeFlame(bytes: Uint8Array, pool: SymbolPool): FlameTree | null {
+export function decodeFlame(bytes: Uint8Array, pool: SymbolPool, compares = false): FlameTree | null {
   const table = tableFromIPC(bytes, { useBigInt: true });
   const count = table.numRows;
   if (count === 0) return null;
-  const diff = column(table, 'diff');
-  const diffValues = numbers(diff, count);
-  const columns = emptyColumns(count, diffValues.some((value) => value !== 0));
+  const columns = emptyColumns(count, compares);
   const parent = numbers(column(table, 'parent'), count, -1);
   for (let row = 0; row < count; row++) columns.parent[row] = parent[row];
   columns.cumulative = numbers(column(table, 'cumulative'), count);
   columns.flat = numbers(column(table, 'flat'), count);
-  if (columns.diff) columns.diff = diffValues;
+  if (compares) columns.diff = numbers(column(table, 'diff'), count);
   columns.address = addresses(column(table, 'location_address'), count);
   columns.name = symbolIds(column(table, 'function_name'), count, pool);
   columns.binary = symbolIds(column(table, 'mapping_file'), count, pool);
@@ -135,11 +132,14 @@ export interface TopTable {
   line: Uint32Array;
   cumulative: Float64Array;
   flat: Float64Array;
+  /** Changes against the base; null where nothing is compared. */
+  cumulativeDiff: Float64Array | null;
+  flatDiff: Float64Array | null;
   symbols: SymbolPool;
 }
 
 /** Reads a TABLE_ARROW report. */
-export function decodeTable(bytes: Uint8Array, pool: SymbolPool): TopTable {
+export function decodeTable(bytes: Uint8Array, pool: SymbolPool, compares = false): TopTable {
   const table = tableFromIPC(bytes, { useBigInt: true });
   const count = table.numRows;
   const name = symbolIds(column(table, 'function_name'), count, pool);
@@ -152,6 +152,8 @@ export function decodeTable(bytes: Uint8Array, pool: SymbolPool): TopTable {
     line: Uint32Array.from(numbers(column(table, 'location_line'), count, 0)),
     cumulative: numbers(column(table, 'cumulative'), count),
     flat: numbers(column(table, 'flat'), count),
+    cumulativeDiff: compares ? numbers(column(table, 'cumulative_diff'), count) : null,
+    flatDiff: compares ? numbers(column(table, 'flat_diff'), count) : null,
     symbols: pool,
   };
 }

@@ -54,18 +54,24 @@ export interface ColourGroup {
 
 /** Groups of a tree by their flat value, the largest first. */
 export function colourGroups(tree: FlameTree, colouring: Colouring): ColourGroup[] {
-  const groups = new Map<string, ColourGroup>();
-  const bySymbol = new Map<number, string>();
-  for (let row = 1; row < tree.count; row++) {
-    // By name alone: a name whose package says nothing has its binary's colour wherever it is first seen.
-    const id = colouring === 'binary' ? tree.binary[row] : tree.name[row];
-    let group = bySymbol.get(id);
-    if (group === undefined) bySymbol.set(id, (group = colourGroup(tree, row, colouring)));
-    const entry = groups.get(group);
-    if (entry) entry.flat += tree.flat[row];
-    else groups.set(group, { group, flat: tree.flat[row], row });
+  // By name alone: a name whose package says nothing has its binary's colour wherever it is first seen.
+  const ids = colouring === 'binary' ? tree.binary : tree.name;
+  const flat = new Float64Array(tree.symbols.size);
+  const firstRow = new Uint32Array(tree.symbols.size);
+  for (let row = tree.count - 1; row > 0; row--) {
+    flat[ids[row]] += tree.flat[row];
+    firstRow[ids[row]] = row;
   }
-  return [...groups.values()].sort((a, b) => b.flat - a.flat);
+  const groups = new Map<string, ColourGroup>();
+  for (let id = 0; id < flat.length; id++) {
+    const row = firstRow[id];
+    if (row === 0) continue;
+    const group = colourGroup(tree, row, colouring);
+    const entry = groups.get(group);
+    if (entry) entry.flat += flat[id];
+    else groups.set(group, { group, flat: flat[id], row });
+  }
+  return [...groups.values()].sort((a, b) => b.flat - a.flat || a.row - b.row);
 }
 
 /** Colours of one tree under one theme, computed when first asked for. */

@@ -4,7 +4,8 @@ import uPlot from 'uplot';
 import 'uplot/dist/uPlot.min.css';
 import type { Label } from '../api/wire';
 import { lineColour, seriesName, tabulate, type SeriesTable } from '../series-data';
-import { addMatcher, chooseTime, now, page, profileType, range, select, selector, series, stepS } from '../state/store';
+import type { Side } from '../state/side';
+import { comparing, now } from '../state/store';
 import { dark } from '../state/theme';
 import { formatSelector, withMatcher } from '../selector';
 import { clock, day, moment } from '../time';
@@ -58,19 +59,30 @@ function pointNear(data: SeriesTable, index: number): number {
   return index;
 }
 
-function mergeAt(data: SeriesTable, index: number, line: number): void {
+function mergeAt(side: Side, data: SeriesTable, index: number, line: number): void {
   const at = pointNear(data, index);
   const time = data.times[at];
-  const current = selector.peek();
+  const current = side.selector.peek();
   if (time === undefined || !current) return;
-  const delta = profileType.peek()?.delta !== false;
   const labels: Label[] = line >= 0 && data.shown.length > 1 ? data.shown[line].labels : [];
   const matchers = labels.reduce((text, label) => withMatcher(text, label), current.matchers);
   const query = labels.length > 0 ? formatSelector({ type: current.type, matchers }) : null;
-  select({ from: time, to: delta ? time + stepS.peek() * 1000 - 1 : time, query });
+  side.select({ from: time, to: side.isDelta ? time + side.stepS.peek() * 1000 - 1 : time, query });
+}
+
+/** What a drag means: a narrower range, or, where two are compared, the part to compare. */
+function dragged(side: Side, data: SeriesTable, from: number, to: number): void {
+  if (!comparing.peek()) side.chooseTime({ kind: 'absolute', from, to });
+  else if (side.isDelta) side.select({ from, to, query: null });
+  else {
+    const inside = data.times.filter((time) => time >= from && time <= to);
+    const last = inside[inside.length - 1];
+    if (last !== undefined) side.select({ from: last, to: last, query: null });
+  }
 }
 
 interface PlotProps {
+  side: Side;
   data: SeriesTable;
   unit: SeriesUnit;
   bytes: boolean;
@@ -78,12 +90,12 @@ interface PlotProps {
   onCursor(cursor: Cursor | null): void;
 }
 
-function Plot({ data, unit, bytes, solo, onCursor }: PlotProps) {
+function Plot({ side, data, unit, bytes, solo, onCursor }: PlotProps) {
   const host = useRef<HTMLDivElement>(null);
   const plot = useRef<uPlot | null>(null);
   const isDark = dark.value;
-  const { from, to } = range.value;
-  const selection = page.value.selection;
+  const { from, to } = side.range.value;
+  const selection = side.state.value.selection;
   const latest = useRef({ selection });
   latest.current = { selection };
 
@@ -137,7 +149,7 @@ function Plot({ data, unit, bytes, solo, onCursor }: PlotProps) {
             const start = u.posToVal(u.select.left, 'x');
             const end = u.posToVal(u.select.left + u.select.width, 'x');
             u.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
-            chooseTime({ kind: 'absolute', from: Math.round(start), to: Math.max(Math.round(end), Math.round(start) + 1000) });
+            dragged(side, data, Math.round(start), Math.max(Math.round(end), Math.round(start) + 1000));
           },
         ],
         setCursor: [
@@ -167,7 +179,7 @@ function Plot({ data, unit, bytes, solo, onCursor }: PlotProps) {
     u.over.addEventListener('click', (event) => {
       const { idx, top = -1 } = u.cursor;
       if (Math.abs(event.clientX - down) > DRAG_PX || idx === null || idx === undefined) return;
-      mergeAt(data, idx, nearestLine(u, idx, top));
+      mergeAt(side, data, idx, nearestLine(u, idx, top));
     });
     const observer = new ResizeObserver(() => {
       u.setSize({ width: Math.max(80, element.clientWidth), height: Math.max(60, element.clientHeight) });
@@ -203,13 +215,13 @@ function Tooltip({ data, unit, cursor }: { data: SeriesTable; unit: SeriesUnit; 
         </div>
       ))}
       {entries.length > shown.length && <div class="faint">and {entries.length - shown.length} more</div>}
-      <div class="faint">click: profile at this point · drag: zoom</div>
+      <div class="faint">{comparing.value ? 'click: compare this point · drag: compare this part' : 'click: profile at this point · drag: zoom'}</div>
     </div>
   );
 }
 
-export function SeriesPanel() {
-  const { data, loading, error } = series.state.value;
+export function SeriesPanel({ side }: { side: Side }) {
+  const { data, loading, error } = side.series.state.value;
   const [cursor, setCursor] = useState<Cursor | null>(null);
   const [solo, setSolo] = useState(-1);
   const [tabulated, setTabulated] = useState<SeriesTable | null>(null);
@@ -218,7 +230,7 @@ export function SeriesPanel() {
     setSolo(-1);
     setCursor(null);
   }, [data]);
-  const type = profileType.value;
+  const type = side.profileType.value;
   const unit = seriesUnit(type ?? { sampleType: 'value', sampleUnit: '', periodType: '', delta: true });
   const empty = tabulated?.times.length === 0;
   return (
@@ -235,7 +247,7 @@ export function SeriesPanel() {
                   class={`legend-entry ${solo >= 0 && solo !== i ? 'off' : ''}`}
                   title={`${seriesName(one)} — click: show alone, double click: add to the matchers`}
                   onClick={() => setSolo(solo === i ? -1 : i)}
-                  onDblClick={() => one.labels[0] && addMatcher(one.labels[0].name, one.labels[0].value)}
+                  onDblClick={() => one.labels[0] && side.addMatcher(one.labels[0].name, one.labels[0].value)}
                 >
                   <span class="swatch" style={{ background: lineColour(i, dark.value) }} />
                   {one.labels.map(({ value }) => value).join(' · ') || 'total'}
@@ -248,7 +260,7 @@ export function SeriesPanel() {
       </header>
       <div class="series-body">
         {tabulated && !empty && (
-          <Plot data={tabulated} unit={unit} bytes={type?.sampleUnit === 'bytes'} solo={solo} onCursor={setCursor} />
+          <Plot side={side} data={tabulated} unit={unit} bytes={type?.sampleUnit === 'bytes'} solo={solo} onCursor={setCursor} />
         )}
         {cursor && tabulated && !empty && <Tooltip data={tabulated} unit={unit} cursor={cursor} />}
         {error && <p class="panel-error" role="alert">{error}</p>}
