@@ -101,7 +101,7 @@ function queryRange(body) {
   const { query, start, end, step, sumBy } = readQueryRange(body);
   const answer = query.includes('bad')
     ? failureAnswer(3, BAD)
-    : overlaps(start, end)
+    : overlaps(start, end) && !query.includes('no_such')
       ? seriesAnswer(series(query, start, end, step || end - start, sumBy))
       : failureAnswer(5, 'No data found for the query');
   return { status: 200, type: 'application/grpc-web+proto', body: answer };
@@ -112,7 +112,7 @@ function query(q, start, end) {
   const text = q.get(compares ? 'diff.b.merge.query' : 'merge.query') ?? '';
   if (text.includes('bad')) return failure(400, 3, BAD);
   const report = q.get('report_type');
-  const tree = overlaps(start, end) ? profile : profile.empty();
+  const tree = overlaps(start, end) && !text.includes('no_such') ? profile : profile.empty();
   const unit = /:(bytes|count|nanoseconds):/.exec(text)?.[1] ?? 'nanoseconds';
   if (report === 'REPORT_TYPE_FLAMEGRAPH_ARROW') {
     // "big" sends every node there is, to see how the page copes.

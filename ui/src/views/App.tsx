@@ -84,7 +84,7 @@ function Refresh() {
 function QueryBar() {
   const chosen = sideA.state.value.expression !== '';
   return (
-    <div class="query-bar">
+    <div class="query-bar" role="search" aria-label="Profiles">
       <TypePicker side={sideA} />
       {chosen ? <><MatcherInput side={sideA} /><SumBy side={sideA} /></> : <span class="header-space" />}
       <TimePicker side={sideA} />
@@ -121,7 +121,7 @@ function ComparedSide({ side }: { side: Side }) {
 function Comparison() {
   return (
     <>
-      <div class="query-bar">
+      <div class="query-bar" role="search" aria-label="Profiles">
         <TypePicker side={sideB} />
         <span class="header-space" />
         <button type="button" class="control" onClick={swapSides} title="Compare the other way round"><Icon name="swap" /> Swap</button>
@@ -131,6 +131,7 @@ function Comparison() {
         <Refresh />
       </div>
       <main class="explorer">
+        <h1 class="unseen">Compare profiles</h1>
         <div class="sides">
           <ComparedSide side={sideA} />
           <ComparedSide side={sideB} />
@@ -157,7 +158,7 @@ function Reports() {
             <FlamePanel />
             {flameState.error && (
               <div class="panel-error big" role="alert">
-                <p>{flameState.error}</p>
+                <p>{flameState.error === sideA.series.state.value.error ? 'There is nothing to draw: the question was refused, see above.' : flameState.error}</p>
                 <button type="button" class="primary" onClick={refresh}>Try again</button>
               </div>
             )}
@@ -193,6 +194,7 @@ function Explorer() {
         <Nothing />
       ) : (
         <main class="explorer">
+          <h1 class="unseen">Explore profiles</h1>
           <SeriesPanel side={sideA} />
           <Reports />
         </main>

@@ -234,7 +234,7 @@ export function SeriesPanel({ side }: { side: Side }) {
   const unit = seriesUnit(type ?? { sampleType: 'value', sampleUnit: '', periodType: '', delta: true });
   const empty = tabulated?.times.length === 0;
   return (
-    <section class="series" aria-label={`${unit.title} over time`}>
+    <section class="series" aria-label={`${unit.title} over time${comparing.value ? `, ${side.id.toUpperCase()}` : ''}`}>
       <div class={`progress ${loading ? 'on' : ''}`} />
       <header class="series-head">
         <h2>{unit.title}</h2>

@@ -15,7 +15,7 @@ export function SumBy({ side }: { side: Side }) {
     </span>
   );
   return (
-    <Popover label={label} name={`Split the graph by label: ${chosen.join(', ') || 'total'}`} align="right">
+    <Popover label={label} name="Split the graph by label" align="right">
       {() => <LabelChoice side={side} />}
     </Popover>
   );

@@ -28,9 +28,9 @@ const COLUMNS: ColumnTitle[] = [
 const COMPARED_COLUMNS: ColumnTitle[] = [
   { column: 'name', title: 'Function', numeric: false },
   { column: 'flat', title: 'Flat in B', numeric: true },
-  { column: 'flatDiff', title: 'Change', numeric: true },
-  { column: 'cumulative', title: 'Cumulative in B', numeric: true },
-  { column: 'cumulativeDiff', title: 'Change', numeric: true },
+  { column: 'flatDiff', title: 'Flat change', numeric: true },
+  { column: 'cumulative', title: 'Cum. in B', numeric: true },
+  { column: 'cumulativeDiff', title: 'Cum. change', numeric: true },
   { column: 'binary', title: 'Binary', numeric: false },
 ];
 
@@ -211,13 +211,13 @@ interface ChangeProps {
   column: string;
 }
 
-/** A change: the bar grows to the right where there is more, to the left where there is less. */
+/** A change; its bar says how large it is and its colour which way it went. */
 function Change({ value, now, largest, unit, column }: ChangeProps) {
   const share = largest > 0 ? Math.min(1, Math.abs(value) / largest) : 0;
   const sign = value > 0 ? 'more' : value < 0 ? 'less' : 'same';
   return (
     <div role="cell" class={`cell numeric change ${column} ${sign}`}>
-      <span class="bar" style={{ transform: `scaleX(${share / 2})` }} />
+      <span class="bar" style={{ transform: `scaleX(${share})` }} />
       <span class="number">{formatSigned(value, unit)}</span>
       <span class="share number">{formatChange(value, now - value)}</span>
     </div>

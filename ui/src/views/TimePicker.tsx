@@ -18,7 +18,7 @@ export function TimePicker({ side }: { side: Side }) {
     </span>
   );
   return (
-    <Popover label={label} name={`Time range: ${text}`} class="time-picker" align="right">
+    <Popover label={label} name="Time range" class="time-picker" align="right">
       {(close) => <TimePanel side={side} close={close} />}
     </Popover>
   );

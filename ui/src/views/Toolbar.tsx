@@ -49,7 +49,7 @@ function Subject() {
       <span class={`subject-range ${selection ? 'chip' : ''}`}>
         {delta ? '' : 'at '}
         {snapshot ? rangeText({ from: what.to, to: what.to }, now.value, true).split(' – ')[0] : rangeText(what, now.value, mergedSpanMs.value < 300_000)}
-        {delta && <span class="faint"> {formatSpan(Math.round(mergedSpanMs.value / 1000) * 1000)}</span>}
+        {delta && <span class="faint"> · {formatSpan(Math.round(mergedSpanMs.value / 1000) * 1000)}</span>}
         {selection && (
           <button type="button" class="plain" aria-label="Show the whole time range again" title="Show the whole time range again" onClick={() => sideA.select(null)}>
             <Icon name="close" />

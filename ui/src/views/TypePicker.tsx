@@ -19,7 +19,7 @@ export function TypePicker({ side }: { side: Side }) {
     </span>
   );
   return (
-    <Popover label={label} name={`Profile type: ${text?.title ?? 'none'}`} class="type-picker">
+    <Popover label={label} name="Profile type" class="type-picker">
       {(close) => <TypeList side={side} current={key} close={close} />}
     </Popover>
   );
