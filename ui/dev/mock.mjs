@@ -1,23 +1,24 @@
 // A stand-in for the server, for working on the page and for its browser tests.
-//   node dev/mock.mjs [--port 7099] [--scenario data|empty|late|big] [--prefix /decima] [--delay 0] [--upstream http://127.0.0.1:7070]
+//   node dev/mock.mjs [--port 7099] [--scenario data|empty|late|big] [--prefix /decima] [--delay 0] [--upstream http://127.0.0.1:7070] [--bundle DIR]
 // It speaks only what the page asks for, over one made-up profile; with --upstream it serves the bundle that stands
 // here and passes all calls on to a real server.
 import { createServer } from 'node:http';
 import { readFile } from 'node:fs/promises';
-import { gzipSync } from 'node:zlib';
+import { brotliCompressSync, gzipSync } from 'node:zlib';
 import { extname, join, normalize } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { failureAnswer, readQueryRange, seriesAnswer } from './grpc.mjs';
 import { flameArrow, makeProfile, tableArrow } from './profile.mjs';
 
-const BUNDLE = fileURLToPath(new URL('../../crates/server/src/ui/bundle', import.meta.url));
+
 
 function options(argv) {
-  const out = { port: '7099', scenario: 'data', prefix: '', delay: '0', upstream: '' };
+  const out = { port: '7099', scenario: 'data', prefix: '', delay: '0', upstream: '', bundle: '' };
   for (let i = 0; i < argv.length; i += 2) out[argv[i].replace(/^--/, '')] = argv[i + 1];
   return out;
 }
 const OPTIONS = options(process.argv.slice(2));
+const BUNDLE = OPTIONS.bundle || fileURLToPath(new URL('../../crates/server/src/ui/bundle', import.meta.url));
 const PREFIX = OPTIONS.prefix.replace(/\/+$/, '');
 const STARTED = Date.now();
 
@@ -178,6 +179,15 @@ async function page(path) {
   }
 }
 
+// Assets are compressed once, answers quickly.
+const assets = new Map();
+function compress({ body, headers }) {
+  if (!headers?.['cache-control']) return { encoding: 'gzip', body: gzipSync(body, { level: 1 }) };
+  const key = body.toString('latin1');
+  if (!assets.has(key)) assets.set(key, brotliCompressSync(body));
+  return { encoding: 'br', body: assets.get(key) };
+}
+
 async function bodyOf(request) {
   const parts = [];
   for await (const part of request) parts.push(part);
@@ -206,10 +216,11 @@ createServer(async (request, response) => {
       answer = path.endsWith('.QueryService/QueryRange') ? queryRange(await bodyOf(request)) : api(path.slice('/api'.length), url.searchParams);
     } else answer = await page(path);
   }
-  const body = gzipSync(answer.body, { level: 1 });
+  const compressed = compress(answer);
+  const { body } = compressed;
   response.writeHead(answer.status, {
     'content-type': answer.type,
-    'content-encoding': 'gzip',
+    'content-encoding': compressed.encoding,
     'content-length': body.length,
     'content-security-policy': "default-src 'self'; base-uri 'none'; object-src 'none'; frame-ancestors 'none'; form-action 'none'",
     'x-content-type-options': 'nosniff',

@@ -1,22 +1,16 @@
-/** Where the page begins: requests first, then the first paint. */
-import { render } from 'preact';
+/**
+ * Where the page begins: this small part asks for the profiles, while what draws them is still on
+ * its way. `index.html` has the browser fetch both at once.
+ */
 import './styles/base.css';
 import './styles/controls.css';
 import './styles/explorer.css';
 import './styles/reports.css';
-import { start } from './state/store';
-import { startLive } from './state/live';
-import { startTotals } from './state/totals';
-import { startZoom } from './state/zoom';
 import { markOnce } from './marks';
-import { App } from './views/App';
-import { installProbe } from './probe';
+import { start } from './state/store';
+import { startZoom } from './state/zoom';
 
 markOnce('decima:script');
 start();
 startZoom();
-startTotals();
-startLive();
-installProbe();
-const root = document.getElementById('app');
-if (root) render(<App />, root);
+void import('./draw').then(({ draw }) => draw());

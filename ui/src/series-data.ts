@@ -78,3 +78,13 @@ export function lastSnapshot(all: readonly Series[], stepS: number): TimeRange |
   const width = Number.isFinite(gap) ? gap : stepS * 1000;
   return { from: newest - width + 1, to: newest };
 }
+
+/** Nearest time at which any line has a value. */
+export function pointNear(data: SeriesTable, index: number): number {
+  for (let away = 0; away < data.times.length; away++) {
+    for (const at of [index - away, index + away]) {
+      if (data.lines.some((line) => typeof line[at] === 'number')) return at;
+    }
+  }
+  return index;
+}
