@@ -81,7 +81,8 @@ test('time ranges', () => {
   expect(decodeTime('absolute:5-now', now)).toEqual({ kind: 'absolute', from: 5, to: now });
   expect(decodeTime('absolute:5-5', now)).toBeNull();
   expect(rangeOf({ kind: 'relative', unit: 'hour', count: 1 }, now)).toEqual({ from: now - 3_600_000, to: now });
-  expect(stepFor({ from: 0, to: 900_000 }, 180)).toBe(5);
+  expect(stepFor({ from: 0, to: 900_000 }, 180)).toBe(10);
+  expect(stepFor({ from: 0, to: 3_600_000 }, 180)).toBe(30);
   expect(stepFor({ from: 0, to: 60_000 }, 180)).toBe(1);
   expect(ago(now - 5000, now)).toBe('5 s ago');
   expect(ago(now - 7_200_000, now)).toBe('2 h ago');

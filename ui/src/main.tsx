@@ -7,10 +7,15 @@ import './styles/controls.css';
 import './styles/explorer.css';
 import './styles/reports.css';
 import { markOnce } from './marks';
-import { start } from './state/store';
+import { reportAsked, start } from './state/store';
 import { startZoom } from './state/zoom';
+
+/** A slow server does not keep the page from being drawn. */
+const LIST_PATIENCE_MS = 40;
 
 markOnce('decima:script');
 start();
 startZoom();
-void import('./draw').then(({ draw }) => draw());
+// Drawing takes longer than the list of types does: were it first, the profile would be asked for late.
+const patience = new Promise<void>((done) => setTimeout(done, LIST_PATIENCE_MS));
+void Promise.all([import('./draw'), Promise.race([reportAsked, patience])]).then(([{ draw }]) => draw());

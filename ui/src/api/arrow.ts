@@ -26,15 +26,27 @@ function eachBatch(source: Column<unknown>, visit: (batch: RawBatch, offset: num
   }
 }
 
+/** 64-bit integers as doubles, by their halves: a bigint per value would be most of the work. */
+function halves(values: BigInt64Array | BigUint64Array, length: number, out: Float64Array, offset: number): void {
+  const words = new Uint32Array(values.buffer, values.byteOffset, length * 2);
+  const signed = values instanceof BigInt64Array;
+  for (let i = 0; i < length; i++) {
+    const high = words[2 * i + 1];
+    out[offset + i] = words[2 * i] + (signed ? high | 0 : high) * 2 ** 32;
+  }
+}
+
 /** Numbers of any width; null is `absent`. 64-bit values above 2^53 lose their last digits, never their size. */
 export function numbers(source: Column<unknown> | null, count: number, absent = 0): Float64Array {
   const out = new Float64Array(count);
   if (!source) return absent === 0 ? out : out.fill(absent);
   eachBatch(source, (batch, offset) => {
-    const { values } = batch;
-    for (let i = 0; i < batch.length; i++) {
-      out[offset + i] = batch.nullCount > 0 && !batch.isValid(i) ? absent : Number(values?.[i] ?? absent);
-    }
+    const { values, length } = batch;
+    if (!values) out.fill(absent, offset, offset + length);
+    else if (values instanceof BigInt64Array || values instanceof BigUint64Array) halves(values, length, out, offset);
+    else for (let i = 0; i < length; i++) out[offset + i] = Number(values[i]);
+    if (batch.nullCount === 0) return;
+    for (let i = 0; i < length; i++) if (!batch.isValid(i)) out[offset + i] = absent;
   });
   return out;
 }
@@ -67,17 +79,26 @@ function addresses(source: Column<unknown> | null, count: number): BigUint64Arra
   const out = new BigUint64Array(count);
   if (!source) return out;
   eachBatch(source, (batch, offset) => {
-    for (let i = 0; i < batch.length; i++) {
-      if (batch.nullCount > 0 && !batch.isValid(i)) continue;
-      out[offset + i] = BigInt(batch.values?.[i] ?? 0);
-    }
+    const { values, length } = batch;
+    if (values instanceof BigUint64Array) out.set(values.subarray(0, length), offset);
+    else for (let i = 0; i < length; i++) out[offset + i] = BigInt(values?.[i] ?? 0);
+    if (batch.nullCount === 0) return;
+    for (let i = 0; i < length; i++) if (!batch.isValid(i)) out[offset + i] = 0n;
   });
   return out;
 }
 
+/** A column of bits; null is 0. */
 function flags(source: Column<unknown> | null, count: number): Uint8Array {
   const out = new Uint8Array(count);
-  if (source) for (let i = 0; i < count; i++) if (source.at(i) === true) out[i] = 1;
+  if (!source) return out;
+  eachBatch(source, (batch, offset) => {
+    const bits = batch.values as Uint8Array | undefined;
+    if (!(bits instanceof Uint8Array)) return;
+    for (let i = 0; i < batch.length; i++) {
+      if ((bits[i >> 3] >> (i & 7)) & 1 && (batch.nullCount === 0 || batch.isValid(i))) out[offset + i] = 1;
+    }
+  });
   return out;
 }
 
@@ -106,8 +127,7 @@ export function decodeFlame(bytes: Uint8Array, pool: SymbolPool, compares = fals
   const count = table.numRows;
   if (count === 0) return null;
   const columns = emptyColumns(count, compares);
-  const parent = numbers(column(table, 'parent'), count, -1);
-  for (let row = 0; row < count; row++) columns.parent[row] = parent[row];
+  columns.parent.set(numbers(column(table, 'parent'), count, -1));
   columns.cumulative = numbers(column(table, 'cumulative'), count);
   columns.flat = numbers(column(table, 'flat'), count);
   if (compares) columns.diff = numbers(column(table, 'diff'), count);

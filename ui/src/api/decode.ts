@@ -8,8 +8,8 @@ import type { FlameTree } from '../flame/tree';
 import { decodeFlame } from './arrow';
 import { adopt, type SentTree } from './transfer';
 
-/** Bytes that are decoded within a few milliseconds, some 8,000 nodes. */
-const AT_ONCE_BYTES = 512 * 1024;
+/** Bytes that are decoded faster than a worker starts, some 16,000 nodes: what a report holds unless more is asked for. */
+const AT_ONCE_BYTES = 2 << 20;
 
 /** What the worker is told. */
 export interface DecodeRequest {

@@ -26,6 +26,9 @@ const enum Shade {
 }
 const TOWARDS_BACKGROUND = [0, 0.3, 0.72];
 
+/** Colours of labels. */
+export const INKS = { light: '#1a2130', dark: '#edf1f7', hit: '#1c1505' } as const;
+
 export type Colouring = 'function' | 'binary' | 'diff';
 
 /** The text shown in a box. */
@@ -230,9 +233,9 @@ function paintHidden(context: CanvasRenderingContext2D, scene: Scene): void {
 function paintLabels(context: CanvasRenderingContext2D, scene: Scene): void {
   const { boxes, tree, hits } = scene;
   const dark = scene.palette.theme.dark;
-  const ink = dark ? '#edf1f7' : '#1a2130';
+  const ink = dark ? INKS.dark : INKS.light;
   const inkFaded = dark ? 'rgba(200,208,222,.62)' : 'rgba(60,70,90,.7)';
-  const inkHit = '#1c1505';
+  const inkHit = INKS.hit;
   let last = '';
   for (let i = 0; i < boxes.count; i++) {
     const width = boxes.width[i];

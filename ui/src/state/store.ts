@@ -180,13 +180,21 @@ export const nothingHere = computed(() => {
   return sideA.isEmpty && !loading && error === '' && !data;
 });
 
+let firstReport: () => void = () => undefined;
+/** Fulfilled once a report has been asked for, or it is known that there is none to ask for. */
+export const reportAsked = new Promise<void>((done) => {
+  firstReport = done;
+});
+
 /** Starts loading; called once. All requests of a state go out together. */
 export function start(): void {
   effect(() => {
     const key = reportKey.value;
     if (route.value !== 'explore') return;
-    if (key) flame.load(key);
-    else flame.clear();
+    if (key) {
+      flame.load(key);
+      firstReport();
+    } else flame.clear();
   });
   for (const side of SIDES) {
     effect(() => {
@@ -202,8 +210,9 @@ export function start(): void {
     if (route.value === 'explore') types.load(typesKey.value);
   });
   effect(() => {
-    const { data } = types.state.value;
+    const { data, error } = types.state.value;
     if (data) chooseAmong(data);
+    if (data?.length === 0 || error !== '' || route.value !== 'explore') firstReport();
   });
   effect(() => {
     const key = sideA.selector.value?.type ?? '';

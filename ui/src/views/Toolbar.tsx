@@ -88,6 +88,7 @@ function ComparedSubject() {
           </button>
         ))}
       </div>
+      {base === 0 && <span class="chip notice" role="status">A has no samples: everything is new</span>}
       {absolute.value && profileType.value?.delta !== false && Math.abs(lengths[0] - lengths[1]) > Math.max(...lengths) * 0.1 && (
         <span class="chip notice" role="status">A and B are of unequal length</span>
       )}
