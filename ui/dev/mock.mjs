@@ -13,7 +13,7 @@ import { flameArrow, makeProfile, tableArrow } from './profile.mjs';
 
 
 function options(argv) {
-  const out = { port: '7099', scenario: 'data', prefix: '', delay: '0', upstream: '', bundle: '' };
+  const out = { port: '7099', scenario: 'data', prefix: '', delay: '0', upstream: '', bundle: '', version: '0.0.0-mock' };
   for (let i = 0; i < argv.length; i += 2) out[argv[i].replace(/^--/, '')] = argv[i + 1];
   return out;
 }
@@ -171,7 +171,7 @@ async function page(path) {
   try {
     let body = await readFile(join(BUNDLE, file));
     if (file === '/index.html') {
-      body = Buffer.from(String(body).replaceAll('{{.PathPrefix}}', PREFIX).replaceAll('{{.Version}}', '0.0.0-mock'));
+      body = Buffer.from(String(body).replaceAll('{{.PathPrefix}}', PREFIX).replaceAll('{{.Version}}', OPTIONS.version));
     }
     return { status: 200, type: CONTENT_TYPES[extname(file)] ?? 'application/octet-stream', body, headers: inAssets ? { 'cache-control': 'public, max-age=31536000, immutable' } : {} };
   } catch {

@@ -12,8 +12,8 @@ import { readSeries, type Series } from './series';
 import type { ProfileType, TargetsAnswer, WireFilter } from './wire';
 
 const ARROW = 'application/vnd.apache.arrow.stream';
-/** Boxes below this share of the total (in percent) are not worth sending: half a pixel of a wide screen. */
-const TRIM_PERCENT = 0.05;
+/** Boxes below this share of the total (in percent) are not worth sending: a quarter of a pixel. Smaller ones are asked for by a zoom. */
+const TRIM_PERCENT = 0.02;
 
 const iso = (time: number): string => new Date(time).toISOString();
 const span = (range: TimeRange | null): Parameters => (range ? { start: iso(range.from), end: iso(range.to) } : {});
