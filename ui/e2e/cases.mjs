@@ -243,6 +243,21 @@ export const CASES = [
     },
   ],
   [
+    'a server that is away for a while is asked again without a click',
+    {
+      before: async (page) => {
+        page.away = true;
+        await page.route('**/api/**', (route) => (page.away ? route.abort('connectionrefused') : route.continue()));
+      },
+      allow: (problem) => /ERR_CONNECTION_REFUSED|ERR_FAILED/.test(problem),
+    },
+    async ({ page, painted, until }) => {
+      await until('the words', () => document.querySelector('[role=alert]')?.textContent ?? '', (said) => /does not answer/.test(said));
+      page.away = false;
+      await painted();
+    },
+  ],
+  [
     'matchers complete label names and are applied',
     {},
     async ({ page, painted, until }) => {

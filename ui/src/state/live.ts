@@ -7,7 +7,7 @@ import { effect, signal } from '@preact/signals';
 import { fetchTypes } from '../api/reports';
 import { preferredType, typeKey } from '../profile-type';
 import { differs, isFull, nextInterval, type Situation } from './pace';
-import { now, page, refresh, route, sideA, typeIsOurs, types } from './store';
+import { flame, now, page, refresh, route, sideA, typeIsOurs, types } from './store';
 import { seriesOf } from './side';
 
 /** Profiles have come that are not shown, because the reader is at work with those that are. */
@@ -42,6 +42,8 @@ async function look(signal: AbortSignal): Promise<boolean> {
     request && shown.data ? seriesOf({ ...request, to: present.to }, signal) : null,
   ]);
   if (signal.aborted || asked.loading) return false;
+  // The server answers again.
+  if ([types, sideA.series, flame].some((loader) => loader.state.peek().mayRecover)) return true;
   const best = preferredType(found);
   const current = sideA.selector.peek()?.type ?? '';
   if (typeIsOurs() && best && typeKey(best) !== current) return true;
