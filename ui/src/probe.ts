@@ -1,5 +1,6 @@
 /** `window.__decima`: what browser tests read, since a canvas cannot be asked what it shows. Read-only; nothing in the page depends on it. */
 import type { VisibleBox } from './flame/graph';
+import type { Span } from './flame/span';
 import { pathOf } from './flame/path';
 import { flame, sideA, sideB, table, types } from './state/store';
 import { detailLoading, focusRow, searchResult, tree } from './state/zoom';
@@ -14,8 +15,8 @@ export interface Probe {
   readonly nodes: number;
   /** Frame names from below the root to the zoomed node. */
   readonly zoomed: string[];
-  /** Share of the whole that fills the width. */
-  readonly span: number;
+  /** What fills the width, as shares of the whole from 0 to 1. */
+  readonly span: Span;
   readonly search: { nodes: number; share: number; error: string };
   readonly expression: string;
 }
@@ -34,7 +35,7 @@ export function installProbe(): void {
       return current ? pathOf(current, focusRow.peek()) : [];
     },
     get span() {
-      return graph.current?.spanShare ?? 1;
+      return graph.current?.shownShare ?? { start: 0, end: 1 };
     },
     get search() {
       const current = tree.peek();

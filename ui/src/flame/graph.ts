@@ -214,11 +214,11 @@ export class FlameGraph {
     return this.span ?? { start, end: start + tree.extent[this.focusRow] };
   }
 
-  /** Share of the whole that fills the width, 0 to 1; for tests. */
-  get spanShare(): number {
-    if (!this.tree) return 1;
+  /** What fills the width, as shares of the whole from 0 to 1; for tests. */
+  get shownShare(): Span {
+    if (!this.tree) return { start: 0, end: 1 };
     const { start, end } = this.shownSpan(this.tree);
-    return (end - start) / this.tree.extent[0];
+    return { start: start / this.tree.extent[0], end: end / this.tree.extent[0] };
   }
 
   /** Zooms by `factor`, so that what is `at` pixels from the left stays there. */
