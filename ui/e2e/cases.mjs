@@ -352,7 +352,7 @@ export const CASES = [
   [
     'compares two parts: from the page, and from the address',
     {},
-    async ({ page, painted, probe, until, click }) => {
+    async ({ page, base, painted, probe, until }) => {
       await painted();
       await page.getByRole('button', { name: 'Compare' }).click();
       await until('two series', () => document.querySelectorAll('.compared .plot canvas').length, (count) => count === 2);
@@ -361,6 +361,7 @@ export const CASES = [
       check(q().get('compare_a') === 'true' && q().get('compare_b') === 'true', 'the comparison must be in the address');
       check(q().has('merge_from_a') && q().has('merge_from_b') && q().get('expression_b') === q().get('expression_a'), 'both sides must be in the address');
       check(Number(q().get('merge_to_a')) < Number(q().get('merge_to_b')), 'A must be the earlier part');
+      check((await page.locator('.compared .part').allInnerTexts()).every((part) => /\d\d:\d\d/.test(part)), 'each side must say which part of it is compared');
       await until('the scale of colours', () => document.querySelector('.scale')?.textContent ?? '', (said) => /less.*more/.test(said));
 
       const box = wideChild(await painted());
@@ -391,6 +392,13 @@ export const CASES = [
       await painted();
       check(q().get('merge_from_a') === from, 'what was B must stay');
       check((await probe(() => document.querySelector('.scale'))) === null, 'the colours of a comparison must go');
+
+      // As one writes it by hand: B inherits the selector, and both are all of their range.
+      const expression = await probe(() => window.__decima.expression);
+      await page.goto(`${base}/?compare_a=true&compare_b=true&expression_a=${encodeURIComponent(expression)}`);
+      await painted();
+      check((await page.locator('.compared').count()) === 2, 'a short address of a comparison must open it');
+      await until('the hint', () => document.querySelector('.subject .notice')?.textContent ?? '', (said) => /the same/.test(said));
     },
   ],
   [

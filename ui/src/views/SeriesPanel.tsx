@@ -5,8 +5,10 @@ import { lineColour, pointNear, seriesName, tabulate, type SeriesTable } from '.
 import type { Side } from '../state/side';
 import { comparing, now } from '../state/store';
 import { dark } from '../state/theme';
-import { moment } from '../time';
-import { seriesUnit, type SeriesUnit } from '../units';
+import { describeType } from '../profile-type';
+import { moment, rangeText } from '../time';
+import { formatSpan, seriesUnit, type SeriesUnit } from '../units';
+import { Icon } from './Icon';
 import type { Cursor, Plot as PlotComponent } from './SeriesPlot';
 
 /** What draws lines weighs as much as the rest of the page: it comes by itself, and the flame graph does not wait for it. */
@@ -49,6 +51,22 @@ function Tooltip({ data, unit, cursor }: { data: SeriesTable; unit: SeriesUnit; 
   );
 }
 
+/** Which part of a side is compared. */
+function Part({ side }: { side: Side }) {
+  const { selection } = side.state.value;
+  if (!selection) return <span class="part faint">all of it</span>;
+  const single = selection.from === selection.to;
+  const text = single ? moment(selection.from, now.value, true) : rangeText(selection, now.value, selection.to - selection.from < 300_000);
+  return (
+    <span class="part chip">
+      {text}{!single && <span class="faint">· {formatSpan(Math.round((selection.to - selection.from) / 1000) * 1000)}</span>}
+      <button type="button" class="plain" aria-label={`Compare all of ${side.id.toUpperCase()}`} title="Compare all of it" onClick={() => side.select(null)}>
+        <Icon name="close" />
+      </button>
+    </span>
+  );
+}
+
 export function SeriesPanel({ side }: { side: Side }) {
   const { data, loading, error } = side.series.state.value;
   const [cursor, setCursor] = useState<Cursor | null>(null);
@@ -63,12 +81,15 @@ export function SeriesPanel({ side }: { side: Side }) {
   const Plot = plot.value?.Plot;
   const type = side.profileType.value;
   const unit = seriesUnit(type ?? { sampleType: 'value', sampleUnit: '', periodType: '', delta: true });
+  // What is a state has a name of its own; what is an amount is shown per second.
+  const title = type && !type.delta ? describeType(type).title : unit.title;
   const empty = tabulated?.times.length === 0;
   return (
-    <section class="series" aria-label={`${unit.title} over time${comparing.value ? `, ${side.id.toUpperCase()}` : ''}`}>
+    <section class="series" aria-label={`${title} over time${comparing.value ? `, ${side.id.toUpperCase()}` : ''}`}>
       <div class={`progress ${loading ? 'on' : ''}`} />
       <header class="series-head">
-        <h2>{unit.title}</h2>
+        <h2>{title}</h2>
+        {comparing.value && <Part side={side} />}
         {tabulated && tabulated.shown.length > 1 && (
           <ul class="legend">
             {tabulated.shown.slice(0, 12).map((one, i) => (

@@ -160,6 +160,11 @@ export function Plot({ side, data, unit, bytes, solo, onCursor }: PlotProps) {
             const right = Math.max(left + 2 * devicePixelRatio, u.valToPos(chosen.to, 'x', true));
             u.ctx.fillStyle = isDark ? 'rgba(142,166,255,.28)' : 'rgba(54,87,211,.18)';
             u.ctx.fillRect(left, u.bbox.top, right - left, u.bbox.height);
+            // The edges make a single moment visible.
+            u.ctx.fillStyle = isDark ? 'rgba(157,178,255,.9)' : 'rgba(47,82,216,.8)';
+            const edge = 1.5 * devicePixelRatio;
+            const within = (x: number): number => Math.min(Math.max(x, u.bbox.left), u.bbox.left + u.bbox.width - edge);
+            for (const x of [left, right - edge]) u.ctx.fillRect(within(x), u.bbox.top, edge, u.bbox.height);
           },
         ],
       },

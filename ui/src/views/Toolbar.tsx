@@ -64,6 +64,7 @@ function Subject() {
 function ComparedSubject() {
   const report = flame.state.value.data;
   const base = baseTotal.value;
+  const alike = JSON.stringify(sideA.merged.value) === JSON.stringify(sideB.merged.value);
   const lengths = [sideA, sideB].map(({ merged }) => (merged.value ? merged.value.to - merged.value.from : 0));
   return (
     <div class="subject" aria-live="polite">
@@ -88,6 +89,7 @@ function ComparedSubject() {
           </button>
         ))}
       </div>
+      {alike && <span class="chip notice" role="status">A and B are the same: drag or click in a series to choose a part</span>}
       {base === 0 && <span class="chip notice" role="status">A has no samples: everything is new</span>}
       {absolute.value && profileType.value?.delta !== false && Math.abs(lengths[0] - lengths[1]) > Math.max(...lengths) * 0.1 && (
         <span class="chip notice" role="status">A and B are of unequal length</span>
