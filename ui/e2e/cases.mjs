@@ -304,6 +304,23 @@ export const CASES = [
     },
   ],
   [
+    'the series are walked by keys as well',
+    {},
+    async ({ page, painted, until }) => {
+      await painted();
+      await until('the plot', () => document.querySelector('.plot .u-over') !== null);
+      await page.locator('.plot').focus();
+      await page.keyboard.press('ArrowLeft');
+      const last = await until('the newest point', () => document.querySelector('.series-tip')?.textContent ?? '');
+      check(/\d\d:\d\d:\d\d/.test(last), `a point has a time: ${last}`);
+      await page.keyboard.press('Enter');
+      await until('the merge', () => new URL(location.href).searchParams.has('merge_from_a'));
+      await painted();
+      await page.locator('.plot').press('Escape');
+      await until('the whole', () => !new URL(location.href).searchParams.has('merge_from_a'));
+    },
+  ],
+  [
     'targets are listed',
     { path: '/targets' },
     async ({ page, until }) => {
@@ -562,7 +579,7 @@ export const CASES = [
         seen.add(at.name);
         check(at.ring, `${at.name} does not show that it has the focus`);
       }
-      for (const name of [/^Decima/, /^Profile type/, /^Matchers/, /^Time range/, /^Compare/, /^Search functions/, /^Flame graph,/]) {
+      for (const name of [/^Decima/, /^Profile type/, /^Matchers/, /^Time range/, /^Compare/, /^Series/, /^Search functions/, /^Flame graph,/]) {
         check([...seen].some((one) => name.test(one)), `${name} is not reached: ${[...seen].join(' · ')}`);
       }
     },

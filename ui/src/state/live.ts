@@ -17,7 +17,7 @@ export const newData = signal(false);
 function engaged(): boolean {
   const { a, b, path, search, pinned } = page.peek();
   if (b || a.selection || path !== '' || search !== '' || pinned !== '') return true;
-  return document.querySelector('.flame:hover, .flame:focus-visible, .plot:hover, .table-body:hover, .table-body:focus-visible, .popover-panel, .suggestions, .menu') !== null;
+  return document.querySelector('.flame:hover, .flame:focus-visible, .plot:hover, .plot:focus-visible, .table-body:hover, .table-body:focus-visible, .popover-panel, .suggestions, .menu') !== null;
 }
 
 const following = (): boolean =>

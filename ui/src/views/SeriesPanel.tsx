@@ -36,7 +36,7 @@ function Tooltip({ data, unit, cursor }: { data: SeriesTable; unit: SeriesUnit; 
   const shown = entries.slice(0, 8);
   const { left, width } = cursor;
   return (
-    <div class="series-tip" style={left > width / 2 ? { right: `${width - left + 14}px` } : { left: `${left + 14}px` }}>
+    <div class="series-tip" role="status" style={left > width / 2 ? { right: `${width - left + 14}px` } : { left: `${left + 14}px` }}>
       <div class="faint">{moment(data.times[at], now.value, true)}</div>
       {shown.map(({ i, value }) => (
         <div key={i} class={`tip-line ${i === cursor.nearest && data.lines.length > 1 ? 'near' : ''}`}>

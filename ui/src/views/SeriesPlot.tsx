@@ -192,5 +192,36 @@ export function Plot({ side, data, unit, bytes, solo, onCursor }: PlotProps) {
   }, [data, isDark, from, to, unit.title, solo]);
 
   useEffect(() => plot.current?.redraw(false), [selection]);
-  return <div class="plot" ref={host} />;
+  /** Moves the cursor to the next point that has a value; the largest line there is the one that it is near. */
+  const walk = (by: 1 | -1): void => {
+    const u = plot.current;
+    if (!u) return;
+    const has = (index: number): boolean => data.lines.some((line) => typeof line[index] === 'number');
+    let at = u.cursor.idx === null || u.cursor.idx === undefined || (u.cursor.left ?? -1) < 0 ? (by > 0 ? 0 : data.times.length - 1) : u.cursor.idx + by;
+    while (at >= 0 && at < data.times.length && !has(at)) at += by;
+    if (at < 0 || at >= data.times.length) return;
+    const values = data.lines.map((line) => line[at]).filter((value) => typeof value === 'number');
+    u.setCursor({ left: u.valToPos(data.times[at], 'x'), top: u.valToPos(Math.max(...values), 'y') });
+  };
+  return (
+    <div
+      class="plot"
+      ref={host}
+      tabindex={0}
+      role="application"
+      aria-roledescription="series graph"
+      aria-label="Series: left and right move in time, Enter shows the profile at that point, Escape the whole range"
+      onBlur={() => plot.current?.setCursor({ left: -10, top: -10 })}
+      onKeyDown={(event) => {
+        const u = plot.current;
+        const index = u?.cursor.idx;
+        if (event.key === 'ArrowLeft') walk(-1);
+        else if (event.key === 'ArrowRight') walk(1);
+        else if (event.key === 'Enter' && u && index !== null && index !== undefined) mergeAt(side, data, index, nearestLine(u, index, u.cursor.top ?? -1));
+        else if (event.key === 'Escape' && side.state.peek().selection) side.select(null);
+        else return;
+        event.preventDefault();
+      }}
+    />
+  );
 }
