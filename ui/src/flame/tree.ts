@@ -241,13 +241,14 @@ export function graft(
   }
   const target = rowMap[row];
   out.flat[target] = detail.flat[detailRow];
-  const detailMap = new Map<number, number>([[detailRow, target]]);
+  const detailMap = new Int32Array(detail.count);
+  detailMap[detailRow] = target;
   for (const [start, end] of subtreeRanges(detail, detailRow)) {
     if (start === detailRow) continue;
     for (let source = start; source < end; source++) {
       copyRow(detail, source, out, next);
-      out.parent[next] = detailMap.get(detail.parent[source]) ?? target;
-      detailMap.set(source, next++);
+      out.parent[next] = detailMap[detail.parent[source]];
+      detailMap[source] = next++;
     }
   }
   return buildTree(out, tree.symbols);
