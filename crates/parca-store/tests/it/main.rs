@@ -1,0 +1,7 @@
+//! Tests of the crate as a charm sees it.
+
+mod defaults;
+mod differential;
+mod statements;
+mod testcharm;
+mod world;
