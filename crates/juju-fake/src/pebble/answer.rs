@@ -86,6 +86,8 @@ async fn answer(
     let content_type = head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let (body, files) = match content_type.and_then(|content_type| multer::parse_boundary(content_type).ok())
     {
+        // The daemon takes no shorter ones, and then finds no request in the body.
+        Some(boundary) if boundary.len() < 32 => (Value::Null, Vec::new()),
         Some(boundary) => form(body, boundary).await.unwrap_or_default(),
         None => (serde_json::from_slice(&body).unwrap_or_default(), Vec::new()),
     };

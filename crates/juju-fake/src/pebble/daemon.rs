@@ -62,11 +62,16 @@ impl Daemon {
             return Reply::error(400, message);
         }
         let combine = body["combine"].as_bool().unwrap_or_default();
-        match self.layers.iter_mut().find(|(other, _)| *other == label) {
+        let mut layers = self.layers.clone();
+        match layers.iter_mut().find(|(other, _)| *other == label) {
             Some(_) if !combine => return Reply::error(400, format!("layer {label:?} already exists")),
             Some((_, below)) => plan::lay_over(below, &layer),
-            None => self.layers.push((label, layer)),
+            None => layers.push((label, layer)),
         }
+        if let Err(message) = plan::validate_plan(&plan::combined(&layers)) {
+            return Reply::error(400, message);
+        }
+        self.layers = layers;
         Reply::Sync(json!(true))
     }
 
@@ -149,12 +154,11 @@ impl Daemon {
             }
         }
         for name in start {
-            if self.running.contains_key(name) {
-                continue;
-            }
             let mut task =
                 json!({"kind": "start", "summary": format!("Start service {name:?}"), "status": "Done"});
-            if let Some(message) = self.failing.get(name) {
+            if self.running.contains_key(name) {
+                task["log"] = json!([format!("2026-01-01T00:00:00Z INFO Service {name:?} already started.")]);
+            } else if let Some(message) = self.failing.get(name) {
                 task["status"] = json!("Error");
                 task["log"] = json!([format!("2026-01-01T00:00:00Z ERROR {message}")]);
                 failure = Some(format!(

@@ -34,6 +34,16 @@ pub(super) fn validate(layer: &Value) -> Result<(), String> {
     Ok(())
 }
 
+/// What the daemon refuses in a plan.
+pub(super) fn validate_plan(plan: &Value) -> Result<(), String> {
+    for (name, service) in plan["services"].as_object().into_iter().flatten() {
+        if service["command"].as_str().is_none_or(str::is_empty) {
+            return Err(format!("plan must define \"command\" for service {name:?}"));
+        }
+    }
+    Ok(())
+}
+
 /// Lays a layer over one below.
 pub(super) fn lay_over(below: &mut Value, layer: &Value) {
     for section in SECTIONS {
@@ -45,7 +55,7 @@ pub(super) fn lay_over(below: &mut Value, layer: &Value) {
         for (name, entry) in entries {
             match (into.get_mut(name).and_then(Value::as_object_mut), entry.as_object()) {
                 (Some(old), Some(entry)) if entry.get("override").is_some_and(|o| o == "merge") => {
-                    merge(old, entry)
+                    merge(old, entry);
                 }
                 _ => drop(into.insert(name.clone(), entry.clone())),
             }
@@ -89,5 +99,11 @@ mod tests {
             validate(&json!({"services": {"a": {"command": "x"}}})).unwrap_err().contains("\"override\"")
         );
         assert!(validate(&json!({"services": {"a": {"override": "merge"}}})).is_ok());
+    }
+
+    #[test]
+    fn a_service_of_a_plan_has_a_command() {
+        assert!(validate_plan(&json!({"services": {"a": {}}})).is_err());
+        assert!(validate_plan(&json!({"services": {"a": {"command": "x"}}})).is_ok());
     }
 }

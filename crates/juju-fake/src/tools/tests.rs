@@ -134,7 +134,9 @@ fn keys_of_secrets() {
 
 #[test]
 fn ports_show_when_the_hook_has_ended() {
-    let mut hook = session(&Event::hook("start"), |model| drop(model.ports.insert("7993/tcp".into())));
+    let mut hook = session(&Event::hook("start"), |model| {
+        model.ports.insert("7993/tcp".into());
+    });
     call(&mut hook, "open-port 7994", "").unwrap();
     call(&mut hook, "close-port 7993/tcp", "").unwrap();
     assert_eq!(ask(&mut hook, "opened-ports --format=json"), json!(["7993/tcp"]));

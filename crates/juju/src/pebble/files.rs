@@ -145,10 +145,12 @@ fn all_done(results: Option<Vec<PathResult>>) -> Result<(), PebbleError> {
 }
 
 /// The form that a file is sent in: a part that says what is to be done, and one with the content.
+///
+/// The daemon takes no boundary of less than 32 characters.
 fn multipart(request: &Value, file: &NewFile<'_>) -> Body {
     let request = request.to_string();
     let boundary = (0_u32..)
-        .map(|number| format!("decima-{number:08x}"))
+        .map(|number| format!("decima-{number:032x}"))
         .find(|boundary| !contains(file.content, boundary.as_bytes()) && !request.contains(boundary))
         .unwrap_or_default();
     let name = file.path.replace('\\', "\\\\").replace('"', "\\\"");
@@ -209,9 +211,13 @@ mod tests {
 
     #[test]
     fn what_is_written_can_be_read() {
-        for content in
-            [&b""[..], b"a\r\nb", b"--decima-00000000", b"decima-00000000decima-00000001", &[0, 255, 10]]
-        {
+        for content in [
+            &b""[..],
+            b"a\r\nb",
+            b"--decima-00000000000000000000000000000000",
+            b"decima-00000000000000000000000000000000decima-00000000000000000000000000000001",
+            &[0, 255, 10],
+        ] {
             let file = NewFile { path: "/etc/a \"b\"", content, permissions: 0o600 };
             let body = multipart(&json!({"action": "write"}), &file);
             assert_eq!(read(&body.content_type, &body.bytes).unwrap(), content);

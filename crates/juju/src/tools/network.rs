@@ -35,17 +35,34 @@ pub struct Interface {
 
 /// An address of an interface.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
-#[serde(default)]
+#[serde(from = "AnswerAddress")]
 pub struct Address {
     /// Its name, if it has one.
-    #[serde(deserialize_with = "or_null")]
     pub hostname: String,
-    /// The address; older agents call it otherwise.
-    #[serde(deserialize_with = "or_null", alias = "address")]
+    /// The address.
     pub value: String,
     /// The subnet.
-    #[serde(deserialize_with = "or_null")]
     pub cidr: String,
+}
+
+/// The same as it is written: the address stands twice, or under one of the two names.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct AnswerAddress {
+    #[serde(deserialize_with = "or_null")]
+    hostname: String,
+    #[serde(deserialize_with = "or_null")]
+    value: String,
+    #[serde(deserialize_with = "or_null")]
+    address: String,
+    #[serde(deserialize_with = "or_null")]
+    cidr: String,
+}
+
+impl From<AnswerAddress> for Address {
+    fn from(AnswerAddress { hostname, value, address, cidr }: AnswerAddress) -> Self {
+        Self { hostname, value: if value.is_empty() { address } else { value }, cidr }
+    }
 }
 
 fn or_null<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(from: D) -> Result<T, D::Error> {

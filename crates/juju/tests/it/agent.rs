@@ -58,7 +58,7 @@ fn relations() {
     let of = here.context.relation_event().unwrap();
     assert_eq!((of.change, of.remote_unit.as_ref().unwrap().number()), (RelationChange::Joined, 1));
     let relation = &of.relation;
-    assert_eq!(here.tools.relation_ids("store").unwrap(), [relation.clone()]);
+    assert_eq!(here.tools.relation_ids("store").unwrap(), std::slice::from_ref(relation));
     assert_eq!(here.tools.relation_ids("nothing").unwrap(), []);
     let units = here.tools.relation_units(relation).unwrap();
     assert_eq!(units.len(), 2);

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use decima_juju::pebble::{
-    Activity, Check, CheckStatus, FileKind, HttpCheck, Layer, NewFile, Override, Pebble, PebbleError,
+    Activity, Change, Check, CheckStatus, FileKind, HttpCheck, Layer, NewFile, Override, Pebble, PebbleError,
     Service, Startup,
 };
 
@@ -19,6 +19,11 @@ fn layer(services: &[(&str, Service)]) -> Layer {
     Layer { services: services.collect(), ..Layer::default() }
 }
 
+/// Whether a change stopped a service, be it to start it again.
+fn stops(change: &Change) -> bool {
+    change.tasks.iter().any(|task| task.kind == "stop")
+}
+
 pub(super) fn system(pebble: &Pebble) {
     let system = pebble.system().unwrap();
     assert!(system.version.starts_with("v1."), "{system:?}");
@@ -27,7 +32,7 @@ pub(super) fn system(pebble: &Pebble) {
 
 pub(super) fn files(pebble: &Pebble, folder: &str) {
     let path = format!("{folder}/etc/a \"b\" ü.yaml");
-    let content = "--decima-00000000\r\n\0ü".as_bytes();
+    let content = "--decima-00000000000000000000000000000000\r\n\0ü".as_bytes();
     assert!(pebble.pull(&path).unwrap_err().is_not_found());
     assert!(pebble.file(&path).unwrap_err().is_not_found());
     pebble.push(&NewFile { path: &path, content, permissions: 0o600 }).unwrap();
@@ -77,14 +82,15 @@ pub(super) fn services(pebble: &Pebble) {
         ("sleeper", Startup::Enabled, Activity::Active)
     );
     // What has not changed is left alone.
-    assert_eq!(pebble.replan(PATIENCE).unwrap().tasks, []);
+    let change = pebble.replan(PATIENCE).unwrap();
+    assert!(!stops(&change) && change.tasks[0].log[0].contains("already started"), "{change:?}");
 
     let other = Service { environment: BTreeMap::from([("A".into(), "1".into())]), ..service("sleep 999") };
     pebble.combine_layer("decima", &layer(&[("sleeper", other)])).unwrap();
     let plan = pebble.plan().unwrap();
     assert_eq!(plan.services["sleeper"].command.as_deref(), Some("sleep 999"));
     assert_eq!(plan.services["sleeper"].environment["A"], "1");
-    assert!(!pebble.replan(PATIENCE).unwrap().tasks.is_empty());
+    assert!(stops(&pebble.replan(PATIENCE).unwrap()));
 
     let merged =
         Service { r#override: Override::Merge, summary: Some("Sleeps".into()), ..Service::default() };
@@ -103,15 +109,18 @@ pub(super) fn services(pebble: &Pebble) {
     pebble.stop(&["sleeper"], PATIENCE).unwrap();
 }
 
-pub(super) fn a_service_that_does_not_start(pebble: &Pebble, prepare: impl FnOnce()) {
-    prepare();
+pub(super) fn a_service_that_does_not_start(pebble: &Pebble, prepare: impl Fn(bool)) {
+    prepare(true);
     pebble.combine_layer("broken", &layer(&[("broken", service("/a/program/that/is/not/there"))])).unwrap();
     let error = pebble.start(&["broken"], PATIENCE).unwrap_err();
     assert!(matches!(error, PebbleError::Change(_)), "{error}");
     assert!(error.to_string().contains("broken"), "{error}");
     assert!(!pebble.is_running("broken").unwrap());
-    let nothing = Service { startup: Some(Startup::Disabled), ..service("true") };
-    pebble.combine_layer("broken", &layer(&[("broken", nothing)])).unwrap();
+    // The daemon goes on trying, so that what follows needs it mended.
+    prepare(false);
+    pebble.combine_layer("broken", &layer(&[("broken", service("sleep 1000"))])).unwrap();
+    pebble.replan(PATIENCE).unwrap();
+    assert!(pebble.is_running("broken").unwrap());
 }
 
 pub(super) fn checks(pebble: &Pebble) {

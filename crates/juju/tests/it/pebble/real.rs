@@ -37,7 +37,7 @@ fn does_what_the_client_expects() {
     match std::env::var_os("DECIMA_PEBBLE") {
         None => play(folder.path()),
         Some(program) if std::env::var_os("DECIMA_BLESS").is_some() => {
-            record(Path::new(&program), folder.path())
+            record(Path::new(&program), folder.path());
         }
         Some(program) => {
             let daemon = Daemon::start(Path::new(&program), folder.path());
@@ -52,7 +52,7 @@ fn all(pebble: &Pebble, folder: &str) {
     conformance::system(pebble);
     conformance::files(pebble, folder);
     conformance::services(pebble);
-    conformance::a_service_that_does_not_start(pebble, || {});
+    conformance::a_service_that_does_not_start(pebble, |_| {});
     conformance::checks(pebble);
     conformance::what_is_not_there(pebble);
 }

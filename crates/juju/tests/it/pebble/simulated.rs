@@ -18,7 +18,9 @@ fn does_what_a_daemon_does() {
     conformance::files(&pebble, "/work");
     conformance::large_file(&pebble, "/work");
     conformance::services(&pebble);
-    conformance::a_service_that_does_not_start(&pebble, || fake.fail_service("broken", Some("no such file")));
+    conformance::a_service_that_does_not_start(&pebble, |fails| {
+        fake.fail_service("broken", fails.then_some("no such file"));
+    });
     fake.set_check("up", false);
     conformance::checks(&pebble);
     conformance::what_is_not_there(&pebble);
