@@ -29,6 +29,7 @@ const PARTS: &[Part] = &[
     Part { name: "rust", run: rust },
     Part { name: "page", run: page },
     Part { name: "pebble", run: pebble },
+    Part { name: "parca-store", run: oracles::parca_store },
     Part { name: "go-pprof", run: oracles::go_pprof },
     Part { name: "parquet", run: oracles::parquet },
     Part { name: "parca-client", run: parca_client },
@@ -43,7 +44,7 @@ pub(crate) fn run(only: Option<&str>) -> anyhow::Result<()> {
         let names: Vec<_> = PARTS.iter().map(|part| part.name).collect();
         bail!("no such step: {name} (there are {})", names.join(", "));
     }
-    if only.is_some_and(|name| !["rust", "page", "pebble"].contains(&name)) {
+    if only.is_some_and(|name| !["rust", "page", "pebble", "parca-store"].contains(&name)) {
         product::build()?;
     }
     let mut sum = Tally::default();

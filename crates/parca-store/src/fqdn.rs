@@ -6,7 +6,7 @@
 pub fn fqdn() -> String {
     let bare = dns_lookup::get_hostname().unwrap_or_else(|_| "localhost".to_owned());
     let found = || {
-        let address = dns_lookup::lookup_host(&bare).ok()?.into_iter().next()?;
+        let address = dns_lookup::lookup_host(&bare).ok()?.next()?;
         dns_lookup::lookup_addr(&address).ok()
     };
     // An address without a name comes back as the address itself.

@@ -32,8 +32,8 @@ fn with_url(url: &str) -> SeedCompatConfig {
 }
 
 /// What is handed out when a unit joins.
-fn joined(config: SeedCompatConfig, world: World) -> Result<String, String> {
-    match provider(config).handle(&relation_hook(STORE, "joined"), &world) {
+fn joined(config: SeedCompatConfig, world: &World) -> Result<String, String> {
+    match provider(config).handle(&relation_hook(STORE, "joined"), world) {
         Ok(_) => Ok(world.address(7)),
         Err(error) => Err(chain(&error)),
     }
@@ -45,7 +45,7 @@ fn chain(error: &dyn std::error::Error) -> String {
 }
 
 fn of_network(answer: Value) -> Result<String, String> {
-    joined(SeedCompatConfig::default(), World::new(&[STORE]).with_network(Some(answer)))
+    joined(SeedCompatConfig::default(), &World::new(&[STORE]).with_network(Some(answer)))
 }
 
 fn requirer() -> ParcaStoreEndpointRequirer {
@@ -97,17 +97,17 @@ fn p3_network_get_is_asked_even_with_a_url() {
     let world = World::new(&[STORE]);
     provider(with_url("https://h")).handle(&relation_hook(STORE, "joined"), &world).unwrap();
     assert_eq!(world.networks_asked.get(), 1);
-    assert!(joined(with_url("https://h"), World::new(&[STORE]).with_network(None)).is_err());
+    assert!(joined(with_url("https://h"), &World::new(&[STORE]).with_network(None)).is_err());
 }
 
 #[test]
 fn p4_url_then_ip_address_then_fqdn() {
-    assert_eq!(joined(with_url("https://h:1/x"), World::new(&[STORE])).unwrap(), "h:443");
-    assert_eq!(joined(with_url(""), World::new(&[STORE])).unwrap(), "10.1.2.3:443");
+    assert_eq!(joined(with_url("https://h:1/x"), &World::new(&[STORE])).unwrap(), "h:443");
+    assert_eq!(joined(with_url(""), &World::new(&[STORE])).unwrap(), "10.1.2.3:443");
     let nothing = || World::new(&[STORE]).with_network(Some(json!({})));
-    assert_eq!(joined(SeedCompatConfig::default(), nothing()).unwrap(), "pod.local:7070");
+    assert_eq!(joined(SeedCompatConfig::default(), &nothing()).unwrap(), "pod.local:7070");
     let verbatim = SeedCompatConfig { address_mode: AddressMode::Verbatim, ..with_url("grpc://h/x") };
-    assert_eq!(joined(verbatim, nothing()).unwrap(), "grpc://h/x");
+    assert_eq!(joined(verbatim, &nothing()).unwrap(), "grpc://h/x");
 }
 
 #[test]
@@ -131,7 +131,7 @@ fn p5_bind_address() {
 
 #[test]
 fn p6_port_and_path_of_the_url_are_ignored() {
-    assert_eq!(joined(with_url("http://h:80/model-parca"), World::new(&[STORE])).unwrap(), "h:443");
+    assert_eq!(joined(with_url("http://h:80/model-parca"), &World::new(&[STORE])).unwrap(), "h:443");
 }
 
 #[test]
@@ -194,13 +194,13 @@ fn p11_other_keys_are_kept_and_changed_ones_written_at_once() {
 #[test]
 fn d1_ipv6_is_not_bracketed() {
     assert_eq!(of_network(network(&[json!({"value": "fd00::1"})])).unwrap(), "fd00::1:7070");
-    assert_eq!(joined(with_url("https://[fd00::2]:99/x"), World::new(&[STORE])).unwrap(), "fd00::2:443");
+    assert_eq!(joined(with_url("https://[fd00::2]:99/x"), &World::new(&[STORE])).unwrap(), "fd00::2:443");
 }
 
 #[test]
 fn d2_without_a_host_none_is_handed_out() {
     for url in ["foo.bar", "foo.bar:443", "/path", "https://"] {
-        assert_eq!(joined(with_url(url), World::new(&[STORE])).unwrap(), "None:443", "{url}");
+        assert_eq!(joined(with_url(url), &World::new(&[STORE])).unwrap(), "None:443", "{url}");
     }
 }
 
@@ -216,11 +216,11 @@ fn d3_what_becomes_of_a_host() {
         ("http://[FE80::1%25ETH0]", "fe80::1%25ETH0:443"),
         (" \thttps://h", "h:443"),
     ] {
-        assert_eq!(joined(with_url(url), World::new(&[STORE])).unwrap(), expected, "{url}");
+        assert_eq!(joined(with_url(url), &World::new(&[STORE])).unwrap(), expected, "{url}");
     }
     for url in ["http://[bad", "http://bad]", "http://[1.2.3.4]", "http://a\u{2100}b"] {
-        assert!(joined(with_url(url), World::new(&[STORE])).is_err(), "{url}");
-        assert!(joined(with_url(url), World::new(&[])).is_ok(), "read only when it is written: {url}");
+        assert!(joined(with_url(url), &World::new(&[STORE])).is_err(), "{url}");
+        assert!(joined(with_url(url), &World::new(&[])).is_ok(), "read only when it is written: {url}");
     }
 }
 
