@@ -19,7 +19,7 @@ use std::{
     process::ExitCode,
 };
 
-use decima_juju::{Event, Hook, HookContext, HookTools};
+use decima_juju::{ContextError, Event, Hook, HookContext, HookTools};
 use parca_store::{
     BearerToken, Endpoint, External, OncePerRelation, ParcaStoreEndpointProvider, ParcaStoreEndpointRequirer,
     ProviderConfig, StoreEvent, Transport,
@@ -100,7 +100,10 @@ fn main() -> ExitCode {
 }
 
 fn hook() -> Result<(), Box<dyn Error>> {
-    let context = HookContext::from_env()?;
+    let context = match HookContext::from_env() {
+        Err(error) if is_of_something_else(&error) => return Ok(()),
+        context => context?,
+    };
     if matches!(context.event, Event::Action(_) | Event::Hook(Hook::Other(_))) {
         return Ok(());
     }
@@ -108,6 +111,14 @@ fn hook() -> Result<(), Box<dyn Error>> {
     let tools = HookTools::from_path();
     provide(&arguments, &context, &tools)?;
     require(&arguments, &context, &tools)
+}
+
+/// Whether variables are missing that only hooks of secrets, storages and containers have: this charm has none of these.
+fn is_of_something_else(error: &ContextError) -> bool {
+    let (ContextError::Missing { variable } | ContextError::Malformed { variable, .. }) = error;
+    ["JUJU_SECRET", "JUJU_STORAGE", "JUJU_PEBBLE", "JUJU_NOTICE"]
+        .iter()
+        .any(|prefix| variable.starts_with(prefix))
 }
 
 /// The generator of tokens: each call answers `TESTCHARM_TOKEN` with its number in it.

@@ -254,4 +254,16 @@ mod tests {
             assert!(External::verbatim(text).is_err(), "{text}");
         }
     }
+
+    proptest::proptest! {
+        /// Whatever is handed out, the other side can use; and no text makes a panic.
+        #[test]
+        fn what_is_accepted_can_be_used(text in "(https?://)?[\\PC\\t]{0,20}|https?://[a-zA-Z0-9.:@\\[\\]/%-]{0,20}", port: NonZeroU16) {
+            for external in [External::url_host(&text), External::verbatim(&text)].into_iter().flatten() {
+                let address = external.address(port);
+                let config = crate::StoreConfig { address: address.clone(), ..crate::StoreConfig::default() };
+                proptest::prop_assert!(matches!(config.check(), Ok(Some(store)) if store.address == address), "{}", address);
+            }
+        }
+    }
 }

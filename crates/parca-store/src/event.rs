@@ -64,3 +64,19 @@ mod json_text {
         serde_json::from_str(&String::deserialize(from)?).map_err(D::Error::custom)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    proptest::proptest! {
+        #[test]
+        fn snapshots_restore_what_they_were_made_of(
+            relation_id: u64, address in ".*", bearer_token in ".*", insecure in ".*",
+        ) {
+            let event = StoreEndpointsChanged { relation_id, store_config: StoreConfig { address, bearer_token, insecure } };
+            let snapshot = serde_json::to_string(&event).unwrap();
+            proptest::prop_assert_eq!(serde_json::from_str::<StoreEndpointsChanged>(&snapshot).unwrap(), event);
+        }
+    }
+}

@@ -166,3 +166,8 @@ pub use store_config::{
     StoreConfigError, Transport,
 };
 pub use token::{NoTokens, OncePerRelation, Stored, TokenError, TokenSource};
+
+/// The example of the README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

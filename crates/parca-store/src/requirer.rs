@@ -1,7 +1,7 @@
 //! The side that sends to a store and learns how to reach it.
 
 use decima_base::ErrorKind;
-use decima_juju::{AppName, HookContext, RelationChange, RelationEvent, RelationId};
+use decima_juju::{AppName, HookContext, RelationChange, RelationEvent, RelationId, UnitName};
 
 use crate::{
     endpoint::Endpoint,
@@ -117,7 +117,7 @@ impl ParcaStoreEndpointRequirer {
                     store_config,
                 })))
             }
-            RelationChange::Departed if self.is_removed(event, model)? => {
+            RelationChange::Departed if self.is_removed(event, context, model)? => {
                 Ok(Some(StoreEvent::RemoveStore(RemoveStore { relation_id })))
             }
             _ => Ok(None),
@@ -150,15 +150,27 @@ impl ParcaStoreEndpointRequirer {
         Ok(bag.map(|bag| StoreConfig::from_bag(&bag)).unwrap_or_default())
     }
 
+    /// Whether a departure leaves nothing behind.
+    ///
+    /// If this unit leaves, Juju has one departure for each unit of the other side, in the order of their names, and none of
+    /// them is marked as the last. The greatest name is the last one, and is there once in any other order as well, so
+    /// that no removal is missed.
     fn is_removed<M: Model>(
         &self,
         event: &RelationEvent,
+        context: &HookContext,
         model: &M,
     ) -> Result<bool, RequirerError<M::Error>> {
         if self.removal == Removal::EveryUnit {
             return Ok(true);
         }
         let units = model.remote_units(&event.relation).map_err(RequirerError::Model)?.unwrap_or_default();
-        Ok(units.iter().all(|unit| event.remote_unit.as_ref() == Some(unit)))
+        let mut left = units.iter().filter(|unit| event.remote_unit.as_ref() != Some(*unit));
+        if event.departing_unit.as_ref() != Some(&context.unit) {
+            return Ok(left.next().is_none());
+        }
+        let departed = event.remote_unit.as_ref().map(UnitName::to_string).unwrap_or_default();
+        // As texts: Juju sorts `agent/10` before `agent/2`.
+        Ok(left.all(|unit| unit.to_string() < departed))
     }
 }

@@ -184,8 +184,18 @@ fn a_removal_is_told_once() {
     assert_eq!(removals(&[("agent/1", "agent/1", &["agent/0"]), ("agent/0", "agent/0", &[])]), 1);
     let ours = "parca-k8s/0";
     assert_eq!(removals(&[("agent/0", ours, &["agent/1"]), ("agent/1", ours, &[])]), 1, "we leave");
-    assert_eq!(removals(&[("agent/1", ours, &["agent/0"]), ("agent/0", ours, &[])]), 1, "in another order");
-    assert_eq!(removals(&[("agent/0", ours, &["agent/0"])]), 1, "an agent that still lists who departs");
+    let by_name: &[(&str, &str, &[&str])] = &[
+        ("agent/10", ours, &["agent/2", "agent/9"]),
+        ("agent/2", ours, &["agent/9"]),
+        ("agent/9", ours, &[]),
+    ];
+    assert_eq!(removals(by_name), 1, "we leave many");
+    let listed: &[&str] = &["agent/0", "agent/1"];
+    assert_eq!(
+        removals(&[("agent/1", ours, listed), ("agent/0", ours, listed)]),
+        1,
+        "an agent that lists all until the end"
+    );
 }
 
 #[test]

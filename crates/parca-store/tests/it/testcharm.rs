@@ -169,7 +169,13 @@ fn a_failed_hook_says_why_and_never_panics() {
 #[test]
 fn unknown_hooks_and_actions_are_done_without_any_tool() {
     let mut unit = Unit::new(json!({}));
-    for path in ["hooks/no-such-hook", "actions/upgrade-charm", "hooks/"] {
+    for path in [
+        "hooks/no-such-hook",
+        "actions/upgrade-charm",
+        "hooks/",
+        "hooks/secret-changed",
+        "hooks/a-pebble-check-failed",
+    ] {
         let told = env(&[("JUJU_DISPATCH_PATH", path), ("PATH", "/nonexistent"), ("TESTCHARM_ARGS", "{")]);
         let end = unit.hook(&told, &related());
         assert_eq!((end.code, end.stderr.as_str()), (Some(0), ""), "{path}");
