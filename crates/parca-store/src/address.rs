@@ -101,13 +101,10 @@ impl External {
         if !has_good_port(authority) {
             return Err(ExternalError::Port { text: text() });
         }
-        let shown = match Address::parse(&host) {
-            // IPv6 addresses stand in brackets, and nothing else does.
-            Some(Address { ip, zone: None }) if authority.starts_with('[') == ip.is_ipv6() => host_of(ip),
-            None if is_name(&host) && !authority.contains('[') => host,
-            _ => return Err(ExternalError::Host { text: text(), host }),
-        };
-        Ok(Self(Kind::UrlHost(shown)))
+        match reachable(authority, &host) {
+            Some(reachable) => Ok(Self(Kind::UrlHost(reachable))),
+            None => Err(ExternalError::Host { text: text(), host }),
+        }
     }
 
     /// An address to be used as it is: `host:port`, or a host if senders know the port. The provider's port is left out.
@@ -124,9 +121,12 @@ impl External {
         if !is_visible(text) {
             return Err(ExternalError::Character { text: text.to_owned() });
         }
-        if text.is_empty() || text.contains(['/', '@']) || text.starts_with(':') {
-            return Err(ExternalError::Address { text: text.to_owned() });
+        let wrong = || ExternalError::Address { text: text.to_owned() };
+        if text.contains(['/', '?', '#', '@']) || text.ends_with(':') || !has_good_port(text) {
+            return Err(wrong());
         }
+        let host = url::hostname(&format!("//{text}")).ok().flatten().ok_or_else(wrong)?;
+        reachable(text, &host).ok_or_else(wrong)?;
         Ok(Self(Kind::Address(text.to_owned())))
     }
 
@@ -151,6 +151,16 @@ pub(crate) fn host_of(ip: IpAddr) -> String {
     match ip {
         IpAddr::V4(ip) => ip.to_string(),
         IpAddr::V6(ip) => format!("[{ip}]"),
+    }
+}
+
+/// A host as it is handed out, if other machines can make something of it.
+fn reachable(authority: &str, host: &str) -> Option<String> {
+    match Address::parse(host) {
+        // IPv6 addresses stand in brackets, and nothing else does.
+        Some(Address { ip, zone: None }) if authority.starts_with('[') == ip.is_ipv6() => Some(host_of(ip)),
+        None if is_name(host) && !authority.contains('[') => Some(host.to_owned()),
+        _ => None,
     }
 }
 
@@ -250,7 +260,21 @@ mod tests {
         let port = NonZeroU16::new(7070).unwrap();
         assert_eq!(External::verbatim("h:1").unwrap().address(port), "h:1");
         assert_eq!(External::verbatim("h").unwrap().address(port), "h");
-        for text in ["", "https://h:1", "h:1/x", ":1", "h 1", "user@h:1"] {
+        assert_eq!(External::verbatim("[fd00::1]:1").unwrap().address(port), "[fd00::1]:1");
+        for text in [
+            "",
+            "https://h:1",
+            "h:1/x",
+            ":1",
+            "h:",
+            "h 1",
+            "user@h:1",
+            "h:x",
+            "h:0",
+            "fd00::1:7070",
+            "None:x",
+            "a..b:1",
+        ] {
             assert!(External::verbatim(text).is_err(), "{text}");
         }
     }

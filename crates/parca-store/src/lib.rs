@@ -118,19 +118,19 @@
 //!
 //! A port is never 0, an external address is checked, a text is not a configuration:
 //!
-//! ```compile_fail
+//! ```compile_fail,E0308
 //! use parca_store::ProviderConfig;
 //! ProviderConfig { external: Some("parca.example.com".to_owned()), ..ProviderConfig::default() };
 //! ```
 //!
-//! ```compile_fail
+//! ```compile_fail,E0308
 //! use parca_store::ProviderConfig;
 //! ProviderConfig { port: 0, ..ProviderConfig::default() };
 //! ```
 //!
 //! A configuration may be absent, and cannot be used without saying what happens then:
 //!
-//! ```compile_fail
+//! ```compile_fail,E0609
 //! # use decima_juju::HookTools;
 //! # use parca_store::{HookContext, ParcaStoreEndpointRequirer};
 //! # fn hook(context: &HookContext, store_requirer: &ParcaStoreEndpointRequirer, tools: &HookTools) {

@@ -16,7 +16,7 @@ pub type TokenError = Box<dyn std::error::Error + Send + Sync>;
 /// - [`OncePerRelation`] for a function that makes a new token: it is asked only where none is handed out yet.
 /// - [`Stored`] for a function that looks a token up, for example in a secret labelled by the relation's id.
 ///
-/// ```compile_fail
+/// ```compile_fail,E0277
 /// use parca_store::{BearerToken, ParcaStoreEndpointProvider, ProviderConfig};
 ///
 /// // It would rotate every relation's token at every hook.
