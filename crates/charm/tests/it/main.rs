@@ -1,0 +1,1 @@
+//! The charm as Juju runs it.
