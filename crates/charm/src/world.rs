@@ -144,7 +144,7 @@ impl World {
         let mut relations = Vec::new();
         for reads in READS {
             for id in tools.relation_ids(reads.endpoint)?.into_iter().filter(|id| Some(id) != broken) {
-                relations.extend(relation(id, reads, context, tools, is_leader)?);
+                relations.extend(relation(&id, reads, context, tools, is_leader)?);
             }
         }
         let mut peers = 0;
@@ -235,7 +235,7 @@ pub fn person_label(name: &str) -> String {
 
 /// A relation with what matters of it; none if it went away meanwhile.
 fn relation(
-    id: RelationId,
+    id: &RelationId,
     reads: &Reads,
     context: &HookContext,
     tools: &HookTools,
@@ -244,20 +244,20 @@ fn relation(
     let read = || {
         let mut units = BTreeMap::new();
         if reads.units {
-            for unit in tools.relation_units(&id)? {
-                let bag = tools.relation_get(&id, Bag::Unit(&unit))?;
+            for unit in tools.relation_units(id)? {
+                let bag = tools.relation_get(id, Bag::Unit(&unit))?;
                 units.insert(unit, bag);
             }
         }
-        let app = tools.relation_app(&id)?;
+        let app = tools.relation_app(id)?;
         let remote = match &app {
-            Some(app) => tools.relation_get(&id, Bag::App(app))?,
+            Some(app) => tools.relation_get(id, Bag::App(app))?,
             None => BTreeMap::new(),
         };
         let own_unit =
-            if reads.own_unit { tools.relation_get(&id, Bag::Unit(&context.unit))? } else { BTreeMap::new() };
+            if reads.own_unit { tools.relation_get(id, Bag::Unit(&context.unit))? } else { BTreeMap::new() };
         let own_app = match reads.own_app && is_leader {
-            true => Some(tools.relation_get(&id, Bag::App(context.app()))?),
+            true => Some(tools.relation_get(id, Bag::App(context.app()))?),
             false => None,
         };
         Ok(Relation { id: id.clone(), app, remote, units, own_unit, own_app })

@@ -270,7 +270,7 @@ fn another_store() {
     say(&mut changed, "remote-store-bearer-token", "other");
     let writes = decide(&changed);
     assert!(writes.replan, "the workload reads it at its start only");
-    assert_eq!(writes.stale_files, [token.0.clone()]);
+    assert_eq!(writes.stale_files, std::slice::from_ref(token.0));
 
     say(&mut changed, "remote-store-address", "far:1 --storage-path=/");
     let writes = decide(&changed);

@@ -23,7 +23,7 @@ pub fn targets(world: &World, plan: &Layer, problems: &mut Vec<Problem>) -> BTre
             let Some(text) = bag.get("endpoint") else { continue };
             match serde_json::from_str::<Endpoint>(text) {
                 Ok(Endpoint { url }) if is_url(&url) => {
-                    drop(targets.insert(unit.to_string(), target(world, url)))
+                    drop(targets.insert(unit.to_string(), target(world, url)));
                 }
                 _ => problems
                     .push(Problem::of(&relation.id, format_args!("endpoint of {unit} is not a URL in JSON"))),

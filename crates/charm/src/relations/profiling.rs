@@ -35,7 +35,7 @@ pub fn jobs(world: &World, problems: &mut Vec<Problem>) -> Vec<Value> {
             Ok(more) => {
                 let fresh =
                     |job: &Value| names.insert(job["job_name"].as_str().unwrap_or_default().to_owned());
-                if more.iter().map(fresh).all(|is_fresh| is_fresh) {
+                if more.iter().all(fresh) {
                     jobs.extend(more);
                 } else {
                     problems.push(Problem::of(&relation.id, "scrape_jobs has a job whose name is taken"));

@@ -9,6 +9,9 @@ use super::{
     files, plan,
 };
 
+/// What the daemon says of a service that does not stay.
+const QUICK_END: &str = "service start attempt: exited quickly with code 2, will restart";
+
 /// The daemon's state.
 #[derive(Debug, Default)]
 pub(super) struct Daemon {
@@ -160,9 +163,12 @@ impl Daemon {
                 task["log"] = json!([format!("2026-01-01T00:00:00Z INFO Service {name:?} already started.")]);
             } else if let Some(message) = self.failing.get(name) {
                 task["status"] = json!("Error");
-                task["log"] = json!([format!("2026-01-01T00:00:00Z ERROR {message}")]);
+                task["log"] = json!([
+                    format!("2026-01-01T00:00:00Z INFO Most recent service output:\n    {message}"),
+                    format!("2026-01-01T00:00:00Z ERROR {QUICK_END}"),
+                ]);
                 failure = Some(format!(
-                    "cannot perform the following tasks:\n- Start service {name:?} ({message})"
+                    "cannot perform the following tasks:\n- Start service {name:?} ({QUICK_END})"
                 ));
             } else {
                 self.running.insert(name.clone(), plan["services"][name].clone());
