@@ -204,14 +204,14 @@ async function passOn(request, response) {
   response.end(Buffer.from(await answer.arrayBuffer()));
 }
 
-createServer(async (request, response) => {
+async function serve(request, response) {
   const url = new URL(request.url, 'http://mock');
   let answer;
   if (!url.pathname.startsWith(PREFIX)) answer = failure(404, 5, 'outside of the prefix');
   else {
     const path = url.pathname.slice(PREFIX.length) || '/';
     if (path.startsWith('/api/')) {
-      if (OPTIONS.upstream) return passOn(request, response).catch(() => response.destroy());
+      if (OPTIONS.upstream) return passOn(request, response);
       await new Promise((done) => setTimeout(done, Number(OPTIONS.delay)));
       answer = path.endsWith('.QueryService/QueryRange') ? queryRange(await bodyOf(request)) : api(path.slice('/api'.length), url.searchParams);
     } else answer = await page(path);
@@ -227,4 +227,7 @@ createServer(async (request, response) => {
     ...answer.headers,
   });
   response.end(body);
-}).listen(Number(OPTIONS.port), '127.0.0.1', () => console.log(`mock on http://127.0.0.1:${OPTIONS.port}${PREFIX}/`));
+}
+
+// The page gives requests up when it no longer wants their answers.
+createServer((request, response) => serve(request, response).catch(() => response.destroy())).listen(Number(OPTIONS.port), '127.0.0.1', () => console.log(`mock on http://127.0.0.1:${OPTIONS.port}${PREFIX}/`));

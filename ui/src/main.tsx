@@ -10,8 +10,8 @@ import { markOnce } from './marks';
 import { reportAsked, start } from './state/store';
 import { startZoom } from './state/zoom';
 
-/** A slow server does not keep the page from being drawn. */
-const LIST_PATIENCE_MS = 40;
+/** A slow server does not keep the page from being drawn for longer than one hardly sees. */
+const LIST_PATIENCE_MS = 150;
 
 markOnce('decima:script');
 start();

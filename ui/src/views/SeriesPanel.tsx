@@ -2,6 +2,7 @@
 import { signal } from '@preact/signals';
 import { useEffect, useState } from 'preact/hooks';
 import { lineColour, pointNear, seriesName, tabulate, type SeriesTable } from '../series-data';
+import { flameShown } from '../marks';
 import type { Side } from '../state/side';
 import { comparing, now } from '../state/store';
 import { dark } from '../state/theme';
@@ -11,13 +12,16 @@ import { formatSpan, seriesUnit, type SeriesUnit } from '../units';
 import { Icon } from './Icon';
 import type { Cursor, Plot as PlotComponent } from './SeriesPlot';
 
-/** What draws lines weighs as much as the rest of the page: it comes by itself, and the flame graph does not wait for it. */
+/** Where there is no flame graph to wait for. */
+const FLAME_PATIENCE_MS = 400;
+
+/** What draws lines weighs as much as the rest of the page: it comes by itself, once the flame graph is there. */
 const plot = signal<{ Plot: typeof PlotComponent } | null>(null);
 let asked = false;
 function loadPlot(): void {
   if (asked) return;
   asked = true;
-  import('./SeriesPlot').then(
+  Promise.race([flameShown, new Promise((done) => setTimeout(done, FLAME_PATIENCE_MS))]).then(() => import('./SeriesPlot')).then(
     (module) => {
       plot.value = module;
     },
