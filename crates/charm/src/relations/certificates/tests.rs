@@ -52,7 +52,7 @@ fn related() -> World {
     assert_eq!(writes.status.to_string(), "waiting: certificates: waiting for a certificate");
     assert!(writes.keep.is_some());
     let mut world = worlds::settled(&world, &writes);
-    say(&mut world, |own| sign(own));
+    say(&mut world, sign);
     world
 }
 
