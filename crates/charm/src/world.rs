@@ -285,7 +285,7 @@ fn relation(
     tools: &HookTools,
     is_leader: bool,
 ) -> Result<Option<Relation>, ToolError> {
-    let read = || {
+    let read = || -> Result<Relation, ToolError> {
         let mut units = BTreeMap::new();
         if reads.units {
             for unit in tools.relation_units(id)? {
@@ -308,7 +308,8 @@ fn relation(
     };
     match read() {
         Ok(relation) => Ok(Some(relation)),
-        Err(ToolError::Refused { message, .. }) if message.contains("not found") => Ok(None),
+        // Of a relation that its controller no longer has, an agent may also say that permission is denied.
+        Err(error) if error.is_not_found() || error.is_denied() => Ok(None),
         Err(error) => Err(error),
     }
 }
