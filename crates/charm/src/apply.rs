@@ -102,6 +102,9 @@ fn workload(writes: &Writes, pebble: &Pebble) -> Result<(), PebbleError> {
 
 /// What the operator is told of a workload that could not be written or started.
 fn problem(error: &PebbleError) -> Problem {
+    if let PebbleError::Late { .. } | PebbleError::Unfinished { .. } = error {
+        return Problem::passing("parca", error.to_string());
+    }
     if error.is_unavailable() {
         return Problem::passing("parca", "waiting for the container");
     }

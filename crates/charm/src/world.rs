@@ -333,7 +333,8 @@ fn container(pebble: &Pebble) -> Result<Option<Container>, ReadError> {
     };
     match read() {
         Ok(container) => Ok(Some(container)),
-        Err(error) if error.is_unavailable() => Ok(None),
+        // One that is too busy to answer is as good as away; the next hook finds it.
+        Err(error) if error.is_unavailable() || matches!(error, PebbleError::Late { .. }) => Ok(None),
         Err(error) => Err(ReadError::Pebble(error)),
     }
 }

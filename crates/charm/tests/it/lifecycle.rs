@@ -254,6 +254,19 @@ fn hooks_that_are_not_known_end_well() {
 }
 
 #[test]
+fn a_container_that_talks_nonsense_is_waited_for() {
+    let unit = Unit::new();
+    let listener = unit.listen_in_place_of_pebble();
+    let talks = std::thread::spawn(move || {
+        for client in listener.incoming().take(1) {
+            std::io::Write::write_all(&mut client.unwrap(), b"nonsense\r\n\r\n").unwrap();
+        }
+    });
+    assert_eq!(unit.hook(Event::pebble_ready("parca")), "waiting: parca: waiting for the container");
+    talks.join().unwrap();
+}
+
+#[test]
 fn outside_of_a_hook_it_says_so() {
     let output = std::process::Command::new(env!("CARGO_BIN_EXE_dispatch")).env_clear().output().unwrap();
     assert_eq!(output.status.code(), Some(1));
