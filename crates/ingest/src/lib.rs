@@ -2,9 +2,14 @@
 //!
 //! Start at [`push`] for what senders push, [`scrape`] for what is fetched, [`config`] for the file that says what.
 
+mod agent;
+mod arrow;
 pub mod config;
 pub mod discovery;
 pub mod labels;
+pub mod otlp;
 pub mod push;
+#[cfg(test)]
+mod recorded;
 pub mod relabel;
 pub mod scrape;

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::wire::{BYTES, VARINT};
+use crate::wire::{BYTES, VARINT};
 use crate::batch::{Function, Line, Mapping, NO_MAPPING, StringId};
 
 /// A label of a sample.

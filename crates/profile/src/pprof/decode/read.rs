@@ -6,8 +6,8 @@ use crate::{
     pprof::{
         DecodeError, Limits,
         attributes::RawLabel,
-        wire::{Fault, Reader},
     },
+    wire::{Fault, Reader},
 };
 
 /// Rows of mappings. Like the bounds below it is far above what real profiles have (10^5 locations in a large heap
