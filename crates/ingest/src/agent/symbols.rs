@@ -81,6 +81,9 @@ fn mappings<'a>(
                 file: file[row],
                 build_id: build_id[row],
             };
+            if mapping == Mapping::default() {
+                return NO_MAPPING;
+            }
             if mapping != last.0 {
                 let id = *ids.entry(mapping).or_insert_with(|| {
                     symbols.mappings.push(mapping);

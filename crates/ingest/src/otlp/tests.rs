@@ -44,5 +44,5 @@ fn recorded_requests_of_1_10() {
 
 #[test]
 fn recorded_requests_of_1_9_with_text_that_is_not_utf8() {
-    check("otlp-1.9", 6, Layout::UpTo1_9, &[0; 6]);
+    check("otlp-1.9", 6, Layout::UpTo1_9, &[0, 0, 1, 2, 2, 1]);
 }
