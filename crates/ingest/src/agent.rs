@@ -8,9 +8,11 @@
 //! A sender's stacktrace id is used inside one request only: it is the hash of addresses and not of names, so that
 //! different stacktraces share one. Labels that describe a single sample become attributes, since as labels they would make a
 //! series for each thread; see [`samples`]. Samples of value 0 say nothing and are left out. No I/O, no clock. Start at
-//! [`second::decode`] and [`first::samples`].
+//! `second::decode` and `first::samples`; [`batch_of`] and [`batch_of_exchange`] are these without anything around them.
 
 pub(crate) mod first;
+#[cfg(test)]
+mod malformed;
 mod samples;
 pub(crate) mod second;
 mod symbols;
@@ -26,7 +28,7 @@ use decima_profile::{
 
 use crate::{
     arrow::{self, Array, ArrowError, Batch, Fault, NULL},
-    push::Limits,
+    push::{Limits, PushError},
 };
 
 /// Key of the schema's metadata that names the schema, and its two values.
@@ -74,6 +76,19 @@ pub(crate) struct Context<'a> {
     pub(crate) limits: &'a Limits,
     /// Labels that earlier requests have shown to belong to samples.
     pub(crate) sample_labels: &'a BTreeSet<String>,
+}
+
+/// Decodes an Arrow stream of the second schema, or names the column and row that is wrong.
+pub fn batch_of(stream: &[u8], limits: &Limits) -> Result<SampleBatch, PushError> {
+    let sample_labels = BTreeSet::new();
+    Ok(second::decode(stream, Context { limits, sample_labels: &sample_labels })?.batch)
+}
+
+/// Decodes both Arrow streams of an exchange in the first schema, or names the column and row that is wrong.
+pub fn batch_of_exchange(samples: &[u8], locations: &[u8], limits: &Limits) -> Result<SampleBatch, PushError> {
+    let sample_labels = BTreeSet::new();
+    let context = Context { limits, sample_labels: &sample_labels };
+    Ok(first::samples(samples, context)?.with_locations(locations, context)?.batch)
 }
 
 fn bounds(limits: &Limits) -> arrow::Bounds {

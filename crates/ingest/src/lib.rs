@@ -2,7 +2,7 @@
 //!
 //! Start at [`push`] for what senders push, [`scrape`] for what is fetched, [`config`] for the file that says what.
 
-mod agent;
+pub mod agent;
 mod arrow;
 pub mod config;
 pub mod discovery;
