@@ -85,7 +85,11 @@ pub fn batch_of(stream: &[u8], limits: &Limits) -> Result<SampleBatch, PushError
 }
 
 /// Decodes both Arrow streams of an exchange in the first schema, or names the column and row that is wrong.
-pub fn batch_of_exchange(samples: &[u8], locations: &[u8], limits: &Limits) -> Result<SampleBatch, PushError> {
+pub fn batch_of_exchange(
+    samples: &[u8],
+    locations: &[u8],
+    limits: &Limits,
+) -> Result<SampleBatch, PushError> {
     let sample_labels = BTreeSet::new();
     let context = Context { limits, sample_labels: &sample_labels };
     Ok(first::samples(samples, context)?.with_locations(locations, context)?.batch)

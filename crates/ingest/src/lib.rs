@@ -7,6 +7,7 @@ mod arrow;
 pub mod config;
 pub mod discovery;
 pub mod labels;
+pub mod object_files;
 pub mod otlp;
 pub mod push;
 #[cfg(test)]

@@ -27,20 +27,22 @@ mod attribute;
 mod dictionary;
 mod error;
 mod layout;
+#[cfg(test)]
+mod malformed;
 mod profile;
 mod rows;
 #[cfg(test)]
 mod tests;
 
-use decima_profile::{SampleBatch, wire::Reader};
+use decima_profile::{SampleBatch, batch::StringId, wire::Reader};
 
-pub use self::{error::OtlpError, layout::Layout};
 use self::{
     attribute::{KeyValue, Labels},
     dictionary::Dictionary,
     layout::Votes,
     profile::RawProfile,
 };
+pub use self::{error::OtlpError, layout::Layout};
 use crate::push::Limits;
 
 /// Rows of each table of a dictionary.
@@ -71,6 +73,8 @@ pub struct Decoded {
     pub node: String,
     /// The layout, if the samples left no doubt about it.
     pub layout: Option<Layout>,
+    /// GNU build IDs and hashes of files that have both.
+    pub object_files: Vec<(String, String)>,
 }
 
 /// Decodes a request.
@@ -99,7 +103,8 @@ pub fn decode(
         if decoded.node.is_empty() {
             decoded.node = profile.labels.node(&dictionary);
         }
-        match profile.raw.series(used, &profile.labels, &mut dictionary, limits, received_ns, &mut rows_left) {
+        match profile.raw.series(used, &profile.labels, &mut dictionary, limits, received_ns, &mut rows_left)
+        {
             Ok(series) => {
                 decoded.profiles += 1;
                 decoded.batch.series.extend(series);
@@ -111,6 +116,8 @@ pub fn decode(
         }
     }
     decoded.repaired_strings = dictionary.repaired;
+    let text = |id| dictionary.strings.get(id).to_owned();
+    decoded.object_files = dictionary.aliases.iter().map(|&(gnu, hash)| (text(gnu), text(hash))).collect();
     let series = std::mem::take(&mut decoded.batch.series);
     decoded.batch = dictionary.into_batch(series);
     Ok(decoded)
@@ -148,15 +155,10 @@ impl<'a> Request<'a> {
         let mut samples_left = SAMPLES_MAX;
         for (index, &resource) in self.resources.iter().enumerate() {
             let place = format!("resource_profiles[{index}]");
-            let (mut attributes, mut scopes) = (Vec::new(), Vec::new());
+            let (mut of_resource, mut scopes) = (Vec::new(), Vec::new());
             error::each_field(resource, &place, |number, field| {
                 match number {
-                    1 => error::each_field(field.message()?, &format!("{place}.resource"), |number, field| {
-                        if number == 1 {
-                            attributes.push(KeyValue::read(field.message()?, &place, dictionary)?);
-                        }
-                        Ok(())
-                    })?,
+                    1 => attributes(field.message()?, 1, &place, dictionary, &mut of_resource)?,
                     2 => scopes.push(field.message()?),
                     _ => {}
                 }
@@ -167,14 +169,10 @@ impl<'a> Request<'a> {
                 let (mut name, mut of_scope, mut found) = (0, Vec::new(), Vec::new());
                 error::each_field(scope, &place, |number, field| {
                     match number {
-                        1 => error::each_field(field.message()?, &format!("{place}.scope"), |number, field| {
-                            match number {
-                                1 => name = dictionary.text(field.message()?),
-                                3 => of_scope.push(KeyValue::read(field.message()?, &place, dictionary)?),
-                                _ => {}
-                            }
-                            Ok(())
-                        })?,
+                        1 => {
+                            name = scope_name(field.message()?, &place, dictionary)?;
+                            attributes(field.message()?, 3, &place, dictionary, &mut of_scope)?;
+                        }
                         2 => found.push(field.message()?),
                         _ => {}
                     }
@@ -186,11 +184,38 @@ impl<'a> Request<'a> {
                     let mut labels = Labels::new(name);
                     labels.of_profile(&raw.attributes, dictionary, &raw.place)?;
                     labels.add(&of_scope);
-                    labels.add(&attributes);
+                    labels.add(&of_resource);
                     profiles.push(Placed { labels, raw });
                 }
             }
         }
         Ok(profiles)
     }
+}
+
+/// Attributes in a field of a resource or scope.
+fn attributes(
+    message: Reader<'_>,
+    attribute_field: u32,
+    place: &str,
+    dictionary: &mut Dictionary,
+    found: &mut Vec<KeyValue>,
+) -> Result<(), OtlpError> {
+    error::each_field(message, place, |number, field| {
+        if number == attribute_field {
+            found.push(KeyValue::read(field.message()?, place, dictionary)?);
+        }
+        Ok(())
+    })
+}
+
+fn scope_name(message: Reader<'_>, place: &str, dictionary: &mut Dictionary) -> Result<StringId, OtlpError> {
+    let mut name = 0;
+    error::each_field(message, place, |number, field| {
+        if number == 1 {
+            name = dictionary.text(field.message()?);
+        }
+        Ok(())
+    })?;
+    Ok(name)
 }

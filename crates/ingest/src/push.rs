@@ -17,11 +17,7 @@ mod senders;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    collections::BTreeSet,
-    sync::Arc,
-    time::Instant,
-};
+use std::{collections::BTreeSet, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use decima_base::ErrorKind;
@@ -41,6 +37,7 @@ use self::{
 use crate::{
     agent::{self, first::Pending},
     arrow::ArrowError,
+    object_files::ObjectFiles,
     otlp::{self, Layout, OtlpError},
 };
 
@@ -203,6 +200,7 @@ pub struct Push {
 struct Shared {
     counters: Counters,
     senders: Senders,
+    object_files: ObjectFiles,
     /// Labels that agents' requests have shown to belong to samples.
     sample_labels: Mutex<Arc<BTreeSet<String>>>,
 }
@@ -226,6 +224,11 @@ impl Push {
     /// All senders that are remembered, with their counts.
     pub fn senders(&self) -> Vec<Sender> {
         self.shared.senders.all()
+    }
+
+    /// Names of object files that requests have told, and that others may add to.
+    pub fn object_files(&self) -> &ObjectFiles {
+        &self.shared.object_files
     }
 
     /// Stores all series of a request as one, or none.
@@ -319,9 +322,7 @@ impl Push {
         let remembered = self.shared.senders.layout(origin.address);
         let size_bytes = message.len();
         let decoded = self
-            .work(size_bytes, move || {
-                Ok(otlp::decode(&message, &limits, layout, remembered, received_ns)?)
-            })
+            .work(size_bytes, move || Ok(otlp::decode(&message, &limits, layout, remembered, received_ns)?))
             .await;
         let mut exported = Exported::default();
         let decoded = decoded.and_then(|decoded| {
@@ -333,6 +334,9 @@ impl Push {
             }
             if let (None, Some(layout)) = (layout, decoded.layout) {
                 self.shared.senders.note_layout(origin.address, layout);
+            }
+            for (build_id, hash) in &decoded.object_files {
+                self.shared.object_files.learn(build_id, hash);
             }
             Ok(Decoded {
                 batch: decoded.batch,

@@ -32,10 +32,10 @@ mod encode;
 mod error;
 mod explain;
 
+pub use crate::wire::MalformedReason;
 pub use decode::{Profile, decode};
 pub use encode::{Label, LabelValue, ProfileBuilder};
 pub use error::{DecodeError, Foreign};
-pub use crate::wire::MalformedReason;
 
 /// Bounds on one profile. Tables have fixed bounds too, far above real profiles (see the constants in `decode::read`).
 #[derive(Debug, Clone, PartialEq, Eq)]

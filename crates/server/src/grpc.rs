@@ -33,8 +33,8 @@ use crate::{
     deadline,
     metrics::{Metrics, Protocol},
     service::{
-        agents::AgentsService, otlp::ProfilesService, profile_store::ProfileStoreService, query::QueryService,
-        scrape::ScrapeService,
+        agents::AgentsService, otlp::ProfilesService, profile_store::ProfileStoreService,
+        query::QueryService, scrape::ScrapeService,
     },
     settings::Bounds,
     status,
@@ -123,7 +123,12 @@ pub(crate) fn router(
         .register_encoded_file_descriptor_set(decima_proto::DESCRIPTORS)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1()?;
-    let surroundings = Surroundings { metrics, bounds: bounds.clone(), methods: method_names(|_| true), streamed: method_names(MethodDescriptor::is_client_streaming) };
+    let surroundings = Surroundings {
+        metrics,
+        bounds: bounds.clone(),
+        methods: method_names(|_| true),
+        streamed: method_names(MethodDescriptor::is_client_streaming),
+    };
     let routes = Routes::default()
         .add_service(bounded!(ProfileStoreServiceServer::new(services.profile_store), bounds))
         .add_service(bounded!(ProfilesServiceServer::new(services.profiles), bounds))

@@ -51,8 +51,8 @@ use crate::{
     otlp_http::Receiver,
     rest::Gateway,
     service::{
-        agents::AgentsService, otlp::ProfilesService, profile_store::ProfileStoreService, query::QueryService,
-        scrape::ScrapeService,
+        agents::AgentsService, otlp::ProfilesService, profile_store::ProfileStoreService,
+        query::QueryService, scrape::ScrapeService,
     },
 };
 
@@ -213,8 +213,13 @@ impl Server {
         let services = grpc::Services { profile_store, profiles, agents, query, scrape };
         let (grpc, health) =
             grpc::router(services, Arc::clone(&self.metrics), bounds).map_err(ServeError::Descriptors)?;
-        let http =
-            web::routes(gateway, receiver, Arc::clone(&self.metrics), Arc::clone(&self.readiness), &self.settings);
+        let http = web::routes(
+            gateway,
+            receiver,
+            Arc::clone(&self.metrics),
+            Arc::clone(&self.readiness),
+            &self.settings,
+        );
         let entry = Entry { path_prefix: self.settings.path_prefix.as_str().into(), grpc, http };
         Ok((entry.router(&self.settings), health))
     }

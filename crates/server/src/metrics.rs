@@ -17,11 +17,11 @@ use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric, text},
     metrics::{
+        MetricType,
         counter::{ConstCounter, Counter},
         family::Family,
         gauge::{ConstGauge, Gauge},
         histogram::{Histogram, exponential_buckets},
-        MetricType,
     },
     registry::Registry,
 };
@@ -208,7 +208,8 @@ fn encode_senders(encoder: &mut DescriptorEncoder, senders: &[Sender]) -> Result
         encoder.encode_descriptor("sender_writes", "Requests of a sender", None, MetricType::Counter)?;
     for (labels, counts) in counted() {
         let accepted = ("accepted", "", counts.accepted_requests);
-        let refused = counts.refused_requests.iter().map(|(reason, &count)| ("refused", reason.name(), count));
+        let refused =
+            counts.refused_requests.iter().map(|(reason, &count)| ("refused", reason.name(), count));
         for (outcome, reason, count) in refused.chain([accepted]) {
             let [sender, address, protocol] = &labels;
             let labels = [

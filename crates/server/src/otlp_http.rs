@@ -74,7 +74,9 @@ async fn export(State(receiver): State<Arc<Receiver>>, request: Request) -> Resp
             ([(header::CONTENT_TYPE, PROTOBUF)], answer.encode_to_vec()).into_response()
         }
         (Ok(answer), _) => ([(header::CONTENT_TYPE, JSON)], to_json(&answer).to_string()).into_response(),
-        (Err(failure), None) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, failure.message().to_owned()).into_response(),
+        (Err(failure), None) => {
+            (StatusCode::UNSUPPORTED_MEDIA_TYPE, failure.message().to_owned()).into_response()
+        }
         (Err(failure), Some(Form::Json)) => status::to_rest(&failure),
         (Err(failure), Some(Form::Protobuf)) => {
             // google.rpc.Status has the same first two fields.
@@ -232,14 +234,15 @@ mod tests {
         let json = br#"{"resourceProfiles":[{"scopeProfiles":[{"profiles":[{"profileId":"zz","timeUnixNano":"7"}]}]}],
             "dictionary":{"linkTable":[{},{"traceId":"0102","spanId":"03"}],"stringTable":["","a"]},"unknown":1}"#;
         let message = from_json(json).unwrap();
-        let expected: &[u8] = &[
-            0x0a, 15, 0x12, 13, 0x12, 11, 0x19, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0,
-        ];
+        let expected: &[u8] = &[0x0a, 15, 0x12, 13, 0x12, 11, 0x19, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0];
         assert_eq!(message.get(..2), Some(&[expected[0], 13][..]));
         assert!(message.ends_with(&[0x2a, 0, 0x2a, 1, b'a']));
         for (wrong, reason) in [
             (&b"{"[..], "not an OTLP request as JSON"),
-            (br#"{"dictionary":{"linkTable":[{"traceId":"xy"}]}}"#, "dictionary.linkTable[0].traceId: not hex"),
+            (
+                br#"{"dictionary":{"linkTable":[{"traceId":"xy"}]}}"#,
+                "dictionary.linkTable[0].traceId: not hex",
+            ),
             (br#"{"resourceProfiles":7}"#, "not an OTLP request as JSON"),
         ] {
             let status = from_json(wrong).unwrap_err();

@@ -92,8 +92,8 @@ impl Samples {
     fn find_sample_labels(&mut self, text: &Text, context: Context<'_>) {
         let threads = self.labels.iter().find(|label| label.name == THREAD).map(|label| label.ids.clone());
         for label in &mut self.labels {
-            label.is_attribute = SAMPLE_LABELS.contains(&label.name.as_str())
-                || context.sample_labels.contains(&label.name);
+            label.is_attribute =
+                SAMPLE_LABELS.contains(&label.name.as_str()) || context.sample_labels.contains(&label.name);
             if label.is_attribute || SERIES_LABELS.contains(&label.name.as_str()) {
                 continue;
             }

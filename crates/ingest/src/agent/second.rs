@@ -92,7 +92,8 @@ impl Stacktraces {
             }
             let (start, count) = (span.0, span.1 as usize);
             if count > depth_max {
-                let fault = Fault::Limit { what: "locations in one stacktrace", found: count, limit: depth_max };
+                let fault =
+                    Fault::Limit { what: "locations in one stacktrace", found: count, limit: depth_max };
                 return Err(column.at(row, fault));
             }
             let entries = self.locations.len() + count;

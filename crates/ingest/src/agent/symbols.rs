@@ -152,7 +152,9 @@ fn functions<'a>(
     let system_name = text.optional_column(batch, structs.table.child("system_name"), rows)?;
     let filename = text.optional_column(batch, structs.table.child("filename"), rows)?;
     let start_line = optional_integers(batch, structs.table.child("start_line"), rows)?;
-    symbols.functions.extend((0..rows).map(|row| named(name[row], system_name[row], filename[row], start_line[row])));
+    symbols
+        .functions
+        .extend((0..rows).map(|row| named(name[row], system_name[row], filename[row], start_line[row])));
     Ok((0..lines.len() as u32).map(|line| structs.row(line)).collect())
 }
 

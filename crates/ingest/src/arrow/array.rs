@@ -245,7 +245,11 @@ impl<'a> Batch<'a, '_> {
             checked.push(u32::try_from(end.min(array.len as i64)).unwrap_or(u32::MAX));
         }
         if before < array.len as i64 {
-            let fault = Fault::OutOfRange { what: "the last row of", found: array.len as i128, count: before as usize };
+            let fault = Fault::OutOfRange {
+                what: "the last row of",
+                found: array.len as i128,
+                count: before as usize,
+            };
             return Err(array.fault(fault));
         }
         Ok((checked, values))
@@ -280,7 +284,9 @@ impl<'a> Batch<'a, '_> {
                     let found = usize::try_from(*start).ok().zip(usize::try_from(*end).ok());
                     let Some(bytes) = found.and_then(|(start, end)| text.get(start..end)) else {
                         let found = i128::from(*end);
-                        return Err(array.at(row, Fault::OutOfRange { what: "offset", found, count: text.len() }));
+                        return Err(
+                            array.at(row, Fault::OutOfRange { what: "offset", found, count: text.len() })
+                        );
                     };
                     visit(row, Some(bytes));
                 }
@@ -329,7 +335,8 @@ impl<'a> Batch<'a, '_> {
                 texts.get(word(8)).and_then(|text| text.get(word(12)..word(12).checked_add(len)?))
             };
             let Some(bytes) = bytes else {
-                let fault = Fault::OutOfRange { what: "view of bytes", found: len as i128, count: texts.len() };
+                let fault =
+                    Fault::OutOfRange { what: "view of bytes", found: len as i128, count: texts.len() };
                 return Err(array.at(row, fault));
             };
             visit(row, Some(bytes));
@@ -385,7 +392,6 @@ impl<'a> Batch<'a, '_> {
         }
         Ok(Lists { spans: checked, entries })
     }
-
 }
 
 /// Little-endian numbers of `width` bytes as 64 bits. The caller has checked the length.

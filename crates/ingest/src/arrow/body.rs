@@ -58,8 +58,8 @@ impl<'a> Buffer<'a> {
         if len == NOT_COMPRESSED {
             return Ok(Cow::Borrowed(frame));
         }
-        let len = usize::try_from(len)
-            .map_err(|_| Fault::Compression(format!("it claims to hold {len} bytes")))?;
+        let len =
+            usize::try_from(len).map_err(|_| Fault::Compression(format!("it claims to hold {len} bytes")))?;
         budget.take(len)?;
         let plain = match self.codec {
             Codec::Lz4 => lz4::decompress(frame, len),
@@ -72,5 +72,9 @@ impl<'a> Buffer<'a> {
 
 fn unzstd(frame: &[u8], len: usize) -> Result<Vec<u8>, String> {
     let plain = zstd::bulk::decompress(frame, len).map_err(|e| e.to_string())?;
-    if plain.len() == len { Ok(plain) } else { Err(format!("it holds {} bytes instead of {len}", plain.len())) }
+    if plain.len() == len {
+        Ok(plain)
+    } else {
+        Err(format!("it holds {} bytes instead of {len}", plain.len()))
+    }
 }

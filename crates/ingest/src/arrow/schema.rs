@@ -161,7 +161,8 @@ impl Field {
             Some(encoding) => {
                 // Absent means 32 bits, signed.
                 let bits = encoding.indexType().map_or(32, |index| index.bitWidth());
-                let width = integer_width(bits).ok_or_else(|| wrong("its indices have an impossible width"))?;
+                let width =
+                    integer_width(bits).ok_or_else(|| wrong("its indices have an impossible width"))?;
                 Some(Dictionary { id: encoding.id(), index_width: width })
             }
         };
@@ -226,9 +227,9 @@ fn kind(field: WireField<'_>) -> Option<Kind> {
             _ => opaque(16),
         },
         Type::Duration => opaque(8),
-        Type::FixedSizeBinary => {
-            Some(Kind::FixedBytes { width: usize::try_from(field.type_as_fixed_size_binary()?.byteWidth()).ok()? })
-        }
+        Type::FixedSizeBinary => Some(Kind::FixedBytes {
+            width: usize::try_from(field.type_as_fixed_size_binary()?.byteWidth()).ok()?,
+        }),
         Type::Binary | Type::Utf8 => Some(Kind::Bytes { is_large: false }),
         Type::LargeBinary | Type::LargeUtf8 => Some(Kind::Bytes { is_large: true }),
         Type::BinaryView | Type::Utf8View => Some(Kind::Views),

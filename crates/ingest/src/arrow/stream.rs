@@ -94,8 +94,8 @@ impl<'a> Messages<'a> {
             self.at = self.bytes.len();
             return Ok(None);
         }
-        let len = usize::try_from(len)
-            .map_err(|_| ArrowError::framing("a message of negative length", offset))?;
+        let len =
+            usize::try_from(len).map_err(|_| ArrowError::framing("a message of negative length", offset))?;
         let metadata = self.take(len)?;
         let header = arrow_ipc::root_as_message(metadata).map_err(|e| {
             // The verifier tells a whole path over several lines.
@@ -122,11 +122,7 @@ impl<'a> Messages<'a> {
 }
 
 impl<'a> Message<'a> {
-    fn dictionary<'s>(
-        &self,
-        schema: &'s Schema,
-        bounds: Bounds,
-    ) -> Result<(i64, Array<'s>), ArrowError>
+    fn dictionary<'s>(&self, schema: &'s Schema, bounds: Bounds) -> Result<(i64, Array<'s>), ArrowError>
     where
         'a: 's,
     {
@@ -147,11 +143,7 @@ impl<'a> Message<'a> {
         Ok((id, values))
     }
 
-    fn columns<'s>(
-        &self,
-        schema: &'s Schema,
-        bounds: Bounds,
-    ) -> Result<(Vec<Array<'s>>, usize), ArrowError>
+    fn columns<'s>(&self, schema: &'s Schema, bounds: Bounds) -> Result<(Vec<Array<'s>>, usize), ArrowError>
     where
         'a: 's,
     {
@@ -216,7 +208,8 @@ impl<'a> Parts<'a> {
             let end = start.checked_add(usize::try_from(wire.length()).ok()?)?;
             Some(Buffer { bytes: body.get(start..end)?, codec })
         };
-        let buffers: Option<Vec<_>> = wire.buffers().map_or(Some(Vec::new()), |b| b.iter().map(buffer).collect());
+        let buffers: Option<Vec<_>> =
+            wire.buffers().map_or(Some(Vec::new()), |b| b.iter().map(buffer).collect());
         let Some(buffers) = buffers else {
             return Err(ArrowError::framing("a buffer outside the body of its message", message.offset));
         };

@@ -2,11 +2,7 @@
 
 use std::fmt::Write as _;
 
-use decima_profile::{
-    attribute_name,
-    batch::StringId,
-    wire::Reader,
-};
+use decima_profile::{attribute_name, batch::StringId, wire::Reader};
 
 use super::{
     dictionary::Dictionary,
@@ -49,7 +45,11 @@ pub(super) struct KeyValue {
 
 impl KeyValue {
     /// `1 key, 2 value, 3 key index`: what resources and scopes have.
-    pub(super) fn read(message: Reader<'_>, place: &str, dictionary: &mut Dictionary) -> Result<Self, OtlpError> {
+    pub(super) fn read(
+        message: Reader<'_>,
+        place: &str,
+        dictionary: &mut Dictionary,
+    ) -> Result<Self, OtlpError> {
         let (mut key, mut value) = (0, AttributeValue::None);
         each_field(message, &format!("{place}.attributes"), |number, field| {
             match number {
@@ -77,7 +77,7 @@ pub(super) fn read_value(
             2 => AttributeValue::Text(dictionary.push(if field.varint()? == 0 { "false" } else { "true" })),
             3 => AttributeValue::Integer(field.varint()? as i64),
             4 => AttributeValue::Text(dictionary.push(&f64::from_bits(field.fixed64()?).to_string())),
-            5 | 6 | 7 => {
+            5..=7 => {
                 let mut text = String::new();
                 render(message, place, dictionary, 0, &mut text)?;
                 AttributeValue::Text(dictionary.push(&text))

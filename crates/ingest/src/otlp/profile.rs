@@ -143,7 +143,8 @@ impl<'a> RawProfile<'a> {
             Ok(text.to_owned())
         };
         // A dictionary without strings is that of a request without text.
-        let optional = |index: u64, field: &str| if index == 0 { Ok(String::new()) } else { part(index, field) };
+        let optional =
+            |index: u64, field: &str| if index == 0 { Ok(String::new()) } else { part(index, field) };
         Ok(ProfileType {
             name: profile_name(dictionary.strings.get(labels.scope)),
             sample_type: optional(self.sample_type.0, "sample_type.type")?,

@@ -99,7 +99,12 @@ impl<'l> Rows<'l> {
         Ok(())
     }
 
-    fn column(&mut self, key: &str, is_integer: bool, place: &impl Fn() -> String) -> Result<usize, OtlpError> {
+    fn column(
+        &mut self,
+        key: &str,
+        is_integer: bool,
+        place: &impl Fn() -> String,
+    ) -> Result<usize, OtlpError> {
         if let Some(&column) = self.by_text.get(&(key.to_owned(), is_integer)) {
             return Ok(column);
         }

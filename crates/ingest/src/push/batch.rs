@@ -49,11 +49,9 @@ pub fn batch_of(series: &[RawSeries], limits: &Limits, received_ns: i64) -> Resu
         let labels = labels::check(&raw.labels, limits)
             .map_err(|e| invalid(Refusal::Value, &format!("series {index}"), e))?;
         for (sample, profile) in raw.profiles.iter().enumerate() {
-            request
-                .profile(profile, &labels)
-                .map_err(|message| {
-                    invalid(Refusal::Malformed, &format!("series {index}, sample {sample}"), message)
-                })?;
+            request.profile(profile, &labels).map_err(|message| {
+                invalid(Refusal::Malformed, &format!("series {index}, sample {sample}"), message)
+            })?;
         }
     }
     request.decoded.node = node(series);

@@ -9,9 +9,7 @@ use decima_ingest::{
 };
 use decima_proto::opentelemetry::{
     RawExportRequest,
-    v1development::{
-        ExportProfilesPartialSuccess, ExportProfilesServiceResponse, profiles_service_server,
-    },
+    v1development::{ExportProfilesPartialSuccess, ExportProfilesServiceResponse, profiles_service_server},
 };
 use prost::Message as _;
 use tokio::sync::Semaphore;

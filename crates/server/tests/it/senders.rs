@@ -255,7 +255,11 @@ async fn opentelemetry_as_json() {
     }
     for (body, code, message) in [
         ("{", 400, "not an OTLP request as JSON"),
-        (r#"{"dictionary":{"stackTable":[{"locationIndices":[5]}]}}"#, 400, "dictionary.stack_table[0]: location index 5 is out of range (0)"),
+        (
+            r#"{"dictionary":{"stackTable":[{"locationIndices":[5]}]}}"#,
+            400,
+            "dictionary.stack_table[0]: location index 5 is out of range (0)",
+        ),
     ] {
         let response = server.send(request(), body).await;
         assert_eq!(response.status(), code);

@@ -3,10 +3,7 @@
 use super::Decoder;
 use crate::{
     batch::{Function, Line, Location, Mapping, NO_MAPPING, StringId},
-    pprof::{
-        DecodeError, Limits,
-        attributes::RawLabel,
-    },
+    pprof::{DecodeError, Limits, attributes::RawLabel},
     wire::{Fault, Reader},
 };
 
