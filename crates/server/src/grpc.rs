@@ -360,4 +360,47 @@ mod tests {
         .await;
         check("/p.S/Other", &[], ("12", "p.S/Other%20is%20not%20offered")).await;
     }
+
+    /// The body of a request, in parts that come after these pauses.
+    fn in_parts(pauses_ms: &'static [u64]) -> Body {
+        let parts = futures::stream::unfold(pauses_ms, |pauses| async move {
+            let (pause, rest) = pauses.split_first()?;
+            tokio::time::sleep(std::time::Duration::from_millis(*pause)).await;
+            Some((Ok::<_, std::convert::Infallible>("part"), rest))
+        });
+        Body::from_stream(parts)
+    }
+
+    #[tokio::test]
+    async fn streams_may_take_long_but_not_pause_long() {
+        let bounds = Bounds { request_timeout: std::time::Duration::from_millis(300), ..Bounds::default() };
+        let call = async |path: &str, headers: &[(&'static str, &'static str)], pauses: &'static [u64]| {
+            let read = |body: Body| async move {
+                match axum::body::to_bytes(body, 1 << 10).await {
+                    Ok(body) => to_response(&Status::ok(body.len().to_string())),
+                    Err(_) => to_response(&Status::aborted("cut off")),
+                }
+            };
+            let routes = Router::new().fallback(axum::routing::post(read));
+            let surroundings = Surroundings {
+                metrics: Arc::new(Metrics::new()),
+                bounds: bounds.clone(),
+                methods: HashSet::new(),
+                streamed: HashSet::from(["p.S/Uploads".to_owned()]),
+            };
+            let mut request = http::Request::post(path).version(http::Version::HTTP_2);
+            for (name, value) in headers {
+                request = request.header(*name, *value);
+            }
+            let mut router = surrounded(routes, surroundings);
+            let request = request.body(in_parts(pauses)).unwrap();
+            let Ok(response) = tower::Service::call(&mut router, request).await;
+            code(response.headers())
+        };
+        let slow = &[100, 100, 100, 100, 100];
+        assert_eq!(call("/p.S/Uploads", &[], slow).await, Code::Ok);
+        assert_eq!(call("/p.S/Unary", &[], slow).await, Code::DeadlineExceeded);
+        assert_eq!(call("/p.S/Uploads", &[("grpc-timeout", "200m")], slow).await, Code::DeadlineExceeded);
+        assert_eq!(call("/p.S/Uploads", &[], &[0, 2000]).await, Code::Aborted);
+    }
 }

@@ -189,6 +189,9 @@ fn encode_push(encoder: &mut DescriptorEncoder, counts: &Counts) -> Result<(), f
     encode_counters(encoder, &counters)
 }
 
+/// One of a sender's numbers.
+type SenderNumber = fn(&SenderCounts) -> u64;
+
 /// What became of each sender's requests, by way in.
 fn encode_senders(encoder: &mut DescriptorEncoder, senders: &[Sender]) -> Result<(), fmt::Error> {
     let counted = || {
@@ -222,7 +225,7 @@ fn encode_senders(encoder: &mut DescriptorEncoder, senders: &[Sender]) -> Result
             ConstCounter::new(count).encode(family.encode_family(&labels)?)?;
         }
     }
-    let numbers: [(&str, &str, fn(&SenderCounts) -> u64); 3] = [
+    let numbers: [(&str, &str, SenderNumber); 3] = [
         ("sender_samples_accepted", "Samples of a sender that were stored", |counts| counts.samples),
         (
             "sender_samples_rejected",

@@ -21,17 +21,22 @@ use crate::status;
 /// slow link does not always make.
 const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// Exchanges in the first schema under way at once; others wait. Each holds decoded samples until its sender goes on, and
+/// must not keep other writes from being worked on meanwhile.
+const EXCHANGES_MAX: usize = 256;
+
 /// The service.
 #[derive(Clone)]
 pub(crate) struct ProfileStoreService {
     push: Push,
     permits: Arc<Semaphore>,
+    exchanges: Arc<Semaphore>,
 }
 
 impl ProfileStoreService {
     /// As many writes are worked on at once as there are `permits`.
     pub(crate) fn new(push: Push, permits: Arc<Semaphore>) -> Self {
-        Self { push, permits }
+        Self { push, permits, exchanges: Arc::new(Semaphore::new(EXCHANGES_MAX)) }
     }
 
     async fn permit(&self) -> Result<tokio::sync::SemaphorePermit<'_>, Status> {
@@ -45,6 +50,8 @@ impl ProfileStoreService {
         origin: Origin,
         answers: &mpsc::Sender<Result<WriteResponse, Status>>,
     ) -> Result<(), Status> {
+        let stopping = |_| Status::unavailable("the server is stopping");
+        let _exchange = self.exchanges.acquire().await.map_err(stopping)?;
         let Some(first) = requests.next().await.transpose()? else { return Ok(()) };
         let half = {
             let _permit = self.permit().await?;
