@@ -1,21 +1,24 @@
 // A stand-in for the server, for working on the page and for its browser tests.
-//   node dev/mock.mjs [--port 7099] [--scenario data|empty|late|big] [--prefix /decima] [--delay 0]
-// It speaks only what the page asks for, over one made-up profile.
+//   node dev/mock.mjs [--port 7099] [--scenario data|empty|late|big] [--prefix /decima] [--delay 0] [--upstream http://127.0.0.1:7070] [--bundle DIR]
+// It speaks only what the page asks for, over one made-up profile; with --upstream it serves the bundle that stands
+// here and passes all calls on to a real server.
 import { createServer } from 'node:http';
 import { readFile } from 'node:fs/promises';
-import { gzipSync } from 'node:zlib';
+import { brotliCompressSync, gzipSync } from 'node:zlib';
 import { extname, join, normalize } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { failureAnswer, readQueryRange, seriesAnswer } from './grpc.mjs';
 import { flameArrow, makeProfile, tableArrow } from './profile.mjs';
 
-const BUNDLE = fileURLToPath(new URL('../../crates/server/src/ui/bundle', import.meta.url));
+
 
 function options(argv) {
-  const out = { port: '7099', scenario: 'data', prefix: '', delay: '0' };
+  const out = { port: '7099', scenario: 'data', prefix: '', delay: '0', upstream: '', bundle: '', version: '0.0.0-mock' };
   for (let i = 0; i < argv.length; i += 2) out[argv[i].replace(/^--/, '')] = argv[i + 1];
   return out;
 }
 const OPTIONS = options(process.argv.slice(2));
+const BUNDLE = OPTIONS.bundle || fileURLToPath(new URL('../../crates/server/src/ui/bundle', import.meta.url));
 const PREFIX = OPTIONS.prefix.replace(/\/+$/, '');
 const STARTED = Date.now();
 
@@ -42,7 +45,7 @@ const LABELS = {
   version: ['v2.18.0', 'v2.18.1'],
 };
 
-const profile = makeProfile(OPTIONS.scenario === 'big' ? 200_000 : 45_000);
+const profile = OPTIONS.upstream ? null : makeProfile(OPTIONS.scenario === 'big' ? 200_000 : 45_000);
 
 // The newest data: now, or some hours ago in the scenario "late".
 const dataEnd = () => (OPTIONS.scenario === 'late' ? STARTED - 3 * 3_600_000 : Date.now());
@@ -63,19 +66,9 @@ function series(query, from, to, step, sumBy) {
       const wave = 1.55 + g * 0.6 + 0.35 * Math.sin(x / 3.1 + g) + 0.18 * Math.sin(x * 1.7 + g * 2) + 0.12 * Math.sin(x * 7.3);
       const burst = Math.exp(-(((x % 40) - 22) ** 2) / 4) * 1.9;
       const perSecond = (wave + (g === 0 ? burst : 0)) * scale;
-      samples.push({
-        timestamp: new Date(t).toISOString(),
-        value: String(Math.round(perSecond * (delta ? step * 1e6 : 1))),
-        valuePerSecond: perSecond,
-        duration: String(step * 1e6),
-      });
+      samples.push({ time: t, value: Math.round(perSecond * (delta ? step * 1e6 : 1)), perSecond });
     }
-    return {
-      labelset: { labels: group === '' ? [] : [{ name: label, value: group }] },
-      samples,
-      periodType: { type: 'cpu', unit: 'nanoseconds' },
-      sampleType: { type: 'cpu', unit: 'nanoseconds' },
-    };
+    return { labels: group === '' ? [] : [{ name: label, value: group }], samples };
   });
 }
 
@@ -90,38 +83,47 @@ const json = (body, status = 200) => ({ status, type: 'application/json', body: 
 const failure = (status, code, message) => json({ code, message, details: [] }, status);
 
 function api(path, q) {
-  const start = time(q.get('start') ?? q.get('merge.start'), 0);
-  const end = time(q.get('end') ?? q.get('merge.end'), Date.now());
+  const side = q.get('mode') === 'MODE_DIFF' ? 'diff.b.merge' : 'merge';
+  const start = time(q.get('start') ?? q.get(`${side}.start`), 0);
+  const end = time(q.get('end') ?? q.get(`${side}.end`), Date.now());
   if (path === '/profiles/types') return json({ types: overlaps(start, end) ? TYPES : [] });
   if (path === '/profiles/has_profile_data') return json({ hasData: OPTIONS.scenario !== 'empty' });
   if (path === '/profiles/labels') return json({ labelNames: Object.keys(LABELS), warnings: [] });
   const values = /^\/profiles\/labels\/([^/]+)\/values$/.exec(path);
   if (values) return json({ labelValues: LABELS[decodeURIComponent(values[1])] ?? [], warnings: [] });
   if (path === '/targets') return json(targets());
-  if (path === '/profiles/query_range') {
-    const query = q.get('query') ?? '';
-    if (query.includes('bad')) return failure(400, 3, 'matcher 1: the regular expression "ba(d" misses a closing parenthesis at offset 2');
-    if (!overlaps(start, end)) return failure(404, 5, 'No data found for the query');
-    return json({ series: series(query, start, end, Math.max(1, parseFloat(q.get('step') ?? '15')) * 1000, q.getAll('sum_by')) });
-  }
   if (path === '/profiles/query') return query(q, start, end);
   return failure(404, 5, `no such path: ${path}`);
 }
 
+const BAD = 'matcher 1: the regular expression "ba(d" misses a closing parenthesis at offset 2';
+
+function queryRange(body) {
+  const { query, start, end, step, sumBy } = readQueryRange(body);
+  const answer = query.includes('bad')
+    ? failureAnswer(3, BAD)
+    : overlaps(start, end) && !query.includes('no_such')
+      ? seriesAnswer(series(query, start, end, step || end - start, sumBy))
+      : failureAnswer(5, 'No data found for the query');
+  return { status: 200, type: 'application/grpc-web+proto', body: answer };
+}
+
 function query(q, start, end) {
-  const text = q.get('merge.query') ?? '';
-  if (text.includes('bad')) return failure(400, 3, 'matcher 1: the regular expression "ba(d" misses a closing parenthesis at offset 2');
+  const compares = q.get('mode') === 'MODE_DIFF';
+  const text = q.get(compares ? 'diff.b.merge.query' : 'merge.query') ?? '';
+  if (text.includes('bad')) return failure(400, 3, BAD);
   const report = q.get('report_type');
-  const tree = overlaps(start, end) ? profile : profile.empty();
+  const tree = overlaps(start, end) && !text.includes('no_such') ? profile : profile.empty();
   const unit = /:(bytes|count|nanoseconds):/.exec(text)?.[1] ?? 'nanoseconds';
   if (report === 'REPORT_TYPE_FLAMEGRAPH_ARROW') {
     // "big" sends every node there is, to see how the page copes.
     const big = OPTIONS.scenario === 'big';
-    const answer = once(`${tree.total} ${q.get('node_trim_threshold')} ${q.get('max_nodes')} ${q.get('focus')}`, () =>
+    const answer = once(`${compares} ${tree.total} ${q.get('node_trim_threshold')} ${q.get('max_nodes')} ${q.get('focus')}`, () =>
       flameArrow(tree, {
         threshold: big ? 0 : Number(q.get('node_trim_threshold') ?? 0),
         maxNodes: big ? 1e9 : Number(q.get('max_nodes') ?? 16_384),
         focus: JSON.parse(q.get('focus') ?? '[]'),
+        compares,
       }));
     return {
       status: 200,
@@ -137,7 +139,7 @@ function query(q, start, end) {
     };
   }
   if (report === 'REPORT_TYPE_TABLE_ARROW') {
-    return { status: 200, type: 'application/vnd.apache.arrow.stream', body: Buffer.from(once(`table ${tree.total}`, () => tableArrow(tree))), headers: { 'x-decima-total': String(tree.total), 'x-decima-unit': unit } };
+    return { status: 200, type: 'application/vnd.apache.arrow.stream', body: Buffer.from(once(`table ${compares} ${tree.total}`, () => tableArrow(tree, compares))), headers: { 'x-decima-total': String(tree.total), 'x-decima-unit': unit } };
   }
   if (report === 'REPORT_TYPE_PPROF') return { status: 200, type: 'application/octet-stream', body: gzipSync(Buffer.from('mock')) };
   return failure(400, 3, `report_type: ${report} is not served by the mock`);
@@ -169,12 +171,37 @@ async function page(path) {
   try {
     let body = await readFile(join(BUNDLE, file));
     if (file === '/index.html') {
-      body = Buffer.from(String(body).replaceAll('{{.PathPrefix}}', PREFIX).replaceAll('{{.Version}}', '0.0.0-mock'));
+      body = Buffer.from(String(body).replaceAll('{{.PathPrefix}}', PREFIX).replaceAll('{{.Version}}', OPTIONS.version));
     }
     return { status: 200, type: CONTENT_TYPES[extname(file)] ?? 'application/octet-stream', body, headers: inAssets ? { 'cache-control': 'public, max-age=31536000, immutable' } : {} };
   } catch {
     return failure(404, 5, `no such file: ${file}`);
   }
+}
+
+// Assets are compressed once, answers quickly.
+const assets = new Map();
+function compress({ body, headers }) {
+  if (!headers?.['cache-control']) return { encoding: 'gzip', body: gzipSync(body, { level: 1 }) };
+  const key = body.toString('latin1');
+  if (!assets.has(key)) assets.set(key, brotliCompressSync(body));
+  return { encoding: 'br', body: assets.get(key) };
+}
+
+async function bodyOf(request) {
+  const parts = [];
+  for await (const part of request) parts.push(part);
+  return Buffer.concat(parts);
+}
+
+/** Passes a call on as it is, and its answer back. */
+async function passOn(request, response) {
+  const { host, 'accept-encoding': _, ...headers } = request.headers;
+  const body = request.method === 'POST' ? await bodyOf(request) : undefined;
+  const answer = await fetch(OPTIONS.upstream + request.url, { method: request.method, headers, body });
+  const kept = [...answer.headers].filter(([name]) => !['content-encoding', 'content-length', 'transfer-encoding', 'connection'].includes(name));
+  response.writeHead(answer.status, Object.fromEntries(kept));
+  response.end(Buffer.from(await answer.arrayBuffer()));
 }
 
 createServer(async (request, response) => {
@@ -184,14 +211,16 @@ createServer(async (request, response) => {
   else {
     const path = url.pathname.slice(PREFIX.length) || '/';
     if (path.startsWith('/api/')) {
+      if (OPTIONS.upstream) return passOn(request, response).catch(() => response.destroy());
       await new Promise((done) => setTimeout(done, Number(OPTIONS.delay)));
-      answer = api(path.slice('/api'.length), url.searchParams);
+      answer = path.endsWith('.QueryService/QueryRange') ? queryRange(await bodyOf(request)) : api(path.slice('/api'.length), url.searchParams);
     } else answer = await page(path);
   }
-  const body = gzipSync(answer.body, { level: 1 });
+  const compressed = compress(answer);
+  const { body } = compressed;
   response.writeHead(answer.status, {
     'content-type': answer.type,
-    'content-encoding': 'gzip',
+    'content-encoding': compressed.encoding,
     'content-length': body.length,
     'content-security-policy': "default-src 'self'; base-uri 'none'; object-src 'none'; frame-ancestors 'none'; form-action 'none'",
     'x-content-type-options': 'nosniff',

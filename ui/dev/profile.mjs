@@ -45,10 +45,13 @@ const NATIVE = ['ZSTD_compressBlock_fast', 'ZSTD_compressBlock_doubleFast_extDic
 const packages = Object.keys(LIBRARY);
 const APP = '/usr/local/bin/checkout';
 
+/** Shares of a function in the base of a comparison. */
+const CHANGES = [1, 1.05, 0.5, 1, 1.6, 0.97, 1, 0.2];
+
 /** A profile of about `size` nodes. */
 export function makeProfile(size) {
   const next = random(7);
-  const nodes = [{ name: '', parent: -1, cumulative: 0, flat: 0, children: [], binary: null, file: null, line: 0, address: 0n }];
+  const nodes = [{ name: '', parent: -1, cumulative: 0, flat: 0, before: 0, flatBefore: 0, children: [], binary: null, file: null, line: 0, address: 0n }];
   const child = (parent, name) => {
     for (const row of nodes[parent].children) if (nodes[row].name === name) return row;
     const kernel = KERNEL.includes(name);
@@ -60,6 +63,8 @@ export function makeProfile(size) {
       parent,
       cumulative: 0,
       flat: 0,
+      before: 0,
+      flatBefore: 0,
       children: [],
       binary: kernel ? '[kernel.kallsyms]' : native || unsymbolised ? '/usr/lib/x86_64-linux-gnu/libzstd.so.1.5.5' : APP,
       file: kernel || unsymbolised ? null : native ? '/build/zstd/lib/compress/zstd_fast.c' : `${package_.startsWith('github.com') || package_.includes('.') ? '/src/vendor/' : '/usr/local/go/src/'}${package_}/${name.length % 2 ? 'server' : 'encode'}.go`,
@@ -114,10 +119,16 @@ export function makeProfile(size) {
     }
     const value = Math.round(1e7 * (1 + Math.floor(next() * 3)));
     nodes[row].flat += value;
-    for (let at = row; at >= 0; at = nodes[at].parent) nodes[at].cumulative += value;
+    // What a base would have: more of some functions, less of others, most as it is.
+    const before = Math.round(value * CHANGES[nodes[row].name.length % CHANGES.length]);
+    nodes[row].flatBefore += before;
+    for (let at = row; at >= 0; at = nodes[at].parent) {
+      nodes[at].cumulative += value;
+      nodes[at].before += before;
+    }
   }
   for (const node of nodes) node.children.sort((a, b) => (nodes[a].name < nodes[b].name ? -1 : 1));
-  const empty = { nodes: [{ ...nodes[0], cumulative: 0, flat: 0, children: [] }], total: 0 };
+  const empty = { nodes: [{ ...nodes[0], cumulative: 0, flat: 0, before: 0, flatBefore: 0, children: [] }], total: 0 };
   return { nodes, total: nodes[0].cumulative, empty: () => empty };
 }
 
@@ -203,7 +214,7 @@ export function flameArrow(profile, options) {
     parent,
     cumulative: column((n) => BigInt(n.cumulative)),
     flat: column((n) => BigInt(n.flat)),
-    diff: order.map(() => 0n),
+    diff: column((n) => (options.compares ? BigInt(n.cumulative - n.before) : 0n)),
     timestamp: order.map(() => 0n),
     depth,
     value_offset: offset,
@@ -220,16 +231,20 @@ export function flameArrow(profile, options) {
   return { bytes: tableToIPC(table, { format: 'stream' }), trimmed, height: depth[depth.length - 1] + 1 };
 }
 
-export function tableArrow(profile) {
+export function tableArrow(profile, compares = false) {
   const { nodes } = profile;
   const rows = new Map();
   const visit = (row, above) => {
     const node = nodes[row];
     let entry = rows.get(node.name);
     if (row > 0) {
-      if (!entry) rows.set(node.name, (entry = { node, cumulative: 0, flat: 0 }));
+      if (!entry) rows.set(node.name, (entry = { node, cumulative: 0, flat: 0, before: 0, flatBefore: 0 }));
       entry.flat += node.flat;
-      if (!above.has(node.name)) entry.cumulative += node.cumulative;
+      entry.flatBefore += node.flatBefore;
+      if (!above.has(node.name)) {
+        entry.cumulative += node.cumulative;
+        entry.before += node.before;
+      }
     }
     const inner = row > 0 && !above.has(node.name) ? new Set(above).add(node.name) : above;
     for (const child of node.children) visit(child, inner);
@@ -241,7 +256,8 @@ export function tableArrow(profile) {
     mapping_file: all.map((r) => r.node.binary), mapping_build_id: nothing,
     location_address: all.map((r) => r.node.address), location_line: all.map((r) => BigInt(r.node.line)), function_startline: all.map((r) => BigInt(r.node.line)),
     function_name: all.map((r) => (r.node.name.startsWith('0x') ? null : r.node.name)), function_system_name: nothing, function_file_name: all.map((r) => r.node.file),
-    cumulative: all.map((r) => BigInt(r.cumulative)), cumulative_diff: nothing, flat: all.map((r) => BigInt(r.flat)), flat_diff: all.map(() => 0n),
+    cumulative: all.map((r) => BigInt(r.cumulative)), cumulative_diff: compares ? all.map((r) => BigInt(r.cumulative - r.before)) : nothing, flat: all.map((r) => BigInt(r.flat)),
+    flat_diff: all.map((r) => (compares ? BigInt(r.flat - r.flatBefore) : 0n)),
   };
   const string16 = () => dictionary(utf8(), uint16());
   const string32 = () => dictionary(utf8(), uint32());

@@ -1,12 +1,13 @@
 // A browser page that watches itself: foreign requests, violations of the content policy, errors
 // on the console. Waiting is done by evaluating from outside, because the policy forbids eval.
 
-/** Opens the page; `options`: path, colorScheme, before(page) to intercept requests, allow(problem). */
+/** Opens the page; `options`: path, colorScheme, reducedMotion, before(page) to intercept requests, allow(problem). */
 export async function openPage(browser, base, options) {
-  const context = await browser.newContext({ viewport: { width: 1440, height: 900 }, colorScheme: options.colorScheme ?? 'light' });
+  const context = await browser.newContext({ viewport: { width: 1440, height: 900 }, colorScheme: options.colorScheme ?? 'light', reducedMotion: options.reducedMotion ?? 'no-preference' });
   const page = await context.newPage();
   const problems = [];
   const requests = [];
+  const notes = [];
   const origin = new URL(base).origin;
   const report = (problem) => {
     if (!options.allow?.(problem)) problems.push(problem);
@@ -23,6 +24,26 @@ export async function openPage(browser, base, options) {
   await page.addInitScript(() => {
     window.__violations = [];
     document.addEventListener('securitypolicyviolation', (event) => window.__violations.push(`${event.violatedDirective} ${event.blockedURI}`));
+    window.__longTasks = [];
+    new PerformanceObserver((list) => window.__longTasks.push(...list.getEntries().map(({ duration }) => duration))).observe({ type: 'longtask', buffered: true });
+    window.__frames = {
+      begin() {
+        this.times = [];
+        this.on = true;
+        const next = (time) => {
+          this.times.push(time);
+          if (this.on) requestAnimationFrame(next);
+        };
+        requestAnimationFrame(next);
+        window.__longTasks.length = 0;
+      },
+      end() {
+        this.on = false;
+        const between = this.times.slice(1).map((time, i) => time - this.times[i]).sort((a, b) => a - b);
+        const at = (share) => Math.round(between[Math.min(between.length - 1, Math.floor(between.length * share))]);
+        return { count: between.length, p50: at(0.5), p95: at(0.95), max: at(1), script: window.__longTasks.map((ms) => Math.round(ms)).join('+') || 'under 50' };
+      },
+    };
   });
   await options.before?.(page);
   const response = await page.goto(base + (options.path ?? '/'));
@@ -33,6 +54,10 @@ export async function openPage(browser, base, options) {
     requests,
     problems,
     response,
+    notes,
+
+    /** Evidence that is printed with the result; numbers that no test can judge. */
+    note: (line) => notes.push(line),
     probe: (read) => page.evaluate(read),
 
     /** Repeats `read` in the page until `enough` accepts what it gives. */

@@ -56,6 +56,7 @@ for (const [name, options, run] of CASES) {
     opened.expectClean();
     passed++;
     console.log(`ok    ${name} (${Date.now() - started} ms)`);
+    for (const line of opened.notes) console.log(`      ${line}`);
   } catch (error) {
     failed++;
     console.log(`FAIL  ${name}\n      ${String(error?.stack ?? error).split('\n').slice(0, 4).join('\n      ')}`);

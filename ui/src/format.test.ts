@@ -1,10 +1,10 @@
 import { expect, test } from 'vitest';
-import type { Series } from './api/reports';
+import type { Series } from './api/series';
 import { describeType, parseTypeKey, preferredType, typeKey } from './profile-type';
 import { lastSnapshot, tabulate } from './series-data';
 import { ago, decodeTime, encodeTime, PRESETS, rangeOf, stepFor } from './time';
-import { formatCount, formatShare, formatSpan, formatValue, seriesUnit } from './units';
-import { arrange } from './top-table';
+import { formatChange, formatCount, formatShare, formatSigned, formatSpan, formatValue, seriesUnit } from './units';
+import { arrange, type SortColumn } from './top-table';
 import { SymbolPool } from './flame/symbols';
 
 test.each([
@@ -30,6 +30,21 @@ test('shares and counts', () => {
   expect(formatSpan(900_000)).toBe('15 min');
 });
 
+test.each([
+  [0, 10, '±0 %'],
+  [5, 10, '+50.0 %'],
+  [-1, 30, '−3.33 %'],
+  [-1, 1e9, '−< 0.01 %'],
+  [90, 5, '×19.0'],
+  [5, 0, 'new'],
+])('change of %d against %d', (change, before, text) => expect(formatChange(change, before)).toBe(text));
+
+test('signed values', () => {
+  expect(formatSigned(1.2e9, 'nanoseconds')).toBe('+1.20 s');
+  expect(formatSigned(-2048, 'bytes')).toBe('−2.00 KiB');
+  expect(formatSigned(0, 'bytes')).toBe('0 B');
+});
+
 test('units of the axis', () => {
   const cpu = { sampleType: 'cpu', sampleUnit: 'nanoseconds', periodType: 'cpu', delta: true };
   expect(seriesUnit(cpu).title).toBe('CPU cores');
@@ -51,7 +66,9 @@ test('profile types', () => {
   for (const bad of ['', 'a', 'a:b:c:d', 'a:b:c:d:e:f', 'a:b:c:d:e:delta:x']) expect(parseTypeKey(bad)).toBeNull();
   expect(preferredType([heap, own, cpu, agent])).toBe(agent);
   expect(preferredType([heap, own, cpu])).toBe(cpu);
-  expect(preferredType([heap, own])).toBe(own);
+  expect(preferredType([own, heap])).toBe(heap);
+  expect(preferredType([{ ...heap, name: 'decima_memory' }, own])).toBe(own);
+  expect(preferredType([{ ...heap, sampleType: 'alloc_objects' }, heap])).toBe(heap);
   expect(preferredType([heap])).toBe(heap);
   expect(preferredType([])).toBeNull();
   expect(describeType(heap).title).toBe('Memory in use');
@@ -64,15 +81,16 @@ test('time ranges', () => {
   expect(decodeTime('absolute:5-now', now)).toEqual({ kind: 'absolute', from: 5, to: now });
   expect(decodeTime('absolute:5-5', now)).toBeNull();
   expect(rangeOf({ kind: 'relative', unit: 'hour', count: 1 }, now)).toEqual({ from: now - 3_600_000, to: now });
-  expect(stepFor({ from: 0, to: 900_000 }, 180)).toBe(5);
+  expect(stepFor({ from: 0, to: 900_000 }, 180)).toBe(10);
+  expect(stepFor({ from: 0, to: 3_600_000 }, 180)).toBe(30);
   expect(stepFor({ from: 0, to: 60_000 }, 180)).toBe(1);
   expect(ago(now - 5000, now)).toBe('5 s ago');
   expect(ago(now - 7_200_000, now)).toBe('2 h ago');
 });
 
 test('series: one axis, gaps where data is missing', () => {
-  const one: Series = { labels: [], times: [0, 10, 20, 100, 110], values: [1, 1, 1, 1, 1] };
-  const two: Series = { labels: [{ name: 'a', value: 'b' }], times: [5, 15, 25], values: [9, 9, 9] };
+  const one: Series = { labels: [], times: [0, 10, 20, 100, 110], values: [1, 1, 1, 1, 1], sum: 5 };
+  const two: Series = { labels: [{ name: 'a', value: 'b' }], times: [5, 15, 25], values: [9, 9, 9], sum: 27 };
   const table = tabulate([one, two]);
   expect(table.shown[0]).toBe(two);
   expect(table.times).toEqual([0, 5, 10, 15, 20, 25, 60, 100, 110]);
@@ -81,7 +99,7 @@ test('series: one axis, gaps where data is missing', () => {
 });
 
 test('the last snapshot of states', () => {
-  const at = (...times: number[]): Series => ({ labels: [], times, values: times.map(() => 1) });
+  const at = (...times: number[]): Series => ({ labels: [], times, values: times.map(() => 1), sum: times.length });
   expect(lastSnapshot([at(1000, 11_000, 21_000), at(3000, 13_000, 23_000)], 5)).toEqual({ from: 13_001, to: 23_000 });
   expect(lastSnapshot([at(9000)], 5)).toEqual({ from: 4001, to: 9000 });
   expect(lastSnapshot([], 5)).toBeNull();
@@ -93,12 +111,14 @@ test('order of the top table', () => {
   const names = ['b', 'a', 'c', 'd'];
   const table = {
     count: 4, name: Uint32Array.from(names, (name) => symbols.intern(name)), file: new Uint32Array(4), binary: new Uint32Array(4), line: new Uint32Array(4),
-    cumulative: Float64Array.of(5, 5, 9, 1), flat: Float64Array.of(1, 2, 3, 4), symbols,
+    cumulative: Float64Array.of(5, 5, 9, 1), flat: Float64Array.of(1, 2, 3, 4), flatDiff: Float64Array.of(0, -3, 2, -1), cumulativeDiff: null, symbols,
   };
-  const order = (column: 'name' | 'flat' | 'cumulative', descending: boolean, test: ((name: string) => boolean) | null = null): string =>
+  const order = (column: SortColumn, descending: boolean, test: ((name: string) => boolean) | null = null): string =>
     [...arrange(table, { column, descending }, test)].map((row) => names[row]).join('');
   expect(order('flat', true)).toBe('dcab');
   expect(order('cumulative', true)).toBe('cabd');
+  expect(order('flatDiff', true)).toBe('cbda');
+  expect(order('cumulativeDiff', true)).toBe('abcd');
   expect(order('name', false)).toBe('abcd');
   expect(order('name', true, (name) => name !== 'c')).toBe('dba');
 });

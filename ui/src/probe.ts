@@ -1,7 +1,8 @@
 /** `window.__decima`: what browser tests read, since a canvas cannot be asked what it shows. Read-only; nothing in the page depends on it. */
 import type { VisibleBox } from './flame/graph';
+import type { Span } from './flame/span';
 import { pathOf } from './flame/path';
-import { flame, page, series, table, types } from './state/store';
+import { flame, sideA, sideB, table, types } from './state/store';
 import { detailLoading, focusRow, searchResult, tree } from './state/zoom';
 import { graph } from './views/FlamePanel';
 
@@ -14,6 +15,8 @@ export interface Probe {
   readonly nodes: number;
   /** Frame names from below the root to the zoomed node. */
   readonly zoomed: string[];
+  /** What fills the width, as shares of the whole from 0 to 1. */
+  readonly span: Span;
   readonly search: { nodes: number; share: number; error: string };
   readonly expression: string;
 }
@@ -21,7 +24,7 @@ export interface Probe {
 export function installProbe(): void {
   const probe: Probe = {
     get idle() {
-      return !detailLoading.peek() && ![types, series, flame, table].some((loader) => loader.state.peek().loading);
+      return !detailLoading.peek() && ![types, sideA.series, sideB.series, flame, table].some((loader) => loader.state.peek().loading);
     },
     visible: () => graph.current?.visible() ?? [],
     get nodes() {
@@ -31,6 +34,9 @@ export function installProbe(): void {
       const current = tree.peek();
       return current ? pathOf(current, focusRow.peek()) : [];
     },
+    get span() {
+      return graph.current?.shownShare ?? { start: 0, end: 1 };
+    },
     get search() {
       const current = tree.peek();
       const result = searchResult.peek();
@@ -38,7 +44,7 @@ export function installProbe(): void {
       return { nodes: result.nodes, share: total > 0 ? result.cumulative / total : 0, error: result.error };
     },
     get expression() {
-      return page.peek().expression;
+      return sideA.state.peek().expression;
     },
   };
   Object.defineProperty(window, '__decima', { value: probe });

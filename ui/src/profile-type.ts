@@ -16,21 +16,28 @@ export function parseTypeKey(key: string): ProfileType | null {
   return { name, sampleType, sampleUnit, periodType, periodUnit, delta: parts.length === 6 };
 }
 
-const PRIORITY: ((type: ProfileType) => boolean)[] = [
-  (type) => type.name === 'parca_agent' && type.sampleType === 'samples' && type.delta,
-  (type) => type.name === 'process_cpu' && type.sampleType === 'cpu',
-  (type) => type.name === 'process_cpu',
-  (type) => type.name === 'decima_cpu' && type.sampleType === 'cpu',
-  (type) => type.name === 'decima_cpu',
-];
+/** Agents' types of time on the processor, the best known first. */
+const AGENT_TYPES = ['parca_agent', 'go_opentelemetry_io_ebpf_profiler', 'otel_profiling_agent_on_cpu', 'parca_agent_cpu'];
 
-/** The type that the page opens on. */
+/** What the store tells of itself comes after everything that others sent. */
+const OWN_RANK = 100;
+
+/** How useful a type is to open on: the smaller, the more. */
+function rank(type: ProfileType): number {
+  const own = type.name.startsWith('decima_') ? OWN_RANK : 0;
+  const agent = AGENT_TYPES.indexOf(type.name);
+  if (agent >= 0 && type.sampleType === 'samples' && type.delta) return agent;
+  if (type.name === 'process_cpu') return type.sampleType === 'cpu' ? 4 : 5;
+  if (type.sampleType === 'cpu') return own + 6;
+  if (type.periodType === 'cpu') return own + 7;
+  if (type.sampleType === 'inuse_space') return own + 8;
+  if (type.sampleType === 'alloc_space') return own + 9;
+  return own + 10;
+}
+
+/** The type that the page opens on; of equals the first. */
 export function preferredType(types: readonly ProfileType[]): ProfileType | null {
-  for (const wanted of PRIORITY) {
-    const found = types.find(wanted);
-    if (found) return found;
-  }
-  return types[0] ?? null;
+  return types.reduce<ProfileType | null>((best, type) => (best === null || rank(type) < rank(best) ? type : best), null);
 }
 
 export interface TypeText {
@@ -38,8 +45,6 @@ export interface TypeText {
   title: string;
   text: string;
 }
-
-const AGENTS = new Set(['parca_agent', 'parca_agent_cpu', 'otel_profiling_agent_on_cpu', 'go_opentelemetry_io_ebpf_profiler']);
 
 const BY_SAMPLE: Record<string, TypeText> = {
   'inuse_space': { group: 'Memory', title: 'Memory in use', text: 'Bytes allocated and not yet freed' },
@@ -59,7 +64,7 @@ export function describeType(type: ProfileType): TypeText {
     const since = type.sampleType.startsWith('alloc') ? (type.delta ? 'in each interval' : 'since the process began') : '';
     return { ...known, title: known.title + store, text: since ? `${known.text}, ${since}` : known.text };
   }
-  if (AGENTS.has(type.name) && type.sampleType === 'samples') {
+  if (AGENT_TYPES.includes(type.name) && type.sampleType === 'samples') {
     return { group: 'CPU', title: 'On-CPU', text: 'Time on the processor, sampled for all processes by the agent' };
   }
   if (type.name === 'parca_agent' && type.sampleType === 'wallclock') {

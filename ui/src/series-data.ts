@@ -1,5 +1,5 @@
 /** From series to what the graph draws: one common time axis, gaps where data is missing, colours. */
-import type { Series } from './api/reports';
+import type { Series } from './api/series';
 import { css, oklch } from './flame/colour';
 import type { TimeRange } from './time';
 
@@ -77,4 +77,14 @@ export function lastSnapshot(all: readonly Series[], stepS: number): TimeRange |
   if (newest === -Infinity) return null;
   const width = Number.isFinite(gap) ? gap : stepS * 1000;
   return { from: newest - width + 1, to: newest };
+}
+
+/** Nearest time at which any line has a value. */
+export function pointNear(data: SeriesTable, index: number): number {
+  for (let away = 0; away < data.times.length; away++) {
+    for (const at of [index - away, index + away]) {
+      if (data.lines.some((line) => typeof line[at] === 'number')) return at;
+    }
+  }
+  return index;
 }

@@ -105,8 +105,17 @@ export const fromField = (text: string): number => new Date(text).getTime();
 
 const STEPS_S = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14_400, 21_600, 43_200, 86_400];
 
-/** Seconds per point, so that a range gives at most `points` of them. */
+/** How often most senders take a profile. */
+const USUAL_INTERVAL_S = 10;
+/** Ranges from this on do not show single profiles. */
+const OVERVIEW_MS = 300_000;
+
+/**
+ * Seconds per point, so that a range gives at most `points` of them. Points nearer to each other
+ * than profiles are would show when profiles were taken, and not what they hold.
+ */
 export function stepFor(range: TimeRange, points: number): number {
-  const wanted = (range.to - range.from) / 1000 / Math.max(1, points);
+  const length = range.to - range.from;
+  const wanted = Math.max(length / 1000 / Math.max(1, points), length >= OVERVIEW_MS ? USUAL_INTERVAL_S : 0);
   return STEPS_S.find((step) => step >= wanted) ?? STEPS_S[STEPS_S.length - 1];
 }

@@ -77,6 +77,20 @@ export function formatShare(value: number, total: number): string {
   return `${size >= 10 ? share.toFixed(1) : share.toFixed(2)} %`;
 }
 
+/** A change against `before` with its sign: `+12.3 %`, `−4.00 %`, `new` where there was nothing. */
+export function formatChange(change: number, before: number): string {
+  if (change === 0) return '±0 %';
+  if (before <= 0) return change > 0 ? 'new' : '';
+  const share = (Math.abs(change) / before) * 100;
+  const sign = change > 0 ? '+' : '−';
+  // A share of more than that is easier read as a factor.
+  if (share >= 1000) return `×${trim(share / 100 + 1)}`;
+  return `${sign}${share >= 10 ? share.toFixed(1) : share >= 0.01 ? share.toFixed(2) : '< 0.01'} %`;
+}
+
+/** A signed value: `+1.20 s`. */
+export const formatSigned = (value: number, unit: string): string => (value > 0 ? '+' : value < 0 ? '−' : '') + formatValue(Math.abs(value), unit);
+
 /** What the vertical axis of the series shows. */
 export interface SeriesUnit {
   /** In words, for the title: `CPU cores`. */

@@ -28,6 +28,8 @@ struct Part {
 const PARTS: &[Part] = &[
     Part { name: "rust", run: rust },
     Part { name: "page", run: page },
+    Part { name: "pebble", run: pebble },
+    Part { name: "parca-store", run: oracles::parca_store },
     Part { name: "go-pprof", run: oracles::go_pprof },
     Part { name: "parquet", run: oracles::parquet },
     Part { name: "parca-client", run: parca_client },
@@ -42,7 +44,7 @@ pub(crate) fn run(only: Option<&str>) -> anyhow::Result<()> {
         let names: Vec<_> = PARTS.iter().map(|part| part.name).collect();
         bail!("no such step: {name} (there are {})", names.join(", "));
     }
-    if only.is_some_and(|name| !["rust", "page"].contains(&name)) {
+    if only.is_some_and(|name| !["rust", "page", "pebble", "parca-store"].contains(&name)) {
         product::build()?;
     }
     let mut sum = Tally::default();
@@ -112,6 +114,27 @@ fn page() -> anyhow::Result<Tally> {
         tally += Tally::FAILED;
     }
     Ok(tally)
+}
+
+/// The client of Pebble against the real daemon; what it once answered is played among the tests of the crates.
+fn pebble() -> anyhow::Result<Tally> {
+    const FOLDER: &str = "crates/juju/tests/pebble";
+    const PROGRAM: &str = "target/pebble/pebble";
+    if !have("go") {
+        return Ok(skip("go is not here"));
+    }
+    let program = std::env::current_dir()?.join(PROGRAM);
+    let output = program.display().to_string();
+    Step::new("go")
+        .args(["build", "-mod=mod", "-o", &output, "github.com/canonical/pebble/cmd/pebble"])
+        .within(Path::new(FOLDER))
+        .run()?;
+    // All packages, so that it is the build of the step before.
+    count(
+        Step::new("cargo")
+            .args(["test", "--workspace", "--quiet", "--test", "it", "pebble::real::"])
+            .env("DECIMA_PEBBLE", &output),
+    )
 }
 
 /// Parca's own client, from npm, against the real program.

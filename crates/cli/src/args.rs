@@ -103,7 +103,7 @@ pub(crate) struct Serve {
 #[command(next_help_heading = "Limits")]
 pub(crate) struct Limits {
     /// Size of one decompressed profile.
-    #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = value::or_default(Bytes::parse, "256MiB"))]
+    #[arg(long, value_name = "SIZE", default_value = "128MiB", value_parser = value::or_default(Bytes::parse, "128MiB"))]
     pub(crate) profile_size_max: Bytes,
     /// Labels of one series.
     #[arg(long, value_name = "N", default_value = "64", value_parser = value::or_default(value::count, "64"))]

@@ -26,6 +26,8 @@ use crate::{
 const PROFILE_BYTES_MAX: usize = 1 << 30;
 /// How many samples the store took, as it tells in the metadata of its answer.
 const STORED: &str = "x-decima-samples";
+/// How many it did not take, because their times are outside its bounds.
+const REJECTED: &str = "x-decima-rejected";
 /// Whether the store had the request already.
 const DUPLICATE: &str = "x-decima-duplicate";
 
@@ -85,16 +87,20 @@ fn read(file: &Path) -> anyhow::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// What became of a file, in words.
+/// What became of a file, in words. A store that does not tell (another Parca) took all its samples.
 fn outcome(metadata: &MetadataMap, samples: usize) -> String {
     let text = |key| metadata.get(key).and_then(|value| value.to_str().ok());
+    let number = |key| text(key).and_then(|number| number.parse::<usize>().ok());
     if text(DUPLICATE) == Some("true") {
         return "already stored".to_owned();
     }
-    let stored = text(STORED).and_then(|number| number.parse().ok()).unwrap_or(samples);
-    match stored {
+    let stored = match number(STORED).unwrap_or(samples) {
         1 => "stored 1 sample".to_owned(),
         stored => format!("stored {stored} samples"),
+    };
+    match number(REJECTED) {
+        None | Some(0) => stored,
+        Some(rejected) => format!("{stored} ({rejected} outside the retention or ahead of the clock)"),
     }
 }
 
@@ -115,6 +121,10 @@ mod tests {
         check(&[(STORED, "5")], "stored 5 samples");
         check(&[(STORED, "1")], "stored 1 sample");
         check(&[(STORED, "0"), (DUPLICATE, "true")], "already stored");
-        check(&[(STORED, "3"), (DUPLICATE, "false")], "stored 3 samples");
+        check(&[(STORED, "3"), (REJECTED, "0"), (DUPLICATE, "false")], "stored 3 samples");
+        check(
+            &[(STORED, "3"), (REJECTED, "2")],
+            "stored 3 samples (2 outside the retention or ahead of the clock)",
+        );
     }
 }

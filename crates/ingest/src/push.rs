@@ -37,6 +37,7 @@ use self::{
 use crate::{
     agent::{self, first::Pending},
     arrow::ArrowError,
+    config::SampleType,
     object_files::ObjectFiles,
     otlp::{self, Layout, OtlpError},
 };
@@ -93,7 +94,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            profile_bytes_max: 256 << 20,
+            profile_bytes_max: 128 << 20,
             label_count_max: 64,
             label_name_bytes_max: 1024,
             label_value_bytes_max: 4096,
@@ -103,12 +104,14 @@ impl Default for Limits {
 }
 
 /// One series of a request: labels with `__name__`, and its profiles as received (gzip, zstd or plain pprof).
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct RawSeries {
     /// Label set as received.
     pub labels: Vec<(String, String)>,
     /// Profiles as received.
     pub profiles: Vec<Bytes>,
+    /// Sample types to store; empty = all.
+    pub keep: Vec<SampleType>,
 }
 
 /// A request that was refused. Nothing of it is stored.

@@ -7,7 +7,7 @@
 //! Constraints: memory for bodies and the number of requests under way are bounded over all jobs; a slow target delays
 //! nobody else. Invariants: nothing is retried (the next interval is the retry); what a target sends is stored as
 //! received, under the labels of the target; after [`Scraper::shutdown`] nothing more is stored.
-//! `keep_sample_type` is read and not applied yet. Start at [`Scraper`].
+//! Start at [`Scraper`].
 
 mod client;
 mod round;
@@ -23,7 +23,6 @@ use std::{
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing::warn;
 
 use self::{
     client::{BodyBounds, JobClient},
@@ -161,12 +160,6 @@ impl Scraper {
             config.scrape_configs.iter().any(|c| c.job_name == *name && *c == *job.config)
         });
         for config in &config.scrape_configs {
-            if config.endpoints.values().any(|endpoint| !endpoint.keep_sample_type.is_empty()) {
-                warn!(
-                    job = config.job_name,
-                    "keep_sample_type has no effect yet: all sample types are stored"
-                );
-            }
             let job = jobs.entry(config.job_name.clone()).or_insert_with(|| Job {
                 config: Arc::new(config.clone()),
                 client: Arc::new(JobClient::new(config.http_client.clone())),

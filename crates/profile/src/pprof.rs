@@ -20,7 +20,7 @@
 //! ```
 //!
 //! A profile is refused, with the field's path and byte offset, unless: string 0 is empty; ids of mappings, functions and
-//! locations are 1, 2, 3 … in this order; every reference is in range (0 = none, except for locations of samples and keys
+//! locations are unique in their table and not 0 (those that are not 1, 2, 3 … in this order take a slower way); every reference is in range (0 = none, except for locations of samples and keys
 //! of labels); every sample has one value per sample type, and there is one. Fields may come in any order, repeated
 //! numbers packed or not; unknown fields are skipped; text that is not UTF-8 is repaired and counted.
 //!

@@ -15,7 +15,7 @@ use crate::{
     error::{OpenError, ReadError},
     head::HeadView,
     log::{
-        codec::{self, LogPosition},
+        codec::{self, LogPosition, ObjectKind},
         decode, replay,
     },
     manifest::BlockEntry,
@@ -285,6 +285,9 @@ async fn inspect_log(
         let decoded = replay::open(&bytes).map_err(|e| e.to_string()).and_then(|(header, delta)| {
             if header.position != position {
                 return Err("it is another position's object".to_owned());
+            }
+            if header.kind == ObjectKind::HeadStart {
+                view = HeadView::default();
             }
             let requests = decode::apply(&mut view, delta).map_err(|e| e.to_string())?;
             Ok(requests.iter().flat_map(|r| &r.chunks).map(|c| c.values.len() as u64).sum::<u64>())

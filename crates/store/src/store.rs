@@ -133,13 +133,14 @@ impl Store {
             blocks.push(block);
         }
         sweep(&storage, &manifest).await?;
-        seen.extend(replayed.requests.iter().copied());
+        let replayed_heads = replayed.frozen.iter().map(|(head, _)| head).chain([&replayed.head]);
+        seen.extend(replayed_heads.flat_map(|head| &head.requests).copied());
         let log = begin_epoch(&storage, &replayed).await?;
         let partition_labels: Arc<[String]> = settings.partition_labels.clone().into();
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
-                head: Head::replayed(replayed.view, partition_labels),
-                frozen: None,
+                head: Head::replayed(replayed.head.view, partition_labels),
+                frozen: replayed.frozen.as_ref().map(|(head, _)| head.view.clone()),
                 blocks,
             }),
             storage,
@@ -149,11 +150,11 @@ impl Store {
         });
         let (commands, queue) = mpsc::channel(QUEUE_REQUESTS);
         let writer =
-            Writer::new(shared.clone(), manifest, log, seen, replayed.requests, commands.downgrade());
+            Writer::new(shared.clone(), manifest, log, seen, replayed.head.requests, commands.downgrade());
         let runtime = tokio::runtime::Handle::current();
         let writer = std::thread::Builder::new()
             .name("decima-log".to_owned())
-            .spawn(move || writer.run(queue, &runtime))
+            .spawn(move || writer.run(replayed.frozen, queue, &runtime))
             .map_err(|source| OpenError::Directory { path: "(thread of the log)".to_owned(), source })?;
         Ok(Self {
             inner: Arc::new(Inner { shared, commands, writer: Mutex::new(Some(writer)), _lock: lock }),
@@ -328,10 +329,11 @@ async fn begin_epoch(storage: &Storage, replayed: &replay::Replayed) -> Result<L
             other => corrupt(format!("cannot seal the log: {other}")),
         })?;
     }
+    let frozen = replayed.frozen.as_ref().map_or((0, 0), |(head, _)| (head.objects, head.bytes));
     Ok(Log {
         next: LogPosition { epoch: replayed.epoch + 1, seq: 0 },
-        objects: replayed.objects,
-        bytes: replayed.bytes,
+        objects: replayed.head.objects + frozen.0,
+        bytes: replayed.head.bytes + frozen.1,
         newest_request_ns: replayed.newest_request_ns,
     })
 }

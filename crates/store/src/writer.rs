@@ -31,7 +31,10 @@ use crate::{
     error::AppendError,
     filter::{Accepted, drop_outside},
     flush::{self, Held},
-    log::codec::{self, LogPosition, LoggedRequest, ObjectKind},
+    log::{
+        codec::{self, LogPosition, LoggedRequest, ObjectKind},
+        replay::ReplayedHead,
+    },
     manifest::Manifest,
     metrics::Counters,
     storage::{PutError, Storage},
@@ -111,6 +114,8 @@ pub(crate) struct Writer {
     seen: HashMap<u128, i64>,
     /// Requests of the current head.
     head_requests: Vec<SeenRequest>,
+    /// Whether the next log object is the first of the current head.
+    is_head_start: bool,
     head_began: Option<Instant>,
     outstanding: Option<Outstanding>,
     flushing: Option<Flushing>,
@@ -139,10 +144,8 @@ impl Writer {
             manifest,
             log,
             seen,
-            head_requests: head_requests
-                .into_iter()
-                .map(|(hash, received_ns)| SeenRequest { hash, received_ns })
-                .collect(),
+            head_requests: SeenRequest::all(head_requests),
+            is_head_start: false,
             head_began: has_samples.then(Instant::now),
             outstanding: None,
             flushing: None,
@@ -155,8 +158,16 @@ impl Writer {
         }
     }
 
-    /// Serves until it is closed or every handle is gone.
-    pub(crate) fn run(mut self, mut queue: mpsc::Receiver<Command>, runtime: &Handle) {
+    /// Serves until it is closed or every handle is gone. A `frozen` head, with the log position behind it, is flushed first.
+    pub(crate) fn run(
+        mut self,
+        frozen: Option<(ReplayedHead, LogPosition)>,
+        mut queue: mpsc::Receiver<Command>,
+        runtime: &Handle,
+    ) {
+        if let Some((head, floor)) = frozen {
+            self.resume_flush(head, floor, runtime);
+        }
         self.count_head();
         loop {
             let first = runtime.block_on(async { tokio::time::timeout(TICK, queue.recv()).await });
@@ -226,7 +237,9 @@ impl Writer {
         drop(view);
         let nonce = u128::from(Ulid::new());
         let position = self.log.next;
-        let object = match codec::encode(position, nonce, ObjectKind::Delta, &raw) {
+        let kind =
+            if std::mem::take(&mut self.is_head_start) { ObjectKind::HeadStart } else { ObjectKind::Delta };
+        let object = match codec::encode(position, nonce, kind, &raw) {
             Ok(object) => Bytes::from(object),
             Err(e) => {
                 // zstd only fails for lack of memory; the rows stay interned and come with the next object's ids, so

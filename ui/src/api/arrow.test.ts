@@ -5,6 +5,7 @@ import { expect, test } from 'vitest';
 import { SymbolPool } from '../flame/symbols';
 import { pathOf } from '../flame/path';
 import { decodeFlame, decodeTable, numbers } from './arrow';
+import { adopt, send } from './transfer';
 
 const bytes = (text: string | null): Uint8Array | null => (text === null ? null : new TextEncoder().encode(text));
 
@@ -68,7 +69,7 @@ test('narrow integers, a diff, and rows that stand for labels', () => {
     },
     { labels_only: bool(), function_name: names(), parent: int32(), cumulative: uint8(), flat: uint8(), diff: int64(), 'labels.job': names() },
   );
-  const tree = decodeFlame(record, new SymbolPool());
+  const tree = decodeFlame(record, new SymbolPool(), true);
   if (!tree) throw new Error('it has nodes');
   expect(pathOf(tree, 2)).toEqual(['job="api"', 'f']);
   expect([...(tree.diff ?? [])]).toEqual([-4, -4, -4]);
@@ -105,4 +106,24 @@ test('foreign bytes are an error, not a picture', () => {
 test('a column that is missing', () => {
   expect([...numbers(null, 2, -1)]).toEqual([-1, -1]);
   expect(tableFromIPC).toBeTypeOf('function');
+});
+
+test('a tree that goes from one thread to another', () => {
+  const record = ipc(
+    { function_name: [null, 'a', 'b'].map(bytes), mapping_file: [null, 'x', null].map(bytes), parent: [-1, 0, 0], cumulative: [9n, 5n, 4n], flat: [0n, 5n, 4n], diff: [1n, 1n, 0n] },
+    { function_name: names(), mapping_file: names(), parent: int32(), cumulative: uint64(), flat: uint64(), diff: int64() },
+  );
+  const tree = decodeFlame(record, new SymbolPool(), true);
+  if (!tree) throw new Error('it has nodes');
+  const { sent, buffers } = send(tree);
+  const pool = new SymbolPool();
+  pool.intern('b');
+  const got = adopt(structuredClone(sent, { transfer: buffers }), pool);
+  expect(tree.name.length).toBe(0);
+  expect([1, 2].map((row) => pool.text(got.name[row]))).toEqual(['a', 'b']);
+  expect(pool.text(got.binary[1])).toBe('x');
+  expect(got.name[2]).toBe(1);
+  expect([...(got.diff ?? [])]).toEqual([1, 1, 0]);
+  expect([...got.cumulative]).toEqual([9, 5, 4]);
+  expect(got.extent).toEqual(got.cumulative);
 });

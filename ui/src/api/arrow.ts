@@ -14,7 +14,6 @@ interface RawBatch {
   isValid(index: number): boolean;
 }
 
-
 function column(table: Table, name: string): Column<unknown> | null {
   return (table.getChild(name) as Column<unknown> | undefined) ?? null;
 }
@@ -27,15 +26,27 @@ function eachBatch(source: Column<unknown>, visit: (batch: RawBatch, offset: num
   }
 }
 
+/** 64-bit integers as doubles, by their halves: a bigint per value would be most of the work. */
+function halves(values: BigInt64Array | BigUint64Array, length: number, out: Float64Array, offset: number): void {
+  const words = new Uint32Array(values.buffer, values.byteOffset, length * 2);
+  const signed = values instanceof BigInt64Array;
+  for (let i = 0; i < length; i++) {
+    const high = words[2 * i + 1];
+    out[offset + i] = words[2 * i] + (signed ? high | 0 : high) * 2 ** 32;
+  }
+}
+
 /** Numbers of any width; null is `absent`. 64-bit values above 2^53 lose their last digits, never their size. */
 export function numbers(source: Column<unknown> | null, count: number, absent = 0): Float64Array {
   const out = new Float64Array(count);
   if (!source) return absent === 0 ? out : out.fill(absent);
   eachBatch(source, (batch, offset) => {
-    const { values } = batch;
-    for (let i = 0; i < batch.length; i++) {
-      out[offset + i] = batch.nullCount > 0 && !batch.isValid(i) ? absent : Number(values?.[i] ?? absent);
-    }
+    const { values, length } = batch;
+    if (!values) out.fill(absent, offset, offset + length);
+    else if (values instanceof BigInt64Array || values instanceof BigUint64Array) halves(values, length, out, offset);
+    else for (let i = 0; i < length; i++) out[offset + i] = Number(values[i]);
+    if (batch.nullCount === 0) return;
+    for (let i = 0; i < length; i++) if (!batch.isValid(i)) out[offset + i] = absent;
   });
   return out;
 }
@@ -68,17 +79,26 @@ function addresses(source: Column<unknown> | null, count: number): BigUint64Arra
   const out = new BigUint64Array(count);
   if (!source) return out;
   eachBatch(source, (batch, offset) => {
-    for (let i = 0; i < batch.length; i++) {
-      if (batch.nullCount > 0 && !batch.isValid(i)) continue;
-      out[offset + i] = BigInt(batch.values?.[i] ?? 0);
-    }
+    const { values, length } = batch;
+    if (values instanceof BigUint64Array) out.set(values.subarray(0, length), offset);
+    else for (let i = 0; i < length; i++) out[offset + i] = BigInt(values?.[i] ?? 0);
+    if (batch.nullCount === 0) return;
+    for (let i = 0; i < length; i++) if (!batch.isValid(i)) out[offset + i] = 0n;
   });
   return out;
 }
 
+/** A column of bits; null is 0. */
 function flags(source: Column<unknown> | null, count: number): Uint8Array {
   const out = new Uint8Array(count);
-  if (source) for (let i = 0; i < count; i++) if (source.at(i) === true) out[i] = 1;
+  if (!source) return out;
+  eachBatch(source, (batch, offset) => {
+    const bits = batch.values as Uint8Array | undefined;
+    if (!(bits instanceof Uint8Array)) return;
+    for (let i = 0; i < batch.length; i++) {
+      if ((bits[i >> 3] >> (i & 7)) & 1 && (batch.nullCount === 0 || batch.isValid(i))) out[offset + i] = 1;
+    }
+  });
   return out;
 }
 
@@ -102,18 +122,15 @@ function nameLabelRows(table: Table, labelsOnly: Uint8Array, name: Uint32Array, 
 }
 
 /** Reads a FLAMEGRAPH_ARROW report; null where it has no nodes at all. */
-export function decodeFlame(bytes: Uint8Array, pool: SymbolPool): FlameTree | null {
+export function decodeFlame(bytes: Uint8Array, pool: SymbolPool, compares = false): FlameTree | null {
   const table = tableFromIPC(bytes, { useBigInt: true });
   const count = table.numRows;
   if (count === 0) return null;
-  const diff = column(table, 'diff');
-  const diffValues = numbers(diff, count);
-  const columns = emptyColumns(count, diffValues.some((value) => value !== 0));
-  const parent = numbers(column(table, 'parent'), count, -1);
-  for (let row = 0; row < count; row++) columns.parent[row] = parent[row];
+  const columns = emptyColumns(count, compares);
+  columns.parent.set(numbers(column(table, 'parent'), count, -1));
   columns.cumulative = numbers(column(table, 'cumulative'), count);
   columns.flat = numbers(column(table, 'flat'), count);
-  if (columns.diff) columns.diff = diffValues;
+  if (compares) columns.diff = numbers(column(table, 'diff'), count);
   columns.address = addresses(column(table, 'location_address'), count);
   columns.name = symbolIds(column(table, 'function_name'), count, pool);
   columns.binary = symbolIds(column(table, 'mapping_file'), count, pool);
@@ -135,11 +152,14 @@ export interface TopTable {
   line: Uint32Array;
   cumulative: Float64Array;
   flat: Float64Array;
+  /** Changes against the base; null where nothing is compared. */
+  cumulativeDiff: Float64Array | null;
+  flatDiff: Float64Array | null;
   symbols: SymbolPool;
 }
 
 /** Reads a TABLE_ARROW report. */
-export function decodeTable(bytes: Uint8Array, pool: SymbolPool): TopTable {
+export function decodeTable(bytes: Uint8Array, pool: SymbolPool, compares = false): TopTable {
   const table = tableFromIPC(bytes, { useBigInt: true });
   const count = table.numRows;
   const name = symbolIds(column(table, 'function_name'), count, pool);
@@ -152,6 +172,8 @@ export function decodeTable(bytes: Uint8Array, pool: SymbolPool): TopTable {
     line: Uint32Array.from(numbers(column(table, 'location_line'), count, 0)),
     cumulative: numbers(column(table, 'cumulative'), count),
     flat: numbers(column(table, 'flat'), count),
+    cumulativeDiff: compares ? numbers(column(table, 'cumulative_diff'), count) : null,
+    flatDiff: compares ? numbers(column(table, 'flat_diff'), count) : null,
     symbols: pool,
   };
 }

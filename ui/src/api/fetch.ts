@@ -45,7 +45,8 @@ const WORDS: Record<number, string> = {
   504: 'The server took too long to answer.',
 };
 
-async function failure(response: Response): Promise<ApiError> {
+/** What a response of no success says. */
+export async function failure(response: Response): Promise<ApiError> {
   let message = '';
   try {
     const body: unknown = await response.json();
@@ -61,15 +62,19 @@ async function failure(response: Response): Promise<ApiError> {
   );
 }
 
-/** Sends a GET; gives the response if its status says success. */
-export async function get(path: string, parameters: Parameters, signal?: AbortSignal, accept = 'application/json'): Promise<Response> {
-  let response: Response;
+/** Sends a request and gives whatever response there is. */
+export async function reach(address: string, request: RequestInit): Promise<Response> {
   try {
-    response = await fetch(url(path, parameters), { headers: { Accept: accept }, signal });
+    return await fetch(address, request);
   } catch (cause) {
-    if (signal?.aborted) throw cause;
+    if (request.signal?.aborted) throw cause;
     throw new ApiError(0, 'The server does not answer. Is Decima still running?');
   }
+}
+
+/** Sends a GET; gives the response if its status says success. */
+export async function get(path: string, parameters: Parameters, signal?: AbortSignal, accept = 'application/json'): Promise<Response> {
+  const response = await reach(url(path, parameters), { headers: { Accept: accept }, signal });
   if (!response.ok) throw await failure(response);
   return response;
 }

@@ -1,14 +1,19 @@
 /** The page's requests, one function each. Times are milliseconds. */
 import { SymbolPool } from '../flame/symbols';
 import type { FlameTree } from '../flame/tree';
+import { markOnce } from '../marks';
 import type { TimeRange } from '../time';
-import { decodeFlame, decodeTable, type TopTable } from './arrow';
+import { decodeTable, type TopTable } from './arrow';
+import { flameOf } from './decode';
 import { ApiError, get, getJson, type Parameters } from './fetch';
-import type { Label, ProfileType, TargetsAnswer, WireFilter, WireSeries } from './wire';
+import { call } from './grpc';
+import { Writer } from './message';
+import { readSeries, type Series } from './series';
+import type { ProfileType, TargetsAnswer, WireFilter } from './wire';
 
 const ARROW = 'application/vnd.apache.arrow.stream';
-/** Boxes below this share of the total (in percent) are not worth sending: half a pixel of a wide screen. */
-const TRIM_PERCENT = 0.05;
+/** Boxes below this share of the total (in percent) are not worth sending: a quarter of a pixel. Smaller ones are asked for by a zoom. */
+const TRIM_PERCENT = 0.02;
 
 const iso = (time: number): string => new Date(time).toISOString();
 const span = (range: TimeRange | null): Parameters => (range ? { start: iso(range.from), end: iso(range.to) } : {});
@@ -16,9 +21,18 @@ const span = (range: TimeRange | null): Parameters => (range ? { start: iso(rang
 /** Names for the life of the page, see {@link SymbolPool}. */
 export const symbols = new SymbolPool();
 
-/** What a report is of. */
-export interface ReportRequest extends TimeRange {
+/** Profiles that are merged into one. */
+export interface Merge extends TimeRange {
   query: string;
+}
+
+/** What a report is of. */
+export interface ReportRequest {
+  of: Merge;
+  /** What `of` is compared with. */
+  base: Merge | null;
+  /** Compares values as they are, and not as shares of their totals. */
+  absolute: boolean;
   invert: boolean;
   filters: WireFilter[];
 }
@@ -54,15 +68,9 @@ export async function fetchHasData(signal?: AbortSignal): Promise<boolean> {
   return (await getJson<{ hasData?: boolean }>('/profiles/has_profile_data', {}, signal)).hasData === true;
 }
 
-/** One line of the series graph. */
-export interface Series {
-  labels: Label[];
-  /** Milliseconds, ascending. */
-  times: number[];
-  /** Per second for delta types, as they are for others. */
-  values: number[];
-}
+const QUERY_RANGE = 'parca.query.v1alpha1.QueryService/QueryRange';
 
+/** The series of `query`; none where there is no data. `stepS` 0 gives a single point for all of the range. */
 export async function fetchSeries(
   query: string,
   range: TimeRange,
@@ -70,35 +78,36 @@ export async function fetchSeries(
   sumBy: readonly string[],
   signal?: AbortSignal,
 ): Promise<Series[]> {
-  let wire: WireSeries[];
-  try {
-    const answer = await getJson<{ series?: WireSeries[] }>(
-      '/profiles/query_range',
-      { query, ...span(range), step: `${stepS}s`, sum_by: sumBy },
-      signal,
-    );
-    wire = answer.series ?? [];
-  } catch (cause) {
-    // "No data" comes as NotFound: an empty graph and no error.
-    if (cause instanceof ApiError && cause.status === 404) return [];
-    throw cause;
-  }
-  return wire.map(({ labelset, samples }) => ({
-    labels: labelset?.labels ?? [],
-    times: samples.map((sample) => Date.parse(sample.timestamp)),
-    values: samples.map((sample) => Number(sample.valuePerSecond)),
-  }));
+  const request = new Writer().text(1, query).time(2, range.from).time(3, range.to);
+  if (stepS > 0) request.time(5, stepS * 1000);
+  for (const name of sumBy) request.text(6, name);
+  const answer = await call(QUERY_RANGE, request.done(), signal);
+  return answer ? decoded(() => readSeries(answer)) : [];
 }
 
-function mergeParameters(request: ReportRequest, report: string): Parameters {
+const mergeOf = (prefix: string, { query, from, to }: Merge): Parameters => ({
+  [`${prefix}merge.query`]: query,
+  [`${prefix}merge.start`]: iso(Math.floor(from)),
+  [`${prefix}merge.end`]: iso(Math.ceil(to)),
+});
+
+/** The parameters that say what a report is of. */
+export function reportParameters({ of, base, absolute, invert, filters }: ReportRequest, report: string): Parameters {
+  const selection = base
+    ? {
+        mode: 'MODE_DIFF',
+        'diff.a.mode': 'MODE_MERGE',
+        ...mergeOf('diff.a.', base),
+        'diff.b.mode': 'MODE_MERGE',
+        ...mergeOf('diff.b.', of),
+        'diff.absolute': absolute ? 'true' : undefined,
+      }
+    : { mode: 'MODE_MERGE', ...mergeOf('', of) };
   return {
-    mode: 'MODE_MERGE',
-    'merge.query': request.query,
-    'merge.start': iso(Math.floor(request.from)),
-    'merge.end': iso(Math.ceil(request.to)),
+    ...selection,
     report_type: report,
-    invert_call_stack: request.invert ? 'true' : undefined,
-    filter: request.filters.map((filter) => JSON.stringify(filter)),
+    invert_call_stack: invert ? 'true' : undefined,
+    filter: filters.map((filter) => JSON.stringify(filter)),
   };
 }
 
@@ -126,7 +135,7 @@ export interface Detail {
 export async function fetchFlame(request: ReportRequest, detail: Detail | null, signal?: AbortSignal): Promise<FlameReport | null> {
   const response = await getUnlessMissing(
     {
-      ...mergeParameters(request, 'REPORT_TYPE_FLAMEGRAPH_ARROW'),
+      ...reportParameters(request, 'REPORT_TYPE_FLAMEGRAPH_ARROW'),
       'group_by.fields': 'function_name',
       node_trim_threshold: String(detail ? detail.trimPercent : TRIM_PERCENT),
       focus: detail && detail.focus.length > 0 ? JSON.stringify(detail.focus) : undefined,
@@ -136,7 +145,8 @@ export async function fetchFlame(request: ReportRequest, detail: Detail | null, 
   );
   if (!response) return null;
   const bytes = new Uint8Array(await response.arrayBuffer());
-  const tree = decoded(() => decodeFlame(bytes, symbols));
+  markOnce('decima:answer');
+  const tree = await flameOf(bytes, symbols, request.base !== null).catch(unreadable);
   if (!tree || tree.cumulative[0] === 0) return null;
   return {
     tree,
@@ -147,12 +157,17 @@ export async function fetchFlame(request: ReportRequest, detail: Detail | null, 
   };
 }
 
-/** Runs a decoder; what it throws about foreign bytes becomes a sentence. */
+/** What a decoder throws about foreign bytes, as a sentence. */
+function unreadable(cause: unknown): never {
+  throw new ApiError(200, `The report could not be read (${cause instanceof Error ? cause.message : String(cause)}).`);
+}
+
+/** Runs a decoder. */
 function decoded<T>(decode: () => T): T {
   try {
     return decode();
   } catch (cause) {
-    throw new ApiError(200, `The report could not be read (${cause instanceof Error ? cause.message : String(cause)}).`);
+    return unreadable(cause);
   }
 }
 
@@ -163,10 +178,10 @@ export interface TableReport {
 }
 
 export async function fetchTable(request: ReportRequest, signal?: AbortSignal): Promise<TableReport> {
-  const response = await get('/profiles/query', mergeParameters(request, 'REPORT_TYPE_TABLE_ARROW'), signal, ARROW);
+  const response = await get('/profiles/query', reportParameters(request, 'REPORT_TYPE_TABLE_ARROW'), signal, ARROW);
   const bytes = new Uint8Array(await response.arrayBuffer());
   return {
-    table: decoded(() => decodeTable(bytes, symbols)),
+    table: decoded(() => decodeTable(bytes, symbols, request.base !== null)),
     total: header(response, 'x-decima-total'),
     unit: response.headers.get('x-decima-unit') ?? '',
   };
@@ -174,7 +189,7 @@ export async function fetchTable(request: ReportRequest, signal?: AbortSignal): 
 
 /** The profile as a gzip-compressed pprof file. */
 export async function fetchPprof(request: ReportRequest): Promise<Blob> {
-  const response = await get('/profiles/query', mergeParameters(request, 'REPORT_TYPE_PPROF'), undefined, 'application/octet-stream');
+  const response = await get('/profiles/query', reportParameters(request, 'REPORT_TYPE_PPROF'), undefined, 'application/octet-stream');
   return response.blob();
 }
 

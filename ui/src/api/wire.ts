@@ -14,20 +14,6 @@ export interface Label {
   value: string;
 }
 
-export interface WireSample {
-  timestamp: string;
-  value: string;
-  valuePerSecond: number;
-  duration: string;
-}
-
-export interface WireSeries {
-  labelset: { labels: Label[] } | null;
-  samples: WireSample[];
-  periodType: { type: string; unit: string } | null;
-  sampleType: { type: string; unit: string } | null;
-}
-
 export interface Target {
   discoveredLabels: { labels: Label[] } | null;
   labels: { labels: Label[] } | null;

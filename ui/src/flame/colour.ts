@@ -88,14 +88,17 @@ export function boxColour(theme: FlameTheme, hue: number | null, name: string): 
     : oklch(0.845 + shade * 0.025, 0.072, hue);
 }
 
-/** Comparison: green where less is spent than before, red where more; `change` is −1 … 1. */
+/**
+ * Comparison: blue where less is spent than before, red where more, which also those can tell apart
+ * who do not see red and green; `change` is −1 … 1.
+ */
 export function diffColour(theme: FlameTheme, change: number): Rgb {
   const strength = Math.min(1, Math.abs(change)) ** 0.6;
-  const neutral: Rgb = theme.dark ? oklch(0.38, 0.008, 255) : oklch(0.9, 0.006, 255);
+  const neutral: Rgb = theme.dark ? oklch(0.38, 0.008, 255) : oklch(0.91, 0.006, 255);
   if (strength < 0.01) return neutral;
   const full = change > 0
-    ? theme.dark ? oklch(0.5, 0.15, 25) : oklch(0.74, 0.15, 25)
-    : theme.dark ? oklch(0.5, 0.12, 150) : oklch(0.78, 0.14, 150);
+    ? theme.dark ? oklch(0.52, 0.16, 27) : oklch(0.73, 0.16, 27)
+    : theme.dark ? oklch(0.52, 0.13, 255) : oklch(0.74, 0.13, 250);
   return mix(neutral, full, strength);
 }
 

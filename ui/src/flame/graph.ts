@@ -6,6 +6,7 @@
 import { Hues, type FlameTheme } from './colour';
 import { TextWidths } from './label';
 import { BoxKind, BoxList, hitTest, visibleBoxes, type View } from './layout';
+import { covering, panned, revealed, zoomed, type Span } from './span';
 import { step, type Direction } from './navigate';
 import { FLAME_FONT, frameLabel, outline, paint, Palette, ROW_PX, type Colouring, type Scene } from './paint';
 import type { RowSet } from './search';
@@ -26,6 +27,8 @@ export interface FlameEvents {
   select(row: number): void;
   /** A hatched box was clicked: `row` has more children than are here. */
   expand(row: number): void;
+  /** A free zoom has come to rest within `row`. */
+  settle(row: number): void;
   /** The secondary button was pressed on a node. */
   menu(row: number, x: number, y: number): void;
 }
@@ -49,6 +52,18 @@ const DEPTHS_ABOVE_FOCUS = 3;
 
 /** A sliver is hit by a pointer that is this near, tried in order. */
 const POINTER_SLACK_PX = [0, 1, -1];
+
+/** Zoom per pixel of the wheel; a notch of 100 px is a factor of 1.22. */
+const WHEEL_ZOOM = 0.002;
+/** The same for two fingers on a pad, which browsers report as a wheel of small steps with the control key. */
+const PINCH_ZOOM = 0.01;
+/** Steps of the wheel below this are those of a pad. */
+const PINCH_STEP_PX = 40;
+const LINE_PX = 20;
+const KEY_ZOOM = 1.5;
+const SETTLE_MS = 200;
+/** A pointer that moves less than this while it is down clicks. */
+const DRAG_PX = 4;
 
 const ARROWS: Record<string, Direction> = {
   ArrowUp: 'up',
@@ -77,6 +92,10 @@ export class FlameGraph {
   private pinned: Uint8Array | null = null;
   private accent = '#3257d6';
   private focusRow = 0;
+  /** What of the tree fills the width, where that is not just the focus. */
+  private span: Span | null = null;
+  private settling = 0;
+  private drag: { x: number; y: number; moved: boolean } | null = null;
   private selected = -1;
   private hovered: Hit | null = null;
 
@@ -97,6 +116,9 @@ export class FlameGraph {
     this.widths = new TextWidths((text) => context?.measureText(text).width ?? text.length * 7);
 
     host.addEventListener('scroll', this.schedule, { passive: true });
+    host.addEventListener('wheel', this.onWheel, { passive: false });
+    host.addEventListener('pointerdown', this.onPointerDown);
+    host.addEventListener('pointerup', this.onPointerUp);
     host.addEventListener('pointermove', this.onPointerMove);
     host.addEventListener('pointerleave', this.onPointerLeave);
     host.addEventListener('click', this.onClick);
@@ -112,6 +134,7 @@ export class FlameGraph {
   destroy(): void {
     this.observer.disconnect();
     cancelAnimationFrame(this.frame);
+    clearTimeout(this.settling);
     this.host.replaceChildren();
   }
 
@@ -126,14 +149,23 @@ export class FlameGraph {
       this.hovered = null;
       this.selected = -1;
     }
+    const before = this.place();
     this.tree = tree;
     this.hits = picture.hits;
     this.pinned = picture.pinned;
-    const moved = this.focusRow !== picture.focus;
     this.focusRow = tree && picture.focus < tree.count ? picture.focus : 0;
+    // A row's number changes when detail is grafted in; where it stands does not.
+    const moved = this.place() !== before;
+    if (moved) this.span = null;
     this.layoutHeight();
     if (moved) this.scrollToFocus();
     this.draw();
+  }
+
+  /** Where the focus stands. */
+  private place(): string {
+    const { tree, focusRow } = this;
+    return tree ? `${tree.depth[focusRow]} ${tree.offset[focusRow]} ${tree.extent[focusRow]}` : '';
   }
 
   setColours(theme: FlameTheme, colouring: Colouring, hues: Hues, accent: string): void {
@@ -150,6 +182,7 @@ export class FlameGraph {
     if (!this.tree || row < 0 || row >= this.tree.count) return;
     this.selected = row;
     this.scrollTo(this.tree.depth[row]);
+    if (this.span) this.span = revealed(this.tree, this.span, row);
     this.draw();
     this.events.select(row);
   }
@@ -176,11 +209,37 @@ export class FlameGraph {
     }));
   }
 
+  private shownSpan(tree: FlameTree): Span {
+    const start = tree.offset[this.focusRow];
+    return this.span ?? { start, end: start + tree.extent[this.focusRow] };
+  }
+
+  /** What fills the width, as shares of the whole from 0 to 1; for tests. */
+  get shownShare(): Span {
+    if (!this.tree) return { start: 0, end: 1 };
+    const { start, end } = this.shownSpan(this.tree);
+    return { start: start / this.tree.extent[0], end: end / this.tree.extent[0] };
+  }
+
+  /** Zooms by `factor`, so that what is `at` pixels from the left stays there. */
+  private zoomBy(factor: number, at: number): void {
+    if (!this.tree || this.width === 0) return;
+    this.look(zoomed(this.tree, this.shownSpan(this.tree), factor, at / this.width));
+  }
+
+  private look(span: Span): void {
+    this.span = span;
+    this.schedule();
+    clearTimeout(this.settling);
+    this.settling = window.setTimeout(() => {
+      if (this.tree && this.span) this.events.settle(covering(this.tree, this.span));
+    }, SETTLE_MS);
+  }
+
   private view(tree: FlameTree): View {
     const top = this.host.scrollTop;
     return {
-      start: tree.offset[this.focusRow],
-      end: tree.offset[this.focusRow] + tree.cumulative[this.focusRow],
+      ...this.shownSpan(tree),
       width: this.width,
       fromDepth: Math.max(0, Math.floor(top / ROW_PX)),
       toDepth: Math.min(levels(tree) + 1, Math.ceil((top + this.height) / ROW_PX)),
@@ -302,7 +361,55 @@ export class FlameGraph {
     return null;
   }
 
+  private readonly onWheel = (event: WheelEvent): void => {
+    const { tree } = this;
+    if (!tree) return;
+    const unit = event.deltaMode === WheelEvent.DOM_DELTA_LINE ? LINE_PX : 1;
+    const down = event.deltaY * unit;
+    const across = (event.shiftKey && event.deltaX === 0 ? event.deltaY : event.deltaX) * unit;
+    if (event.ctrlKey || event.metaKey || event.altKey) {
+      const speed = event.ctrlKey && Math.abs(down) < PINCH_STEP_PX ? PINCH_ZOOM : WHEEL_ZOOM;
+      this.zoomBy(Math.exp(-down * speed), event.clientX - this.host.getBoundingClientRect().left);
+    } else if (this.span && Math.abs(across) > Math.abs(event.shiftKey ? 0 : down)) {
+      this.look(panned(tree, this.span, across / this.width));
+    } else return;
+    event.preventDefault();
+  };
+
+  private readonly onPointerDown = (event: PointerEvent): void => {
+    this.drag = event.button === 0 && event.pointerType === 'mouse' ? { x: event.clientX, y: event.clientY, moved: false } : null;
+  };
+
+  private readonly onPointerUp = (): void => {
+    // The click that follows still has to know.
+    setTimeout(() => {
+      this.drag = null;
+      this.host.classList.remove('flame-drag');
+    });
+  };
+
+  /** Moves what is shown with the pointer. Says false where there is nothing to move, or not yet. */
+  private dragTo(event: PointerEvent): boolean {
+    const { drag, tree, span } = this;
+    if (!drag || !tree || (event.buttons & 1) === 0) return false;
+    const x = event.clientX - drag.x;
+    const y = event.clientY - drag.y;
+    if (!drag.moved && Math.hypot(x, y) < DRAG_PX) return false;
+    if (!span && this.host.scrollHeight <= this.host.clientHeight) return false;
+    drag.moved = true;
+    this.host.classList.add('flame-drag');
+    this.host.scrollTop -= y;
+    if (span) this.look(panned(tree, span, -x / this.width));
+    drag.x = event.clientX;
+    drag.y = event.clientY;
+    return true;
+  }
+
   private readonly onPointerMove = (event: PointerEvent): void => {
+    if (this.dragTo(event)) {
+      this.events.hover(null, 0, 0);
+      return;
+    }
     const hit = this.hitAt(event);
     const changed = hit?.row !== this.hovered?.row || hit?.kind !== this.hovered?.kind;
     this.hovered = hit;
@@ -319,13 +426,16 @@ export class FlameGraph {
 
   private readonly onClick = (event: MouseEvent): void => {
     const hit = this.hitAt(event);
-    if (!hit) return;
+    if (!hit || this.drag?.moved) return;
+    // The click says what is to fill the width, also where it is the focus already.
+    this.span = null;
     if (hit.kind === 'hidden') {
       this.events.expand(hit.row);
       return;
     }
     this.selected = hit.row;
     this.events.zoom(hit.row);
+    this.schedule();
   };
 
   private readonly onContextMenu = (event: MouseEvent): void => {
@@ -335,13 +445,30 @@ export class FlameGraph {
     this.events.menu(hit.row, event.clientX, event.clientY);
   };
 
+  /** Where a zoom by key holds on: the middle of the selection, or of everything. */
+  private keyZoomAt(tree: FlameTree): number {
+    const { start, end } = this.shownSpan(tree);
+    if (this.selected < 0) return this.width / 2;
+    const middle = tree.offset[this.selected] + tree.extent[this.selected] / 2;
+    return Math.min(1, Math.max(0, (middle - start) / (end - start))) * this.width;
+  }
+
   private readonly onKeyDown = (event: KeyboardEvent): void => {
     const { tree } = this;
     if (!tree || event.altKey || event.ctrlKey || event.metaKey) return;
     const direction = ARROWS[event.key];
     const from = this.selected >= 0 ? this.selected : this.focusRow;
     if (direction) this.select(this.selected < 0 ? from : step(tree, from, direction, this.focusRow));
-    else if (event.key === 'Enter' || event.key === ' ') this.events.zoom(from);
+    else if (event.key === '+' || event.key === '=') this.zoomBy(KEY_ZOOM, this.keyZoomAt(tree));
+    else if (event.key === '-') this.zoomBy(1 / KEY_ZOOM, this.keyZoomAt(tree));
+    else if (this.span && (event.key === '0' || event.key === 'Escape')) {
+      this.span = null;
+      this.draw();
+    } else if (event.key === 'Enter' || event.key === ' ') {
+      this.span = null;
+      this.events.zoom(from);
+      this.schedule();
+    }
     else if (event.key === 'Backspace') this.events.zoom(Math.max(0, tree.parent[this.focusRow]));
     else if (event.key === 'Home') this.select(0);
     else if (event.key === 'Escape' && this.focusRow > 0) this.events.zoom(0);

@@ -39,7 +39,8 @@ export function fitLabel(name: string, room: number, widths: TextWidths): string
   const last = lastName(short);
   if (last !== short && fits(last, room, widths)) return last;
   // Half of a long word says more than all of a package and two letters of the function.
-  const text = widths.of(last) > room * 2 ? short : last;
+  // A receiver's bracket says nothing at all: `(*…`.
+  const text = widths.of(last) > room * 2 && !short.startsWith('(') ? short : last;
   let width = widths.of(ELLIPSIS);
   let end = 0;
   while (end < text.length) {

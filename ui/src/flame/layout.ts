@@ -77,7 +77,7 @@ export function firstEndingAfter(tree: FlameTree, from: number, to: number, valu
   let high = to;
   while (low < high) {
     const middle = (low + high) >>> 1;
-    if (tree.offset[middle] + tree.cumulative[middle] > value) high = middle;
+    if (tree.offset[middle] + tree.extent[middle] > value) high = middle;
     else low = middle + 1;
   }
   return low;
@@ -91,7 +91,7 @@ export function visibleBoxes(tree: FlameTree, view: View, out: BoxList): void {
   const scale = view.width / span;
   const valuePerPx = span / view.width;
   const lastLevel = tree.levelStart.length - 2;
-  const { offset, cumulative, levelStart } = tree;
+  const { offset, extent, levelStart } = tree;
 
   for (let depth = view.fromDepth; depth < view.toDepth; depth++) {
     // What is hidden below a node is drawn one depth further down, beside its children.
@@ -101,7 +101,7 @@ export function visibleBoxes(tree: FlameTree, view: View, out: BoxList): void {
     let row = firstEndingAfter(tree, levelStart[depth], end, view.start);
     while (row < end && offset[row] < view.end) {
       const left = Math.max(0, (offset[row] - view.start) * scale);
-      const right = Math.min(view.width, (offset[row] + cumulative[row] - view.start) * scale);
+      const right = Math.min(view.width, (offset[row] + extent[row] - view.start) * scale);
       if (right - left >= MIN_BOX_PX) {
         out.push(BoxKind.Node, row, row + 1, depth, left, right - left);
         row++;
@@ -109,13 +109,13 @@ export function visibleBoxes(tree: FlameTree, view: View, out: BoxList): void {
       }
       // Cross everything that ends within the next pixel in one step.
       let next = Math.max(row + 1, firstEndingAfter(tree, row, end, offset[row] + valuePerPx * MIN_BOX_PX));
-      let runRight = Math.min(view.width, (offset[next - 1] + cumulative[next - 1] - view.start) * scale);
+      let runRight = Math.min(view.width, (offset[next - 1] + extent[next - 1] - view.start) * scale);
       // Neighbouring runs that touch are one bar.
       while (next < end && offset[next] < view.end) {
         const nextLeft = (offset[next] - view.start) * scale;
-        if (cumulative[next] * scale >= MIN_BOX_PX || nextLeft > runRight + 0.5) break;
+        if (extent[next] * scale >= MIN_BOX_PX || nextLeft > runRight + 0.5) break;
         const step = Math.max(next + 1, firstEndingAfter(tree, next, end, offset[next] + valuePerPx * MIN_BOX_PX));
-        runRight = Math.min(view.width, (offset[step - 1] + cumulative[step - 1] - view.start) * scale);
+        runRight = Math.min(view.width, (offset[step - 1] + extent[step - 1] - view.start) * scale);
         next = step;
       }
       // A comparison has boxes of value zero; they take no room.
@@ -126,17 +126,17 @@ export function visibleBoxes(tree: FlameTree, view: View, out: BoxList): void {
 }
 
 function hiddenBoxes(tree: FlameTree, view: View, depth: number, scale: number, out: BoxList): void {
-  const { levelStart, hidden, offset, cumulative, flat } = tree;
+  const { levelStart, hidden, offset, extent, flat } = tree;
   const end = levelStart[depth];
   const minValue = MIN_HIDDEN_PX / scale;
   let row = firstEndingAfter(tree, levelStart[depth - 1], end, view.start);
   while (row < end && offset[row] < view.end) {
-    if (cumulative[row] < minValue) {
+    if (extent[row] < minValue) {
       row = Math.max(row + 1, firstEndingAfter(tree, row, end, offset[row] + 1 / scale));
       continue;
     }
     if (hidden[row] >= minValue) {
-      const from = offset[row] + cumulative[row] - flat[row] - hidden[row];
+      const from = offset[row] + extent[row] - flat[row] - hidden[row];
       const left = Math.max(0, (from - view.start) * scale);
       const right = Math.min(view.width, (from + hidden[row] - view.start) * scale);
       if (right - left >= MIN_HIDDEN_PX) out.push(BoxKind.Hidden, row, row + 1, depth, left, right - left);
@@ -160,7 +160,7 @@ export function hitTest(
   if (depth === 0) return null;
   const above = rowAt(tree, depth - 1, value);
   if (above < 0 || tree.hidden[above] === 0) return null;
-  const end = tree.offset[above] + tree.cumulative[above] - tree.flat[above];
+  const end = tree.offset[above] + tree.extent[above] - tree.flat[above];
   return value >= end - tree.hidden[above] && value < end ? { kind: BoxKind.Hidden, row: above } : null;
 }
 

@@ -26,6 +26,9 @@ const enum Shade {
 }
 const TOWARDS_BACKGROUND = [0, 0.3, 0.72];
 
+/** Colours of labels. */
+export const INKS = { light: '#1a2130', dark: '#edf1f7', hit: '#1c1505' } as const;
+
 export type Colouring = 'function' | 'binary' | 'diff';
 
 /** The text shown in a box. */
@@ -54,18 +57,24 @@ export interface ColourGroup {
 
 /** Groups of a tree by their flat value, the largest first. */
 export function colourGroups(tree: FlameTree, colouring: Colouring): ColourGroup[] {
-  const groups = new Map<string, ColourGroup>();
-  const bySymbol = new Map<number, string>();
-  for (let row = 1; row < tree.count; row++) {
-    // By name alone: a name whose package says nothing has its binary's colour wherever it is first seen.
-    const id = colouring === 'binary' ? tree.binary[row] : tree.name[row];
-    let group = bySymbol.get(id);
-    if (group === undefined) bySymbol.set(id, (group = colourGroup(tree, row, colouring)));
-    const entry = groups.get(group);
-    if (entry) entry.flat += tree.flat[row];
-    else groups.set(group, { group, flat: tree.flat[row], row });
+  // By name alone: a name whose package says nothing has its binary's colour wherever it is first seen.
+  const ids = colouring === 'binary' ? tree.binary : tree.name;
+  const flat = new Float64Array(tree.symbols.size);
+  const firstRow = new Uint32Array(tree.symbols.size);
+  for (let row = tree.count - 1; row > 0; row--) {
+    flat[ids[row]] += tree.flat[row];
+    firstRow[ids[row]] = row;
   }
-  return [...groups.values()].sort((a, b) => b.flat - a.flat);
+  const groups = new Map<string, ColourGroup>();
+  for (let id = 0; id < flat.length; id++) {
+    const row = firstRow[id];
+    if (row === 0) continue;
+    const group = colourGroup(tree, row, colouring);
+    const entry = groups.get(group);
+    if (entry) entry.flat += flat[id];
+    else groups.set(group, { group, flat: flat[id], row });
+  }
+  return [...groups.values()].sort((a, b) => b.flat - a.flat || a.row - b.row);
 }
 
 /** Colours of one tree under one theme, computed when first asked for. */
@@ -224,9 +233,9 @@ function paintHidden(context: CanvasRenderingContext2D, scene: Scene): void {
 function paintLabels(context: CanvasRenderingContext2D, scene: Scene): void {
   const { boxes, tree, hits } = scene;
   const dark = scene.palette.theme.dark;
-  const ink = dark ? '#edf1f7' : '#1a2130';
+  const ink = dark ? INKS.dark : INKS.light;
   const inkFaded = dark ? 'rgba(200,208,222,.62)' : 'rgba(60,70,90,.7)';
-  const inkHit = '#1c1505';
+  const inkHit = INKS.hit;
   let last = '';
   for (let i = 0; i < boxes.count; i++) {
     const width = boxes.width[i];

@@ -199,6 +199,32 @@ describe('search', () => {
   });
 });
 
+describe('values below zero', () => {
+  const built = (parent: number[], cumulative: number[], flat: number[]) => {
+    const columns = emptyColumns(parent.length, false);
+    columns.parent.set(parent);
+    columns.cumulative.set(cumulative);
+    columns.flat.set(flat);
+    return buildTree(columns, new SymbolPool());
+  };
+
+  test('no box is wider than the one above it', () => {
+    // 10 − 5 = 5 in the parent; the −5 came as 0.
+    const t = built([-1, 0, 0, 1, 1], [8, 5, 3, 10, 0], [0, 0, 3, 10, 0]);
+    expect([...t.extent]).toEqual([13, 10, 3, 10, 0]);
+    expect([...t.offset]).toEqual([0, 0, 10, 0, 10]);
+    expect([...t.cumulative]).toEqual([8, 5, 3, 10, 0]);
+    expect([...t.hidden]).toEqual([0, 0, 0, 0, 0]);
+    expect([...built([-1, 0, 0], [2, 4, -2], [0, 4, -2]).extent]).toEqual([4, 4, 0]);
+  });
+
+  test('without them the widths are the values', () => {
+    const t = built([-1, 0, 0], [9, 5, 3], [0, 5, 3]);
+    expect(t.extent).toBe(t.cumulative);
+    expect([...t.hidden]).toEqual([1, 0, 0]);
+  });
+});
+
 describe('keyboard', () => {
   test('walks', () => {
     const t = tree(SAMPLE);

@@ -7,7 +7,7 @@
  * by `offset`, and that the rows of a subtree are one contiguous range per depth.
  *
  * Values are in the unit of the report. A child's box starts at its parent's offset plus the
- * cumulative values of the siblings before it; the parent's flat value is what stays free at
+ * extents of the siblings before it; the parent's flat value is what stays free at
  * the right, after the value that the server cut off (`hidden`).
  */
 import type { SymbolPool } from './symbols';
@@ -36,6 +36,11 @@ export interface FlameTree extends FlameColumns {
   readonly firstChild: Uint32Array;
   /** Row range of depth d is `levelStart[d] .. levelStart[d + 1]`. */
   readonly levelStart: Uint32Array;
+  /**
+   * Widths of the boxes. The cumulative values themselves, unless values below zero are among them
+   * or were sent as 0: then children hold more than their parent says, which grows to hold them.
+   */
+  readonly extent: Float64Array;
   /** Cumulative value of the children that the server cut off. */
   readonly hidden: Float64Array;
   /** 1 where something is hidden in the node or below. */
@@ -117,6 +122,24 @@ function canonicalise(columns: FlameColumns): FlameColumns {
   return out;
 }
 
+/** {@link FlameTree.extent}; leaves the sums of the children's in `childSum`. */
+function extents({ parent, cumulative }: FlameColumns, childSum: Float64Array): Float64Array {
+  let own: Float64Array | null = null;
+  for (let row = parent.length - 1; row >= 0; row--) {
+    const value = cumulative[row];
+    const least = childSum[row];
+    let width = value;
+    // Sums of doubles over 2^53 may be off by their rounding; that is no overflow.
+    if (value < 0 || least > value * (1 + 1e-9)) {
+      own ??= cumulative.slice();
+      width = Math.max(0, least);
+      own[row] = width;
+    }
+    if (row > 0) childSum[parent[row]] += width;
+  }
+  return own ?? cumulative;
+}
+
 /** Builds the tree that the engine draws. `input` needs at least the root. */
 export function buildTree(input: FlameColumns, symbols: SymbolPool): FlameTree {
   const columns = canonicalise(input);
@@ -128,14 +151,17 @@ export function buildTree(input: FlameColumns, symbols: SymbolPool): FlameTree {
   const offset = new Float64Array(count);
   const childSum = new Float64Array(count);
   const levelStart: number[] = [0];
+  const extent = extents(columns, childSum);
+  const used = extent === cumulative ? childSum : new Float64Array(count);
+  used.fill(0);
   let at = 0;
   for (let row = 1; row < count; row++) {
     const p = parent[row];
     while (at <= p) firstChild[at++] = row;
     depth[row] = Math.min(65535, depth[p] + 1);
     if (depth[row] !== depth[row - 1]) levelStart.push(row);
-    offset[row] = offset[p] + childSum[p];
-    childSum[p] += cumulative[row];
+    offset[row] = offset[p] + used[p];
+    used[p] += extent[row];
   }
   while (at <= count) firstChild[at++] = count;
   levelStart.push(count);
@@ -143,7 +169,7 @@ export function buildTree(input: FlameColumns, symbols: SymbolPool): FlameTree {
   const hidden = new Float64Array(count);
   const hiddenBelow = new Uint8Array(count);
   for (let row = count - 1; row >= 0; row--) {
-    const rest = cumulative[row] - flat[row] - childSum[row];
+    const rest = cumulative[row] - flat[row] - used[row];
     // Sums of doubles over 2^53 may be off by their rounding; that is not hidden value.
     if (rest > cumulative[row] * 1e-9 && rest > 0) {
       hidden[row] = rest;
@@ -156,6 +182,7 @@ export function buildTree(input: FlameColumns, symbols: SymbolPool): FlameTree {
     count,
     depth,
     offset,
+    extent,
     firstChild,
     levelStart: Uint32Array.from(levelStart),
     hidden,
@@ -214,13 +241,14 @@ export function graft(
   }
   const target = rowMap[row];
   out.flat[target] = detail.flat[detailRow];
-  const detailMap = new Map<number, number>([[detailRow, target]]);
+  const detailMap = new Int32Array(detail.count);
+  detailMap[detailRow] = target;
   for (const [start, end] of subtreeRanges(detail, detailRow)) {
     if (start === detailRow) continue;
     for (let source = start; source < end; source++) {
       copyRow(detail, source, out, next);
-      out.parent[next] = detailMap.get(detail.parent[source]) ?? target;
-      detailMap.set(source, next++);
+      out.parent[next] = detailMap[detail.parent[source]];
+      detailMap[source] = next++;
     }
   }
   return buildTree(out, tree.symbols);

@@ -12,10 +12,14 @@ test('an empty address is the default', () => {
 
 test('what is written is read again', () => {
   const state: PageState = {
-    expression: `${TYPE}{job="a b&c"}`,
-    time: { kind: 'absolute', from: 1_700_000_000_000, to: 1_700_000_900_000 },
-    sumBy: ['job', 'region'],
-    selection: { from: 1_700_000_100_000, to: 1_700_000_110_000, query: `${TYPE}{job="x"}` },
+    a: {
+      expression: `${TYPE}{job="a b&c"}`,
+      time: { kind: 'absolute', from: 1_700_000_000_000, to: 1_700_000_900_000 },
+      sumBy: ['job', 'region'],
+      selection: { from: 1_700_000_100_000, to: 1_700_000_110_000, query: `${TYPE}{job="x"}` },
+    },
+    b: null,
+    absolute: null,
     panels: ['table', 'flamegraph'],
     colourBy: 'binary',
     invert: true,
@@ -26,6 +30,12 @@ test('what is written is read again', () => {
     filters: 's:fn:=:main.run',
   };
   expect(readAddress(writeAddress('', state), NOW)).toEqual(state);
+  const compared: PageState = {
+    ...state,
+    b: { expression: `${TYPE}{job="b"}`, time: { kind: 'relative', unit: 'hour', count: 3 }, sumBy: [], selection: null },
+    absolute: true,
+  };
+  expect(readAddress(writeAddress('', compared), NOW)).toEqual(compared);
 });
 
 test('an address of Parca', () => {
@@ -34,17 +44,36 @@ test('an address of Parca', () => {
       '&sum_by_a=__none__&merge_from_a=1700000100000000000&merge_to_a=1700000110000000000&dashboard_items=flamegraph,sandwich&color_by=filename',
     NOW,
   );
-  expect(state.time).toEqual({ kind: 'relative', unit: 'hour', count: 3 });
-  expect(state.sumBy).toEqual([]);
-  expect(state.selection).toEqual({ from: 1_700_000_100_000, to: 1_700_000_110_000, query: null });
+  expect(state.a.time).toEqual({ kind: 'relative', unit: 'hour', count: 3 });
+  expect(state.a.sumBy).toEqual([]);
+  expect(state.a.selection).toEqual({ from: 1_700_000_100_000, to: 1_700_000_110_000, query: null });
   expect(state.panels).toEqual(['flamegraph']);
   expect(state.colourBy).toBe('function');
 });
 
+test('a comparison of Parca', () => {
+  const state = readAddress(
+    `?compare_a=true&compare_b=true&expression_a=${encodeURIComponent(`${TYPE}{}`)}&time_selection_a=${encodeURIComponent('relative:minute|5')}` +
+      '&merge_from_b=1700000100000000000&merge_to_b=1700000110000000000&compare_absolute=false',
+    NOW,
+  );
+  expect(state.a.time).toEqual({ kind: 'relative', unit: 'minute', count: 5 });
+  // B inherits the selector, and has its own time.
+  expect(state.b?.expression).toBe(`${TYPE}{}`);
+  expect(state.b?.selection).toEqual({ from: 1_700_000_100_000, to: 1_700_000_110_000, query: null });
+  expect(state.absolute).toBe(false);
+  expect(readAddress('?compare_absolute=true', NOW).absolute).toBeNull();
+});
+
+test('the end of a comparison takes its parameters away', () => {
+  const written = writeAddress('?compare_a=true&compare_b=true&expression_b=x&merge_from_b=1&merge_to_b=2&compare_absolute=true', DEFAULT_STATE);
+  expect(written).toBe('');
+});
+
 test('parameters of others are kept', () => {
-  const written = writeAddress('?compare_a=true&group_by=labels.job&search_string=old', { ...DEFAULT_STATE, search: 'new' });
+  const written = writeAddress('?sandwich_function_name=x&group_by=labels.job&search_string=old', { ...DEFAULT_STATE, search: 'new' });
   const q = new URLSearchParams(written);
-  expect(q.get('compare_a')).toBe('true');
+  expect(q.get('sandwich_function_name')).toBe('x');
   expect(q.get('group_by')).toBe('labels.job');
   expect(q.getAll('search_string')).toEqual(['new']);
 });

@@ -16,12 +16,22 @@ export interface Selection {
   query: string | null;
 }
 
-export interface PageState {
+/** One thing to look at; a comparison has two. */
+export interface SideState {
   /** Selector; empty until a type is chosen. */
   expression: string;
   time: TimeSelection;
   sumBy: string[];
   selection: Selection | null;
+}
+
+export interface PageState {
+  /** What is shown; in a comparison, the base. */
+  a: SideState;
+  /** What is compared with the base; null where nothing is. */
+  b: SideState | null;
+  /** Compare values as they are; null follows from the profile type. */
+  absolute: boolean | null;
   panels: Panel[];
   colourBy: ColourBy;
   invert: boolean;
@@ -35,11 +45,12 @@ export interface PageState {
   filters: string;
 }
 
+export const DEFAULT_SIDE: SideState = { expression: '', time: DEFAULT_TIME, sumBy: [], selection: null };
+
 export const DEFAULT_STATE: PageState = {
-  expression: '',
-  time: DEFAULT_TIME,
-  sumBy: [],
-  selection: null,
+  a: DEFAULT_SIDE,
+  b: null,
+  absolute: null,
   panels: ['flamegraph'],
   colourBy: 'function',
   invert: false,
@@ -50,9 +61,10 @@ export const DEFAULT_STATE: PageState = {
   filters: '',
 };
 
+const OF_SIDE = ['expression', 'from', 'to', 'time_selection', 'sum_by', 'merge_from', 'merge_to', 'selection', 'compare'];
 const OWN = [
-  'expression_a', 'from_a', 'to_a', 'time_selection_a', 'sum_by_a', 'merge_from_a', 'merge_to_a', 'selection_a',
-  'dashboard_items', 'color_by', 'invert_call_stack', 'cur_path', 'search_string', 'search_regex', 'pinned_function',
+  ...OF_SIDE.flatMap((name) => [`${name}_a`, `${name}_b`]),
+  'compare_absolute', 'dashboard_items', 'color_by', 'invert_call_stack', 'cur_path', 'search_string', 'search_regex', 'pinned_function',
   'profile_filters',
 ];
 
@@ -64,18 +76,21 @@ function milliseconds(nanoseconds: string | null): number | null {
 
 const nanoseconds = (time: number): string => String(BigInt(Math.round(time)) * NS_PER_MS);
 
-function readTime(q: URLSearchParams, now: number): TimeSelection {
-  const spelled = decodeTime(q.get('time_selection_a') ?? '', now);
+/** A side's parameters by their names without the suffix. */
+type SideParameters = (name: string) => string | null;
+
+function readTime(get: SideParameters, now: number): TimeSelection {
+  const spelled = decodeTime(get('time_selection') ?? '', now);
   if (spelled) return spelled;
-  const from = Number(q.get('from_a'));
-  const to = Number(q.get('to_a'));
+  const from = Number(get('from'));
+  const to = Number(get('to'));
   return from > 0 && to > from ? { kind: 'absolute', from, to } : DEFAULT_TIME;
 }
 
-function readSelection(q: URLSearchParams, expression: string, time: TimeSelection, now: number): Selection | null {
-  const from = milliseconds(q.get('merge_from_a'));
-  const to = milliseconds(q.get('merge_to_a'));
-  const query = q.get('selection_a');
+function readSelection(get: SideParameters, expression: string, time: TimeSelection, now: number): Selection | null {
+  const from = milliseconds(get('merge_from'));
+  const to = milliseconds(get('merge_to'));
+  const query = get('selection');
   const narrower = query !== null && query !== '' && query !== expression ? query : null;
   if (from === null || to === null || to < from) {
     if (narrower === null) return null;
@@ -85,20 +100,31 @@ function readSelection(q: URLSearchParams, expression: string, time: TimeSelecti
   return { from, to, query: narrower };
 }
 
-/** Reads the address. `now` is for ranges that end at "now". */
-export function readAddress(search: string, now: number): PageState {
-  const q = new URLSearchParams(search);
-  const expression = q.get('expression_a') ?? '';
-  const time = readTime(q, now);
-  const panels = (q.get('dashboard_items') ?? '')
-    .split(',')
-    .filter((item): item is Panel => item === 'flamegraph' || item === 'table');
-  const sumBy = q.get('sum_by_a');
+function readSide(get: SideParameters, now: number, otherwise: SideState): SideState {
+  const expression = get('expression') || otherwise.expression;
+  const time = readTime(get, now);
+  const sumBy = get('sum_by');
   return {
     expression,
     time,
     sumBy: !sumBy || sumBy === '__none__' ? [] : sumBy.split(',').filter((name) => name !== ''),
-    selection: readSelection(q, expression, time, now),
+    selection: readSelection(get, expression, time, now),
+  };
+}
+
+/** Reads the address. `now` is for ranges that end at "now". */
+export function readAddress(search: string, now: number): PageState {
+  const q = new URLSearchParams(search);
+  const panels = (q.get('dashboard_items') ?? '')
+    .split(',')
+    .filter((item): item is Panel => item === 'flamegraph' || item === 'table');
+  const a = readSide((name) => q.get(`${name}_a`), now, DEFAULT_SIDE);
+  const compares = q.get('compare_a') === 'true' || q.get('compare_b') === 'true';
+  const absolute = q.get('compare_absolute');
+  return {
+    a,
+    b: compares ? readSide((name) => q.get(`${name}_b`), now, a) : null,
+    absolute: compares && (absolute === 'true' || absolute === 'false') ? absolute === 'true' : null,
     panels: panels.length > 0 ? [...new Set(panels)] : DEFAULT_STATE.panels,
     colourBy: q.get('color_by') === 'binary' ? 'binary' : 'function',
     invert: q.get('invert_call_stack') === 'true',
@@ -110,6 +136,20 @@ export function readAddress(search: string, now: number): PageState {
   };
 }
 
+function writeSide(set: (name: string, value: string) => void, side: SideState): void {
+  set('expression', side.expression);
+  if (side.time.kind === 'absolute') {
+    set('from', String(side.time.from));
+    set('to', String(side.time.to));
+  }
+  if (side.expression) set('time_selection', encodeTime(side.time));
+  set('sum_by', side.sumBy.join(','));
+  if (!side.selection) return;
+  set('merge_from', nanoseconds(side.selection.from));
+  set('merge_to', nanoseconds(side.selection.to));
+  set('selection', side.selection.query ?? '');
+}
+
 /** Writes the address: `current` with this page's parameters replaced. What is default is left out. */
 export function writeAddress(current: string, state: PageState): string {
   const q = new URLSearchParams(current);
@@ -117,17 +157,12 @@ export function writeAddress(current: string, state: PageState): string {
   const set = (name: string, value: string): void => {
     if (value !== '') q.set(name, value);
   };
-  set('expression_a', state.expression);
-  if (state.time.kind === 'absolute') {
-    set('from_a', String(state.time.from));
-    set('to_a', String(state.time.to));
-  }
-  if (state.expression) set('time_selection_a', encodeTime(state.time));
-  set('sum_by_a', state.sumBy.join(','));
-  if (state.selection) {
-    set('merge_from_a', nanoseconds(state.selection.from));
-    set('merge_to_a', nanoseconds(state.selection.to));
-    set('selection_a', state.selection.query ?? '');
+  writeSide((name, value) => set(`${name}_a`, value), state.a);
+  if (state.b) {
+    writeSide((name, value) => set(`${name}_b`, value), state.b);
+    set('compare_a', 'true');
+    set('compare_b', 'true');
+    if (state.absolute !== null) set('compare_absolute', String(state.absolute));
   }
   if (state.panels.join() !== DEFAULT_STATE.panels.join()) set('dashboard_items', state.panels.join(','));
   if (state.colourBy !== DEFAULT_STATE.colourBy) set('color_by', state.colourBy);

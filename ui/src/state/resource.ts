@@ -1,6 +1,6 @@
 /** Something that is fetched: what is there, whether more is on its way, and what went wrong. */
 import { signal, type Signal } from '@preact/signals';
-import { isAbort } from '../api/fetch';
+import { ApiError, isAbort } from '../api/fetch';
 
 export interface Resource<T> {
   /** The last answer; stays while the next one is loading. */
@@ -10,11 +10,13 @@ export interface Resource<T> {
   loading: boolean;
   /** A sentence, where the last request failed. */
   error: string;
+  /** The last request failed for a reason that may pass: no answer, or a failure of the server's own. */
+  mayRecover: boolean;
 }
 
 /** A resource that is loaded by key: a newer key aborts the older request. */
 export class Loader<T> {
-  readonly state: Signal<Resource<T>> = signal({ data: null, key: '', loading: false, error: '' });
+  readonly state: Signal<Resource<T>> = signal({ data: null, key: '', loading: false, error: '', mayRecover: false });
   private abort: AbortController | null = null;
   private wanted = '';
   /** Counts requests, so that what belongs to one answer can be told from what belongs to the next. */
@@ -30,15 +32,16 @@ export class Loader<T> {
     this.abort?.abort();
     const abort = new AbortController();
     this.abort = abort;
-    this.state.value = { ...this.state.peek(), loading: true, error: '' };
+    this.state.value = { ...this.state.peek(), loading: true, error: '', mayRecover: false };
     this.fetch(key, abort.signal).then(
       (data) => {
-        if (this.abort === abort) this.state.value = { data, key, loading: false, error: '' };
+        if (this.abort === abort) this.state.value = { data, key, loading: false, error: '', mayRecover: false };
       },
       (cause: unknown) => {
         if (this.abort !== abort || isAbort(cause)) return;
         const error = cause instanceof Error ? cause.message : String(cause);
-        this.state.value = { data: null, key, loading: false, error };
+        const mayRecover = cause instanceof ApiError && (cause.status === 0 || cause.status >= 500 || cause.status === 429);
+        this.state.value = { data: null, key, loading: false, error, mayRecover };
       },
     );
   }
@@ -53,6 +56,6 @@ export class Loader<T> {
     this.abort?.abort();
     this.abort = null;
     this.wanted = '';
-    this.state.value = { data: null, key: '', loading: false, error: '' };
+    this.state.value = { data: null, key: '', loading: false, error: '', mayRecover: false };
   }
 }

@@ -5,23 +5,20 @@
  */
 import { batch, computed, effect, signal } from '@preact/signals';
 import { PATH_PREFIX } from '../api/fetch';
-import {
-  fetchFlame, fetchSeries, fetchTable, fetchTypes,
-  type FlameReport, type ReportRequest, type Series, type TableReport,
-} from '../api/reports';
+import { fetchFlame, fetchTable, fetchTypes, type FlameReport, type ReportRequest, type TableReport } from '../api/reports';
 import type { ProfileType } from '../api/wire';
 import { parseTypeKey, preferredType, typeKey } from '../profile-type';
-import { formatSelector, parseSelector, withMatcher, type Selector } from '../selector';
-import { lastSnapshot } from '../series-data';
-import { rangeOf, stepFor, type TimeRange } from '../time';
-import { readAddress, writeAddress, type PageState } from './address';
+import { formatSelector, parseSelector } from '../selector';
+import type { TimeRange } from '../time';
+import { DEFAULT_SIDE, readAddress, writeAddress, type PageState, type SideState } from './address';
 import { decodeFilters, wireFilter } from './filters';
+import { initialSides } from './compare';
 import { Loader } from './resource';
-
-/** Points of the series graph at most; each is a bucket that the server sums. */
-const SERIES_POINTS = 180;
+import { Side } from './side';
 
 const REMEMBERED_TYPE = 'decima.type';
+/** Set where the remembered type was the reader's choice. */
+const REMEMBERED_CHOICE = 'decima.type.chosen';
 const remember = (key: string, value: string): void => {
   try {
     localStorage.setItem(key, value);
@@ -50,13 +47,19 @@ export const route = signal<Route>(routeOf(location.pathname));
 export const now = signal(Date.now());
 export const page = signal<PageState>(readAddress(location.search, now.peek()));
 
-/** True while the type in use is a guess from the last visit, made so as not to wait for the list of types. */
+const withExpression = (state: PageState, expression: string): PageState => ({ ...state, a: { ...state.a, expression } });
+
+/** The type in use was not chosen by the reader: the page may choose a better one when there is one. */
+let ours = (history.state as { ours?: boolean } | null)?.ours === true;
+/** The type in use is that of the last visit, taken so as not to wait for the list of types. */
 let guessed = false;
-if (page.peek().expression === '') {
+if (page.peek().a.expression === '') {
+  ours = true;
   const last = recall(REMEMBERED_TYPE);
   if (parseTypeKey(last)) {
     guessed = true;
-    page.value = { ...page.peek(), expression: formatSelector({ type: last, matchers: '' }) };
+    ours = recall(REMEMBERED_CHOICE) === '';
+    page.value = withExpression(page.peek(), formatSelector({ type: last, matchers: '' }));
   }
 }
 
@@ -64,12 +67,23 @@ function writeHistory(mode: 'push' | 'replace'): void {
   if (route.peek() !== 'explore') return;
   const target = `${location.pathname}${writeAddress(location.search, page.peek())}`;
   if (target === `${location.pathname}${location.search}`) return;
-  if (mode === 'push') history.pushState(null, '', target);
-  else history.replaceState(null, '', target);
+  if (mode === 'push') history.pushState({ ours }, '', target);
+  else history.replaceState({ ours }, '', target);
+}
+
+/** True where a change shows that the reader works with what is there. How it is shown is no such change. */
+function takesOver(patch: Partial<PageState>): boolean {
+  const { a } = page.peek();
+  if (patch.a && (patch.a.expression !== a.expression || patch.a.selection !== a.selection)) return true;
+  return [patch.b, patch.path, patch.search, patch.pinned, patch.filters].some((value) => value !== undefined && value !== null && value !== '');
 }
 
 /** Changes the page's state and the address with it. `replace` leaves no step for the back button. */
 export function change(patch: Partial<PageState>, mode: 'push' | 'replace' = 'push'): void {
+  if (takesOver(patch)) {
+    ours = false;
+    guessed = false;
+  }
   page.value = { ...page.peek(), ...patch };
   writeHistory(mode);
 }
@@ -77,7 +91,7 @@ export function change(patch: Partial<PageState>, mode: 'push' | 'replace' = 'pu
 /** Opens another view of the page. */
 export function go(to: Exclude<Route, 'missing'>): void {
   const query = to === 'explore' ? writeAddress('', page.peek()) : '';
-  history.pushState(null, '', `${PATH_PREFIX}/${to === 'explore' ? '' : to}${query}`);
+  history.pushState({ ours }, '', `${PATH_PREFIX}/${to === 'explore' ? '' : to}${query}`);
   route.value = to;
 }
 
@@ -85,30 +99,46 @@ window.addEventListener('popstate', () => {
   batch(() => {
     route.value = routeOf(location.pathname);
     if (route.peek() !== 'explore') return;
+    ours = (history.state as { ours?: boolean } | null)?.ours === true;
     const next = readAddress(location.search, now.peek());
-    page.value = next.expression === '' ? { ...next, expression: page.peek().expression } : next;
+    page.value = next.a.expression === '' ? withExpression(next, page.peek().a.expression) : next;
   });
 });
 
 // ── What follows from the state ──────────────────────────────────────────────────────────────
 
-export const range = computed<TimeRange>(() => rangeOf(page.value.time, now.value));
-export const selector = computed<Selector | null>(() => parseSelector(page.value.expression));
-export const profileType = computed<ProfileType | null>(() => parseTypeKey(selector.value?.type ?? ''));
 export const filters = computed(() => decodeFilters(page.value.filters));
-export const stepS = computed(() => stepFor(range.value, SERIES_POINTS));
+export const comparing = computed(() => page.value.b !== null);
 
-interface SeriesKey extends TimeRange {
-  query: string;
-  stepS: number;
-  sumBy: string[];
+/** Both sides of a comparison are of one type: a new one on one side is taken over by the other. */
+function patchSide(id: 'a' | 'b', patch: Partial<SideState>): void {
+  const { a, b } = page.peek();
+  const old = (id === 'a' ? a : b) ?? DEFAULT_SIDE;
+  const next = { ...old, ...patch };
+  const type = parseSelector(next.expression)?.type ?? '';
+  if (type === parseSelector(old.expression)?.type) {
+    change({ [id]: next });
+    return;
+  }
+  const retyped = (side: SideState): SideState => ({
+    ...side,
+    expression: formatSelector({ type, matchers: parseSelector(side.expression)?.matchers ?? '' }),
+    selection: side.selection && { ...side.selection, query: null },
+  });
+  const other = b ? { [id === 'a' ? 'b' : 'a']: retyped(id === 'a' ? b : a) } : {};
+  change({ [id]: next, ...other, path: '' });
 }
 
+/** What is shown, or the base of a comparison. */
+export const sideA = new Side('a', computed(() => page.value.a), now, { change: (patch) => patchSide('a', patch), refresh: () => refresh() });
+/** What is compared with the base; has no selector where nothing is. */
+export const sideB = new Side('b', computed(() => page.value.b ?? DEFAULT_SIDE), now, { change: (patch) => patchSide('b', patch), refresh: () => refresh() });
+const SIDES = [sideA, sideB];
+
+/** The type that the reports are of. */
+export const profileType = computed(() => (comparing.value ? sideB : sideA).profileType.value);
+
 export const types = new Loader<ProfileType[]>((key, abort) => fetchTypes(JSON.parse(key) as TimeRange, abort));
-export const series = new Loader<Series[]>((key, abort) => {
-  const { query, stepS: step, sumBy, ...span } = JSON.parse(key) as SeriesKey;
-  return fetchSeries(query, span, step, sumBy, abort);
-});
 export const flame = new Loader<FlameReport | null>(async (key, abort) => {
   const request = JSON.parse(key) as ReportRequest;
   const report = await fetchFlame(request, null, abort);
@@ -121,86 +151,94 @@ export const table = new Loader<TableReport>(async (key, abort) => {
 });
 
 /** The unit by the type's own spelling, for a report that does not say. */
-const unitOf = ({ query }: ReportRequest): string => parseTypeKey(parseSelector(query)?.type ?? '')?.sampleUnit ?? '';
+const unitOf = ({ of }: ReportRequest): string => parseTypeKey(parseSelector(of.query)?.type ?? '')?.sampleUnit ?? '';
 
-const seriesKey = computed(() => {
-  if (!selector.value) return '';
-  const key: SeriesKey = {
-    query: page.value.expression,
-    ...range.value,
-    stepS: stepS.value,
-    sumBy: profileType.value?.delta === false ? [] : page.value.sumBy,
-  };
-  return JSON.stringify(key);
+/** Whether a comparison is of values as they are: states are, amounts of unequal times are not. */
+export const absolute = computed(() => page.value.absolute ?? profileType.value?.delta === false);
+
+const invert = computed(() => page.value.invert);
+export const reportRequest = computed<ReportRequest | null>(() => {
+  const of = (comparing.value ? sideB : sideA).merged.value;
+  const base = comparing.value ? sideA.merged.value : null;
+  if (!of || (comparing.value && !base)) return null;
+  return { of, base, absolute: base !== null && absolute.value, invert: invert.value, filters: filters.value.map(wireFilter) };
 });
-
-/** What the reports are of; null while that is not known yet. */
-export const merged = computed<(TimeRange & { query: string }) | null>(() => {
-  const { expression, selection } = page.value;
-  if (!selector.value) return null;
-  if (selection) return { from: selection.from, to: selection.to, query: selection.query ?? expression };
-  if (profileType.value?.delta !== false) return { ...range.value, query: expression };
-  const { data, key } = series.state.value;
-  if (!data || key !== seriesKey.value) return null;
-  const snapshot = lastSnapshot(data, stepS.value);
-  return snapshot && { ...snapshot, query: expression };
-});
-
-export const reportRequest = computed<ReportRequest | null>(
-  () => merged.value && { ...merged.value, invert: page.value.invert, filters: filters.value.map(wireFilter) },
-);
 const reportKey = computed(() => (reportRequest.value ? JSON.stringify(reportRequest.value) : ''));
 
-const typesKey = computed(() => JSON.stringify(range.value));
+const typesKey = computed(() => {
+  const a = sideA.range.value;
+  if (!comparing.value) return JSON.stringify(a);
+  const b = sideB.range.value;
+  return JSON.stringify({ from: Math.min(a.from, b.from), to: Math.max(a.to, b.to) });
+});
 
 /** True where the chosen type has nothing to show here, and it is known. */
 export const nothingHere = computed(() => {
-  const s = series.state.value;
-  const f = flame.state.value;
-  if (types.state.value.data?.length === 0 && !page.value.expression) return true;
-  if (s.loading || s.error || s.key !== seriesKey.value || !s.data) return false;
-  if (s.data.length > 0) return false;
-  return !f.loading && !f.error && !f.data;
+  if (comparing.value) return false;
+  if (types.state.value.data?.length === 0 && page.value.a.expression === '') return true;
+  const { loading, error, data } = flame.state.value;
+  return sideA.isEmpty && !loading && error === '' && !data;
+});
+
+let firstReport: () => void = () => undefined;
+/** Fulfilled once a report has been asked for, or it is known that there is none to ask for. */
+export const reportAsked = new Promise<void>((done) => {
+  firstReport = done;
 });
 
 /** Starts loading; called once. All requests of a state go out together. */
 export function start(): void {
   effect(() => {
-    if (route.value === 'explore') types.load(typesKey.value);
-  });
-  effect(() => {
-    const key = seriesKey.value;
-    if (route.value === 'explore' && key) series.load(key);
-  });
-  effect(() => {
     const key = reportKey.value;
     if (route.value !== 'explore') return;
-    if (key) flame.load(key);
-    else flame.clear();
+    if (key) {
+      flame.load(key);
+      firstReport();
+    } else flame.clear();
   });
+  for (const side of SIDES) {
+    effect(() => {
+      const key = side.seriesKey.value;
+      if (route.value === 'explore' && key) side.series.load(key);
+    });
+  }
   effect(() => {
     const key = reportKey.value;
     if (route.value === 'explore' && key && page.value.panels.includes('table')) table.load(key);
   });
   effect(() => {
-    const { data } = types.state.value;
-    if (!data || data.length === 0) return;
-    const current = selector.peek()?.type ?? '';
-    const known = data.some((type) => typeKey(type) === current);
-    if (current !== '' && (known || !guessed)) {
-      guessed = false;
-      writeHistory('replace');
-      return;
-    }
-    guessed = false;
-    const best = preferredType(data);
-    if (best) change({ expression: formatSelector({ type: typeKey(best), matchers: '' }) }, 'replace');
+    if (route.value === 'explore') types.load(typesKey.value);
   });
   effect(() => {
-    const key = selector.value?.type ?? '';
-    if (!guessed && parseTypeKey(key)) remember(REMEMBERED_TYPE, key);
+    const { data, error } = types.state.value;
+    if (data) chooseAmong(data);
+    if (data?.length === 0 || error !== '' || route.value !== 'explore') firstReport();
+  });
+  effect(() => {
+    const key = sideA.selector.value?.type ?? '';
+    if (guessed || !parseTypeKey(key)) return;
+    remember(REMEMBERED_TYPE, key);
+    remember(REMEMBERED_CHOICE, ours ? '' : 'yes');
   });
 }
+
+/** The list of types has come: keeps the reader's choice, and otherwise takes the most useful type there is. */
+function chooseAmong(data: readonly ProfileType[]): void {
+  if (data.length === 0) return;
+  const current = sideA.selector.peek()?.type ?? '';
+  const known = data.some((type) => typeKey(type) === current);
+  const keep = current !== '' && !ours && (known || !guessed);
+  guessed = false;
+  const best = keep ? null : preferredType(data);
+  if (best && typeKey(best) !== current) {
+    ours = true;
+    page.value = { ...withExpression(page.peek(), formatSelector({ type: typeKey(best), matchers: '' })), path: '' };
+  }
+  writeHistory('replace');
+}
+
+/** The page chose the type in use by itself. */
+export const typeIsOurs = (): boolean => ours;
 
 // ── What the views do ────────────────────────────────────────────────────────────────────────
 
@@ -210,45 +248,28 @@ export function refresh(): void {
   now.value = Date.now();
   if (typesKey.peek() !== before) return;
   types.load(typesKey.peek(), true);
-  if (seriesKey.peek()) series.load(seriesKey.peek(), true);
+  for (const side of SIDES) if (side.seriesKey.peek()) side.series.load(side.seriesKey.peek(), true);
   if (reportKey.peek()) {
     flame.load(reportKey.peek(), true);
     if (page.peek().panels.includes('table')) table.load(reportKey.peek(), true);
   }
 }
 
-export function chooseType(type: ProfileType): void {
-  guessed = false;
-  change({
-    expression: formatSelector({ type: typeKey(type), matchers: selector.peek()?.matchers ?? '' }),
-    selection: null,
-    path: '',
-  });
+/** Compares two parts of what is shown; which, the reader then changes. */
+export function compare(): void {
+  const { a } = page.peek();
+  const sides = initialSides(a, sideA.range.peek(), sideA.profileType.peek()?.delta !== false, sideA.series.state.peek().data ?? []);
+  change({ ...sides, path: '' });
 }
 
-/** Applies matchers as typed, and asks again even where they did not change. */
-export function applyMatchers(matchers: string): void {
-  const type = selector.peek()?.type;
-  if (!type) return;
-  const expression = formatSelector({ type, matchers });
-  if (expression === page.peek().expression) refresh();
-  else {
-    now.value = Date.now();
-    change({ expression, selection: null });
-  }
+/** Ends the comparison and shows one of its sides. */
+export function keepOnly(id: 'a' | 'b'): void {
+  const { a, b } = page.peek();
+  change({ a: id === 'b' && b ? b : a, b: null, absolute: null, path: '' });
 }
 
-export function addMatcher(name: string, value: string, operator: '=' | '!=' = '='): void {
-  const current = selector.peek();
-  if (current) applyMatchers(withMatcher(current.matchers, { name, value }, operator));
-}
-
-export function chooseTime(time: PageState['time']): void {
-  now.value = Date.now();
-  change({ time, selection: null });
-}
-
-/** The reports show `selection` only; null shows the whole range again. */
-export function select(selection: PageState['selection']): void {
-  change({ selection });
+/** Makes the base what is compared with it, and the other way round. */
+export function swapSides(): void {
+  const { a, b } = page.peek();
+  if (b) change({ a: b, b: a });
 }

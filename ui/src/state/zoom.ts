@@ -10,7 +10,7 @@ import { isAbort } from '../api/fetch';
 import { decodePath, encodePath, pathNames, pathOf, resolvePath } from '../flame/path';
 import { graft, type FlameTree } from '../flame/tree';
 import { compileSearch, coverage, matchSymbols, rowsNamed, rowsOf, type RowSet } from '../flame/search';
-import { change, flame, merged, page, reportRequest } from './store';
+import { change, flame, page, reportRequest } from './store';
 
 /** Half a pixel of a wide screen, as share of the zoomed node. */
 const DETAIL_TRIM_SHARE = 0.0005;
@@ -107,6 +107,12 @@ export function expand(row: number): void {
   if (budget !== undefined || row === 0) loadDetail(row, (budget ?? 0) + 1);
 }
 
+/** A free zoom rests within `row`: what is cut off below it is wanted. */
+export function settle(row: number): void {
+  const current = tree.peek();
+  if (row > 0 && current?.hiddenBelow[row]) loadDetail(row, 0);
+}
+
 /** Starts following the address; called once. */
 export function startZoom(): void {
   // A path of names needs not wait for the tree: both requests go out together.
@@ -172,4 +178,4 @@ export const pinnedRows = computed<Uint8Array | null>(() => {
 });
 
 /** Length of what the reports show, for "per second" figures. */
-export const mergedSpanMs = computed(() => (merged.value ? merged.value.to - merged.value.from : 0));
+export const mergedSpanMs = computed(() => (reportRequest.value ? reportRequest.value.of.to - reportRequest.value.of.from : 0));

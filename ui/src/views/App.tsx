@@ -2,7 +2,9 @@
 import { useEffect } from 'preact/hooks';
 import { PATH_PREFIX, VERSION } from '../api/fetch';
 import { describeType } from '../profile-type';
-import { flame, go, nothingHere, page, profileType, refresh, route, series, table, types } from '../state/store';
+import { newData } from '../state/live';
+import type { Side } from '../state/side';
+import { compare, comparing, flame, go, keepOnly, nothingHere, page, profileType, refresh, route, sideA, sideB, swapSides, table, types } from '../state/store';
 import { dark, toggleTheme } from '../state/theme';
 import { Nothing, storeEmpty } from './Empty';
 import { FlamePanel } from './FlamePanel';
@@ -69,17 +71,74 @@ function Header() {
   );
 }
 
-function QueryBar() {
-  const busy = types.state.value.loading || series.state.value.loading || flame.state.value.loading || table.state.value.loading;
+function Refresh() {
+  const busy = [types, sideA.series, sideB.series, flame, table].some((loader) => loader.state.value.loading);
+  const text = newData.value ? 'New profiles have come: show them' : 'Ask again';
   return (
-    <div class="query-bar">
-      <TypePicker />
-      {page.value.expression ? <><MatcherInput /><SumBy /></> : <span class="header-space" />}
-      <TimePicker />
-      <button type="button" class="control icon-only" onClick={refresh} aria-label="Ask again" title="Ask again">
-        <span class={busy ? 'turning' : ''}><Icon name="refresh" /></span>
-      </button>
+    <button type="button" class={`control icon-only ${newData.value ? 'news' : ''}`} onClick={refresh} aria-label={text} title={text}>
+      <span class={busy ? 'turning' : ''}><Icon name="refresh" /></span>
+    </button>
+  );
+}
+
+function QueryBar() {
+  const chosen = sideA.state.value.expression !== '';
+  return (
+    <div class="query-bar" role="search" aria-label="Profiles">
+      <TypePicker side={sideA} />
+      {chosen ? <><MatcherInput side={sideA} /><SumBy side={sideA} /></> : <span class="header-space" />}
+      <TimePicker side={sideA} />
+      {chosen && (
+        <button type="button" class="control" onClick={compare} title="Compare two times or two selections">
+          <Icon name="compare" /> Compare
+        </button>
+      )}
+      <Refresh />
     </div>
+  );
+}
+
+const SIDE_WORDS = { a: 'Base', b: 'Compared' } as const;
+
+/** One half of a comparison: what it is of, and its series to choose from. */
+function ComparedSide({ side }: { side: Side }) {
+  const other = side.id === 'a' ? 'b' : 'a';
+  return (
+    <section class={`compared side-${side.id}`} aria-label={`${SIDE_WORDS[side.id]} (${side.id.toUpperCase()})`}>
+      <div class="query-bar">
+        <span class="side-badge" title={side.id === 'a' ? 'What is compared with' : 'What is compared'}><b>{side.id.toUpperCase()}</b> {SIDE_WORDS[side.id]}</span>
+        <MatcherInput side={side} />
+        <TimePicker side={side} />
+        <button type="button" class="control icon-only ghost" aria-label={`Close ${side.id.toUpperCase()} and show ${other.toUpperCase()} alone`} title={`Show ${other.toUpperCase()} alone`} onClick={() => keepOnly(other)}>
+          <Icon name="close" />
+        </button>
+      </div>
+      <SeriesPanel side={side} />
+    </section>
+  );
+}
+
+function Comparison() {
+  return (
+    <>
+      <div class="query-bar" role="search" aria-label="Profiles">
+        <TypePicker side={sideB} />
+        <span class="header-space" />
+        <button type="button" class="control" onClick={swapSides} title="Compare the other way round"><Icon name="swap" /> Swap</button>
+        <button type="button" class="control on" aria-pressed="true" onClick={() => keepOnly('b')} title="End the comparison, show B alone">
+          <Icon name="compare" /> Compare
+        </button>
+        <Refresh />
+      </div>
+      <main class="explorer">
+        <h1 class="unseen">Compare profiles</h1>
+        <div class="sides">
+          <ComparedSide side={sideA} />
+          <ComparedSide side={sideB} />
+        </div>
+        <Reports />
+      </main>
+    </>
   );
 }
 
@@ -99,12 +158,12 @@ function Reports() {
             <FlamePanel />
             {flameState.error && (
               <div class="panel-error big" role="alert">
-                <p>{flameState.error}</p>
+                <p>{flameState.error === sideA.series.state.value.error ? 'There is nothing to draw: the question was refused, see above.' : flameState.error}</p>
                 <button type="button" class="primary" onClick={refresh}>Try again</button>
               </div>
             )}
             {!flameState.error && !flameState.loading && !flameState.data && flameState.key !== '' && (
-              <p class="panel-note">No samples match{page.value.filters ? ' these filters' : ''}.</p>
+              <p class="panel-note">{nothingToDraw()}</p>
             )}
           </div>
         )}
@@ -113,8 +172,15 @@ function Reports() {
   );
 }
 
+/** Why there is no graph, in words. */
+function nothingToDraw(): string {
+  if (page.value.filters) return 'No samples match these filters.';
+  return comparing.value ? 'B has no samples here. Click or drag in its series to choose a part that has.' : 'No samples match.';
+}
+
 function Explorer() {
-  const failed = types.state.value.error !== '' && page.value.expression === '';
+  const failed = types.state.value.error !== '' && sideA.state.value.expression === '';
+  if (comparing.value) return <Comparison />;
   return (
     <>
       {!storeEmpty.value && <QueryBar />}
@@ -128,7 +194,8 @@ function Explorer() {
         <Nothing />
       ) : (
         <main class="explorer">
-          <SeriesPanel />
+          <h1 class="unseen">Explore profiles</h1>
+          <SeriesPanel side={sideA} />
           <Reports />
         </main>
       )}

@@ -4,12 +4,10 @@ import { useEffect, useState } from 'preact/hooks';
 import { fetchHasData, fetchTypes, findNewest } from '../api/reports';
 import { preferredType, typeKey } from '../profile-type';
 import { formatSelector } from '../selector';
-import { change, now, page, refresh, types } from '../state/store';
+import { change, now, sideA, types } from '../state/store';
 import { ago, moment, selectionText } from '../time';
 import { Icon } from './Icon';
 
-/** How often an empty store is asked whether it is still empty. */
-const POLL_MS = 3000;
 const JUMP_MS = 15 * 60_000;
 
 const SCRAPE = `scrape_configs:
@@ -41,35 +39,25 @@ function Snippet({ text }: { text: string }) {
 /** The store holds nothing at all: there is nothing to query. */
 export const storeEmpty = signal(false);
 
-/** Chooses between the two pages below; asks the server whether it has anything at all. */
+/** Chooses between the two pages below; asks the server whether it has anything at all. What comes later, the page notices by itself. */
 export function Nothing() {
   const [state, setState] = useState<'asking' | 'empty' | 'elsewhere'>('asking');
+  const asked = types.state.value;
   useEffect(() => {
     const abort = new AbortController();
-    let timer = 0;
-    let wasEmpty = false;
-    const ask = (): void => {
-      fetchHasData(abort.signal).then(
-        (has) => {
-          storeEmpty.value = !has;
-          if (has && wasEmpty) refresh();
-          wasEmpty = !has;
-          setState(has ? 'elsewhere' : 'empty');
-          if (!has) timer = window.setTimeout(ask, POLL_MS);
-        },
-        () => {
-          if (!abort.signal.aborted) timer = window.setTimeout(ask, POLL_MS);
-        },
-      );
-    };
-    ask();
-    return () => {
-      abort.abort();
-      clearTimeout(timer);
-      storeEmpty.value = false;
-    };
+    fetchHasData(abort.signal).then(
+      (has) => {
+        storeEmpty.value = !has;
+        setState(has ? 'elsewhere' : 'empty');
+      },
+      () => undefined,
+    );
+    return () => abort.abort();
+  }, [asked]);
+  useEffect(() => () => {
+    storeEmpty.value = false;
   }, []);
-  if (state === 'asking') return <div class="nothing" aria-busy="true" />;
+  if (state === 'asking') return <main class="nothing" aria-busy="true" />;
   return state === 'empty' ? <FirstProfile /> : <Elsewhere />;
 }
 
@@ -99,11 +87,11 @@ function FirstProfile() {
 /** There is data, but not here: says when the newest was, and goes there. */
 function Elsewhere() {
   const [newest, setNewest] = useState<number | null | undefined>(undefined);
-  const [query, setQuery] = useState(page.peek().expression);
+  const [query, setQuery] = useState(sideA.state.peek().expression);
   useEffect(() => {
     const abort = new AbortController();
     const find = async (): Promise<void> => {
-      let expression = page.peek().expression;
+      let expression = sideA.state.peek().expression;
       if (expression === '') {
         const best = preferredType(await fetchTypes(null, abort.signal));
         if (best) expression = formatSelector({ type: typeKey(best), matchers: '' });
@@ -117,14 +105,14 @@ function Elsewhere() {
       if (!abort.signal.aborted) setNewest(null);
     });
     return () => abort.abort();
-  }, [page.value.expression]);
+  }, [sideA.state.value.expression]);
   const others = (types.state.value.data?.length ?? 0) > 0;
   return (
     <main class="nothing">
       <h1>Nothing in this range</h1>
       <p class="lead">
-        {page.value.expression === '' ? 'There are no profiles' : 'No profile matches'}{' '}
-        {page.value.time.kind === 'relative' ? `in the ${selectionText(page.value.time, now.value).toLowerCase()}` : `in ${selectionText(page.value.time, now.value)}`}.
+        {sideA.state.value.expression === '' ? 'There are no profiles' : 'No profile matches'}{' '}
+        {sideA.state.value.time.kind === 'relative' ? `in the ${selectionText(sideA.state.value.time, now.value).toLowerCase()}` : `in ${selectionText(sideA.state.value.time, now.value)}`}.
       </p>
       {newest === undefined && <p role="status"><span class="spinner" /> Looking for the newest data…</p>}
       {typeof newest === 'number' && (
@@ -135,7 +123,7 @@ function Elsewhere() {
             class="primary"
             onClick={() => {
               now.value = Date.now();
-              change({ expression: query, time: { kind: 'absolute', from: newest + 60_000 - JUMP_MS, to: newest + 60_000 }, selection: null });
+              change({ a: { ...sideA.state.peek(), expression: query, time: { kind: 'absolute', from: newest + 60_000 - JUMP_MS, to: newest + 60_000 }, selection: null } });
             }}
           >
             Jump there

@@ -4,14 +4,15 @@ import { useEffect, useMemo, useRef } from 'preact/hooks';
 import { coverage, rowsNamed } from '../flame/search';
 import { FlameGraph, type Hit } from '../flame/graph';
 import { frameLabel } from '../flame/paint';
-import { boxColour, css } from '../flame/colour';
+import { boxColour, css, diffColour } from '../flame/colour';
 import type { FlameTree } from '../flame/tree';
 import { colourBy, groups, hues, theme } from '../state/colours';
-import { change, filters, flame } from '../state/store';
+import { absolute, change, filters, flame } from '../state/store';
 import { encodeFilters, filterText, type Filter } from '../state/filters';
 import { dark } from '../state/theme';
-import { expand, focusRow, pinnedRows, searchRows, tree, zoomTo } from '../state/zoom';
-import { formatCount, formatShare, formatValue } from '../units';
+import { expand, focusRow, pinnedRows, searchRows, settle, tree, zoomTo } from '../state/zoom';
+import { formatChange, formatCount, formatShare, formatSigned, formatValue } from '../units';
+import { markOnce } from '../marks';
 import { Icon } from './Icon';
 
 interface Pointer {
@@ -34,6 +35,7 @@ export function FlamePanel() {
     const made = new FlameGraph(host.current, {
       zoom: zoomTo,
       expand,
+      settle,
       hover: (hit, x, y) => {
         pointer.value = hit && !menu.peek() ? { hit, x, y } : null;
       },
@@ -53,6 +55,7 @@ export function FlamePanel() {
         // Hues are given before they are painted.
         void hues.value;
         made.show({ tree: tree.value, focus: focusRow.value, hits: searchRows.value, pinned: pinnedRows.value });
+        if (tree.value) markOnce('decima:flame');
       }),
       effect(() => {
         void [tree.value, focusRow.value];
@@ -71,7 +74,7 @@ export function FlamePanel() {
 
   const current = tree.value;
   const label = current
-    ? `Flame graph, ${formatCount(current.count)} frames. Arrow keys walk through it, Enter zooms, Escape zooms out. The table shows the same as text.`
+    ? `Flame graph, ${formatCount(current.count)} frames. Arrow keys walk through it, Enter zooms to a frame, plus and minus zoom about it, Escape zooms out, slash searches. The table shows the same as text.`
     : 'Flame graph';
   return (
     <div class="flame-panel">
@@ -119,6 +122,7 @@ function FlameTip() {
     );
   }
   const { cumulative, share, flat, flatShare } = amounts(current, row);
+  const root = row === 0;
   const focus = focusRow.value;
   const text = (id: number): string => current.symbols.text(id);
   const line = current.line[row];
@@ -130,9 +134,19 @@ function FlameTip() {
         <dd><b>{cumulative}</b> {share}{focus > 0 && row > 0 && <span class="faint"> · {formatShare(current.cumulative[row], current.cumulative[focus])} of zoom</span>}</dd>
         <dt>Flat</dt>
         <dd><b>{flat}</b> {flatShare}</dd>
-        {current.diff && <><dt>Change</dt><dd><b>{formatValue(current.diff[row], unitOf())}</b></dd></>}
+        {current.diff && (
+          <>
+            <dt>Base</dt>
+            <dd>{formatValue(current.cumulative[row] - current.diff[row], unitOf())}{!absolute.value && <span class="faint"> scaled to the same total</span>}</dd>
+            <dt>Change</dt>
+            <dd class={current.diff[row] > 0 ? 'more' : current.diff[row] < 0 ? 'less' : ''}>
+              <b>{formatSigned(current.diff[row], unitOf())}</b> {formatChange(current.diff[row], current.cumulative[row] - current.diff[row])}
+            </dd>
+          </>
+        )}
         {current.hidden[row] > 0 && <><dt>Trimmed</dt><dd><b>{formatValue(current.hidden[row], unitOf())}</b> {formatShare(current.hidden[row], current.cumulative[0])}</dd></>}
         {current.file[row] > 0 && <><dt>File</dt><dd class="path">{text(current.file[row])}{line > 0 && `:${line}`}</dd></>}
+        {!root && current.file[row] === 0 && <><dt>File</dt><dd class="faint">not known</dd></>}
         {current.binary[row] > 0 && <><dt>Binary</dt><dd class="path">{text(current.binary[row])}</dd></>}
         {current.address[row] !== 0n && <><dt>Address</dt><dd class="path">0x{current.address[row].toString(16)}</dd></>}
         {current.inlined[row] === 1 && <><dt>Inlined</dt><dd>yes</dd></>}
@@ -224,6 +238,11 @@ function FlameStatus() {
   }
   return (
     <footer class="flame-status">
+      {current.diff && (
+        <span class="scale" role="img" aria-label="Colours: blue is less than in the base, grey the same, red more">
+          less {[-1, -0.4, -0.1, 0, 0.1, 0.4, 1].map((by) => <span key={by} style={{ background: css(diffColour(theme(), by)) }} />)} more
+        </span>
+      )}
       <span class="status-legend">
       {legend.map(({ group, flat }) => (
         <button
@@ -244,7 +263,7 @@ function FlameStatus() {
           <span class="swatch hatched" /> trimmed <span class="faint number">{formatShare(notSent, current.cumulative[0])}</span>
         </span>
       )}
-      <span class="status-hints"><kbd>/</kbd> search <kbd>←↑↓→</kbd> walk <kbd>↵</kbd> zoom <kbd>esc</kbd> out</span>
+      <span class="status-hints"><kbd>/</kbd> search <kbd>←↑↓→</kbd> walk <kbd>↵</kbd> zoom <kbd>esc</kbd> out <kbd>ctrl</kbd> wheel</span>
     </footer>
   );
 }

@@ -2,7 +2,7 @@
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { fetchLabelNames, fetchLabelValues } from '../api/reports';
 import { applyCompletion, completionAt, matcherProblem, OPERATORS, type Completion } from '../selector';
-import { applyMatchers, range, selector } from '../state/store';
+import type { Side } from '../state/side';
 import { Icon } from './Icon';
 
 const MAX_SUGGESTIONS = 200;
@@ -11,10 +11,10 @@ const OPERATOR_WORDS: Record<string, string> = {
 };
 
 /** Names and values as the server gave them, for the present type and range. */
-function useCompletions(at: Completion | null): { items: string[]; loading: boolean } {
+function useCompletions(side: Side, at: Completion | null): { items: string[]; loading: boolean } {
   const [answer, setAnswer] = useState<{ key: string; items: string[] }>({ key: '', items: [] });
-  const type = selector.value?.type ?? '';
-  const span = range.value;
+  const type = side.selector.value?.type ?? '';
+  const span = side.range.value;
   const key = at === null || at.kind === 'operator' ? '' : `${at.kind} ${at.kind === 'value' ? at.label : ''} ${type} ${span.from}`;
   useEffect(() => {
     if (key === '' || at === null || at.kind === 'operator') return;
@@ -39,8 +39,8 @@ function rank(items: readonly string[], typed: string): string[] {
   return [...begins, ...contains].slice(0, MAX_SUGGESTIONS);
 }
 
-export function MatcherInput() {
-  const committed = selector.value?.matchers ?? '';
+export function MatcherInput({ side }: { side: Side }) {
+  const committed = side.selector.value?.matchers ?? '';
   const [text, setText] = useState(committed);
   const [caret, setCaret] = useState(0);
   const [open, setOpen] = useState(false);
@@ -57,7 +57,7 @@ export function MatcherInput() {
   }, [active]);
 
   const at = open ? completionAt(text, caret) : null;
-  const { items, loading } = useCompletions(at);
+  const { items, loading } = useCompletions(side, at);
   const shown = at ? rank(items, at.kind === 'operator' ? '' : at.typed) : [];
   const selected = Math.min(active, shown.length - 1);
 
@@ -66,7 +66,7 @@ export function MatcherInput() {
     const wrong = matcherProblem(value);
     setProblem(wrong ?? '');
     setOpen(false);
-    if (wrong === null) applyMatchers(value);
+    if (wrong === null) side.applyMatchers(value);
   };
   const pick = (choice: string): void => {
     if (!at) return;
@@ -94,8 +94,8 @@ export function MatcherInput() {
         aria-label="Matchers"
         aria-autocomplete="list"
         aria-expanded={open && shown.length > 0}
-        aria-controls="matcher-options"
-        aria-activedescendant={open && selected >= 0 ? `matcher-option-${selected}` : undefined}
+        aria-controls={`matcher-options-${side.id}`}
+        aria-activedescendant={open && selected >= 0 ? `matcher-option-${side.id}-${selected}` : undefined}
         aria-invalid={problem !== ''}
         placeholder={'everything; narrow it with job="api", pod=~"web.*"'}
         value={text}
@@ -138,12 +138,12 @@ export function MatcherInput() {
       <span class="brace" aria-hidden="true">{'}'}</span>
       {text !== committed && !problem && <kbd class="hint" aria-hidden="true">↵</kbd>}
       {open && at && (shown.length > 0 || loading) && (
-        <div class="suggestions options" id="matcher-options" role="listbox" aria-label="Suggestions" ref={list}>
+        <div class="suggestions options" id={`matcher-options-${side.id}`} role="listbox" aria-label="Suggestions" ref={list}>
           {loading && <div class="option-none">Looking…</div>}
           {shown.map((item, i) => (
             <div
               key={item}
-              id={`matcher-option-${i}`}
+              id={`matcher-option-${side.id}-${i}`}
               role="option"
               aria-selected={i === selected}
               class="option line"

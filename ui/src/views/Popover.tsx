@@ -5,7 +5,7 @@ import { useEffect, useRef, useState } from 'preact/hooks';
 interface Props {
   /** What the button shows. */
   label: ComponentChildren;
-  /** What the button is, for screen readers. */
+  /** What the button is, for screen readers; they read the label after it. */
   name: string;
   class?: string;
   align?: 'left' | 'right';
@@ -44,7 +44,8 @@ export function Popover({ label, name, class: className = '', align = 'left', ch
         }
       }}
     >
-      <button type="button" ref={button} class="control" aria-haspopup="dialog" aria-expanded={open} aria-label={name} onClick={() => setOpen(!open)}>
+      <button type="button" ref={button} class="control" aria-haspopup="dialog" aria-expanded={open} onClick={() => setOpen(!open)}>
+        <span class="unseen">{name}: </span>
         {label}
       </button>
       {open && (

@@ -1,187 +1,30 @@
-/** The series graph: a click merges at a point, a drag narrows the time range. */
-import { useEffect, useRef, useState } from 'preact/hooks';
-import uPlot from 'uplot';
-import 'uplot/dist/uPlot.min.css';
-import type { Label } from '../api/wire';
-import { lineColour, seriesName, tabulate, type SeriesTable } from '../series-data';
-import { addMatcher, chooseTime, now, page, profileType, range, select, selector, series, stepS } from '../state/store';
+/** The series graph with its legend and tooltip. */
+import { signal } from '@preact/signals';
+import { useEffect, useState } from 'preact/hooks';
+import { lineColour, pointNear, seriesName, tabulate, type SeriesTable } from '../series-data';
+import type { Side } from '../state/side';
+import { comparing, now } from '../state/store';
 import { dark } from '../state/theme';
-import { formatSelector, withMatcher } from '../selector';
-import { clock, day, moment } from '../time';
-import { seriesUnit, type SeriesUnit } from '../units';
+import { describeType } from '../profile-type';
+import { moment, rangeText } from '../time';
+import { formatSpan, seriesUnit, type SeriesUnit } from '../units';
+import { Icon } from './Icon';
+import type { Cursor, Plot as PlotComponent } from './SeriesPlot';
 
-const DRAG_PX = 6;
-/** A click belongs to one line of several if it is this near. */
-const NEAR_PX = 28;
-const TICK_SECOND_LIMIT = 60_000;
-const DAY_MS = 86_400_000;
-
-interface Cursor {
-  index: number;
-  left: number;
-  nearest: number;
-}
-
-function timeTicks(_: uPlot, ticks: number[], _axis: number, _space: number, increment: number): string[] {
-  return ticks.map((tick, i) => {
-    if (increment >= DAY_MS) return day(tick).slice(5);
-    const newDay = i > 0 && day(tick) !== day(ticks[i - 1]);
-    return newDay ? day(tick).slice(5) : clock(tick, increment < TICK_SECOND_LIMIT);
-  });
-}
-
-/** Steps of the axis of bytes: powers of two, so that labels are round. */
-const BINARY_STEPS = Array.from({ length: 60 }, (_, power) => 2 ** power);
-
-function nearestLine(plot: uPlot, index: number, top: number): number {
-  let best = -1;
-  let distance = Infinity;
-  for (let i = 1; i < plot.series.length; i++) {
-    const value = plot.data[i][index];
-    if (value === null || value === undefined || plot.series[i].show === false) continue;
-    const away = Math.abs(plot.valToPos(value, 'y') - top);
-    if (away < distance) {
-      distance = away;
-      best = i - 1;
-    }
-  }
-  return distance <= NEAR_PX || plot.series.length === 2 ? best : -1;
-}
-
-/** Nearest time at which any line has a value. */
-function pointNear(data: SeriesTable, index: number): number {
-  for (let away = 0; away < data.times.length; away++) {
-    for (const at of [index - away, index + away]) {
-      if (data.lines.some((line) => typeof line[at] === 'number')) return at;
-    }
-  }
-  return index;
-}
-
-function mergeAt(data: SeriesTable, index: number, line: number): void {
-  const at = pointNear(data, index);
-  const time = data.times[at];
-  const current = selector.peek();
-  if (time === undefined || !current) return;
-  const delta = profileType.peek()?.delta !== false;
-  const labels: Label[] = line >= 0 && data.shown.length > 1 ? data.shown[line].labels : [];
-  const matchers = labels.reduce((text, label) => withMatcher(text, label), current.matchers);
-  const query = labels.length > 0 ? formatSelector({ type: current.type, matchers }) : null;
-  select({ from: time, to: delta ? time + stepS.peek() * 1000 - 1 : time, query });
-}
-
-interface PlotProps {
-  data: SeriesTable;
-  unit: SeriesUnit;
-  bytes: boolean;
-  solo: number;
-  onCursor(cursor: Cursor | null): void;
-}
-
-function Plot({ data, unit, bytes, solo, onCursor }: PlotProps) {
-  const host = useRef<HTMLDivElement>(null);
-  const plot = useRef<uPlot | null>(null);
-  const isDark = dark.value;
-  const { from, to } = range.value;
-  const selection = page.value.selection;
-  const latest = useRef({ selection });
-  latest.current = { selection };
-
-  useEffect(() => {
-    const element = host.current;
-    if (!element) return;
-    const ink = isDark ? '#8793a6' : '#687386';
-    const grid = isDark ? 'rgba(150,165,190,.10)' : 'rgba(40,55,80,.08)';
-    const font = '11px Inter, "Segoe UI", system-ui, sans-serif';
-    const single = data.lines.length === 1;
-    const options: uPlot.Options = {
-      width: Math.max(80, element.clientWidth),
-      height: Math.max(60, element.clientHeight),
-      ms: 1,
-      padding: [8, 20, 0, 0],
-      legend: { show: false },
-      cursor: {
-        drag: { x: true, y: false, setScale: false, dist: DRAG_PX },
-        points: { size: 6, width: 1.5 },
-        y: false,
-      },
-      scales: {
-        x: { time: true, range: [from, to] },
-        // From zero, so that a height is an amount.
-        y: { range: (_, low, high) => [Math.min(0, low), high > 0 ? high * 1.08 : 1] },
-      },
-      axes: [
-        { stroke: ink, font, grid: { show: false }, ticks: { stroke: grid, size: 4 }, size: 26, gap: 3, space: 80, values: timeTicks },
-        {
-          stroke: ink, font, grid: { stroke: grid, width: 1 }, ticks: { show: false }, size: 66, gap: 6, space: 20,
-          ...(bytes ? { incrs: BINARY_STEPS } : {}),
-          values: (_, ticks) => ticks.map((tick) => unit.format(tick)),
-        },
-      ],
-      series: [
-        {},
-        ...data.lines.map((_, i): uPlot.Series => {
-          const colour = lineColour(i, isDark);
-          return {
-            stroke: solo >= 0 && solo !== i ? (isDark ? 'rgba(130,140,160,.25)' : 'rgba(110,120,140,.22)') : colour,
-            width: 1.5,
-            points: { show: data.times.length < 40, size: 4, fill: colour },
-            fill: single ? colour.replace('rgb(', 'rgba(').replace(')', isDark ? ',.14)' : ',.10)') : undefined,
-          };
-        }),
-      ],
-      hooks: {
-        setSelect: [
-          (u) => {
-            if (u.select.width < DRAG_PX) return;
-            const start = u.posToVal(u.select.left, 'x');
-            const end = u.posToVal(u.select.left + u.select.width, 'x');
-            u.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
-            chooseTime({ kind: 'absolute', from: Math.round(start), to: Math.max(Math.round(end), Math.round(start) + 1000) });
-          },
-        ],
-        setCursor: [
-          (u) => {
-            const { idx, left = -1, top = -1 } = u.cursor;
-            onCursor(idx === null || idx === undefined || left < 0 ? null : { index: idx, left: left + u.bbox.left / devicePixelRatio, nearest: nearestLine(u, idx, top) });
-          },
-        ],
-        drawClear: [
-          (u) => {
-            const chosen = latest.current.selection;
-            if (!chosen) return;
-            const left = u.valToPos(chosen.from, 'x', true);
-            const right = Math.max(left + 2 * devicePixelRatio, u.valToPos(chosen.to, 'x', true));
-            u.ctx.fillStyle = isDark ? 'rgba(142,166,255,.28)' : 'rgba(54,87,211,.18)';
-            u.ctx.fillRect(left, u.bbox.top, right - left, u.bbox.height);
-          },
-        ],
-      },
-    };
-    const u = new uPlot(options, [data.times, ...data.lines] as uPlot.AlignedData, element);
-    plot.current = u;
-    let down = -1;
-    u.over.addEventListener('pointerdown', (event) => {
-      down = event.clientX;
-    });
-    u.over.addEventListener('click', (event) => {
-      const { idx, top = -1 } = u.cursor;
-      if (Math.abs(event.clientX - down) > DRAG_PX || idx === null || idx === undefined) return;
-      mergeAt(data, idx, nearestLine(u, idx, top));
-    });
-    const observer = new ResizeObserver(() => {
-      u.setSize({ width: Math.max(80, element.clientWidth), height: Math.max(60, element.clientHeight) });
-    });
-    observer.observe(element);
-    return () => {
-      observer.disconnect();
-      u.destroy();
-      plot.current = null;
-    };
-  }, [data, isDark, from, to, unit.title, solo]);
-
-  useEffect(() => plot.current?.redraw(false), [selection]);
-  return <div class="plot" ref={host} />;
+/** What draws lines weighs as much as the rest of the page: it comes by itself, and the flame graph does not wait for it. */
+const plot = signal<{ Plot: typeof PlotComponent } | null>(null);
+let asked = false;
+function loadPlot(): void {
+  if (asked) return;
+  asked = true;
+  import('./SeriesPlot').then(
+    (module) => {
+      plot.value = module;
+    },
+    () => {
+      asked = false;
+    },
+  );
 }
 
 function Tooltip({ data, unit, cursor }: { data: SeriesTable; unit: SeriesUnit; cursor: Cursor }) {
@@ -191,9 +34,9 @@ function Tooltip({ data, unit, cursor }: { data: SeriesTable; unit: SeriesUnit; 
     .filter((entry): entry is { i: number; value: number } => typeof entry.value === 'number')
     .sort((a, b) => b.value - a.value);
   const shown = entries.slice(0, 8);
-  const left = cursor.left;
+  const { left, width } = cursor;
   return (
-    <div class="series-tip" style={left > innerWidth / 2 ? { right: `${innerWidth - left + 14}px` } : { left: `${left + 14}px` }}>
+    <div class="series-tip" role="status" style={left > width / 2 ? { right: `${width - left + 14}px` } : { left: `${left + 14}px` }}>
       <div class="faint">{moment(data.times[at], now.value, true)}</div>
       {shown.map(({ i, value }) => (
         <div key={i} class={`tip-line ${i === cursor.nearest && data.lines.length > 1 ? 'near' : ''}`}>
@@ -203,13 +46,29 @@ function Tooltip({ data, unit, cursor }: { data: SeriesTable; unit: SeriesUnit; 
         </div>
       ))}
       {entries.length > shown.length && <div class="faint">and {entries.length - shown.length} more</div>}
-      <div class="faint">click: profile at this point · drag: zoom</div>
+      <div class="faint">{comparing.value ? 'click: compare this point · drag: compare this part' : 'click: profile at this point · drag: zoom'}</div>
     </div>
   );
 }
 
-export function SeriesPanel() {
-  const { data, loading, error } = series.state.value;
+/** Which part of a side is compared. */
+function Part({ side }: { side: Side }) {
+  const { selection } = side.state.value;
+  if (!selection) return <span class="part faint">all of it</span>;
+  const single = selection.from === selection.to;
+  const text = single ? moment(selection.from, now.value, true) : rangeText(selection, now.value, selection.to - selection.from < 300_000);
+  return (
+    <span class="part chip">
+      {text}{!single && <span class="faint">· {formatSpan(Math.round((selection.to - selection.from) / 1000) * 1000)}</span>}
+      <button type="button" class="plain" aria-label={`Compare all of ${side.id.toUpperCase()}`} title="Compare all of it" onClick={() => side.select(null)}>
+        <Icon name="close" />
+      </button>
+    </span>
+  );
+}
+
+export function SeriesPanel({ side }: { side: Side }) {
+  const { data, loading, error } = side.series.state.value;
   const [cursor, setCursor] = useState<Cursor | null>(null);
   const [solo, setSolo] = useState(-1);
   const [tabulated, setTabulated] = useState<SeriesTable | null>(null);
@@ -218,14 +77,19 @@ export function SeriesPanel() {
     setSolo(-1);
     setCursor(null);
   }, [data]);
-  const type = profileType.value;
+  useEffect(loadPlot, []);
+  const Plot = plot.value?.Plot;
+  const type = side.profileType.value;
   const unit = seriesUnit(type ?? { sampleType: 'value', sampleUnit: '', periodType: '', delta: true });
+  // What is a state has a name of its own; what is an amount is shown per second.
+  const title = type && !type.delta ? describeType(type).title : unit.title;
   const empty = tabulated?.times.length === 0;
   return (
-    <section class="series" aria-label={`${unit.title} over time`}>
+    <section class="series" aria-label={`${title} over time${comparing.value ? `, ${side.id.toUpperCase()}` : ''}`}>
       <div class={`progress ${loading ? 'on' : ''}`} />
       <header class="series-head">
-        <h2>{unit.title}</h2>
+        <h2>{title}</h2>
+        {comparing.value && <Part side={side} />}
         {tabulated && tabulated.shown.length > 1 && (
           <ul class="legend">
             {tabulated.shown.slice(0, 12).map((one, i) => (
@@ -235,7 +99,7 @@ export function SeriesPanel() {
                   class={`legend-entry ${solo >= 0 && solo !== i ? 'off' : ''}`}
                   title={`${seriesName(one)} — click: show alone, double click: add to the matchers`}
                   onClick={() => setSolo(solo === i ? -1 : i)}
-                  onDblClick={() => one.labels[0] && addMatcher(one.labels[0].name, one.labels[0].value)}
+                  onDblClick={() => one.labels[0] && side.addMatcher(one.labels[0].name, one.labels[0].value)}
                 >
                   <span class="swatch" style={{ background: lineColour(i, dark.value) }} />
                   {one.labels.map(({ value }) => value).join(' · ') || 'total'}
@@ -247,8 +111,8 @@ export function SeriesPanel() {
         )}
       </header>
       <div class="series-body">
-        {tabulated && !empty && (
-          <Plot data={tabulated} unit={unit} bytes={type?.sampleUnit === 'bytes'} solo={solo} onCursor={setCursor} />
+        {Plot && tabulated && !empty && (
+          <Plot side={side} data={tabulated} unit={unit} bytes={type?.sampleUnit === 'bytes'} solo={solo} onCursor={setCursor} />
         )}
         {cursor && tabulated && !empty && <Tooltip data={tabulated} unit={unit} cursor={cursor} />}
         {error && <p class="panel-error" role="alert">{error}</p>}

@@ -1,13 +1,13 @@
 /** Splitting the series graph by labels. */
 import { useEffect, useState } from 'preact/hooks';
 import { fetchLabelNames } from '../api/reports';
-import { change, page, profileType, range, selector } from '../state/store';
+import type { Side } from '../state/side';
 import { Icon } from './Icon';
 import { Popover } from './Popover';
 
-export function SumBy() {
-  if (profileType.value?.delta === false) return null;
-  const chosen = page.value.sumBy;
+export function SumBy({ side }: { side: Side }) {
+  if (!side.isDelta) return null;
+  const chosen = side.state.value.sumBy;
   const label = (
     <span class="time-label">
       <span class="faint">by</span> {chosen.length === 0 ? 'total' : chosen.join(', ')}
@@ -15,22 +15,22 @@ export function SumBy() {
     </span>
   );
   return (
-    <Popover label={label} name={`Split the graph by label: ${chosen.join(', ') || 'total'}`} align="right">
-      {() => <LabelChoice />}
+    <Popover label={label} name="Split the graph by label" align="right">
+      {() => <LabelChoice side={side} />}
     </Popover>
   );
 }
 
-function LabelChoice() {
+function LabelChoice({ side }: { side: Side }) {
   const [names, setNames] = useState<string[] | null>(null);
-  const chosen = page.value.sumBy;
+  const chosen = side.state.value.sumBy;
   useEffect(() => {
     const abort = new AbortController();
-    fetchLabelNames(selector.peek()?.type ?? '', range.peek(), abort.signal).then(setNames, () => setNames([]));
+    fetchLabelNames(side.selector.peek()?.type ?? '', side.range.peek(), abort.signal).then(setNames, () => setNames([]));
     return () => abort.abort();
   }, []);
   const toggle = (name: string): void =>
-    change({ sumBy: chosen.includes(name) ? chosen.filter((other) => other !== name) : [...chosen, name] });
+    side.splitBy(chosen.includes(name) ? chosen.filter((other) => other !== name) : [...chosen, name]);
   return (
     <div class="checks options" role="group" aria-label="Labels">
       {names === null && <div class="option-none">Looking…</div>}

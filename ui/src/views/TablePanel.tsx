@@ -7,22 +7,43 @@ import { colourBy, hues, theme } from '../state/colours';
 import { change, page, table } from '../state/store';
 import { searchTest } from '../state/zoom';
 import { arrange, type Sort, type SortColumn } from '../top-table';
-import { formatCount, formatShare, formatValue } from '../units';
+import { formatChange, formatCount, formatShare, formatSigned, formatValue } from '../units';
 
 const ROW_PX = 24;
 /** Rows drawn beyond the edges, so that a fast scroll shows no hole. */
 const SPARE_ROWS = 8;
 
-const COLUMNS: { column: SortColumn; title: string; numeric: boolean }[] = [
+interface ColumnTitle {
+  column: SortColumn;
+  title: string;
+  numeric: boolean;
+}
+
+const COLUMNS: ColumnTitle[] = [
   { column: 'name', title: 'Function', numeric: false },
   { column: 'flat', title: 'Flat', numeric: true },
   { column: 'cumulative', title: 'Cumulative', numeric: true },
   { column: 'binary', title: 'Binary', numeric: false },
 ];
+const COMPARED_COLUMNS: ColumnTitle[] = [
+  { column: 'name', title: 'Function', numeric: false },
+  { column: 'flat', title: 'Flat in B', numeric: true },
+  { column: 'flatDiff', title: 'Flat change', numeric: true },
+  { column: 'cumulative', title: 'Cum. in B', numeric: true },
+  { column: 'cumulativeDiff', title: 'Cum. change', numeric: true },
+  { column: 'binary', title: 'Binary', numeric: false },
+];
+
+const BY_FLAT: Sort = { column: 'flat', descending: true };
+/** What grew most is what one looks for. */
+const BY_CHANGE: Sort = { column: 'flatDiff', descending: true };
 
 export function TablePanel() {
   const { data, error } = table.state.value;
-  const [sort, setSort] = useState<Sort>({ column: 'flat', descending: true });
+  const [chosenSort, setSort] = useState<Sort | null>(null);
+  const compares = data?.table.flatDiff != null;
+  const columns = compares ? COMPARED_COLUMNS : COLUMNS;
+  const sort = chosenSort && columns.some(({ column }) => column === chosenSort.column) ? chosenSort : compares ? BY_CHANGE : BY_FLAT;
   const [top, setTop] = useState(0);
   const [height, setHeight] = useState(400);
   const [active, setActive] = useState(-1);
@@ -48,7 +69,11 @@ export function TablePanel() {
   const last = Math.min(rows.length, Math.ceil((top + height) / ROW_PX) + SPARE_ROWS);
   const total = data?.total ?? 0;
   const largest = useMemo(
-    () => (data ? { flat: greatest(data.table.flat), cumulative: greatest(data.table.cumulative) } : { flat: 0, cumulative: 0 }),
+    () => ({
+      flat: greatest(data?.table.flat),
+      cumulative: greatest(data?.table.cumulative),
+      change: Math.max(greatest(data?.table.flatDiff), greatest(data?.table.cumulativeDiff)),
+    }),
     [data],
   );
   const unit = data?.unit ?? '';
@@ -66,9 +91,9 @@ export function TablePanel() {
   };
 
   return (
-    <div class="table-panel" role="table" aria-label="Functions" aria-rowcount={rows.length + 1}>
+    <div class={`table-panel ${compares ? 'compares' : ''}`} role="table" aria-label="Functions" aria-rowcount={rows.length + 1}>
       <div class="table-head" role="row">
-        {COLUMNS.map(({ column, title, numeric }) => {
+        {columns.map(({ column, title, numeric }) => {
           const sorted = sort.column === column;
           return (
             <div
@@ -123,7 +148,9 @@ export function TablePanel() {
                     <NameText name={name} />
                   </div>
                   <Amount value={data.table.flat[row]} total={total} largest={largest.flat} unit={unit} column="flat" />
+                  {data.table.flatDiff && <Change value={data.table.flatDiff[row]} now={data.table.flat[row]} largest={largest.change} unit={unit} column="flatDiff" />}
                   <Amount value={data.table.cumulative[row]} total={total} largest={largest.cumulative} unit={unit} column="cumulative" />
+                  {data.table.cumulativeDiff && <Change value={data.table.cumulativeDiff[row]} now={data.table.cumulative[row]} largest={largest.change} unit={unit} column="cumulativeDiff" />}
                   <div role="cell" class="cell binary" title={binary}><span class="clip">{baseName(binary)}</span></div>
                 </div>
               );
@@ -152,7 +179,7 @@ function NameText({ name }: { name: string }) {
   );
 }
 
-const greatest = (values: Float64Array): number => values.reduce((most, value) => Math.max(most, value), 0);
+const greatest = (values: Float64Array | null | undefined): number => values?.reduce((most, value) => Math.max(most, Math.abs(value)), 0) ?? 0;
 
 interface AmountProps {
   value: number;
@@ -170,6 +197,29 @@ function Amount({ value, total, largest, unit, column }: AmountProps) {
       <span class="bar" style={{ transform: `scaleX(${share})` }} />
       <span class="number">{formatValue(value, unit)}</span>
       <span class="share number">{formatShare(value, total)}</span>
+    </div>
+  );
+}
+
+interface ChangeProps {
+  /** Against the base. */
+  value: number;
+  /** What it is in the compared profile. */
+  now: number;
+  largest: number;
+  unit: string;
+  column: string;
+}
+
+/** A change; its bar says how large it is and its colour which way it went. */
+function Change({ value, now, largest, unit, column }: ChangeProps) {
+  const share = largest > 0 ? Math.min(1, Math.abs(value) / largest) : 0;
+  const sign = value > 0 ? 'more' : value < 0 ? 'less' : 'same';
+  return (
+    <div role="cell" class={`cell numeric change ${column} ${sign}`}>
+      <span class="bar" style={{ transform: `scaleX(${share})` }} />
+      <span class="number">{formatSigned(value, unit)}</span>
+      <span class="share number">{formatChange(value, now - value)}</span>
     </div>
   );
 }

@@ -17,6 +17,9 @@ function healthOf(target: Target): Health {
 
 const HEALTH_WORDS: Record<Health, string> = { good: 'up', bad: 'down', unknown: 'not scraped yet' };
 
+/** What is down is what one comes to see. */
+const URGENCY: Record<Health, number> = { bad: 0, unknown: 1, good: 1 };
+
 /** `1.5s` of the wire; proto durations are decimal seconds. */
 function duration(text: string | null): string {
   const seconds = parseFloat(text ?? '');
@@ -61,7 +64,8 @@ export function Targets() {
       targets: (targets ?? []).filter((target) => `${job} ${target.url} ${target.lastError} ${labelsOf(target)}`.toLowerCase().includes(needle)),
     }))
     .filter(({ targets }) => targets.length > 0)
-    .sort((a, b) => (a.job < b.job ? -1 : 1));
+    .map(({ job, targets }) => ({ job, targets: [...targets].sort((a, b) => URGENCY[healthOf(a)] - URGENCY[healthOf(b)] || (a.url < b.url ? -1 : 1)) }))
+    .sort((a, b) => URGENCY[healthOf(a.targets[0])] - URGENCY[healthOf(b.targets[0])] || (a.job < b.job ? -1 : 1));
   const all = jobs.flatMap(({ targets }) => targets);
   const down = all.filter((target) => healthOf(target) === 'bad').length;
   return (

@@ -1,14 +1,15 @@
 /** Choosing the time range: a preset that ends now, or two moments. */
 import { useState } from 'preact/hooks';
-import { chooseTime, now, page, range } from '../state/store';
+import type { Side } from '../state/side';
+import { now } from '../state/store';
 import { encodeTime, fromField, PRESETS, selectionText, toField } from '../time';
 import { Icon } from './Icon';
 import { Popover } from './Popover';
 
 const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
 
-export function TimePicker() {
-  const text = selectionText(page.value.time, now.value);
+export function TimePicker({ side }: { side: Side }) {
+  const text = selectionText(side.state.value.time, now.value);
   const label = (
     <span class="time-label">
       <Icon name="clock" />
@@ -17,17 +18,17 @@ export function TimePicker() {
     </span>
   );
   return (
-    <Popover label={label} name={`Time range: ${text}`} class="time-picker" align="right">
-      {(close) => <TimePanel close={close} />}
+    <Popover label={label} name="Time range" class="time-picker" align="right">
+      {(close) => <TimePanel side={side} close={close} />}
     </Popover>
   );
 }
 
-function TimePanel({ close }: { close: () => void }) {
-  const [from, setFrom] = useState(toField(range.value.from));
-  const [to, setTo] = useState(toField(range.value.to));
+function TimePanel({ side, close }: { side: Side; close: () => void }) {
+  const [from, setFrom] = useState(toField(side.range.value.from));
+  const [to, setTo] = useState(toField(side.range.value.to));
   const valid = fromField(from) < fromField(to);
-  const current = encodeTime(page.value.time);
+  const current = encodeTime(side.state.value.time);
   return (
     <div class="time-panel">
       <div class="presets" role="group" aria-label="Ending now">
@@ -37,7 +38,7 @@ function TimePanel({ close }: { close: () => void }) {
             key={encodeTime(preset)}
             class={`preset ${encodeTime(preset) === current ? 'current' : ''}`}
             onClick={() => {
-              chooseTime(preset);
+              side.chooseTime(preset);
               close();
             }}
           >
@@ -50,7 +51,7 @@ function TimePanel({ close }: { close: () => void }) {
         onSubmit={(event) => {
           event.preventDefault();
           if (!valid) return;
-          chooseTime({ kind: 'absolute', from: fromField(from), to: fromField(to) });
+          side.chooseTime({ kind: 'absolute', from: fromField(from), to: fromField(to) });
           close();
         }}
       >

@@ -4,12 +4,13 @@ import { useEffect, useRef, useState } from 'preact/hooks';
 import { fetchPprof } from '../api/reports';
 import { widest } from '../flame/search';
 import type { Panel } from '../state/address';
-import { change, flame, merged, now, page, profileType, reportRequest, select } from '../state/store';
+import { absolute, change, comparing, flame, now, page, profileType, reportRequest, sideA, sideB } from '../state/store';
+import { baseTotal } from '../state/totals';
 import { detailLoading, focusRow, mergedSpanMs, searchResult, tree, zoomTo } from '../state/zoom';
 import { frameLabel } from '../flame/paint';
 import { shortName } from '../flame/names';
 import { rangeText } from '../time';
-import { formatCount, formatShare, formatSpan, formatValue } from '../units';
+import { formatChange, formatCount, formatShare, formatSpan, formatValue } from '../units';
 import { FilterChips, graph } from './FlamePanel';
 import { Icon } from './Icon';
 
@@ -33,11 +34,12 @@ export function Toolbar() {
 
 /** What the reports are of: value, time. */
 function Subject() {
+  if (comparing.value) return <ComparedSubject />;
   const report = flame.state.value.data;
-  const what = merged.value;
-  const { selection } = page.value;
+  const what = sideA.merged.value;
+  const { selection } = sideA.state.value;
   if (!what) return <div class="subject" />;
-  const delta = profileType.value?.delta !== false;
+  const delta = sideA.isDelta;
   const total = report ? formatValue(report.total, report.unit) : '';
   const snapshot = !delta && what.to - what.from < 1000;
   return (
@@ -47,13 +49,51 @@ function Subject() {
       <span class={`subject-range ${selection ? 'chip' : ''}`}>
         {delta ? '' : 'at '}
         {snapshot ? rangeText({ from: what.to, to: what.to }, now.value, true).split(' – ')[0] : rangeText(what, now.value, mergedSpanMs.value < 300_000)}
-        {delta && <span class="faint"> {formatSpan(Math.round(mergedSpanMs.value / 1000) * 1000)}</span>}
+        {delta && <span class="faint"> · {formatSpan(Math.round(mergedSpanMs.value / 1000) * 1000)}</span>}
         {selection && (
-          <button type="button" class="plain" aria-label="Show the whole time range again" title="Show the whole time range again" onClick={() => select(null)}>
+          <button type="button" class="plain" aria-label="Show the whole time range again" title="Show the whole time range again" onClick={() => sideA.select(null)}>
             <Icon name="close" />
           </button>
         )}
       </span>
+    </div>
+  );
+}
+
+/** `A 12.3 s → B 14.1 s, +14.6 %`, and how they are compared. */
+function ComparedSubject() {
+  const report = flame.state.value.data;
+  const base = baseTotal.value;
+  const alike = JSON.stringify(sideA.merged.value) === JSON.stringify(sideB.merged.value);
+  const lengths = [sideA, sideB].map(({ merged }) => (merged.value ? merged.value.to - merged.value.from : 0));
+  return (
+    <div class="subject" aria-live="polite">
+      {report && base !== null && (
+        <span class="number subject-change">
+          <span class="side-letter a">A</span> {formatValue(base, report.unit)} <span class="faint" aria-label="to">→</span>{' '}
+          <span class="side-letter b">B</span> <strong>{formatValue(report.total, report.unit)}</strong>{' '}
+          <span class={report.total > base ? 'more' : report.total < base ? 'less' : 'faint'}>{formatChange(report.total - base, base)}</span>
+        </span>
+      )}
+      <div class="segments" role="group" aria-label="What is compared">
+        {[false, true].map((as) => (
+          <button
+            type="button"
+            key={String(as)}
+            aria-pressed={absolute.value === as}
+            class={absolute.value === as ? 'on' : ''}
+            title={as ? 'Compare the values as they are' : 'Scale A to the total of B, and compare shares: for times of unequal length or load'}
+            onClick={() => change({ absolute: as })}
+          >
+            {as ? 'Values' : 'Shares'}
+          </button>
+        ))}
+      </div>
+      {alike && <span class="chip notice" role="status">A and B are the same: drag or click in a series to choose a part</span>}
+      {base === 0 && <span class="chip notice" role="status">A has no samples: everything is new</span>}
+      {absolute.value && profileType.value?.delta !== false && Math.abs(lengths[0] - lengths[1]) > Math.max(...lengths) * 0.1 && (
+        <span class="chip notice" role="status">A and B are of unequal length</span>
+      )}
     </div>
   );
 }
@@ -200,7 +240,7 @@ function Options() {
           </button>
         ))}
       </div>
-      <div class="segments" role="group" aria-label="Colour by">
+      {!comparing.value && <div class="segments" role="group" aria-label="Colour by">
         {(['function', 'binary'] as const).map((by) => (
           <button
             type="button"
@@ -213,7 +253,7 @@ function Options() {
             {by === 'function' ? 'Package' : 'Binary'}
           </button>
         ))}
-      </div>
+      </div>}
       <button type="button" class={`control icon-only ${invert ? 'on' : ''}`} aria-pressed={invert} title="Invert: leaves first" aria-label="Invert the call stacks" onClick={() => change({ invert: !invert, path: '' })}>
         <Icon name="invert" />
       </button>

@@ -2,12 +2,13 @@
 import { useEffect, useRef, useState } from 'preact/hooks';
 import type { ProfileType } from '../api/wire';
 import { compareTypes, describeType, parseTypeKey, TYPE_GROUPS, typeKey } from '../profile-type';
-import { chooseType, selector, types } from '../state/store';
+import type { Side } from '../state/side';
+import { types } from '../state/store';
 import { Icon } from './Icon';
 import { Popover } from './Popover';
 
-export function TypePicker() {
-  const key = selector.value?.type ?? '';
+export function TypePicker({ side }: { side: Side }) {
+  const key = side.selector.value?.type ?? '';
   const type = parseTypeKey(key);
   const text = type && describeType(type);
   const label = (
@@ -18,13 +19,13 @@ export function TypePicker() {
     </span>
   );
   return (
-    <Popover label={label} name={`Profile type: ${text?.title ?? 'none'}`} class="type-picker">
-      {(close) => <TypeList current={key} close={close} />}
+    <Popover label={label} name="Profile type" class="type-picker">
+      {(close) => <TypeList side={side} current={key} close={close} />}
     </Popover>
   );
 }
 
-function TypeList({ current, close }: { current: string; close: () => void }) {
+function TypeList({ side, current, close }: { side: Side; current: string; close: () => void }) {
   const [typed, setTyped] = useState('');
   const [active, setActive] = useState(-1);
   const list = useRef<HTMLDivElement>(null);
@@ -40,7 +41,7 @@ function TypeList({ current, close }: { current: string; close: () => void }) {
   // Opens on the type in use.
   const at = active < 0 ? ordered.findIndex((entry) => entry.key === current) : Math.min(active, ordered.length - 1);
   const choose = (type: ProfileType): void => {
-    chooseType(type);
+    side.chooseType(type);
     close();
   };
   useEffect(() => {

@@ -16,8 +16,10 @@ const FIXTURES: &str = "fixtures/pprof";
 const EXPECTED: &str = "fixtures/pprof/expected.json";
 /// The merge that the documentation shows.
 const MERGE_SQL: &str = "docs/format/merge.sql";
-/// Where Python packages are installed.
-const PYTHON: &str = "target/python";
+/// Packages that read our files.
+const READERS: &str = "xtask/oracles/requirements.txt";
+/// The Python library of the relation, its framework, and what they did.
+const PARCA_STORE: &str = "crates/parca-store/tests/differential";
 
 /// One sample type of one fixture.
 struct Fixture {
@@ -135,7 +137,7 @@ pub(super) fn parquet() -> anyhow::Result<Tally> {
     if !have("python3") {
         return Ok(skip("python3 is not here"));
     }
-    let python = python()?;
+    let python = python("target/python", READERS)?;
     let scratch = Scratch::new("parquet")?;
     let data = scratch.path().join("data");
     let product = Product::start_quiet(&data, scratch.path())?;
@@ -156,17 +158,25 @@ pub(super) fn parquet() -> anyhow::Result<Tally> {
     )
 }
 
-/// A Python with the packages that the oracles need.
-fn python() -> anyhow::Result<String> {
-    const REQUIREMENTS: &str = "xtask/oracles/requirements.txt";
-    let installed = Path::new(PYTHON).join("installed.txt");
-    let python = format!("{PYTHON}/bin/python");
-    if fs::read(&installed).ok() != fs::read(REQUIREMENTS).ok() {
-        Step::new("python3").args(["-m", "venv", "--clear", PYTHON]).run()?;
+/// The Python library of `parca_store` still does what was recorded of it, which the Rust tests compare ours with.
+pub(super) fn parca_store() -> anyhow::Result<Tally> {
+    if !have("python3") {
+        return Ok(skip("python3 is not here"));
+    }
+    let python = python("target/python-ops", &format!("{PARCA_STORE}/requirements.txt"))?;
+    super::count(Step::new(&python).arg(format!("{PARCA_STORE}/record.py")).arg("--check"))
+}
+
+/// A Python in a folder of its own with the packages that a file lists.
+fn python(folder: &str, requirements: &str) -> anyhow::Result<String> {
+    let installed = Path::new(folder).join("installed.txt");
+    let python = format!("{folder}/bin/python");
+    if fs::read(&installed).ok() != fs::read(requirements).ok() {
+        Step::new("python3").args(["-m", "venv", "--clear", folder]).run()?;
         let quiet =
-            ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement", REQUIREMENTS];
+            ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement", requirements];
         Step::new(&python).args(quiet).run()?;
-        fs::copy(REQUIREMENTS, installed)?;
+        fs::copy(requirements, installed)?;
     }
     Ok(python)
 }

@@ -118,8 +118,9 @@ fn acknowledged_profiles_survive_kill_and_stop() {
 
 #[test]
 fn kills_in_the_middle_of_writing_lose_nothing_acknowledged() {
-    const ROUNDS: usize = 4;
-    const PER_ROUND: usize = 60;
+    const ROUNDS: usize = 8;
+    // All rounds together send what the fleet has until now; later profiles would be outside the query.
+    const PER_ROUND: usize = 30;
     let folder = tempfile::tempdir().unwrap();
     let (data, quiet) = (folder.path().join("data"), quiet(folder.path()));
     let all = Arc::new(uploads(&fleet(), folder.path(), ROUNDS * PER_ROUND));
@@ -152,7 +153,7 @@ fn kills_in_the_middle_of_writing_lose_nothing_acknowledged() {
             })
             .collect();
         // Rounds end at different stages: at once, and after some writes.
-        std::thread::sleep(Duration::from_millis(40 + 150 * round as u64));
+        std::thread::sleep(Duration::from_millis(40 + 100 * round as u64));
         server.kill();
         stop.store(true, Ordering::Relaxed);
         for sender in senders {
@@ -164,6 +165,8 @@ fn kills_in_the_middle_of_writing_lose_nothing_acknowledged() {
     let held = total(&Server::start(&data, &[&quiet]));
     assert!((acknowledged..=acknowledged + unknown).contains(&held));
     assert!(held > 0, "nothing was acknowledged in any round");
+    let inventory = run(&["inspect", "--verify", data.to_str().unwrap()]);
+    assert!(inventory.status.success(), "{}", stderr(&inventory));
 }
 
 #[test]

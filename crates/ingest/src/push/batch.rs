@@ -14,6 +14,7 @@ use super::{
     Limits, PushError, RawSeries, Refusal,
     labels::{self, SeriesLabels},
 };
+use crate::config::SampleType;
 
 /// Decompressed bytes of all profiles of a request. A message of 64 MiB (the most that the server takes) may hold a
 /// thousand times as much; real requests hold three to ten times.
@@ -49,7 +50,7 @@ pub fn batch_of(series: &[RawSeries], limits: &Limits, received_ns: i64) -> Resu
         let labels = labels::check(&raw.labels, limits)
             .map_err(|e| invalid(Refusal::Value, &format!("series {index}"), e))?;
         for (sample, profile) in raw.profiles.iter().enumerate() {
-            request.profile(profile, &labels).map_err(|message| {
+            request.profile(profile, &labels, &raw.keep).map_err(|message| {
                 invalid(Refusal::Malformed, &format!("series {index}, sample {sample}"), message)
             })?;
         }
@@ -87,8 +88,13 @@ struct Request<'a> {
 }
 
 impl Request<'_> {
-    /// Adds a profile of the series with `labels`.
-    fn profile(&mut self, received: &Bytes, labels: &SeriesLabels) -> Result<(), String> {
+    /// Adds a profile of the series with `labels`; of its sample types those to `keep`, or all if that is empty.
+    fn profile(
+        &mut self,
+        received: &Bytes,
+        labels: &SeriesLabels,
+        keep: &[SampleType],
+    ) -> Result<(), String> {
         let limit = self.limits.profile_bytes_max.min(self.plain_bytes_left);
         let plain = decompress(received, limit).map_err(|e| format!("raw_profile: {e}"))?;
         self.plain_bytes_left -= plain.len();
@@ -98,6 +104,12 @@ impl Request<'_> {
         self.decoded.received_bytes += received.len() as u64;
         self.decoded.repaired_strings += profile.repaired_strings as u64;
         let mut batch = profile.batch;
+        batch.series.retain(|series| {
+            let is_type = |kept: &SampleType| {
+                kept.kind == series.profile_type.sample_type && kept.unit == series.profile_type.sample_unit
+            };
+            keep.is_empty() || keep.iter().any(is_type)
+        });
         for series in &mut batch.series {
             check_type(&series.profile_type, self.limits)?;
             series.profile_type.name.clone_from(&labels.name);

@@ -66,6 +66,7 @@ fn recorded(file: &str) -> Vec<RawSeries> {
         profiles: of_number(series, 2)
             .map(|sample| Bytes::copy_from_slice(of_number(sample, 1).next().unwrap()))
             .collect(),
+        keep: Vec::new(),
     });
     series.collect()
 }
@@ -239,6 +240,7 @@ fn profile_of(sample_types: &[&str], time_ns: i64, samples: &[Sample]) -> Vec<u8
 
 fn series(labels: &[(&str, &str)], profiles: &[Vec<u8>]) -> RawSeries {
     RawSeries {
+        keep: Vec::new(),
         labels: labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
         profiles: profiles.iter().cloned().map(Bytes::from).collect(),
     }

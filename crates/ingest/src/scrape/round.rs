@@ -19,10 +19,10 @@ use tracing::{debug, warn};
 use super::{
     TargetHealth,
     client::{BodyBounds, FetchError, JobClient},
-    target::Target,
+    target::{NAME, Target},
 };
 use crate::{
-    config::{FirstScrape, ScrapeConfig, format_duration},
+    config::{FirstScrape, SampleType, ScrapeConfig, format_duration},
     push::{Push, PushError, RawSeries},
 };
 
@@ -114,7 +114,7 @@ impl Round {
             },
         };
         let labels = self.target.labels.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
-        let series = RawSeries { labels, profiles: vec![body.bytes.clone()] };
+        let series = RawSeries { labels, profiles: vec![body.bytes.clone()], keep: self.keep() };
         let received_ns = i64::try_from(since_epoch(now).as_nanos()).unwrap_or(i64::MAX);
         let stored = timeout(
             deadline.saturating_duration_since(Instant::now()),
@@ -125,6 +125,12 @@ impl Round {
             Ok(Err(error)) => Err(error.into()),
             Err(_) => Err(ScrapeError::Timeout { after }),
         })
+    }
+
+    /// Sample types to store of what this target's endpoint gives.
+    fn keep(&self) -> Vec<SampleType> {
+        let endpoint = self.target.discovered.get(NAME).and_then(|name| self.config.endpoints.get(name));
+        endpoint.map(|endpoint| endpoint.keep_sample_type.clone()).unwrap_or_default()
     }
 
     fn remember(&self, scraped_at: SystemTime, duration: Duration, outcome: Result<(), ScrapeError>) {

@@ -14,7 +14,7 @@ use crate::{
 };
 
 const ADDRESS: &str = "__address__";
-const NAME: &str = "__name__";
+pub(super) const NAME: &str = "__name__";
 const PARAM_PREFIX: &str = "__param_";
 const PATH: &str = "__profile_path__";
 const SCHEME: &str = "__scheme__";

@@ -188,6 +188,25 @@ async fn scraped_and_stored() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn sample_types_are_kept_as_configured() {
+    let (_program, address) = Program::start().await;
+    let bench = Bench::new().await;
+    let unwanted =
+        ["block", "goroutine", "mutex", "process_cpu"].map(|name| format!("{name}: {{enabled: false}}"));
+    bench.apply(&format!(
+        "scrape_configs:\n- job_name: api\n  scrape_interval: 1s\n  static_configs: [{{targets: ['{address}']}}]\n  profiling_config: {{pprof_config: {{memory: {{keep_sample_type: [{{type: inuse_space, unit: bytes}}, {{type: alloc_space, unit: count}}]}}, {}}}}}\n",
+        unwanted.join(", ")
+    ));
+    bench.status(good).await;
+    assert_eq!(
+        bench.stored().await,
+        [format!("memory:inuse_space:bytes:space:bytes instance={address} job=api")],
+        "type and unit must fit"
+    );
+    bench.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn delta_asks_for_seconds() {
     let (program, address) = Program::start().await;
     let bench = Bench::new().await;

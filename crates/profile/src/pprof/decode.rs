@@ -6,6 +6,7 @@
 //! they are met: nothing is allocated per sample.
 
 mod read;
+mod renumber;
 
 use std::mem::take;
 
@@ -33,7 +34,7 @@ pub struct Profile {
 
 /// Decodes a decompressed profile.
 ///
-/// Values of 0 are skipped; sample types without any other have no series. A function without a name gets its system
+/// Ids may be any unique numbers but 0. Values of 0 are skipped; sample types without any other have no series. A function without a name gets its system
 /// name as name. Sample labels become attributes; the `n`th label of the same name in one sample is an attribute of its own.
 pub fn decode(bytes: Vec<u8>, limits: &Limits) -> Result<Profile, DecodeError> {
     if let Some(found) = Foreign::of(&bytes) {
@@ -49,7 +50,14 @@ pub fn decode(bytes: Vec<u8>, limits: &Limits) -> Result<Profile, DecodeError> {
     }
     let mut decoder = Decoder::default();
     decoder.profile(&bytes, limits)?;
-    decoder.check(&bytes)?;
+    if decoder.needed.has_other_ids {
+        let counted = renumber::renumber(&bytes)?;
+        decoder = Decoder::default();
+        decoder.profile(&counted, limits)?;
+        decoder.check().map_err(|counts| explain::explain(&bytes, &counts.with_any_id()))?;
+        return decoder.finish(counted, limits);
+    }
+    decoder.check().map_err(|counts| explain::explain(&bytes, &counts))?;
     decoder.finish(bytes, limits)
 }
 
@@ -64,6 +72,8 @@ struct Needed {
     locations: u64,
     has_line_without_function: bool,
     has_key_zero: bool,
+    /// Some id is not the number of its row.
+    has_other_ids: bool,
 }
 
 #[derive(Default)]
@@ -92,8 +102,8 @@ struct Decoder {
 }
 
 impl Decoder {
-    /// Checks what could not be checked before the end.
-    fn check(&self, bytes: &[u8]) -> Result<(), DecodeError> {
+    /// Checks what could not be checked before the end; if it fails, gives what [`explain`] needs to say why.
+    fn check(&self) -> Result<(), Counts> {
         let counts = Counts {
             strings: self.spans.len().max(1),
             mappings: self.mappings.len(),
@@ -110,7 +120,7 @@ impl Decoder {
             && !self.has_uneven_values
             && (self.sample_count == 0
                 || self.values_per_sample == counts.sample_types && counts.sample_types > 0);
-        if is_sound { Ok(()) } else { Err(explain::explain(bytes, &counts)) }
+        if is_sound { Ok(()) } else { Err(counts) }
     }
 
     fn finish(mut self, bytes: Vec<u8>, limits: &Limits) -> Result<Profile, DecodeError> {

@@ -38,7 +38,7 @@ pub enum DecodeError {
         /// Where in the bytes.
         offset: usize,
     },
-    /// A reference that must not be 0 is.
+    /// An id, or a reference that must not be 0, is.
     #[error("{field} is 0 at byte {offset}")]
     Zero {
         /// The referring field.
@@ -46,16 +46,14 @@ pub enum DecodeError {
         /// Where in the bytes.
         offset: usize,
     },
-    /// The ids of a table are not 1, 2, 3 … in this order.
-    #[error("{field} is {found} instead of {expected} (ids must be 1, 2, 3 and so on) at byte {offset}")]
-    IdOrder {
-        /// The id field.
+    /// Two rows of a table have the same id.
+    #[error("{field} is {found}, which another row has too, at byte {offset}")]
+    DuplicateId {
+        /// The id field of the second row.
         field: String,
         /// The id.
         found: u64,
-        /// What it would have to be.
-        expected: u64,
-        /// Where in the bytes.
+        /// Where in the bytes its row starts.
         offset: usize,
     },
     /// String 0 has to be the empty string.

@@ -120,7 +120,8 @@ pub(super) fn ipc_stream(columns: Vec<(String, ArrayRef)>, compress: bool) -> Re
     let options = IpcWriteOptions::default()
         .try_with_compression(compress.then_some(CompressionType::LZ4_FRAME))
         .map_err(|e| internal(&e))?;
-    let mut stream = Vec::new();
+    // Growing by doubling would hold a large answer three times.
+    let mut stream = Vec::with_capacity(batch.get_array_memory_size() / 8 * 9 + 4096);
     let written = StreamWriter::try_new_with_options(&mut stream, &schema, options).and_then(|mut writer| {
         writer.write(&batch)?;
         writer.finish()

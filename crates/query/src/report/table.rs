@@ -39,9 +39,11 @@ pub(crate) fn render(
         functions.add_flat(branches, views, names);
     }
     let metas = calls::metas(&forest.branches, &mut forest.views, &mut forest.names);
+    // Only names are needed from here on. Values of a fleet's nodes take as much memory as the answer.
+    forest.branches.clear();
     let order = order(forest, &functions.sums, &metas);
     let edges = calls.by_row(&order, functions.sums.len());
-    let record = columns_of(forest, &order, &functions.sums, &metas, &edges)?;
+    let record = columns_of(forest, &order, &functions.sums, &metas, edges)?;
     Ok(Reported {
         report: ArrowRecord {
             record: columns::ipc_stream(record, compress)?,
@@ -68,7 +70,7 @@ fn columns_of(
     order: &[KeyId],
     sums: &[FunctionSums],
     metas: &[Option<FrameMeta>],
-    edges: &Edges,
+    edges: Edges,
 ) -> Result<Vec<(String, ArrayRef)>, QueryError> {
     let meta = |key: &KeyId| metas[*key as usize].as_ref();
     let sums = |key: &KeyId| &sums[*key as usize];
@@ -85,6 +87,7 @@ fn columns_of(
     let known = |line: Option<i64>| line.filter(|&line| line != 0);
     let address: UInt64Array = order.iter().map(|key| meta(key).and_then(|m| m.address)).collect();
     let cumulative_diff = number(&|key| forest.compares.then(|| forest.diff(sums(key).cumulative)));
+    let (callers, callees) = edges.lists();
     let columns: Vec<(&str, ArrayRef)> = vec![
         ("mapping_file", text(|m| m.mapping_file, true)?),
         ("mapping_build_id", text(|m| m.build_id, true)?),
@@ -98,8 +101,8 @@ fn columns_of(
         ("cumulative_diff", cumulative_diff),
         ("flat", number(&|key| Some(sums(key).flat[COMPARED]))),
         ("flat_diff", number(&|key| Some(forest.diff(sums(key).flat)))),
-        ("callers", Arc::new(edges.callers())),
-        ("callees", Arc::new(edges.callees())),
+        ("callers", Arc::new(callers)),
+        ("callees", Arc::new(callees)),
     ];
     debug_assert!(forest.compares || order.iter().all(|key| sums(key).cumulative[BASE] == 0));
     Ok(columns.into_iter().map(|(name, array)| (name.to_owned(), array)).collect())
@@ -129,7 +132,7 @@ impl Calls {
     }
 
     /// Calls by row of the table.
-    fn by_row(&self, order: &[KeyId], keys: usize) -> Edges {
+    fn by_row(self, order: &[KeyId], keys: usize) -> Edges {
         let mut row_of = vec![None; keys];
         for (row, &key) in (0..).zip(order) {
             row_of[key as usize] = Some(row);
@@ -137,8 +140,8 @@ impl Calls {
         let row = |key: u64| row_of.get(key as usize).copied().flatten();
         let mut pairs: Vec<(u32, u32)> = self
             .distinct
-            .iter()
-            .filter_map(|&call| Some((row(call >> 32)?, row(call & u64::from(u32::MAX))?)))
+            .into_iter()
+            .filter_map(|call| Some((row(call >> 32)?, row(call & u64::from(u32::MAX))?)))
             .collect();
         pairs.sort_unstable();
         Edges { pairs, rows: order.len() }
@@ -152,15 +155,14 @@ struct Edges {
 }
 
 impl Edges {
-    fn callees(&self) -> ListArray {
-        lists(self.rows, &self.pairs)
-    }
-
-    fn callers(&self) -> ListArray {
-        let mut turned: Vec<(u32, u32)> =
-            self.pairs.iter().map(|&(caller, callee)| (callee, caller)).collect();
-        turned.sort_unstable();
-        lists(self.rows, &turned)
+    /// Callers and callees of each row.
+    fn lists(mut self) -> (ListArray, ListArray) {
+        let callees = lists(self.rows, &self.pairs);
+        for (caller, callee) in &mut self.pairs {
+            std::mem::swap(caller, callee);
+        }
+        self.pairs.sort_unstable();
+        (lists(self.rows, &self.pairs), callees)
     }
 }
 

@@ -16,7 +16,7 @@ use decima_proto::parca::query::v1alpha1::{QueryRequest, query_request::ReportTy
 use decima_query::{ArrowRecord, Report, ReportAnswer};
 use http::{HeaderMap, HeaderName, HeaderValue, header, request::Parts};
 use prost_reflect::DynamicMessage;
-use tonic::Status;
+use tonic::{Status, metadata::MetadataMap};
 
 use super::{Gateway, Pairs, from_pairs, schema::Schema, write_message};
 use crate::service::query::{Extras, NOTICE, RecordBuffers, header_text};
@@ -55,7 +55,7 @@ pub(super) async fn query(
 ) -> Response {
     let method = &Schema::get().query;
     let answer = async {
-        let extras = extras(&pairs)?;
+        let extras = extras(&pairs, &parts.headers)?;
         let request = typed(&from_pairs(method, &pairs)?)?;
         match form(request.report_type, &parts.headers) {
             Form::Json => write_message(method, gateway.query.report_message(request, extras).await?),
@@ -69,9 +69,19 @@ fn typed(message: &DynamicMessage) -> Result<QueryRequest, Status> {
     message.transcode_to().map_err(|error| Status::invalid_argument(format!("not a message: {error}")))
 }
 
-fn extras(pairs: &Pairs) -> Result<Extras, Status> {
+/// What the headers say, as in gRPC, unless the parameters do.
+fn extras(pairs: &Pairs, headers: &HeaderMap) -> Result<Extras, Status> {
     let last = |name: &str| pairs.iter().rev().find(|(n, _)| n == name).map(|(_, value)| value.as_str());
-    Extras::parse(FOCUS, last(FOCUS), MAX_NODES, last(MAX_NODES))
+    let (focus, node_max) = (last(FOCUS), last(MAX_NODES));
+    let mut extras = Extras::parse(FOCUS, focus, MAX_NODES, node_max)?;
+    let from_headers = Extras::from_metadata(&MetadataMap::from_headers(headers.clone()))?;
+    if focus.is_none() {
+        extras.focus = from_headers.focus;
+    }
+    if node_max.is_none() {
+        extras.node_max = from_headers.node_max;
+    }
+    Ok(extras)
 }
 
 fn form(report_type: i32, headers: &HeaderMap) -> Form {
@@ -145,6 +155,17 @@ mod tests {
         check(ReportType::Top, "application/vnd.apache.arrow.stream", Form::Json);
         check(ReportType::Pprof, "application/octet-stream", Form::Raw);
         check(ReportType::Pprof, "application/vnd.apache.arrow.stream", Form::Json);
+    }
+
+    #[test]
+    fn parameters_win_over_headers() {
+        let headers = HeaderMap::from_iter([
+            (HeaderName::from_static("x-decima-focus"), HeaderValue::from_static(r#"["a"]"#)),
+            (HeaderName::from_static("x-decima-max-nodes"), HeaderValue::from_static("5")),
+        ]);
+        let pairs = vec![("max_nodes".to_owned(), "7".to_owned())];
+        let expected = Extras { focus: vec!["a".to_owned()], node_max: 7 };
+        assert_eq!(extras(&pairs, &headers).unwrap(), expected);
     }
 
     #[test]

@@ -61,7 +61,7 @@ fn measured(dump: File) -> Result<Measured, SelfProfileError> {
     });
     Ok(Measured {
         stacks: stacks.collect(),
-        is_instrument: is_jemalloc,
+        is_instrument: is_allocator,
         sample_types,
         period: ("space", "bytes", dump.interval_bytes as i64),
         time: SystemTime::now(),
@@ -70,9 +70,12 @@ fn measured(dump: File) -> Result<Measured, SelfProfileError> {
 }
 
 /// Whether a function is of the allocator, which is below every allocation.
-fn is_jemalloc(symbol: &Symbol) -> bool {
+fn is_allocator(symbol: &Symbol) -> bool {
     symbol.file.contains("jemalloc")
+        || symbol.name.starts_with("alloc::alloc::")
         || symbol.system_name.starts_with("_rjem_")
+        || symbol.system_name.contains("__rust_alloc")
+        || symbol.system_name.contains("__rust_realloc")
         || &*symbol.system_name == "prof_backtrace_impl"
 }
 

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use object::{Object, ObjectSymbol, ReadCache, SymbolKind};
+use object::{Object, ObjectSection, ObjectSymbol, ReadCache, SymbolKind, read::elf::Sym};
 use parking_lot::Mutex;
 
 use super::names;
@@ -161,11 +161,15 @@ impl Executable {
         let own = loaded.iter().filter(|mapping| mapping.pathname == first.pathname);
         let end = own.map(|mapping| mapping.memory_end).max()? as u64;
         let cache = ReadCache::new(File::open("/proc/self/exe").ok()?);
-        let file = object::File::parse(&cache).ok()?;
+        let object::File::Elf64(file) = object::File::parse(&cache).ok()? else { return None };
+        // At once: one by one, names would be one read of the file each.
+        let strings = file.section_by_name(".strtab")?.data().ok()?;
         let mut functions = Vec::new();
         let mut names = String::new();
-        for symbol in file.symbols() {
-            let (SymbolKind::Text, Ok(name)) = (symbol.kind(), symbol.name()) else { continue };
+        for symbol in file.symbols().filter(|symbol| symbol.kind() == SymbolKind::Text) {
+            let start = symbol.elf_symbol().st_name(file.endian()) as usize;
+            let name = strings.get(start..).and_then(|name| name.split(|byte| *byte == 0).next());
+            let Some(name) = name.and_then(|name| std::str::from_utf8(name).ok()) else { continue };
             let start = names.len() as u32;
             names.push_str(name);
             functions.push((symbol.address(), symbol.address() + symbol.size(), start..names.len() as u32));

@@ -8,10 +8,11 @@ use decima_proto::parca::profilestore::v1alpha1::{
     WriteArrowRequest, WriteArrowResponse, WriteRawRequest, WriteRawResponse, WriteRequest, WriteResponse,
     profile_store_service_server,
 };
+use decima_store::Appended;
 use futures::FutureExt as _;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::{Stream, StreamExt as _, wrappers::ReceiverStream};
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Request, Response, Status, Streaming, metadata::MetadataValue};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::origin;
@@ -24,6 +25,13 @@ const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Exchanges in the first schema under way at once; others wait. Each holds decoded samples until its sender goes on, and
 /// must not keep other writes from being worked on meanwhile.
 const EXCHANGES_MAX: usize = 256;
+
+/// Metadata of an answer: samples of the request that are stored now.
+pub(crate) const SAMPLES: &str = "x-decima-samples";
+/// Metadata of an answer: samples of the request that were outside the bounds of time.
+pub(crate) const REJECTED: &str = "x-decima-rejected";
+/// Metadata of an answer: whether the store had the same request already.
+pub(crate) const DUPLICATE: &str = "x-decima-duplicate";
 
 /// The service.
 #[derive(Clone)]
@@ -98,8 +106,9 @@ impl profile_store_service_server::ProfileStoreService for ProfileStoreService {
         let hash = request_hash(&request);
         let series = from_proto(request)?;
         let _permit = self.permit().await?;
-        self.push.push_raw(series, &origin, Some(hash)).await.map_err(|error| status::of_push(&error))?;
-        Ok(Response::new(WriteRawResponse {}))
+        let appended =
+            self.push.push_raw(series, &origin, Some(hash)).await.map_err(|error| status::of_push(&error))?;
+        Ok(told(WriteRawResponse {}, appended))
     }
 
     type WriteStream = Pin<Box<dyn Stream<Item = Result<WriteResponse, Status>> + Send>>;
@@ -143,6 +152,16 @@ impl profile_store_service_server::ProfileStoreService for ProfileStoreService {
     }
 }
 
+/// An answer with what became of the request, which Parca's messages have no field for.
+fn told<M>(message: M, appended: Appended) -> Response<M> {
+    let mut response = Response::new(message);
+    let metadata = response.metadata_mut();
+    metadata.insert(SAMPLES, appended.samples.into());
+    metadata.insert(REJECTED, appended.rejected.into());
+    metadata.insert(DUPLICATE, MetadataValue::from_static(if appended.duplicate { "true" } else { "false" }));
+    response
+}
+
 /// Takes a request apart without copying profiles.
 fn from_proto(request: WriteRawRequest) -> Result<Vec<RawSeries>, Status> {
     let series = request.series.into_iter().enumerate().map(|(index, series)| {
@@ -152,6 +171,7 @@ fn from_proto(request: WriteRawRequest) -> Result<Vec<RawSeries>, Status> {
         Ok(RawSeries {
             labels: labels.labels.into_iter().map(|label| (label.name, label.value)).collect(),
             profiles: series.samples.into_iter().map(|sample| sample.raw_profile).collect(),
+            keep: Vec::new(),
         })
     });
     series.collect()

@@ -38,7 +38,7 @@ pub(crate) struct Extras {
 
 impl Extras {
     /// Reads `x-decima-focus` (JSON array of names) and `x-decima-max-nodes`.
-    fn from_metadata(metadata: &MetadataMap) -> Result<Self, Status> {
+    pub(crate) fn from_metadata(metadata: &MetadataMap) -> Result<Self, Status> {
         let text = |key: &'static str| match metadata.get(key).map(MetadataValue::to_str) {
             None => Ok(None),
             Some(Ok(text)) => Ok(Some(text)),

@@ -33,6 +33,13 @@ pub(crate) struct SeenRequest {
     pub(crate) received_ns: i64,
 }
 
+impl SeenRequest {
+    /// From pairs of hash and time of receipt.
+    pub(crate) fn all(requests: Vec<(u128, i64)>) -> Vec<Self> {
+        requests.into_iter().map(|(hash, received_ns)| Self { hash, received_ns }).collect()
+    }
+}
+
 /// The files of a block, complete and in memory, and their description.
 pub(crate) struct EncodedBlock {
     pub(crate) meta: BlockMeta,

@@ -1,7 +1,7 @@
 //! One log object: what a group of requests added to the head.
 //!
 //! ```text
-//! object   = magic(4: "DCML") version(1: 1) kind(1: 1 delta | 2 seal) reserved(2) epoch(u64) seq(u64) nonce(16)
+//! object   = magic(4: "DCML") version(1: 1) kind(1: 1 delta | 2 seal | 3 head start) reserved(2) epoch(u64) seq(u64) nonce(16)
 //!            raw_size(u32) body_size(u32) checksum(u64: xxh3 of all before it, then of the body) body(zstd of raw)
 //! raw      = strings mappings functions locations partitions series trees requests
 //! strings  = n { text }
@@ -16,7 +16,8 @@
 //!            attributes: n { name, 0 { text id } | 1 unit { 0 | 1 value± } }
 //! ```
 //! Numbers are varints unless a width is given (little endian); `±` = zigzag; text = length and UTF-8. Ids are those of the head: rows are
-//! numbered on from the objects before it. A seal has no body and ends its epoch.
+//! numbered on from the objects before it. A head start is a delta whose ids begin anew: the first object after a head was
+//! frozen for its flush, which may not have ended when the process does. A seal has no body and ends its epoch.
 //!
 //! Invariant: a decoder checks every id and count, and changes nothing unless the checksum fits.
 
@@ -56,8 +57,12 @@ pub struct LogPosition {
 /// What an object is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ObjectKind {
+    /// Goes on with the head of the object before it.
     Delta,
+    /// Ends its epoch.
     Seal,
+    /// The first of a head: what came before is frozen.
+    HeadStart,
 }
 
 /// An object that is not what was written.
@@ -110,6 +115,7 @@ pub(crate) fn encode(
     out.push(match kind {
         ObjectKind::Delta => 1,
         ObjectKind::Seal => 2,
+        ObjectKind::HeadStart => 3,
     });
     out.extend_from_slice(&[0, 0]);
     out.extend_from_slice(&position.epoch.to_le_bytes());
@@ -153,6 +159,7 @@ pub(crate) fn open(object: &[u8]) -> Result<(Header, Vec<u8>), ObjectError> {
     let kind = match header[5] {
         1 => ObjectKind::Delta,
         2 => ObjectKind::Seal,
+        3 => ObjectKind::HeadStart,
         other => return Err(ObjectError::Kind(other)),
     };
     let raw_size = le64(&header[40..44]) as usize;

@@ -10,6 +10,7 @@ use crate::{
     log::{
         codec::{self, LogPosition, ObjectError, ObjectKind},
         decode::{self, Delta},
+        varint::DecodeError,
     },
     storage::Storage,
 };
@@ -17,14 +18,22 @@ use crate::{
 /// Objects read ahead of the one that is decoded.
 const READ_AHEAD: usize = 16;
 
-/// What a replay found.
+/// A head out of the log, and what of the log holds it.
 #[derive(Default)]
-pub(crate) struct Replayed {
+pub(crate) struct ReplayedHead {
     pub(crate) view: HeadView,
     /// (hash, received) of the requests.
     pub(crate) requests: Vec<(u128, i64)>,
     pub(crate) objects: u64,
     pub(crate) bytes: u64,
+}
+
+/// What a replay found.
+#[derive(Default)]
+pub(crate) struct Replayed {
+    /// A head whose flush had begun and not ended, with the first position that is not of it.
+    pub(crate) frozen: Option<(ReplayedHead, LogPosition)>,
+    pub(crate) head: ReplayedHead,
     /// Newest time of receipt.
     pub(crate) newest_request_ns: i64,
     /// Where the log ends, if its last epoch has no seal yet.
@@ -80,22 +89,38 @@ pub(crate) async fn replay(storage: &Storage, floor: LogPosition) -> Result<Repl
                 expected = LogPosition { epoch: position.epoch + 1, seq: 0 };
                 out.unsealed = None;
             }
-            ObjectKind::Delta => {
-                out.unsealed = Some(expected);
-                out.objects += 1;
-                out.bytes += size_bytes;
-                let requests = decode::apply(&mut out.view, delta).map_err(|e| corrupt(e.to_string()))?;
-                for request in requests {
-                    out.newest_request_ns = out.newest_request_ns.max(request.received_ns);
-                    out.requests.extend(request.hash.map(|hash| (hash, request.received_ns)));
-                    for chunk in request.chunks {
-                        add(&mut out.view, chunk);
+            ObjectKind::Delta | ObjectKind::HeadStart => {
+                if header.kind == ObjectKind::HeadStart && out.head.objects > 0 {
+                    let ended = std::mem::take(&mut out.head);
+                    // A head is only frozen when no other is.
+                    if out.frozen.replace((ended, position)).is_some() {
+                        return Err(corrupt("it begins a third head".to_owned()));
                     }
                 }
+                out.unsealed = Some(expected);
+                let newest_ns = out.head.add(delta, size_bytes).map_err(|e| corrupt(e.to_string()))?;
+                out.newest_request_ns = out.newest_request_ns.max(newest_ns);
             }
         }
     }
     Ok(out)
+}
+
+impl ReplayedHead {
+    /// Applies an object and gives its newest time of receipt.
+    fn add(&mut self, delta: Delta, size_bytes: u64) -> Result<i64, DecodeError> {
+        self.objects += 1;
+        self.bytes += size_bytes;
+        let mut newest_ns = 0;
+        for request in decode::apply(&mut self.view, delta)? {
+            newest_ns = newest_ns.max(request.received_ns);
+            self.requests.extend(request.hash.map(|hash| (hash, request.received_ns)));
+            for chunk in request.chunks {
+                add(&mut self.view, chunk);
+            }
+        }
+        Ok(newest_ns)
+    }
 }
 
 /// Reads, checks and parses an object on a thread of its own; applying, which has to be in order, goes on meanwhile.
@@ -118,7 +143,7 @@ pub(crate) fn open(bytes: &[u8]) -> Result<(codec::Header, Delta), ObjectError> 
     let (header, raw) = codec::open(bytes)?;
     let delta = match header.kind {
         ObjectKind::Seal => Delta::default(),
-        ObjectKind::Delta => decode::parse(&raw)?,
+        ObjectKind::Delta | ObjectKind::HeadStart => decode::parse(&raw)?,
     };
     Ok((header, delta))
 }

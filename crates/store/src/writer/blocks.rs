@@ -19,7 +19,7 @@ use crate::{
     clock::now_ns,
     flush,
     head::{Head, HeadView},
-    log::codec::LogPosition,
+    log::{codec::LogPosition, replay::ReplayedHead},
     manifest::{BlockEntry, Manifest},
     metrics::Counters,
     storage::{PutError, Storage, TENANT},
@@ -57,10 +57,8 @@ impl Writer {
             frozen
         };
         self.head_began = None;
-        let oldest = now_ns() - DUPLICATE_WINDOW_NS;
-        let mut requests = std::mem::take(&mut self.head_requests);
-        requests.retain(|r| r.received_ns > oldest);
-        let newest_request_ns = self.log.newest_request_ns;
+        self.is_head_start = true;
+        let requests = std::mem::take(&mut self.head_requests);
         self.flushing = Some(Flushing {
             floor: self.log.next,
             objects: self.log.objects,
@@ -68,6 +66,27 @@ impl Writer {
             memory_bytes,
             waiters: Vec::new(),
         });
+        self.spawn_flush(view, requests, runtime);
+    }
+
+    /// Begins anew the flush that a process before this one did not end. What is written after `floor` is of the head that is
+    /// current now.
+    pub(super) fn resume_flush(&mut self, frozen: ReplayedHead, floor: LogPosition, runtime: &Handle) {
+        let head = Head::replayed(frozen.view, Arc::default());
+        self.flushing = Some(Flushing {
+            floor,
+            objects: frozen.objects,
+            bytes: frozen.bytes,
+            memory_bytes: head.size_bytes() as u64,
+            waiters: Vec::new(),
+        });
+        self.spawn_flush(head.view, SeenRequest::all(frozen.requests), runtime);
+    }
+
+    fn spawn_flush(&mut self, view: HeadView, mut requests: Vec<SeenRequest>, runtime: &Handle) {
+        let oldest = now_ns() - DUPLICATE_WINDOW_NS;
+        requests.retain(|r| r.received_ns > oldest);
+        let newest_request_ns = self.log.newest_request_ns;
         let (shared, done, runtime) = (self.shared.clone(), self.flushed.0.clone(), runtime.clone());
         let commands = self.commands.clone();
         let spawned = std::thread::Builder::new().name("decima-flush".to_owned()).spawn(move || {

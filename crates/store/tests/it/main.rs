@@ -5,3 +5,4 @@
 mod batches;
 mod durability;
 mod faults;
+mod prefixes;

@@ -248,7 +248,7 @@ impl Decoder {
     fn mapping(&mut self, reader: Reader<'_>) -> Result<(), DecodeError> {
         let (start, index) = (reader.offset(), self.mappings.len());
         let id = self.read_mapping(reader).map_err(|r| r.at_row("mapping", index))?;
-        in_order(id, index, "mapping", start)?;
+        self.note_id(id, index);
         within(self.mappings.len(), MAPPINGS_MAX, "mapping", "mappings", start)
     }
 
@@ -279,7 +279,7 @@ impl Decoder {
     fn location(&mut self, reader: Reader<'_>) -> Result<(), DecodeError> {
         let (start, index) = (reader.offset(), self.locations.len());
         let id = self.read_location(reader).map_err(|r| r.at_row("location", index))?;
-        in_order(id, index, "location", start)?;
+        self.note_id(id, index);
         within(self.lines.len(), SMALL_ROWS_MAX, "location", "lines", start)?;
         within(self.locations.len(), ROWS_MAX, "location", "locations", start)
     }
@@ -352,7 +352,7 @@ impl Decoder {
     fn function(&mut self, reader: Reader<'_>) -> Result<(), DecodeError> {
         let (start, index) = (reader.offset(), self.functions.len());
         let id = self.read_function(reader).map_err(|r| r.at_row("function", index))?;
-        in_order(id, index, "function", start)?;
+        self.note_id(id, index);
         within(self.functions.len(), ROWS_MAX, "function", "functions", start)
     }
 
@@ -379,6 +379,12 @@ impl Decoder {
         }
         self.functions.push(function);
         Ok(id)
+    }
+
+    /// Notes whether an id is anything else than its row.
+    #[inline(always)]
+    fn note_id(&mut self, id: u64, index: usize) {
+        self.needed.has_other_ids |= id != index as u64 + 1;
     }
 
     #[inline(always)]
@@ -450,15 +456,4 @@ fn within(
     } else {
         Ok(())
     }
-}
-
-#[inline(always)]
-fn in_order(id: u64, index: usize, table: &'static str, offset: usize) -> Result<(), DecodeError> {
-    let expected = index as u64 + 1;
-    if id == expected { Ok(()) } else { Err(out_of_order(id, index, table, offset)) }
-}
-
-#[cold]
-fn out_of_order(found: u64, index: usize, table: &'static str, offset: usize) -> DecodeError {
-    DecodeError::IdOrder { field: format!("{table}[{index}].id"), found, expected: index as u64 + 1, offset }
 }

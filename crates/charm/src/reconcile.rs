@@ -1,0 +1,316 @@
+//! The decision: from the world as it is to what is to be written. Pure: no tool is called, nothing is written here.
+//!
+//! What is right already is not in the answer, so over a world that has settled there is nothing to write but the status.
+//! A store that cannot be reached yet is not handed out: tokens go into the workload before they go into a databag.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use decima_juju::{OwnBag, Port, RelationId, SecretId, Status, pebble::Layer};
+
+use crate::{
+    names,
+    options::Options,
+    relations::{
+        Problem, Wanted, external_store, grafana, ingress, ingress::Ingress, logging, metrics, profiling,
+        self_profiling, store,
+    },
+    token::{Grant, RandomError, Scope, Token, tokens_file},
+    workload::{self, File},
+    world::{Container, Relation, World},
+};
+
+/// Grants of people in a tokens file have names that begin so; those of relations begin with an endpoint.
+pub const PERSON_GRANT: &str = "person:";
+
+/// What is to be written, in the order of its fields.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Writes {
+    /// Ports to be opened.
+    pub open: Vec<Port>,
+    /// Ports to be closed.
+    pub close: Vec<Port>,
+    /// Tokens to be kept in secrets.
+    pub tokens: Vec<NewToken>,
+    /// Files of the container to be written.
+    pub files: BTreeMap<String, File>,
+    /// The layer to be combined into the plan.
+    pub layer: Option<Layer>,
+    /// Whether what runs is to be brought in line with the plan.
+    pub replan: bool,
+    /// Files of the container to be removed, after that.
+    pub stale_files: Vec<String>,
+    /// Databags to be changed. Those of senders wait for a workload that knows their tokens.
+    pub bags: Vec<BagWrite>,
+    /// Secrets whose relation is gone.
+    pub orphans: Vec<SecretId>,
+    /// What the operator is told, if all of this succeeds.
+    pub status: Status,
+}
+
+impl Writes {
+    fn of(status: Status) -> Self {
+        Self {
+            open: Vec::new(),
+            close: Vec::new(),
+            tokens: Vec::new(),
+            files: BTreeMap::new(),
+            layer: None,
+            replan: false,
+            stale_files: Vec::new(),
+            bags: Vec::new(),
+            orphans: Vec::new(),
+            status,
+        }
+    }
+
+    /// Whether there is nothing to write but the status.
+    pub fn is_settled(&self) -> bool {
+        *self == Self::of(self.status.clone())
+    }
+}
+
+/// A token to be kept for a relation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewToken {
+    /// The relation.
+    pub relation: RelationId,
+    /// Its token.
+    pub token: Token,
+}
+
+/// Keys of a databag to be changed; an empty value deletes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BagWrite {
+    /// The relation.
+    pub relation: RelationId,
+    /// Which of our two.
+    pub bag: OwnBag,
+    /// Keys and values.
+    pub settings: BTreeMap<String, String>,
+    /// Whether it holds a token, and so has to wait for the workload.
+    pub has_token: bool,
+}
+
+/// Decides what is to be written. `make_token` gives a new token each time.
+pub fn reconcile(world: &World, make_token: &mut dyn FnMut() -> Result<Token, RandomError>) -> Writes {
+    if world.peers > 0 {
+        return Writes::of(Status::blocked(
+            "more than one unit is not supported; remove the others or deploy another application",
+        ));
+    }
+    let options = match &world.options {
+        Ok(options) => options,
+        Err(error) => return Writes::of(Status::blocked(error.to_string())),
+    };
+    let mut reconciliation =
+        Reconciliation { world, options, problems: Vec::new(), writes: Writes::of(Status::active()) };
+    reconciliation.ports();
+    let ingress = reconciliation.ingress();
+    let tokens = reconciliation.tokens(make_token);
+    match &world.container {
+        Some(container) => reconciliation.workload(container, &tokens),
+        None => reconciliation.problems.push(Problem::passing("parca", "waiting for the container")),
+    }
+    reconciliation.databags(ingress.as_ref(), &tokens);
+    reconciliation.finish(ingress.as_ref())
+}
+
+struct Reconciliation<'a> {
+    world: &'a World,
+    options: &'a Options,
+    problems: Vec<Problem>,
+    writes: Writes,
+}
+
+/// Whether the store itself serves TLS. It does not until it has a certificate.
+const IS_TLS: bool = false;
+
+impl<'a> Reconciliation<'a> {
+    fn ports(&mut self) {
+        let wanted = BTreeSet::from([Port::tcp(names::GRPC_PORT), Port::tcp(names::HTTP_PORT)]);
+        self.writes.open = wanted.difference(&self.world.ports).copied().collect();
+        self.writes.close = self.world.ports.difference(&wanted).copied().collect();
+    }
+
+    /// What a reading says, or nothing with its problem noted.
+    fn noted<T>(&mut self, reading: Result<Option<T>, Problem>) -> Option<T> {
+        match reading {
+            Ok(found) => found,
+            Err(problem) => {
+                self.problems.push(problem);
+                None
+            }
+        }
+    }
+
+    fn ingress(&mut self) -> Option<Ingress> {
+        self.noted(ingress::read(self.world))
+    }
+
+    /// Endpoints whose relations have a token, and what it is good for.
+    fn scopes(&self) -> Vec<(&'static str, Scope)> {
+        let mut scopes = vec![(names::STORE, Scope::Write)];
+        if self.options.require_sign_in {
+            scopes.push((names::GRAFANA, Scope::Read));
+        }
+        scopes
+    }
+
+    /// The token of each relation that has one, old or new; tokens whose relation needs none any more are orphans.
+    fn tokens(
+        &mut self,
+        make_token: &mut dyn FnMut() -> Result<Token, RandomError>,
+    ) -> BTreeMap<RelationId, (Scope, Token)> {
+        let mut tokens = BTreeMap::new();
+        for (endpoint, scope) in self.scopes() {
+            for relation in self.world.of(endpoint) {
+                if let Some(token) = self.world.token(&relation.id) {
+                    tokens.insert(relation.id.clone(), (scope, token.clone()));
+                } else if self.world.is_leader && self.world.container.is_some() {
+                    match make_token() {
+                        Ok(token) => {
+                            let new = NewToken { relation: relation.id.clone(), token: token.clone() };
+                            self.writes.tokens.push(new);
+                            tokens.insert(relation.id.clone(), (scope, token));
+                        }
+                        Err(error) => self.problems.push(Problem::passing(endpoint, error.to_string())),
+                    }
+                }
+            }
+        }
+        let needed: BTreeSet<String> = tokens.keys().map(ToString::to_string).collect();
+        let orphans = self.world.relation_tokens.iter().filter(|token| !needed.contains(&token.relation));
+        self.writes.orphans = orphans.filter_map(|token| token.secret.clone()).collect();
+        tokens
+    }
+
+    fn workload(&mut self, container: &Container, tokens: &BTreeMap<RelationId, (Scope, Token)>) {
+        let forward = self.noted(external_store::read(self.world));
+        let mut jobs = profiling::jobs(self.world, &mut self.problems);
+        if self.world.of(names::SELF_PROFILING).next().is_none() {
+            jobs.push(workload::self_job(self.world));
+        }
+        let log_targets = logging::targets(self.world, &container.plan, &mut self.problems);
+        let layer = workload::layer(self.options, forward.as_ref(), log_targets);
+        let is_right =
+            layer.services.iter().all(|(name, service)| container.plan.services.get(name) == Some(service))
+                && layer.checks.iter().all(|(name, check)| container.plan.checks.get(name) == Some(check))
+                && layer
+                    .log_targets
+                    .iter()
+                    .all(|(name, target)| container.plan.log_targets.get(name) == Some(target));
+        self.writes.replan = !is_right || !container.is_running;
+        self.writes.layer = (!is_right).then_some(layer);
+
+        let mut files = BTreeMap::from([
+            (names::CONFIG_FILE.to_owned(), workload::config_file(&jobs)),
+            (names::TOKENS_FILE.to_owned(), workload::tokens_file(self.grants(container, tokens))),
+        ]);
+        files.extend(forward.as_ref().and_then(workload::forward_token_file));
+        self.writes.stale_files =
+            container.files.keys().filter(|path| !files.contains_key(*path)).cloned().collect();
+        files.retain(|path, file| container.files.get(path) != Some(&file.content));
+        self.writes.files = files;
+    }
+
+    /// The tokens file. Who does not lead cannot list people's secrets and keeps what the file has of them.
+    fn grants(&self, container: &Container, tokens: &BTreeMap<RelationId, (Scope, Token)>) -> Vec<u8> {
+        let mut grants: Vec<Grant> = tokens
+            .iter()
+            .map(|(relation, (scope, token))| Grant {
+                name: store::grant_name(relation),
+                scope: *scope,
+                hash: token.hash(),
+            })
+            .collect();
+        if self.world.is_leader {
+            grants.extend(self.world.person_tokens.iter().map(|person| Grant {
+                name: format!("{PERSON_GRANT}{}", person.name),
+                scope: person.scope,
+                hash: person.hash.clone(),
+            }));
+        } else if let Some(file) = container.files.get(names::TOKENS_FILE) {
+            grants.extend(
+                Grant::read_all(file).into_iter().filter(|grant| grant.name.starts_with(PERSON_GRANT)),
+            );
+        }
+        tokens_file(grants)
+    }
+
+    fn databags(&mut self, ingress: Option<&Ingress>, tokens: &BTreeMap<RelationId, (Scope, Token)>) {
+        let world = self.world;
+        for relation in world.of(names::STORE) {
+            // Not before the workload can know the token.
+            if let (Some((_, token)), Some(_)) = (tokens.get(&relation.id), &world.container) {
+                self.app_bag(relation, store::wanted(world, ingress, IS_TLS, token), true);
+            }
+        }
+        let url = grafana::url(world, ingress, IS_TLS);
+        for relation in world.of(names::GRAFANA) {
+            let token = tokens.get(&relation.id).map(|(_, token)| token);
+            if !self.options.require_sign_in || (token.is_some() && world.container.is_some()) {
+                self.app_bag(relation, grafana::wanted(world, &url, token), token.is_some());
+            }
+        }
+        for relation in world.of(names::METRICS) {
+            self.unit_bag(relation, metrics::unit(world));
+            self.app_bag(relation, metrics::app(world, IS_TLS), false);
+        }
+        for relation in world.of(names::SELF_PROFILING) {
+            self.unit_bag(relation, self_profiling::unit(world));
+            self.app_bag(relation, self_profiling::app(world, IS_TLS), false);
+        }
+        for relation in world.of(names::INGRESS) {
+            self.app_bag(relation, ingress::wanted(world, IS_TLS), false);
+        }
+    }
+
+    fn unit_bag(&mut self, relation: &Relation, wanted: Wanted) {
+        self.bag(relation, OwnBag::Unit, &relation.own_unit, wanted, false);
+    }
+
+    /// Only the leader has an application's databag to compare with, and only the leader writes it.
+    fn app_bag(&mut self, relation: &Relation, wanted: Wanted, has_token: bool) {
+        if let Some(own) = &relation.own_app {
+            self.bag(relation, OwnBag::App, own, wanted, has_token);
+        }
+    }
+
+    fn bag(
+        &mut self,
+        relation: &Relation,
+        bag: OwnBag,
+        own: &BTreeMap<String, String>,
+        wanted: Wanted,
+        has_token: bool,
+    ) {
+        let differs = |(key, value): &(&str, String)| own.get(*key).map_or("", String::as_str) != value;
+        let settings: BTreeMap<String, String> =
+            wanted.into_iter().filter(differs).map(|(key, value)| (key.to_owned(), value)).collect();
+        if !settings.is_empty() {
+            self.writes.bags.push(BagWrite { relation: relation.id.clone(), bag, settings, has_token });
+        }
+    }
+
+    fn finish(mut self, ingress: Option<&Ingress>) -> Writes {
+        self.writes.status = status(&self.problems).unwrap_or_else(|| Status {
+            message: format!("page at {}", grafana::url(self.world, ingress, IS_TLS)),
+            ..Status::active()
+        });
+        self.writes
+    }
+}
+
+/// The worst of the problems, those that somebody has to mend first.
+pub fn status(problems: &[Problem]) -> Option<Status> {
+    let worst = problems.iter().find(|problem| problem.is_blocking).or(problems.first())?;
+    let more = match problems.len() - 1 {
+        0 => String::new(),
+        more => format!(" (and {more} more)"),
+    };
+    let text = format!("{worst}{more}");
+    Some(if worst.is_blocking { Status::blocked(text) } else { Status::waiting(text) })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,404 @@
+use std::collections::BTreeMap;
+
+use decima_juju::{StatusName, pebble::LogTarget};
+use proptest::prelude::*;
+
+use super::*;
+use crate::options::OptionError;
+
+fn world() -> World {
+    World {
+        unit: "parca-k8s/0".parse().unwrap(),
+        model_name: "cos".to_owned(),
+        model_uuid: "0b2e7b0c-6a51-4a0c".to_owned(),
+        is_leader: true,
+        peers: 0,
+        fqdn: "parca-k8s-0.parca-k8s-endpoints.cos.svc.cluster.local".to_owned(),
+        options: Ok(Options::default()),
+        ports: BTreeSet::new(),
+        relations: Vec::new(),
+        relation_tokens: Vec::new(),
+        person_tokens: Vec::new(),
+        container: Some(Container { plan: Layer::default(), is_running: false, files: BTreeMap::new() }),
+    }
+}
+
+fn relate(world: &mut World, id: &str) -> usize {
+    world.relations.push(Relation {
+        id: id.parse().unwrap(),
+        app: Some("other".parse().unwrap()),
+        remote: BTreeMap::new(),
+        units: BTreeMap::new(),
+        own_unit: BTreeMap::new(),
+        own_app: world.is_leader.then(BTreeMap::new),
+    });
+    world.relations.len() - 1
+}
+
+fn counting() -> impl FnMut() -> Result<Token, RandomError> {
+    let mut made = 0;
+    move || {
+        made += 1;
+        Ok(Token::stored(&format!("a-token-of-a-test-{made}")).unwrap())
+    }
+}
+
+fn decide(world: &World) -> Writes {
+    reconcile(world, &mut counting())
+}
+
+/// The world after everything was written.
+fn settled(world: &World, writes: &Writes) -> World {
+    let mut world = world.clone();
+    world.ports.extend(&writes.open);
+    world.ports.retain(|port| !writes.close.contains(port));
+    for new in &writes.tokens {
+        world.relation_tokens.push(crate::world::RelationToken {
+            relation: new.relation.to_string(),
+            secret: Some("secret:made".parse().unwrap()),
+            token: new.token.clone(),
+        });
+    }
+    world.relation_tokens.retain(|token| token.secret.as_ref().is_none_or(|id| !writes.orphans.contains(id)));
+    if let Some(container) = &mut world.container {
+        container.files.extend(writes.files.iter().map(|(path, file)| (path.clone(), file.content.clone())));
+        container.files.retain(|path, _| !writes.stale_files.contains(path));
+        if let Some(layer) = &writes.layer {
+            container.plan.services.extend(layer.services.clone());
+            container.plan.checks.extend(layer.checks.clone());
+            container.plan.log_targets.extend(layer.log_targets.clone());
+        }
+        container.is_running |= writes.replan;
+    }
+    for write in &writes.bags {
+        let relation = world.relations.iter_mut().find(|relation| relation.id == write.relation).unwrap();
+        let bag = match write.bag {
+            OwnBag::Unit => &mut relation.own_unit,
+            OwnBag::App => relation.own_app.as_mut().unwrap(),
+        };
+        for (key, value) in &write.settings {
+            match value.as_str() {
+                "" => drop(bag.remove(key)),
+                _ => drop(bag.insert(key.clone(), value.clone())),
+            }
+        }
+    }
+    world
+}
+
+fn bag<'a>(writes: &'a Writes, relation: &str, bag: OwnBag) -> &'a BTreeMap<String, String> {
+    let found = writes.bags.iter().find(|write| write.relation.to_string() == relation && write.bag == bag);
+    &found.unwrap_or_else(|| panic!("nothing is written to {relation}")).settings
+}
+
+fn text(writes: &Writes, path: &str) -> String {
+    String::from_utf8(writes.files[path].content.clone()).unwrap()
+}
+
+#[test]
+fn a_fresh_unit() {
+    let writes = decide(&world());
+    assert_eq!(writes.open, [Port::tcp(7993), Port::tcp(7994)]);
+    assert!(writes.replan && writes.layer.is_some());
+    assert_eq!(writes.files.keys().collect::<Vec<_>>(), [names::CONFIG_FILE, names::TOKENS_FILE]);
+    assert_eq!(writes.files[names::TOKENS_FILE].permissions, 0o600);
+    assert_eq!(writes.status.to_string(), "active: page at http://parca-k8s.cos.svc.cluster.local:7994");
+    assert!(text(&writes, names::CONFIG_FILE).contains("localhost:7070"));
+}
+
+#[test]
+fn a_settled_world_is_left_alone() {
+    let mut world = world();
+    for id in [
+        "parca-store-endpoint:1",
+        "metrics-endpoint:2",
+        "self-profiling-endpoint:3",
+        "grafana-source:4",
+        "ingress:5",
+    ] {
+        relate(&mut world, id);
+    }
+    let writes = decide(&world);
+    assert!(!writes.is_settled());
+    let writes = decide(&settled(&world, &writes));
+    assert!(writes.is_settled(), "{writes:?}");
+}
+
+#[test]
+fn senders_are_told_address_and_a_token_of_their_own() {
+    let mut world = world();
+    relate(&mut world, "parca-store-endpoint:7");
+    relate(&mut world, "parca-store-endpoint:9");
+    let writes = decide(&world);
+    let told = bag(&writes, "parca-store-endpoint:7", OwnBag::App);
+    assert_eq!(told["remote-store-address"], "parca-k8s-0.parca-k8s-endpoints.cos.svc.cluster.local:7993");
+    assert_eq!(
+        (told["remote-store-insecure"].as_str(), told["remote-store-bearer-token"].as_str()),
+        ("true", "a-token-of-a-test-1")
+    );
+    assert_eq!(
+        bag(&writes, "parca-store-endpoint:9", OwnBag::App)["remote-store-bearer-token"],
+        "a-token-of-a-test-2"
+    );
+    assert!(writes.bags.iter().all(|write| write.has_token));
+    assert_eq!(writes.tokens.len(), 2);
+    let grants = Grant::read_all(&writes.files[names::TOKENS_FILE].content);
+    let known: Vec<_> = grants.iter().map(|grant| (grant.name.as_str(), grant.scope)).collect();
+    assert_eq!(known, [("parca-store-endpoint:7", Scope::Write), ("parca-store-endpoint:9", Scope::Write)]);
+    assert!(
+        !text(&writes, names::TOKENS_FILE).contains("a-token-of-a-test"),
+        "the workload gets hashes only"
+    );
+}
+
+#[test]
+fn a_relation_that_goes_takes_its_token_along() {
+    let mut world = world();
+    relate(&mut world, "parca-store-endpoint:7");
+    let mut world = settled(&world, &decide(&world));
+    world.relations.clear();
+    let writes = decide(&world);
+    assert_eq!(writes.orphans, ["secret:made".parse().unwrap()]);
+    assert_eq!(Grant::read_all(&writes.files[names::TOKENS_FILE].content), []);
+    assert!(!writes.replan, "the workload reads its tokens anew by itself");
+}
+
+#[test]
+fn no_token_is_handed_out_before_the_workload_has_it() {
+    let mut world = world();
+    relate(&mut world, "parca-store-endpoint:7");
+    world.container = None;
+    let writes = decide(&world);
+    assert_eq!((writes.tokens.len(), writes.bags.len()), (0, 0));
+    assert_eq!(writes.status.to_string(), "waiting: parca: waiting for the container");
+}
+
+#[test]
+fn more_than_one_unit_is_blocked_and_touches_nothing() {
+    let mut world = world();
+    relate(&mut world, "parca-store-endpoint:7");
+    world.peers = 1;
+    let writes = decide(&world);
+    assert!(writes.is_settled());
+    assert_eq!(writes.status.name, StatusName::Blocked);
+}
+
+#[test]
+fn an_option_that_cannot_be_used() {
+    let mut world = world();
+    world.options =
+        Err(OptionError { name: "memory-storage-limit", expected: "a number of megabytes above 0" });
+    let writes = decide(&world);
+    assert!(writes.is_settled());
+    assert_eq!(
+        writes.status.to_string(),
+        "blocked: option memory-storage-limit is not a number of megabytes above 0"
+    );
+}
+
+#[test]
+fn a_follower_writes_no_application_databag() {
+    let mut world = world();
+    world.is_leader = false;
+    relate(&mut world, "parca-store-endpoint:7");
+    relate(&mut world, "metrics-endpoint:2");
+    let writes = decide(&world);
+    assert!(writes.tokens.is_empty() && writes.bags.iter().all(|write| write.bag == OwnBag::Unit));
+    assert_eq!(
+        bag(&writes, "metrics-endpoint:2", OwnBag::Unit)["prometheus_scrape_unit_name"],
+        "parca-k8s/0"
+    );
+    assert!(writes.layer.is_some(), "the workload is its own");
+}
+
+#[test]
+fn a_follower_keeps_the_tokens_of_people() {
+    let mut world = world();
+    world.is_leader = false;
+    let grant = |name: &str| Grant { name: name.to_owned(), scope: Scope::Read, hash: "00".to_owned() };
+    let file = tokens_file(vec![grant("person:me"), grant("parca-store-endpoint:7")]);
+    world.container.as_mut().unwrap().files.insert(names::TOKENS_FILE.to_owned(), file);
+    let grants = Grant::read_all(&decide(&world).files[names::TOKENS_FILE].content);
+    assert_eq!(grants, [grant("person:me")]);
+}
+
+#[test]
+fn sign_in_gives_grafana_a_token() {
+    let mut world = world();
+    relate(&mut world, "grafana-source:4");
+    let open = decide(&world);
+    assert!(open.tokens.is_empty());
+    assert!(
+        bag(&open, "grafana-source:4", OwnBag::App)["grafana_source_data"]
+            .contains("\"secure_extra_fields\":null")
+    );
+    world.options = Ok(Options { require_sign_in: true, ..Options::default() });
+    let closed = decide(&world);
+    let told: serde_json::Value =
+        serde_json::from_str(&bag(&closed, "grafana-source:4", OwnBag::App)["grafana_source_data"]).unwrap();
+    assert_eq!(told["secure_extra_fields"]["httpHeaderValue1"], "Bearer a-token-of-a-test-1");
+    assert_eq!(Grant::read_all(&closed.files[names::TOKENS_FILE].content)[0].scope, Scope::Read);
+    let mut back = settled(&world, &closed);
+    back.options = Ok(Options::default());
+    assert_eq!(decide(&back).orphans.len(), 1, "no longer needed");
+}
+
+#[test]
+fn another_store() {
+    let mut world = world();
+    let at = relate(&mut world, "external-parca-store-endpoint:8");
+    assert_eq!(
+        decide(&world).status.to_string(),
+        "waiting: external-parca-store-endpoint: waiting for the store's address"
+    );
+    let say = |world: &mut World, key: &str, value: &str| {
+        world.relations[at].remote.insert(key.to_owned(), value.to_owned());
+    };
+    say(&mut world, "remote-store-address", "far:7070");
+    say(&mut world, "remote-store-bearer-token", "s3cret");
+    say(&mut world, "remote-store-insecure", "false");
+    let writes = decide(&world);
+    let command = writes.layer.as_ref().unwrap().services["parca"].command.clone().unwrap();
+    assert!(
+        command.contains("--store-address=far:7070") && command.contains("--mode=scraper-only"),
+        "{command}"
+    );
+    let token = writes.files.iter().find(|(path, _)| path.starts_with(names::FORWARD_TOKEN_FILE)).unwrap();
+    assert_eq!((token.1.content.as_slice(), token.1.permissions), (&b"s3cret"[..], 0o600));
+
+    let mut changed = settled(&world, &writes);
+    say(&mut changed, "remote-store-bearer-token", "other");
+    let writes = decide(&changed);
+    assert!(writes.replan, "the workload reads it at its start only");
+    assert_eq!(writes.stale_files, std::slice::from_ref(token.0));
+
+    say(&mut changed, "remote-store-address", "far:1 --storage-path=/");
+    let writes = decide(&changed);
+    assert_eq!(
+        writes.status.to_string(),
+        "blocked: external-parca-store-endpoint: relation 8: remote-store-address is not host:port"
+    );
+    let command = writes.layer.unwrap().services["parca"].command.clone().unwrap();
+    assert!(!command.contains("store-address"), "{command}");
+    relate(&mut world, "external-parca-store-endpoint:9");
+    assert_eq!(decide(&world).status.name, StatusName::Blocked);
+}
+
+#[test]
+fn an_ingress_is_the_address_for_everybody() {
+    let mut world = world();
+    relate(&mut world, "parca-store-endpoint:7");
+    relate(&mut world, "grafana-source:4");
+    let at = relate(&mut world, "ingress:5");
+    let writes = decide(&world);
+    assert_eq!(writes.status.to_string(), "waiting: ingress: waiting for the host of the ingress");
+    assert!(bag(&writes, "ingress:5", OwnBag::App)["config"].contains("h2c://parca-k8s-0."));
+    world.relations[at].remote.insert("external_host".to_owned(), "10.0.0.9".to_owned());
+    world.relations[at].remote.insert("scheme".to_owned(), "https".to_owned());
+    let writes = decide(&world);
+    let told = bag(&writes, "parca-store-endpoint:7", OwnBag::App);
+    assert_eq!(
+        (told["remote-store-address"].as_str(), told["remote-store-insecure"].as_str()),
+        ("10.0.0.9:7993", "false")
+    );
+    assert_eq!(
+        bag(&writes, "grafana-source:4", OwnBag::App)["grafana_source_app_host"],
+        "https://10.0.0.9:7994"
+    );
+    world.relations[at].remote.insert("external_host".to_owned(), "http://x/".to_owned());
+    assert_eq!(
+        decide(&world).status.to_string(),
+        "blocked: ingress: relation 5: external_host is not a host"
+    );
+}
+
+#[test]
+fn a_self_profiling_store_does_not_scrape_itself() {
+    let mut world = world();
+    relate(&mut world, "self-profiling-endpoint:3");
+    let writes = decide(&world);
+    assert!(!text(&writes, names::CONFIG_FILE).contains("localhost"));
+    assert!(bag(&writes, "self-profiling-endpoint:3", OwnBag::App)["scrape_jobs"].contains("*:7994"));
+}
+
+#[test]
+fn logs_go_to_loki_until_it_goes() {
+    let mut world = world();
+    let at = relate(&mut world, "logging:6");
+    let endpoint = r#"{"url": "http://loki:3100/loki/api/v1/push"}"#;
+    world.relations[at].units = BTreeMap::from([(
+        "loki/0".parse().unwrap(),
+        BTreeMap::from([("endpoint".to_owned(), endpoint.to_owned())]),
+    )]);
+    let writes = decide(&world);
+    let target: LogTarget = writes.layer.as_ref().unwrap().log_targets["loki/0"].clone();
+    assert_eq!(
+        (target.location.as_str(), target.services.as_slice()),
+        ("http://loki:3100/loki/api/v1/push", &["all".to_owned()][..])
+    );
+    let mut gone = settled(&world, &writes);
+    gone.relations.clear();
+    let writes = decide(&gone);
+    assert_eq!(writes.layer.as_ref().unwrap().log_targets["loki/0"].services, Vec::<String>::new());
+    assert!(decide(&settled(&gone, &writes)).is_settled());
+    world.relations[at]
+        .units
+        .values_mut()
+        .for_each(|bag| drop(bag.insert("endpoint".to_owned(), "[]".to_owned())));
+    assert_eq!(
+        decide(&world).status.to_string(),
+        "blocked: logging: relation 6: endpoint of loki/0 is not a URL in JSON"
+    );
+}
+
+#[test]
+fn the_worst_problem_is_told() {
+    let problems = [Problem::passing("a", "x"), Problem::blocking("b", "y")];
+    assert_eq!(status(&problems).unwrap().to_string(), "blocked: b: y (and 1 more)");
+    assert_eq!(status(&[]), None);
+}
+
+proptest! {
+    /// Whatever relations say, nothing panics, the world settles, and the configuration stays one that can be read.
+    #[test]
+    fn garbage_settles(
+        relations in prop::collection::vec((
+            prop::sample::select(vec![
+                names::STORE, names::EXTERNAL_STORE, names::PROFILING, names::SELF_PROFILING, names::METRICS,
+                names::GRAFANA, names::INGRESS, names::LOGGING,
+            ]),
+            prop::collection::btree_map(
+                prop::sample::select(vec![
+                    "remote-store-address", "remote-store-bearer-token", "remote-store-insecure", "scrape_jobs",
+                    "scrape_metadata", "external_host", "scheme", "endpoint", "parca_scrape_unit_address",
+                ]),
+                prop_oneof![
+                    ".*",
+                    Just("[{}]".to_owned()),
+                    Just(r#"[{"static_configs":[{"targets":["*:1"]}]}]"#.to_owned()),
+                    Just(r#"{"model":"m","model_uuid":"u","application":"a"}"#.to_owned()),
+                    Just(r#"{"url":"http://x"}"#.to_owned()),
+                    Just("host".to_owned()),
+                    Just("null".to_owned()),
+                ],
+                0..5,
+            ),
+        ), 0..5),
+        is_leader: bool,
+    ) {
+        let mut world = world();
+        world.is_leader = is_leader;
+        for (number, (endpoint, said)) in relations.into_iter().enumerate() {
+            let at = relate(&mut world, &format!("{endpoint}:{number}"));
+            let said: BTreeMap<String, String> = said.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+            world.relations[at].units = BTreeMap::from([("other/0".parse().unwrap(), said.clone())]);
+            world.relations[at].remote = said;
+        }
+        let writes = decide(&world);
+        let config: serde_json::Value = serde_json::from_slice(&writes.files[names::CONFIG_FILE].content).unwrap();
+        prop_assert!(config["scrape_configs"].is_array());
+        let again = decide(&settled(&world, &writes));
+        prop_assert!(again.is_settled(), "{again:?}");
+        prop_assert_eq!(again.status, writes.status);
+    }
+}

@@ -1,0 +1,182 @@
+//! The workload as it shall be: its command, its files, its layer.
+
+use std::collections::BTreeMap;
+
+use decima_juju::pebble::{Check, HttpCheck, Layer, LogTarget, Override, Service, Startup};
+use parca_store::{Store, Transport};
+use serde_json::{Value, json};
+
+use crate::{
+    names::{
+        CONFIG_FILE, DATA, FORWARD_TOKEN_FILE, GRPC_PORT, HTTP_PORT, LOCAL_PORT, SERVICE, TOKENS_FILE,
+        TRANSIENT_DATA,
+    },
+    options::Options,
+    relations::profiling,
+    token::Token,
+    world::World,
+};
+
+/// A file in the container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct File {
+    /// What it holds.
+    pub content: Vec<u8>,
+    /// Who may do what.
+    pub permissions: u32,
+}
+
+/// Anybody may read it.
+const PUBLIC: u32 = 0o644;
+/// Only the workload's user may.
+const PRIVATE: u32 = 0o600;
+
+/// The configuration: what to scrape. JSON, which is YAML.
+pub fn config_file(jobs: &[Value]) -> File {
+    let mut content = serde_json::to_vec_pretty(&json!({"scrape_configs": jobs})).unwrap_or_default();
+    content.push(b'\n');
+    File { content, permissions: PUBLIC }
+}
+
+/// The tokens file.
+pub fn tokens_file(content: Vec<u8>) -> File {
+    File { content, permissions: PRIVATE }
+}
+
+/// The token for another store, in a file whose name changes with it: the workload reads it at its start only.
+pub fn forward_token_file(store: &Store) -> Option<(String, File)> {
+    let token = store.bearer_token.as_ref()?;
+    let hash: String = Token::hash_of(token.as_str()).chars().take(12).collect();
+    let file = File { content: token.as_str().as_bytes().to_owned(), permissions: PRIVATE };
+    Some((format!("{FORWARD_TOKEN_FILE}{hash}"), file))
+}
+
+/// The store scrapes itself, unless another one does.
+pub fn self_job(world: &World) -> Value {
+    json!({
+        "job_name": "parca",
+        "static_configs": [{
+            "targets": [format!("localhost:{LOCAL_PORT}")],
+            "labels": {
+                "juju_model": world.model_name,
+                "juju_model_uuid": world.model_uuid,
+                "juju_application": world.unit.app().as_str(),
+                "juju_unit": world.unit.to_string(),
+                "juju_charm": crate::names::CHARM,
+            },
+        }],
+        "relabel_configs": [profiling::instance_rule()],
+    })
+}
+
+/// The layer of the workload.
+pub fn layer(options: &Options, forward: Option<&Store>, log_targets: BTreeMap<String, LogTarget>) -> Layer {
+    let service = Service {
+        r#override: Override::Replace,
+        summary: Some("Decima, a store for profiles".to_owned()),
+        startup: Some(Startup::Enabled),
+        command: Some(command(options, forward)),
+        ..Service::default()
+    };
+    let ready = Check {
+        r#override: Override::Replace,
+        level: Some("ready".to_owned()),
+        period: Some("10s".to_owned()),
+        timeout: Some("3s".to_owned()),
+        threshold: Some(3),
+        http: Some(HttpCheck {
+            url: format!("http://localhost:{LOCAL_PORT}/ready"),
+            headers: BTreeMap::new(),
+        }),
+        tcp: None,
+    };
+    Layer {
+        summary: "The workload of the charm".to_owned(),
+        services: BTreeMap::from([(SERVICE.to_owned(), service)]),
+        checks: BTreeMap::from([("ready".to_owned(), ready)]),
+        log_targets,
+    }
+}
+
+/// Program and flags in one line.
+fn command(options: &Options, forward: Option<&Store>) -> String {
+    let mut words = vec![
+        "/parca".to_owned(),
+        format!("--config-path={CONFIG_FILE}"),
+        format!("--http-address=localhost:{LOCAL_PORT}"),
+        format!("--http-address=:{GRPC_PORT}"),
+        format!("--http-address=:{HTTP_PORT}"),
+        format!("--auth-tokens-file={TOKENS_FILE}"),
+        format!("--auth-anonymous={}", if options.require_sign_in { "metrics" } else { "read" }),
+    ];
+    if options.enable_persistence {
+        words.push("--enable-persistence".to_owned());
+        words.push(format!("--storage-path={DATA}"));
+    } else {
+        words.push(format!("--storage-path={TRANSIENT_DATA}"));
+        words.push(format!("--storage-active-memory={}", options.memory_storage_limit_mib << 20));
+    }
+    if let Some(store) = forward {
+        words.push(format!("--store-address={}", store.address));
+        if let Some((path, _)) = forward_token_file(store) {
+            words.push(format!("--bearer-token-file={path}"));
+        }
+        words.push(format!("--insecure={}", store.transport == Transport::Plaintext));
+        words.push("--mode=scraper-only".to_owned());
+    }
+    words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ")
+}
+
+/// A word as Pebble reads it back.
+fn quoted(word: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:=,@%+".contains(&byte);
+    if word.bytes().all(is_plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', "'\\''")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use parca_store::BearerToken;
+
+    use super::*;
+
+    #[test]
+    fn commands() {
+        let options = Options { enable_persistence: true, ..Options::default() };
+        assert_eq!(
+            command(&options, None),
+            "/parca --config-path=/etc/parca/parca.yaml --http-address=localhost:7070 --http-address=:7993 --http-address=:7994 \
+             --auth-tokens-file=/etc/parca/tokens.json --auth-anonymous=read --enable-persistence --storage-path=/var/lib/parca/decima"
+        );
+        let options = Options { require_sign_in: true, memory_storage_limit_mib: 2, ..Options::default() };
+        let store = Store {
+            address: "[fd00::1]:7070".to_owned(),
+            bearer_token: BearerToken::new("it's").ok(),
+            transport: Transport::Plaintext,
+        };
+        let line = command(&options, Some(&store));
+        assert!(line.contains("--auth-anonymous=metrics"), "{line}");
+        assert!(line.contains("--storage-active-memory=2097152"), "{line}");
+        assert!(line.contains("'--store-address=[fd00::1]:7070'"), "{line}");
+        assert!(line.ends_with("--insecure=true --mode=scraper-only"), "{line}");
+        assert!(!line.contains("it's"), "a token is not for the list of processes: {line}");
+    }
+
+    #[test]
+    fn another_token_is_another_file() {
+        let store = |token: &str| Store {
+            address: "h:1".to_owned(),
+            bearer_token: BearerToken::new(token).ok(),
+            transport: Transport::Tls,
+        };
+        let (one, file) = forward_token_file(&store("one")).unwrap();
+        assert_eq!((file.content.as_slice(), file.permissions), (&b"one"[..], 0o600));
+        assert_ne!(one, forward_token_file(&store("other")).unwrap().0);
+        assert_eq!(forward_token_file(&store("")), None);
+    }
+
+    #[test]
+    fn words_are_quoted_for_pebble() {
+        assert_eq!(quoted("--a=b"), "--a=b");
+        assert_eq!(quoted("a b'c"), "'a b'\\''c'");
+    }
+}

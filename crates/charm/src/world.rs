@@ -1,0 +1,299 @@
+//! The world as a hook finds it: the model through hook tools, the workload through Pebble. Reading changes nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use decima_juju::{
+    AppName, Bag, HookContext, HookTools, Port, RelationChange, RelationId, SecretId, SecretKey, ToolError,
+    UnitName,
+    pebble::{Layer, Pebble, PebbleError},
+};
+
+use crate::{
+    names,
+    options::{OptionError, Options},
+    token::{Scope, Token},
+};
+
+/// The beginning of labels of secrets that hold the token of a relation; the relation's id follows.
+const RELATION_LABEL: &str = "token:";
+/// The beginning of labels of secrets that hold the hash of somebody's token; his name follows.
+const PERSON_LABEL: &str = "person:";
+
+/// The world.
+#[derive(Debug, Clone)]
+pub struct World {
+    /// This unit.
+    pub unit: UnitName,
+    /// Name of the model.
+    pub model_name: String,
+    /// Identifier of the model.
+    pub model_uuid: String,
+    /// Whether this unit leads.
+    pub is_leader: bool,
+    /// Other units of this application.
+    pub peers: usize,
+    /// Name by which this unit is found in the cluster.
+    pub fqdn: String,
+    /// Options.
+    pub options: Result<Options, OptionError>,
+    /// Ports that are open.
+    pub ports: BTreeSet<Port>,
+    /// Relations of the endpoints that this charm uses, without one that is being broken.
+    pub relations: Vec<Relation>,
+    /// Tokens of relations, whether the relation is still there or not.
+    pub relation_tokens: Vec<RelationToken>,
+    /// Tokens of people.
+    pub person_tokens: Vec<PersonToken>,
+    /// The container; none as long as its Pebble does not answer.
+    pub container: Option<Container>,
+}
+
+/// A relation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Relation {
+    /// Which one.
+    pub id: RelationId,
+    /// The other application.
+    pub app: Option<AppName>,
+    /// What the other application wrote.
+    pub remote: BTreeMap<String, String>,
+    /// What the units of the other application wrote.
+    pub units: BTreeMap<UnitName, BTreeMap<String, String>>,
+    /// What this unit wrote.
+    pub own_unit: BTreeMap<String, String>,
+    /// What this application wrote; only the leader knows.
+    pub own_app: Option<BTreeMap<String, String>>,
+}
+
+/// The token of a relation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RelationToken {
+    /// The relation's id.
+    pub relation: String,
+    /// The secret that holds it; only the leader knows.
+    pub secret: Option<SecretId>,
+    /// The token.
+    pub token: Token,
+}
+
+/// The token of a person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PersonToken {
+    /// Whom it is for.
+    pub name: String,
+    /// The secret that holds its hash.
+    pub secret: SecretId,
+    /// What it is good for.
+    pub scope: Scope,
+    /// Hash of the token.
+    pub hash: String,
+}
+
+/// The container of the workload.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Container {
+    /// What its Pebble means to run.
+    pub plan: Layer,
+    /// Whether the workload runs.
+    pub is_running: bool,
+    /// The charm's files in it, by path.
+    pub files: BTreeMap<String, Vec<u8>>,
+}
+
+/// The model could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// A hook tool failed.
+    #[error("cannot read the model")]
+    Tool(#[from] ToolError),
+    /// Pebble is there and did not answer as it should.
+    #[error("cannot read the container")]
+    Pebble(#[source] PebbleError),
+}
+
+/// Which databags of an endpoint matter, beside that of the other application.
+struct Reads {
+    endpoint: &'static str,
+    units: bool,
+    own_unit: bool,
+    own_app: bool,
+}
+
+const READS: &[Reads] = &[
+    Reads { endpoint: names::STORE, units: false, own_unit: false, own_app: true },
+    Reads { endpoint: names::EXTERNAL_STORE, units: false, own_unit: false, own_app: false },
+    Reads { endpoint: names::PROFILING, units: true, own_unit: false, own_app: false },
+    Reads { endpoint: names::SELF_PROFILING, units: false, own_unit: true, own_app: true },
+    Reads { endpoint: names::METRICS, units: false, own_unit: true, own_app: true },
+    Reads { endpoint: names::GRAFANA, units: false, own_unit: true, own_app: true },
+    Reads { endpoint: names::INGRESS, units: false, own_unit: false, own_app: true },
+    Reads { endpoint: names::LOGGING, units: true, own_unit: false, own_app: false },
+];
+
+impl World {
+    /// Reads everything. `fqdn` looks up this host's name.
+    pub fn read(
+        context: &HookContext,
+        tools: &HookTools,
+        pebble: &Pebble,
+        fqdn: impl FnOnce() -> String,
+    ) -> Result<Self, ReadError> {
+        let is_leader = tools.is_leader()?;
+        let broken = context.relation_event().filter(|event| event.change == RelationChange::Broken);
+        let broken = broken.map(|event| &event.relation);
+        let mut relations = Vec::new();
+        for reads in READS {
+            for id in tools.relation_ids(reads.endpoint)?.into_iter().filter(|id| Some(id) != broken) {
+                relations.extend(relation(&id, reads, context, tools, is_leader)?);
+            }
+        }
+        let mut peers = 0;
+        for id in tools.relation_ids(names::PEERS)? {
+            peers += tools.relation_units(&id)?.len();
+        }
+        let mut world = Self {
+            unit: context.unit.clone(),
+            model_name: context.model_name.clone().unwrap_or_default(),
+            model_uuid: context.model_uuid.clone().unwrap_or_default(),
+            is_leader,
+            peers,
+            fqdn: fqdn(),
+            options: Options::read(&tools.config()?),
+            ports: tools.opened_ports()?,
+            relations,
+            relation_tokens: Vec::new(),
+            person_tokens: Vec::new(),
+            container: container(pebble)?,
+        };
+        if is_leader {
+            world.read_secrets(tools)?;
+        } else {
+            world.look_up_tokens(tools)?;
+        }
+        Ok(world)
+    }
+
+    /// The leader sees all secrets of the application.
+    fn read_secrets(&mut self, tools: &HookTools) -> Result<(), ReadError> {
+        for id in tools.secret_ids()? {
+            let Some((_, metadata)) = tools.secret_metadata(SecretKey::Id(&id))? else { continue };
+            if let Some(relation) = metadata.label.strip_prefix(RELATION_LABEL) {
+                let content = tools.peek_secret(SecretKey::Id(&id))?;
+                if let Some(token) = content.get("token").and_then(|text| Token::stored(text)) {
+                    let relation = relation.to_owned();
+                    self.relation_tokens.push(RelationToken { relation, secret: Some(id), token });
+                }
+            } else if let Some(name) = metadata.label.strip_prefix(PERSON_LABEL) {
+                let content = tools.peek_secret(SecretKey::Id(&id))?;
+                let text = |key: &str| content.get(key).map(String::as_str).unwrap_or_default();
+                if let Some(scope) = Scope::parse(text("scope")) {
+                    let (name, hash) = (name.to_owned(), text("hash").to_owned());
+                    self.person_tokens.push(PersonToken { name, secret: id, scope, hash });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Others find the secrets of relations by their labels, and cannot list those of people.
+    fn look_up_tokens(&mut self, tools: &HookTools) -> Result<(), ReadError> {
+        for relation in self.relations.iter().map(|relation| relation.id.to_string()) {
+            match tools.peek_secret(SecretKey::Label(&relation_label(&relation))) {
+                Ok(content) => {
+                    if let Some(token) = content.get("token").and_then(|text| Token::stored(text)) {
+                        self.relation_tokens.push(RelationToken { relation, secret: None, token });
+                    }
+                }
+                Err(error) if error.is_not_found() || error.is_denied() => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Relations of one endpoint.
+    pub fn of<'a>(&'a self, endpoint: &'a str) -> impl Iterator<Item = &'a Relation> {
+        self.relations.iter().filter(move |relation| relation.id.endpoint() == endpoint)
+    }
+
+    /// The token of a relation.
+    pub fn token(&self, relation: &RelationId) -> Option<&Token> {
+        let relation = relation.to_string();
+        self.relation_tokens.iter().find(|token| token.relation == relation).map(|token| &token.token)
+    }
+}
+
+/// Label of the secret that holds the token of a relation.
+pub fn relation_label(relation: &str) -> String {
+    format!("{RELATION_LABEL}{relation}")
+}
+
+/// Label of the secret that holds the hash of somebody's token.
+pub fn person_label(name: &str) -> String {
+    format!("{PERSON_LABEL}{name}")
+}
+
+/// A relation with what matters of it; none if it went away meanwhile.
+fn relation(
+    id: &RelationId,
+    reads: &Reads,
+    context: &HookContext,
+    tools: &HookTools,
+    is_leader: bool,
+) -> Result<Option<Relation>, ToolError> {
+    let read = || {
+        let mut units = BTreeMap::new();
+        if reads.units {
+            for unit in tools.relation_units(id)? {
+                let bag = tools.relation_get(id, Bag::Unit(&unit))?;
+                units.insert(unit, bag);
+            }
+        }
+        let app = tools.relation_app(id)?;
+        let remote = match &app {
+            Some(app) => tools.relation_get(id, Bag::App(app))?,
+            None => BTreeMap::new(),
+        };
+        let own_unit =
+            if reads.own_unit { tools.relation_get(id, Bag::Unit(&context.unit))? } else { BTreeMap::new() };
+        let own_app = match reads.own_app && is_leader {
+            true => Some(tools.relation_get(id, Bag::App(context.app()))?),
+            false => None,
+        };
+        Ok(Relation { id: id.clone(), app, remote, units, own_unit, own_app })
+    };
+    match read() {
+        Ok(relation) => Ok(Some(relation)),
+        Err(ToolError::Refused { message, .. }) if message.contains("not found") => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The container, unless its Pebble is away.
+fn container(pebble: &Pebble) -> Result<Option<Container>, ReadError> {
+    let read = || {
+        let plan = pebble.plan()?;
+        let is_running = pebble.is_running(names::SERVICE)?;
+        let mut files = BTreeMap::new();
+        let entries = match pebble.list(names::ETC) {
+            Ok(entries) => entries,
+            Err(error) if error.is_not_found() => Vec::new(),
+            Err(error) => return Err(error),
+        };
+        for path in entries.into_iter().map(|entry| entry.path).filter(|path| is_ours(path)) {
+            let content = pebble.pull(&path)?;
+            files.insert(path, content);
+        }
+        Ok(Container { plan, is_running, files })
+    };
+    match read() {
+        Ok(container) => Ok(Some(container)),
+        Err(error) if error.is_unavailable() => Ok(None),
+        Err(error) => Err(ReadError::Pebble(error)),
+    }
+}
+
+/// Whether a file in the container is the charm's to write and remove.
+fn is_ours(path: &str) -> bool {
+    [names::CONFIG_FILE, names::TOKENS_FILE].contains(&path) || path.starts_with(names::FORWARD_TOKEN_FILE)
+}

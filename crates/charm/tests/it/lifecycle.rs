@@ -1,0 +1,227 @@
+//! From install to removal, with what goes wrong on the way.
+
+use std::collections::BTreeMap;
+
+use decima_juju_fake::{Event, Relation};
+use serde_json::json;
+
+use super::unit::Unit;
+
+#[test]
+fn from_install_to_a_running_store() {
+    let mut unit = Unit::new();
+    for hook in ["install", "leader-elected", "config-changed", "start"] {
+        assert_eq!(unit.hook(Event::hook(hook)), "waiting: parca: waiting for the container", "{hook}");
+    }
+    unit.start_container();
+    assert!(unit.hook(Event::pebble_ready("parca")).starts_with("active: page at http://parca-k8s.cos.svc."));
+    assert_eq!(unit.pebble().running().into_iter().collect::<Vec<_>>(), ["parca"]);
+    let files = unit.pebble().files();
+    assert_eq!(files.keys().collect::<Vec<_>>(), ["/etc/parca/parca.yaml", "/etc/parca/tokens.json"]);
+    let model = unit.agent.model().unwrap();
+    assert_eq!(model.ports.into_iter().collect::<Vec<_>>(), ["7993/tcp", "7994/tcp"]);
+    assert_eq!(model.app_status.status, "active");
+}
+
+#[test]
+fn a_hook_over_a_settled_world_writes_nothing_but_the_status() {
+    let unit = Unit::up();
+    unit.agent
+        .change(|model| {
+            model.relate(7, "parca-store-endpoint", "agent", &["agent/0"]);
+            model.relate(8, "metrics-endpoint", "prometheus", &["prometheus/0"]);
+        })
+        .unwrap();
+    unit.hook(Event::relation("parca-store-endpoint", 7, "joined", "agent").unit("agent/0"));
+    let before = unit.agent.model().unwrap();
+    unit.pebble().forget_requests();
+    let outcome = unit.run(Event::hook("update-status"));
+    assert_eq!(outcome.code, Some(0));
+    let wrote = |tool: &str| {
+        ["relation-set", "secret-add", "secret-remove", "open-port", "close-port"].contains(&tool)
+    };
+    assert!(!outcome.calls.iter().any(|call| wrote(&call.tool)), "{:?}", outcome.calls);
+    assert!(
+        unit.pebble().requests().iter().all(|request| request.starts_with("GET ")),
+        "{:?}",
+        unit.pebble().requests()
+    );
+    assert_eq!(unit.agent.model().unwrap(), before);
+    assert_eq!(unit.pebble().starts("parca"), 1);
+}
+
+#[test]
+fn integrating_is_the_credential_and_removing_revokes_it() {
+    let unit = Unit::up();
+    unit.hook(Event::pebble_ready("parca"));
+    unit.agent
+        .change(|model| {
+            model.relate(7, "parca-store-endpoint", "agent", &[]);
+        })
+        .unwrap();
+    unit.hook(Event::relation("parca-store-endpoint", 7, "created", "agent"));
+    let told = unit.app_bag(7);
+    let token = &told["remote-store-bearer-token"];
+    assert_eq!((token.len(), told["remote-store-insecure"].as_str()), (43, "true"));
+    assert!(told["remote-store-address"].ends_with(":7993"));
+    assert_eq!(unit.grants(), ["parca-store-endpoint:7 write"]);
+    let model = unit.agent.model().unwrap();
+    let secret = model.secrets.values().next().unwrap();
+    assert_eq!(
+        (secret.owner.as_str(), secret.label.as_str()),
+        ("application", "token:parca-store-endpoint:7")
+    );
+    assert_eq!(&secret.newest().unwrap()["token"], token);
+
+    // Whatever happens next, the token stays the same.
+    for hook in ["config-changed", "upgrade-charm", "update-status"] {
+        unit.hook(Event::hook(hook));
+    }
+    assert_eq!(unit.app_bag(7), told);
+
+    // While it is being broken, Juju still lists it.
+    unit.hook(Event::relation("parca-store-endpoint", 7, "broken", "agent"));
+    assert_eq!(unit.grants(), Vec::<String>::new());
+    assert!(unit.agent.model().unwrap().secrets.is_empty());
+    assert_eq!(unit.pebble().starts("parca"), 1, "tokens come and go without a restart");
+}
+
+#[test]
+fn a_failed_hook_loses_nothing() {
+    let unit = Unit::up();
+    unit.agent
+        .change(|model| {
+            model.relate(7, "parca-store-endpoint", "agent", &[]);
+        })
+        .unwrap();
+    unit.pebble().fail_service("parca", Some("error: unexpected argument '--auth-tokens-file' found"));
+    let status = unit.hook(Event::relation("parca-store-endpoint", 7, "created", "agent"));
+    assert_eq!(
+        status,
+        "blocked: parca: does not start: error: unexpected argument '--auth-tokens-file' found"
+    );
+    assert!(unit.app_bag(7).is_empty(), "a store that does not run is not handed out");
+    assert_eq!(unit.agent.model().unwrap().secrets.len(), 1, "its token is kept");
+    unit.pebble().fail_service("parca", None);
+    assert!(unit.hook(Event::hook("update-status")).starts_with("active: "));
+    assert_eq!(unit.app_bag(7).len(), 3);
+    assert_eq!(unit.agent.model().unwrap().secrets_made, 1);
+}
+
+#[test]
+fn a_container_that_was_replaced_gets_everything_again() {
+    let mut unit = Unit::up();
+    unit.agent
+        .change(|model| {
+            model.relate(7, "parca-store-endpoint", "agent", &[]);
+        })
+        .unwrap();
+    unit.hook(Event::pebble_ready("parca"));
+    let told = unit.app_bag(7);
+    unit.pebble = None;
+    assert_eq!(unit.hook(Event::hook("upgrade-charm")), "waiting: parca: waiting for the container");
+    unit.start_container();
+    unit.hook(Event::pebble_ready("parca"));
+    assert_eq!(unit.grants(), ["parca-store-endpoint:7 write"]);
+    assert_eq!(unit.app_bag(7), told);
+    assert_eq!(unit.pebble().starts("parca"), 1);
+}
+
+#[test]
+fn a_workload_that_ended_is_started() {
+    let unit = Unit::up();
+    unit.hook(Event::pebble_ready("parca"));
+    unit.pebble().end_service("parca");
+    unit.hook(Event::hook("update-status"));
+    assert_eq!(unit.pebble().starts("parca"), 2);
+}
+
+#[test]
+fn garbage_in_a_databag_is_named_and_harms_nobody() {
+    let unit = Unit::up();
+    let garbage = |model: &mut decima_juju_fake::Model, number: u64, endpoint: &str, bag: &[(&str, &str)]| {
+        let bag: BTreeMap<String, String> =
+            bag.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        let relation: &mut Relation = model.relate(number, endpoint, "other", &["other/0"]);
+        relation.remote_app_bag.clone_from(&bag);
+        relation.units.insert("other/0".to_owned(), bag);
+    };
+    unit.hook(Event::pebble_ready("parca"));
+    let config = unit.pebble().files()["/etc/parca/parca.yaml"].clone();
+    for (endpoint, bag) in [
+        ("profiling-endpoint", &[("scrape_jobs", "[{\"job_name\":\"\\u0000\"}]")][..]),
+        ("profiling-endpoint", &[("scrape_jobs", "[{}]"), ("scrape_metadata", "[[[[")]),
+        ("external-parca-store-endpoint", &[("remote-store-address", "x y")]),
+        ("ingress", &[("external_host", "$(reboot)")]),
+        ("logging", &[("endpoint", "{\"url\":7}")]),
+    ] {
+        unit.agent.change(|model| garbage(model, 9, endpoint, bag)).unwrap();
+        let status = unit.hook(Event::relation(endpoint, 9, "changed", "other").unit("other/0"));
+        assert!(status.starts_with(&format!("blocked: {endpoint}: relation 9: ")), "{status}");
+        assert_eq!(unit.pebble().files()["/etc/parca/parca.yaml"], config);
+        unit.agent.change(|model| drop(model.relations.remove(&9))).unwrap();
+    }
+    assert!(unit.hook(Event::hook("update-status")).starts_with("active: "));
+    assert_eq!(unit.pebble().starts("parca"), 1);
+}
+
+#[test]
+fn a_follower_never_fails() {
+    let unit = Unit::up();
+    unit.agent
+        .change(|model| {
+            model.leader = false;
+            for (number, endpoint) in [
+                "parca-store-endpoint",
+                "metrics-endpoint",
+                "grafana-source",
+                "ingress",
+                "self-profiling-endpoint",
+            ]
+            .into_iter()
+            .enumerate()
+            {
+                model.relate(number as u64, endpoint, "other", &["other/0"]);
+            }
+            model.config.insert("require-sign-in".to_owned(), json!(true));
+        })
+        .unwrap();
+    unit.hook(Event::hook("config-changed"));
+    let model = unit.agent.model().unwrap();
+    assert!(model.relations.values().all(|relation| relation.app_bag.is_empty()));
+    assert!(model.secrets.is_empty());
+    assert_eq!(unit.pebble().running().len(), 1);
+}
+
+#[test]
+fn a_second_unit_blocks() {
+    let unit = Unit::up();
+    unit.agent
+        .change(|model| {
+            model.relate(1, "parca-peers", "parca-k8s", &["parca-k8s/1"]);
+            model.relate(7, "parca-store-endpoint", "agent", &[]);
+        })
+        .unwrap();
+    let status = unit.hook(Event::relation("parca-peers", 1, "joined", "parca-k8s").unit("parca-k8s/1"));
+    assert!(status.starts_with("blocked: more than one unit"), "{status}");
+    assert!(
+        unit.app_bag(7).is_empty() && unit.pebble().files().is_empty() && unit.pebble().running().is_empty()
+    );
+}
+
+#[test]
+fn hooks_that_are_not_known_end_well() {
+    let unit = Unit::up();
+    for hook in ["collect-metrics", "leader-settings-changed", "a-hook-of-tomorrow"] {
+        unit.hook(Event::hook(hook));
+    }
+    unit.hook(Event::storage("profiles/0", "attached", "/var/lib/juju/storage/profiles/0"));
+    unit.hook(Event::secret("changed", "secret:d0er", "", None));
+}
+
+#[test]
+fn outside_of_a_hook_it_says_so() {
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_dispatch")).env_clear().output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), "JUJU_UNIT_NAME is not set\n");
+}
