@@ -4,6 +4,8 @@
 //! found. A new reader of foreign bytes gets a function here, a line in [`TARGETS`], a file in `fuzz_targets/` and a folder
 //! in `corpus/`.
 
+pub mod symbols;
+
 use std::path::Path;
 
 use decima_ingest::config::Config;
@@ -16,6 +18,8 @@ use decima_profile::{
 use decima_query::selector::Selector;
 use decima_store::inspect;
 
+pub use self::symbols::{dwarf, elf, mangled, pclntab};
+
 /// A fuzz target: the name of its corpus and what it does with an input.
 pub type Target = (&'static str, fn(&[u8]));
 
@@ -27,6 +31,10 @@ pub const TARGETS: &[Target] = &[
     ("log_object", log_object),
     ("log_body", log_body),
     ("block_file", block_file),
+    ("elf", elf),
+    ("dwarf", dwarf),
+    ("pclntab", pclntab),
+    ("mangled", mangled),
 ];
 
 /// A fuzzer's small input must not make us hold more.

@@ -1,0 +1,107 @@
+//! Running other programs, and reading what they say of addresses.
+
+use std::{
+    collections::HashMap,
+    fs::File,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use decima_symbols::{Answer, elf::Elf};
+
+/// A function at an address: its name as in the file, the base name of its file, the line.
+pub(crate) type Frame = (String, String, u32);
+
+/// What is said of addresses, innermost function first.
+pub(crate) type Chains = HashMap<u64, Vec<Frame>>;
+
+pub(crate) fn have(tool: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| folder.join(tool).is_file())
+}
+
+pub(crate) fn source(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oracles/sources").join(name)
+}
+
+/// Runs a command in a folder to its end.
+pub(crate) fn run(folder: &Path, program: &str, arguments: &[&str]) -> Result<(), String> {
+    let output = Command::new(program).args(arguments).current_dir(folder).output();
+    let output = output.map_err(|error| format!("{program}: {error}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(format!("{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr)))
+}
+
+/// Asks a program for addresses, which it takes a line each and answers as addr2line does.
+pub(crate) fn ask(
+    folder: &Path,
+    program: &str,
+    arguments: &[&str],
+    addresses: &[u64],
+) -> Result<Chains, String> {
+    let questions = folder.join("addresses");
+    let text: String = addresses.iter().map(|address| format!("{address:#x}\n")).collect();
+    std::fs::write(&questions, text).map_err(|error| error.to_string())?;
+    let output = Command::new(program)
+        .args(arguments)
+        .current_dir(folder)
+        .stdin(File::open(questions).map_err(|error| error.to_string())?)
+        .stderr(Stdio::null())
+        .output()
+        .map_err(|error| format!("{program}: {error}"))?;
+    if !output.status.success() {
+        return Err(format!("{program} {arguments:?}: {}", output.status));
+    }
+    Ok(chains(&String::from_utf8_lossy(&output.stdout)))
+}
+
+/// An address, then for each function its name and its place in the source, a line each.
+fn chains(text: &str) -> Chains {
+    let mut chains = Chains::new();
+    let mut lines = text.lines().filter(|line| !line.is_empty()).peekable();
+    while let Some(line) = lines.next() {
+        let Some(address) = line.strip_prefix("0x").and_then(|hex| u64::from_str_radix(hex, 16).ok()) else {
+            panic!("not an address: {line}");
+        };
+        let mut frames = Vec::new();
+        while let Some(name) = lines.next_if(|line| !line.starts_with("0x")) {
+            let place = lines.next().unwrap_or_default();
+            let (file, line) = place.rsplit_once(':').unwrap_or_default();
+            let line = line.split(' ').next().unwrap_or_default().parse().unwrap_or(0);
+            frames.push(frame(name, file, line));
+        }
+        chains.insert(address, frames);
+    }
+    chains
+}
+
+/// Unknown is empty; a file without a line says nothing.
+fn frame(name: &str, file: &str, line: u32) -> Frame {
+    let known = |text: &str| if text == "??" { String::new() } else { text.to_owned() };
+    let file = if line == 0 { "" } else { file.rsplit('/').next().unwrap_or_default() };
+    (known(name), known(file), line)
+}
+
+/// An answer in the same form.
+pub(crate) fn own(answer: &Answer) -> Vec<Frame> {
+    let frames: Vec<_> = answer
+        .frames()
+        .iter()
+        .map(|f| frame(&f.function.system_name, &f.function.filename, f.line))
+        .collect();
+    if frames.is_empty() { vec![frame("", "", 0)] } else { frames }
+}
+
+/// At most `count` addresses of the code of a file: all there are in a small one.
+pub(crate) fn addresses(file: &[u8], count: u64) -> Vec<u64> {
+    let Ok(elf) = Elf::parse(file) else { return Vec::new() };
+    let segments = elf.segments();
+    let Some(code) = segments.iter().filter(|segment| segment.executable).max_by_key(|s| s.size_bytes) else {
+        return Vec::new();
+    };
+    // An odd step, so that it does not always meet the same place of aligned functions.
+    let step = (code.size_bytes / count).max(1) | 1;
+    (code.address..code.address + code.size_bytes).step_by(step as usize).collect()
+}
