@@ -1,6 +1,8 @@
 //! First answer of a fresh symbolizer, and an answer that is cached.
 //!
 //! The file is `DECIMA_DEBUGINFO`, by default this program itself.
+#![expect(missing_docs, reason = "criterion's macros make public functions")]
+#![expect(clippy::expect_used, clippy::print_stdout, reason = "a benchmark fails by panicking and prints what it found")]
 
 use std::hint::black_box;
 

@@ -115,6 +115,8 @@ pub(crate) struct DwarfFile(Cells);
 pub(crate) struct Found {
     /// Innermost first. A name is empty where DWARF has none.
     pub(crate) frames: Vec<Frame>,
+    /// The outermost function has a name that lacks what it is in: C++ functions that only their file can call.
+    pub(crate) short_name: bool,
 }
 
 impl DwarfFile {
@@ -294,7 +296,9 @@ impl<'a> State<'a> {
             };
             frames.push(Frame { function, line: call.line, column: call.column });
         }
-        Ok(Found { frames })
+        let outermost = frames.last().map(|frame: &Frame| &frame.function);
+        let short_name = unit.is_cpp() && outermost.is_some_and(|function| function.name == function.system_name);
+        Ok(Found { frames, short_name })
     }
 
     /// Lets units go, those not used for longest first, until there is room for a new one.

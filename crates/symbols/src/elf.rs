@@ -152,14 +152,20 @@ impl<'data> Elf<'data> {
             .collect()
     }
 
+    fn find(&self, name: &str) -> Option<object::Section<'data, '_>> {
+        // As compressed sections were named before their headers could say that they are.
+        let old = || self.file.section_by_name(&format!(".z{}", name.strip_prefix(".debug_").map(|_| &name[1..])?));
+        self.file.section_by_name(name).or_else(old)
+    }
+
     /// Whether there is a section of this name that has bytes in the file.
     pub(crate) fn has_section(&self, name: &str) -> bool {
-        self.file.section_by_name(name).is_some_and(|section| section.file_range().is_some_and(|range| range.1 > 0))
+        self.find(name).is_some_and(|section| section.file_range().is_some_and(|range| range.1 > 0))
     }
 
     /// The bytes of a section that is not compressed, and its address.
     pub(crate) fn section(&self, name: &str) -> Option<(u64, &'data [u8])> {
-        let section = self.file.section_by_name(name)?;
+        let section = self.find(name)?;
         let data = section.data().ok()?;
         (!data.is_empty()).then(|| (section.address(), data))
     }
@@ -170,7 +176,7 @@ impl<'data> Elf<'data> {
         name: &str,
         size_max: usize,
     ) -> Result<Cow<'data, [u8]>, SectionError> {
-        let Some(section) = self.file.section_by_name(name) else { return Ok(Cow::Borrowed(&[])) };
+        let Some(section) = self.find(name) else { return Ok(Cow::Borrowed(&[])) };
         let compressed = section.compressed_data().map_err(|_| SectionError::Damaged)?;
         let size = usize::try_from(compressed.uncompressed_size).map_err(|_| SectionError::TooLarge)?;
         if compressed.format == CompressionFormat::None {
@@ -248,7 +254,7 @@ fn link_name(name: &[u8]) -> Option<String> {
 
 /// `SHF_ALLOC`: in memory when the program runs.
 fn is_allocated(flags: SectionFlags) -> bool {
-    matches!(flags, SectionFlags::Elf { sh_flags, .. } if sh_flags.0 & u64::from(constants::SHF_ALLOC.0) != 0)
+    matches!(flags, SectionFlags::Elf { sh_flags, .. } if sh_flags.0 & constants::SHF_ALLOC.0 != 0)
 }
 
 fn inflate(data: &[u8], size: usize) -> Option<Vec<u8>> {

@@ -64,7 +64,8 @@ impl GoLineTable {
         let mut pc = address - self.text.start;
         let mut frames = Vec::with_capacity(4);
         while frames.len() < DEPTH_MAX {
-            let line = table.line(&routine, pc);
+            // An address without a line is behind the function's last instruction.
+            let line = table.line(&routine, pc)?;
             let filename = table.filename(&routine, pc).unwrap_or_default();
             let inlined = table.inlined(&routine, pc, trees);
             let (name, start_line) = match inlined {

@@ -307,15 +307,20 @@ impl Symbolizer {
         }
     }
 
-    /// Puts the symbol's name where DWARF has a line but no name. `None` if nothing has one.
+    /// Puts the symbol's name where DWARF has a line but no name, or less of a name. `None` if nothing has one.
     fn with_names(&self, readers: &mut Readers, address: u64, found: Found) -> Option<Symbols> {
         let mut frames = found.frames;
         let outermost = frames.last_mut()?;
-        if outermost.function.system_name.is_empty() {
-            let mut function = self.symbol(readers, address)?;
-            function.filename.clone_from(&outermost.function.filename);
-            function.start_line = outermost.function.start_line;
-            outermost.function = Arc::new(function);
+        if outermost.function.system_name.is_empty() || found.short_name {
+            match self.symbol(readers, address) {
+                // A symbol says more only if it is mangled: others are the same name, or that of a part of the function.
+                Some(function) if outermost.function.system_name.is_empty() || function.name != function.system_name => {
+                    let Function { filename, start_line, .. } = (*outermost.function).clone();
+                    outermost.function = Arc::new(Function { filename, start_line, ..function });
+                }
+                None if outermost.function.system_name.is_empty() => return None,
+                _ => {}
+            }
         }
         Some(Symbols { frames, source: Source::Dwarf })
     }
@@ -355,8 +360,8 @@ fn go_symbols(table: &GoLineTable, address: u64, data: &[u8]) -> Option<Symbols>
         .map(|frame| {
             let name = text(frame.name);
             let function = Function {
-                system_name: name.clone(),
-                name,
+                name: demangle::go(&name),
+                system_name: name,
                 filename: text(frame.filename),
                 start_line: frame.start_line,
             };

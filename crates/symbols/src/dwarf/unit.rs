@@ -59,7 +59,7 @@ pub(super) struct Unit<'a> {
     main: gimli::Unit<Reader<'a>>,
     /// The unit with the functions where that is another.
     split: Option<(Box<Dwarf<'a>>, gimli::Unit<Reader<'a>>)>,
-    is_go: bool,
+    language: Option<gimli::DwLang>,
     ranges: Vec<FunctionRange>,
     /// For each range the largest end of it and those before.
     reach: Vec<u64>,
@@ -75,8 +75,7 @@ pub(super) struct Unit<'a> {
 pub(super) fn unit_bytes(unit: &gimli::Unit<Reader<'_>>) -> usize {
     let files = unit.line_program.as_ref().map_or(0, |program| {
         let header = program.header();
-        header.file_names().len() * size_of::<gimli::FileEntry<Reader<'_>>>()
-            + header.include_directories().len() * size_of::<AttributeValue<Reader<'_>>>()
+        size_of_val(header.file_names()) + size_of_val(header.include_directories())
     });
     // Abbreviations of a unit are some hundred of about this size each.
     const ABBREVIATIONS: usize = 32 << 10;
@@ -103,7 +102,7 @@ impl<'a> Unit<'a> {
         let mut unit = Self {
             main,
             split,
-            is_go: false,
+            language: None,
             ranges: Vec::new(),
             reach: Vec::new(),
             inlined: HashMap::new(),
@@ -113,8 +112,8 @@ impl<'a> Unit<'a> {
             inlined_bytes: 0,
             last_use: 0,
         };
-        let (is_go, ranges) = functions(unit.code(dwarf), memory_max_bytes)?;
-        unit.is_go = is_go;
+        let (language, ranges) = functions(unit.code(dwarf), memory_max_bytes)?;
+        unit.language = language;
         let mut furthest = 0;
         unit.reach.extend(ranges.iter().map(|range| {
             furthest = range.end.max(furthest);
@@ -133,7 +132,24 @@ impl<'a> Unit<'a> {
     }
 
     pub(super) fn is_go(&self) -> bool {
-        self.is_go
+        self.language == Some(gimli::DW_LANG_Go)
+    }
+
+    pub(super) fn is_cpp(&self) -> bool {
+        use gimli::{
+            DW_LANG_C_plus_plus, DW_LANG_C_plus_plus_03, DW_LANG_C_plus_plus_11, DW_LANG_C_plus_plus_14,
+            DW_LANG_C_plus_plus_17, DW_LANG_C_plus_plus_20,
+        };
+        [
+            DW_LANG_C_plus_plus,
+            DW_LANG_C_plus_plus_03,
+            DW_LANG_C_plus_plus_11,
+            DW_LANG_C_plus_plus_14,
+            DW_LANG_C_plus_plus_17,
+            DW_LANG_C_plus_plus_20,
+        ]
+        .map(Some)
+        .contains(&self.language)
     }
 
     pub(super) fn size_bytes(&self) -> usize {
@@ -288,14 +304,14 @@ impl<'a> Extent<'a> {
     }
 }
 
-/// Whether a unit is Go's, and the ranges of its functions in order.
+/// The language of a unit, and the ranges of its functions in order.
 fn functions<'a>(
     unit: UnitRef<'_, Reader<'a>>,
     memory_max_bytes: usize,
-) -> Result<(bool, Vec<FunctionRange>), DwarfError> {
+) -> Result<(Option<gimli::DwLang>, Vec<FunctionRange>), DwarfError> {
     let ranges_max = memory_max_bytes / size_of::<FunctionRange>();
     let mut ranges = Vec::new();
-    let mut is_go = false;
+    let mut language = None;
     let mut entries = unit.entries_raw(None)?;
     while !entries.is_empty() {
         let entry = entries.next_offset().0;
@@ -317,8 +333,10 @@ fn functions<'a>(
             gimli::DW_TAG_compile_unit => {
                 for attribute in abbreviation.attributes() {
                     let attribute = entries.read_attribute(*attribute)?;
-                    if attribute.name() == gimli::DW_AT_language {
-                        is_go = attribute.value() == AttributeValue::Language(gimli::DW_LANG_Go);
+                    if let (gimli::DW_AT_language, AttributeValue::Language(found)) =
+                        (attribute.name(), attribute.value())
+                    {
+                        language = Some(found);
                     }
                 }
             }
@@ -328,7 +346,7 @@ fn functions<'a>(
     ranges.shrink_to_fit();
     // The same code may be that of several functions: the last entry wins, always.
     ranges.sort_unstable_by_key(|range| (range.begin, std::cmp::Reverse(range.end), range.entry));
-    Ok((is_go, ranges))
+    Ok((language, ranges))
 }
 
 /// The calls inlined into the function at an entry.

@@ -157,8 +157,8 @@ impl<'data> Table<'data> {
         })
     }
 
-    pub(super) fn line(&self, routine: &Routine, pc: u64) -> u32 {
-        self.value(routine.line_values, routine.entry, pc).and_then(|line| u32::try_from(line).ok()).unwrap_or(0)
+    pub(super) fn line(&self, routine: &Routine, pc: u64) -> Option<u32> {
+        u32::try_from(self.value(routine.line_values, routine.entry, pc)?).ok()
     }
 
     pub(super) fn filename(&self, routine: &Routine, pc: u64) -> Option<&'data [u8]> {

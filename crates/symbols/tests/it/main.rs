@@ -1,4 +1,5 @@
 //! Tests of the crate as a whole.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod corpus;
 #[path = "../../../../fuzz/src/symbols.rs"]

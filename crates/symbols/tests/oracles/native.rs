@@ -6,7 +6,7 @@ use decima_symbols::{Companions, ObjectBytes, ObjectFiles, Options, Symbolizer, 
 
 use crate::{
     Outcome, Test,
-    tools::{self, Chains, have, run, source},
+    tools::{self, Chains, Frame, have, run, source, whole},
 };
 
 /// Addresses asked for in one file.
@@ -65,10 +65,11 @@ pub(crate) fn tests() -> Vec<Test> {
                 add(Language::C, level, dwarf, pie, Treatment::None);
             }
             add(Language::C, level, dwarf, true, Treatment::Split);
-            add(Language::C, level, dwarf, true, Treatment::Package);
             add(Language::Cpp, level, dwarf, level == "2", Treatment::None);
             add(Language::Rust, level, dwarf, true, Treatment::None);
         }
+        // What packs DWARF 5 is too new to be everywhere.
+        add(Language::C, level, "4", true, Treatment::Package);
         add(Language::C, level, "5", true, Treatment::StripDebug);
         add(Language::C, level, "5", level == "0", Treatment::StripAll);
         add(Language::C, level, "5", true, Treatment::DebugLink);
@@ -77,7 +78,7 @@ pub(crate) fn tests() -> Vec<Test> {
     add(Language::C, "2", "5", true, Treatment::Compress("zlib"));
     add(Language::C, "2", "4", true, Treatment::Compress("zlib-gnu"));
     add(Language::C, "2", "5", true, Treatment::Dwz);
-    add(Language::Cpp, "2", "5", true, Treatment::Package);
+    add(Language::Cpp, "2", "4", true, Treatment::Package);
     add(Language::Rust, "2", "5", false, Treatment::None);
     add(Language::Rust, "2", "5", true, Treatment::StripDebug);
     cases.into_iter().map(|case| Test::new(case.name(), move || check(&case))).collect()
@@ -110,13 +111,22 @@ fn check(case: &Case) -> Result<Outcome, String> {
     }
     let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
     let folder = folder.path();
-    compile(case, folder)?;
+    let split = matches!(case.treatment, Treatment::Split | Treatment::Package);
+    let parted = split || case.treatment == Treatment::Dwz;
+    if parted {
+        // Those that are asked read less of what is in other files; the code is the same without.
+        compile(case, folder, false)?;
+        std::fs::rename(folder.join("program"), folder.join("whole")).map_err(|error| error.to_string())?;
+    }
+    compile(case, folder, split)?;
     let files = treat(case, folder)?;
+    let asked = if parted { "whole" } else { "program" };
+    let object = format!("--obj={asked}");
     let program = std::fs::read(folder.join("program")).map_err(|error| error.to_string())?;
     let addresses = tools::addresses(&program, ADDRESSES);
-    let llvm_arguments = ["--obj=program", "--inlines", "--no-demangle", "--output-style=GNU", "-a", "-f"];
+    let llvm_arguments = [&object, "--inlines", "--no-demangle", "--output-style=GNU", "-a", "-f"];
     let said = [
-        tools::ask(folder, "addr2line", &["-e", "program", "-a", "-f", "-i"], &addresses)?,
+        tools::ask(folder, "addr2line", &["-e", asked, "-a", "-f", "-i"], &addresses)?,
         tools::ask(folder, "llvm-symbolizer", &llvm_arguments, &addresses)?,
     ];
     let symbolizer = Symbolizer::open(files, Options::default()).map_err(|error| error.to_string())?;
@@ -131,7 +141,7 @@ fn compare(symbolizer: &Symbolizer, addresses: &[u64], said: &[Chains], case: &C
     for (address, answer) in addresses.iter().zip(&answers) {
         let own = tools::own(answer);
         inlined += usize::from(own.len() > 1);
-        if !said.iter().any(|chains| chains[address] == own) {
+        if !said.iter().any(|chains| same(&chains[address], &own)) {
             let said: Vec<_> = said.iter().map(|chains| &chains[address]).collect();
             differ.push(format!("{address:#x}: {own:?}, not one of {said:?}"));
         }
@@ -149,7 +159,12 @@ fn compare(symbolizer: &Symbolizer, addresses: &[u64], said: &[Chains], case: &C
     Err(differ.join("\n    "))
 }
 
-fn compile(case: &Case, folder: &Path) -> Result<(), String> {
+fn same(said: &[Frame], own: &[Frame]) -> bool {
+    let same = |(a, b): (&Frame, &Frame)| whole(&a.0) == whole(&b.0) && (&a.1, a.2) == (&b.1, b.2);
+    said.len() == own.len() && said.iter().zip(own).all(same)
+}
+
+fn compile(case: &Case, folder: &Path, split: bool) -> Result<(), String> {
     let optimise = format!("-O{}", case.level);
     let dwarf = format!("-gdwarf-{}", case.dwarf);
     if case.language == Language::Rust {
@@ -169,7 +184,6 @@ fn compile(case: &Case, folder: &Path) -> Result<(), String> {
         _ => ("gcc", &["chain.c", "other.c"]),
     };
     let (code, link) = if case.pie { ("-fPIE", "-pie") } else { ("-fno-pie", "-no-pie") };
-    let split = matches!(case.treatment, Treatment::Split | Treatment::Package);
     let mut arguments = vec![optimise.as_str(), &dwarf, code];
     arguments.extend(split.then_some("-gsplit-dwarf"));
     let mut objects = Vec::new();
@@ -183,6 +197,8 @@ fn compile(case: &Case, folder: &Path) -> Result<(), String> {
         objects.push(object);
     }
     arguments.push(link);
+    // So that others may call something.
+    arguments.push("-rdynamic");
     arguments.extend(["-o", "program"]);
     arguments.extend(objects.iter().map(String::as_str));
     run(folder, compiler, &arguments)

@@ -72,9 +72,24 @@ fn chains(text: &str) -> Chains {
             let line = line.split(' ').next().unwrap_or_default().parse().unwrap_or(0);
             frames.push(frame(name, file, line));
         }
+        // A line of no function: bytes between functions.
+        if let [(name, file, line)] = frames.as_mut_slice()
+            && name.is_empty()
+        {
+            file.clear();
+            *line = 0;
+        }
         chains.insert(address, frames);
     }
     chains
+}
+
+/// The name without what a compiler appends to a part or a copy of a function.
+pub(crate) fn whole(name: &str) -> &str {
+    match name.split_once('.') {
+        Some((whole, _)) if !whole.is_empty() => whole,
+        _ => name,
+    }
 }
 
 /// Unknown is empty; a file without a line says nothing.
