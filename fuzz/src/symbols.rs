@@ -22,7 +22,8 @@ pub fn elf(input: &[u8]) {
     file.alternate_link();
     let segments = file.segments();
     let starts = segments.iter().flat_map(|segment| {
-        (0..64).map(|step| segment.address.wrapping_add(segment.size_bytes.wrapping_div(64).wrapping_mul(step)))
+        (0..64)
+            .map(|step| segment.address.wrapping_add(segment.size_bytes.wrapping_div(64).wrapping_mul(step)))
     });
     let more = [0, 1, TEXT_ADDRESS, u64::MAX, u64::MAX - 1];
     ask(input.to_vec(), &starts.chain(more).collect::<Vec<_>>());

@@ -113,7 +113,10 @@ pub(crate) fn map(file: NamedTempFile) -> io::Result<ObjectBytes> {
     // An empty file cannot be mapped.
     let map = match file.as_file().metadata()?.len() {
         0 => None,
-        #[expect(unsafe_code, reason = "the file is ours alone: written once, under a random name, and deleted when it is let go")]
+        #[expect(
+            unsafe_code,
+            reason = "the file is ours alone: written once, under a random name, and deleted when it is let go"
+        )]
         _ => Some(unsafe { Mmap::map(file.as_file()) }?),
     };
     Ok(Arc::new(Copy { map, _file: file }))
@@ -133,7 +136,8 @@ impl Held {
         self.bytes += size(&bytes);
         self.copies.insert(path, (bytes, self.uses));
         while self.bytes > bytes_max && self.copies.len() > 1 {
-            let oldest = self.copies.iter().min_by_key(|(_, (_, last_use))| *last_use).map(|(path, _)| path.clone());
+            let oldest =
+                self.copies.iter().min_by_key(|(_, (_, last_use))| *last_use).map(|(path, _)| path.clone());
             let Some(oldest) = oldest else { break };
             self.forget(&oldest);
         }

@@ -102,7 +102,9 @@ pub struct RecordedQuality {
 impl RecordedQuality {
     /// Looks at a file; also gives its GNU build ID.
     pub fn of(bytes: &[u8]) -> (Self, Option<BuildId>) {
-        let Ok(elf) = Elf::parse(bytes) else { return (Self { not_valid_elf: true, ..Self::default() }, None) };
+        let Ok(elf) = Elf::parse(bytes) else {
+            return (Self { not_valid_elf: true, ..Self::default() }, None);
+        };
         let Quality { has_dwarf, has_go_pclntab, has_symtab, has_dynsym } = Quality::of(&elf);
         let quality = Self { not_valid_elf: false, has_dwarf, has_go_pclntab, has_symtab, has_dynsym };
         (quality, BuildId::gnu(&elf))

@@ -4,7 +4,12 @@
 //! Nothing here fails: an address that cannot be resolved says why. What was not reached by the deadline goes on in the
 //! background as far as it was begun, so that the next question finds it.
 
-use std::{collections::HashMap, sync::Arc, time::Instant};
+use std::{
+    collections::HashMap,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    sync::Arc,
+    time::Instant,
+};
 
 use decima_symbols::{Answer, BuildId, ObjectFiles, Options, Symbolizer, Unresolved, demangle::Mode};
 use parking_lot::Mutex;
@@ -42,7 +47,11 @@ struct Open {
 enum Known {
     File(Open),
     /// Nothing can be had, as of this version of the store and this moment.
-    Nothing { reason: Unresolved, version: u64, at: Instant },
+    Nothing {
+        reason: Unresolved,
+        version: u64,
+        at: Instant,
+    },
 }
 
 #[derive(Default)]
@@ -57,8 +66,12 @@ pub struct Resolver {
     options: ResolverOptions,
     files: Mutex<Files>,
     permits: Arc<Semaphore>,
+    /// Held while a file is fetched, by build ID; several share one.
+    opening: [tokio::sync::Mutex<()>; OPENING],
 }
 
+/// Files that can be fetched at one time.
+const OPENING: usize = 16;
 /// How long "there is no file" is believed: a debuginfod server may have it later, which no version tells.
 const NOTHING_FOR: std::time::Duration = std::time::Duration::from_secs(60);
 /// Build IDs that are remembered to have nothing.
@@ -68,7 +81,7 @@ impl Resolver {
     /// Resolves from what this store holds and can get.
     pub fn new(debuginfo: Arc<Debuginfo>, options: ResolverOptions) -> Self {
         let permits = Arc::new(Semaphore::new(options.concurrent_max.max(1)));
-        Self { debuginfo, options, files: Mutex::default(), permits }
+        Self { debuginfo, options, files: Mutex::default(), permits, opening: Default::default() }
     }
 
     /// Grows whenever what could not be resolved may be worth another question.
@@ -79,7 +92,12 @@ impl Resolver {
     /// Functions at addresses of a file, in their order: file addresses, as `decima_symbols::normalize` makes them.
     ///
     /// Waits for debuginfod, for the disk and for its turn, but never longer than until the deadline.
-    pub async fn resolve(self: &Arc<Self>, build_id: &str, addresses: &[u64], deadline: Instant) -> Vec<Answer> {
+    pub async fn resolve(
+        self: &Arc<Self>,
+        build_id: &str,
+        addresses: &[u64],
+        deadline: Instant,
+    ) -> Vec<Answer> {
         let all = |reason| vec![Answer::Unresolved(reason); addresses.len()];
         let Ok(build_id) = BuildId::parse(build_id) else { return all(Unresolved::NoBuildId) };
         if let Some(answers) = self.cached(&build_id, addresses) {
@@ -119,20 +137,29 @@ impl Resolver {
         addresses.iter().map(|&address| symbolizer.cached(address)).collect()
     }
 
-    async fn resolve_file(self: Arc<Self>, build_id: BuildId, addresses: Vec<u64>, deadline: Instant) -> Vec<Answer> {
+    async fn resolve_file(
+        self: Arc<Self>,
+        build_id: BuildId,
+        addresses: Vec<u64>,
+        deadline: Instant,
+    ) -> Vec<Answer> {
         let count = addresses.len();
         let all = move |reason| vec![Answer::Unresolved(reason); count];
         let symbolizer = match self.open(&build_id).await {
             Ok(symbolizer) => symbolizer,
             Err(reason) => return all(reason),
         };
-        let Ok(permit) = Arc::clone(&self.permits).acquire_owned().await else { return all(Unresolved::Deadline) };
+        let Ok(permit) = Arc::clone(&self.permits).acquire_owned().await else {
+            return all(Unresolved::Deadline);
+        };
+        let this = Arc::clone(&self);
         let reading = tokio::task::spawn_blocking(move || {
             let answers = symbolizer.symbolize_all(&addresses, &|| Instant::now() < deadline);
             drop(permit);
+            this.make_room();
             answers
         });
-        let answers = match reading.await {
+        match reading.await {
             Ok(answers) => answers,
             Err(error) => {
                 // A fault of a reader that this file brings out: not again.
@@ -140,12 +167,20 @@ impl Resolver {
                 self.nothing(&build_id, Unresolved::Damaged);
                 all(Unresolved::Damaged)
             }
-        };
-        self.make_room();
-        answers
+        }
     }
 
     async fn open(&self, build_id: &BuildId) -> Result<Arc<Symbolizer>, Unresolved> {
+        // A file is fetched once, however many ask for it at one time.
+        let mut hasher = DefaultHasher::new();
+        build_id.hash(&mut hasher);
+        let _opening = self.opening[hasher.finish() as usize % OPENING].lock().await;
+        if let Some(Known::Nothing { reason, version, at }) = self.files.lock().known.get(build_id)
+            && *version == self.debuginfo.version()
+            && at.elapsed() < NOTHING_FOR
+        {
+            return Err(*reason);
+        }
         let version = self.debuginfo.version();
         let (object, bytes) = match self.debuginfo.object_file(build_id).await {
             Ok(Some(found)) => found,
@@ -168,7 +203,8 @@ impl Resolver {
             return Ok(Arc::clone(&open.symbolizer));
         }
         let share = self.options.memory_max_bytes / 2;
-        let options = Options { mode: self.options.mode, memory_max_bytes: share, cache_max_bytes: share / 8 };
+        let options =
+            Options { mode: self.options.mode, memory_max_bytes: share, cache_max_bytes: share / 8 };
         let parts =
             ObjectFiles { object: bytes, debuginfo: None, alternate: None, package: None, companions: None };
         let Ok(symbolizer) = Symbolizer::open(parts, options) else {

@@ -46,6 +46,26 @@ pub fn expired<'a>(
     gone
 }
 
+/// Records that mean nothing any more: of uploads that never ended, and of files that went long ago.
+pub fn forgotten<'a>(
+    records: impl IntoIterator<Item = &'a Record>,
+    limits: Limits,
+    now_ns: i64,
+) -> Vec<FileName> {
+    /// An upload is over long before.
+    const UPLOAD_MAX_NS: i64 = 24 * 3_600 * 1_000_000_000;
+    let is_over = |record: &&Record| {
+        let (since_ns, for_ns) = match &record.state {
+            State::Uploading(upload) => (upload.started_ns, UPLOAD_MAX_NS),
+            State::Purged { at_ns } => (*at_ns, limits.unused_max_ns),
+            State::Debuginfod { stored: None, .. } => (record.last_used_ns, limits.unused_max_ns),
+            State::Uploaded(_) | State::Debuginfod { .. } => return false,
+        };
+        since_ns.saturating_add(for_ns) < now_ns
+    };
+    records.into_iter().filter(is_over).map(|record| (record.build_id.clone(), record.kind)).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -95,7 +95,9 @@ pub enum DebuginfoError {
         max_bytes: u64,
     },
     /// An upload that was not asked for.
-    #[error("upload should not have been attempted to be initiated, a previous check should have failed with: {reason}")]
+    #[error(
+        "upload should not have been attempted to be initiated, a previous check should have failed with: {reason}"
+    )]
     NotWanted {
         /// Why it is not wanted.
         reason: &'static str,
@@ -148,9 +150,10 @@ impl DebuginfoError {
             | Self::TooLarge { .. }
             | Self::OtherUpload
             | Self::OtherFinished => ErrorKind::InvalidArgument,
-            Self::NotWanted { .. } | Self::SameInvalid { .. } | Self::NotInitiated | Self::NothingUploaded => {
-                ErrorKind::Conflict
-            }
+            Self::NotWanted { .. }
+            | Self::SameInvalid { .. }
+            | Self::NotInitiated
+            | Self::NothingUploaded => ErrorKind::Conflict,
             Self::Unknown => ErrorKind::NotFound,
             Self::Store(_) => ErrorKind::Unavailable,
             Self::File(error) => error.kind(),
@@ -191,7 +194,8 @@ impl Debuginfo {
         debuginfod: Option<Arc<Debuginfod>>,
     ) -> Result<Self, DebuginfoError> {
         let listed: Vec<_> = objects.list(Some(&root())).map_ok(|meta| meta.location).try_collect().await?;
-        let (records, others): (Vec<_>, Vec<_>) = listed.into_iter().partition(|path| path.as_ref().ends_with(".json"));
+        let (records, others): (Vec<_>, Vec<_>) =
+            listed.into_iter().partition(|path| path.as_ref().ends_with(".json"));
         let read = |path: Path| {
             let objects = Arc::clone(&objects);
             async move {
@@ -200,8 +204,10 @@ impl Debuginfo {
                 serde_json::from_slice::<Record>(&bytes).map_err(damaged)
             }
         };
-        let found: Vec<Record> =
-            futures::stream::iter(records.into_iter().map(read)).buffer_unordered(READS_MAX).try_collect().await?;
+        let found: Vec<Record> = futures::stream::iter(records.into_iter().map(read))
+            .buffer_unordered(READS_MAX)
+            .try_collect()
+            .await?;
         let mut records = Records::default();
         found.into_iter().for_each(|record| records.insert(record));
         for path in others {
@@ -245,7 +251,10 @@ impl Debuginfo {
     ///
     /// # Errors
     /// If the store fails; the file may well exist.
-    pub async fn object_file(&self, build_id: &BuildId) -> Result<Option<(String, ObjectBytes)>, DebuginfoError> {
+    pub async fn object_file(
+        &self,
+        build_id: &BuildId,
+    ) -> Result<Option<(String, ObjectBytes)>, DebuginfoError> {
         if let Some(found) = self.held(build_id).await? {
             return Ok(Some(found));
         }
@@ -256,7 +265,9 @@ impl Debuginfo {
             return Ok(None);
         }
         // Asked for by the name that debuginfod knows.
-        let Some(fetched) = debuginfod.fetch(build_id, &self.options.cache_folder).await else { return Ok(None) };
+        let Some(fetched) = debuginfod.fetch(build_id, &self.options.cache_folder).await else {
+            return Ok(None);
+        };
         self.keep_fetched(build_id, fetched).await?;
         self.held(build_id).await
     }
@@ -294,7 +305,9 @@ impl Debuginfo {
         let used: Vec<_> = self.records.lock().used.drain().collect();
         for (name, at_ns) in used {
             let record = self.records.lock().by_name.get(&name).cloned();
-            if let Some(mut record) = record.filter(|record| record.last_used_ns + USE_WRITTEN_EVERY_NS < at_ns) {
+            if let Some(mut record) =
+                record.filter(|record| record.last_used_ns + USE_WRITTEN_EVERY_NS < at_ns)
+            {
                 record.last_used_ns = at_ns;
                 self.write(record).await?;
             }
@@ -307,6 +320,16 @@ impl Debuginfo {
             // First what names it, then the bytes: what is named is there.
             self.write(record).await?;
             if let Some(path) = path {
+                self.remove(&path).await?;
+            }
+        }
+        let forgotten =
+            retention::forgotten(self.records.lock().by_name.values(), self.options.retention, now_ns);
+        for name in &forgotten {
+            let Some(record) = self.records.lock().by_name.get(name).cloned() else { continue };
+            self.remove(&record_path(&record.build_id, record.kind)).await?;
+            self.records.lock().by_name.remove(name);
+            if let Some(path) = stored_path(&record) {
                 self.remove(&path).await?;
             }
         }

@@ -1,8 +1,11 @@
 //! First answer of a fresh symbolizer, and an answer that is cached.
 //!
 //! The file is `DECIMA_DEBUGINFO`, by default this program itself.
-#![expect(missing_docs, reason = "criterion's macros make public functions")]
-#![expect(clippy::expect_used, clippy::print_stdout, reason = "a benchmark fails by panicking and prints what it found")]
+#![expect(
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a benchmark fails by panicking and prints what it found"
+)]
 
 use std::hint::black_box;
 
@@ -37,9 +40,16 @@ fn symbolize(criterion: &mut Criterion) {
     let warm = open();
     let answers = warm.symbolize_all(&addresses, &|| true);
     let resolved = answers.iter().filter(|answer| !answer.frames().is_empty()).count();
-    println!("{} MB, {resolved} of {} resolved, {} kB held", file.len() >> 20, answers.len(), warm.memory_bytes() >> 10);
+    println!(
+        "{} MB, {resolved} of {} resolved, {} kB held",
+        file.len() >> 20,
+        answers.len(),
+        warm.memory_bytes() >> 10
+    );
     let mut next = addresses.iter().cycle();
-    group.bench_function("cached", |bencher| bencher.iter(|| black_box(warm.symbolize(*next.next().expect("endless")))));
+    group.bench_function("cached", |bencher| {
+        bencher.iter(|| black_box(warm.symbolize(*next.next().expect("endless"))))
+    });
     group.finish();
 }
 

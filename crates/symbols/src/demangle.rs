@@ -144,7 +144,10 @@ fn operator_at(name: &str, at: usize) -> usize {
     const OPERATORS: [&str; 11] = ["<<=", ">>=", "<=>", "->*", "<<", ">>", "<=", ">=", "->", "<", ">"];
     let whole_word = !name[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_');
     let Some(rest) = name[at..].strip_prefix(WORD).filter(|_| whole_word) else { return 0 };
-    OPERATORS.iter().find(|operator| rest.starts_with(**operator)).map_or(0, |operator| WORD.len() + operator.len())
+    OPERATORS
+        .iter()
+        .find(|operator| rest.starts_with(**operator))
+        .map_or(0, |operator| WORD.len() + operator.len())
 }
 
 /// Leaves out `::<…>`, the generic arguments of a path, but not `<T as Trait>`, without which the path means nothing.

@@ -189,7 +189,8 @@ impl Owner {
 
 impl<'a> State<'a> {
     fn open(owner: &'a Owner) -> Result<Self, DwarfError> {
-        let elf = |bytes: &'a ObjectBytes| Elf::parse_any((**bytes).as_ref()).map_err(|_| DwarfError::Damaged);
+        let elf =
+            |bytes: &'a ObjectBytes| Elf::parse_any((**bytes).as_ref()).map_err(|_| DwarfError::Damaged);
         let object = elf(&owner.input.object)?;
         let mut dwarf: Dwarf<'a> = gimli::Dwarf::load(|section| owner.load(&object, section.name()))?;
         if let Some(bytes) = &owner.input.alternate {
@@ -200,7 +201,10 @@ impl<'a> State<'a> {
         let package = match &owner.input.package {
             Some(bytes) => {
                 let package = elf(bytes)?;
-                let empty = EndianSlice::new(&[][..], gimli::Reader::endian(gimli::Section::reader(&dwarf.debug_info)));
+                let empty = EndianSlice::new(
+                    &[][..],
+                    gimli::Reader::endian(gimli::Section::reader(&dwarf.debug_info)),
+                );
                 let load = |section: gimli::SectionId| match section.dwo_name() {
                     Some(name) => owner.load(&package, name).map_err(DwarfError::from),
                     None => Ok(empty),
@@ -297,7 +301,8 @@ impl<'a> State<'a> {
             frames.push(Frame { function, line: call.line, column: call.column });
         }
         let outermost = frames.last().map(|frame: &Frame| &frame.function);
-        let short_name = unit.is_cpp() && outermost.is_some_and(|function| function.name == function.system_name);
+        let short_name =
+            unit.is_cpp() && outermost.is_some_and(|function| function.name == function.system_name);
         Ok(Found { frames, short_name })
     }
 
@@ -312,7 +317,9 @@ impl<'a> State<'a> {
             self.foreign = ForeignUnits::default();
         }
         while held > limit {
-            let Some((&offset, oldest)) = self.units.iter().min_by_key(|(_, unit)| unit.last_use) else { return };
+            let Some((&offset, oldest)) = self.units.iter().min_by_key(|(_, unit)| unit.last_use) else {
+                return;
+            };
             held = held.saturating_sub(oldest.size_bytes());
             self.units.remove(&offset);
         }
@@ -329,5 +336,8 @@ fn named(facts: names::Facts, is_go: bool, mode: Mode) -> Function {
 }
 
 fn function_bytes(function: &Function) -> usize {
-    size_of::<(FunctionKey, Function)>() + function.name.len() + function.system_name.len() + function.filename.len()
+    size_of::<(FunctionKey, Function)>()
+        + function.name.len()
+        + function.system_name.len()
+        + function.filename.len()
 }

@@ -154,7 +154,8 @@ impl<'data> Elf<'data> {
 
     fn find(&self, name: &str) -> Option<object::Section<'data, '_>> {
         // As compressed sections were named before their headers could say that they are.
-        let old = || self.file.section_by_name(&format!(".z{}", name.strip_prefix(".debug_").map(|_| &name[1..])?));
+        let old =
+            || self.file.section_by_name(&format!(".z{}", name.strip_prefix(".debug_").map(|_| &name[1..])?));
         self.file.section_by_name(name).or_else(old)
     }
 
@@ -220,7 +221,9 @@ impl<'data> Elf<'data> {
         let little_endian = self.is_little_endian();
         let find = |data: &'data [u8]| {
             build_id::notes(data, little_endian)
-                .find(|note| note.kind == kind && note.name.strip_suffix(&[0]).unwrap_or(note.name).starts_with(owner))
+                .find(|note| {
+                    note.kind == kind && note.name.strip_suffix(&[0]).unwrap_or(note.name).starts_with(owner)
+                })
                 .map(|note| note.data)
         };
         let of_sections = self.file.sections().find_map(|section| {

@@ -217,6 +217,10 @@ impl Symbolizer {
             return Answer::Unresolved(Unresolved::Deadline);
         }
         let mut readers = self.readers.lock();
+        // Somebody else may have asked the same while this waited.
+        if let Some(answer) = self.cached(address) {
+            return answer;
+        }
         let answer = match self.read(&mut readers, address, keep_going) {
             Ok(symbols) => Answer::Resolved(Arc::new(symbols)),
             Err(reason) => Answer::Unresolved(reason),
@@ -292,7 +296,9 @@ impl Symbolizer {
             Elf::parse((**bytes).as_ref()).is_ok_and(|elf| elf.has_section(".debug_info"))
         };
         let files = [self.files.debuginfo.as_ref(), Some(&self.files.object)];
-        let Some(object) = files.into_iter().flatten().find(|file| has_dwarf(file)) else { return Part::Absent };
+        let Some(object) = files.into_iter().flatten().find(|file| has_dwarf(file)) else {
+            return Part::Absent;
+        };
         let input = DwarfInput {
             object: Arc::clone(object),
             alternate: self.files.alternate.clone(),
@@ -314,7 +320,9 @@ impl Symbolizer {
         if outermost.function.system_name.is_empty() || found.short_name {
             match self.symbol(readers, address) {
                 // A symbol says more only if it is mangled: others are the same name, or that of a part of the function.
-                Some(function) if outermost.function.system_name.is_empty() || function.name != function.system_name => {
+                Some(function)
+                    if outermost.function.system_name.is_empty() || function.name != function.system_name =>
+                {
                     let Function { filename, start_line, .. } = (*outermost.function).clone();
                     outermost.function = Arc::new(Function { filename, start_line, ..function });
                 }
@@ -335,7 +343,8 @@ impl Symbolizer {
                 *part = Part::of(table.filter(|table| !table.is_empty()));
             }
             let system_name = String::from_utf8_lossy(part.found()?.find(address, data)?).into_owned();
-            let name = demangle::demangle(&system_name, self.options.mode).unwrap_or_else(|| system_name.clone());
+            let name =
+                demangle::demangle(&system_name, self.options.mode).unwrap_or_else(|| system_name.clone());
             Some(Function { name, system_name, filename: String::new(), start_line: 0 })
         })
     }

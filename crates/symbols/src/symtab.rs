@@ -1,7 +1,8 @@
 //! Here is a file, gives you its symbols by address.
 
 use object::{
-    Object as _, ObjectSection as _, ObjectSymbol as _, ObjectSymbolTable as _, SectionKind, SymbolKind, SymbolSection,
+    Object as _, ObjectSection as _, ObjectSymbol as _, ObjectSymbolTable as _, SectionKind, SymbolKind,
+    SymbolSection,
 };
 
 use crate::elf::Elf;
@@ -43,10 +44,15 @@ impl SymbolTable {
                 let SymbolSection::Section(section) = symbol.section() else { continue };
                 let Some(range) = code.get(&section) else { continue };
                 let Ok(name) = symbol.name_bytes() else { continue };
-                let Some(rank) = rank(symbol.kind(), symbol.size(), symbol.is_global(), symbol.is_weak()) else {
+                let Some(rank) = rank(symbol.kind(), symbol.size(), symbol.is_global(), symbol.is_weak())
+                else {
                     continue;
                 };
-                if name.is_empty() || name.len() > NAME_MAX || is_marker(name) || !range.contains(&symbol.address()) {
+                if name.is_empty()
+                    || name.len() > NAME_MAX
+                    || is_marker(name)
+                    || !range.contains(&symbol.address())
+                {
                     continue;
                 }
                 let Some(name_at) = offset_within(elf.data(), name) else { continue };

@@ -29,7 +29,9 @@ async fn server(answer: fn(&str) -> (u16, &'static [u8])) -> (String, Arc<Atomic
                 *response.status_mut() = hyper::StatusCode::from_u16(status).unwrap();
                 async move { Ok::<_, Infallible>(response) }
             });
-            tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+            tokio::spawn(
+                hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service),
+            );
         }
     });
     (url, asked)
@@ -37,7 +39,8 @@ async fn server(answer: fn(&str) -> (u16, &'static [u8])) -> (String, Arc<Atomic
 
 fn client(servers: &[&str]) -> Debuginfod {
     let servers = servers.iter().map(|&server| server.to_owned()).collect();
-    Debuginfod::new(DebuginfodOptions { servers, file_max_bytes: 100, ..DebuginfodOptions::default() }).unwrap()
+    Debuginfod::new(DebuginfodOptions { servers, file_max_bytes: 100, ..DebuginfodOptions::default() })
+        .unwrap()
 }
 
 fn id(text: &str) -> BuildId {

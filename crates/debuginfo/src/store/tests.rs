@@ -57,7 +57,8 @@ const fn hash(hash: &str) -> Proposal<'_> {
 }
 
 async fn upload(store: &Debuginfo, build_id: &str, bytes: &'static [u8], hash_text: &str) -> String {
-    let id = store.initiate(build_id, KIND, hash(hash_text), bytes.len() as u64, false).await.unwrap().upload_id;
+    let id =
+        store.initiate(build_id, KIND, hash(hash_text), bytes.len() as u64, false).await.unwrap().upload_id;
     send(store, build_id, bytes, &id).await;
     store.finish(build_id, KIND, &id).await.unwrap();
     id
@@ -192,6 +193,13 @@ async fn files_that_nobody_needs_go() {
     assert_eq!(reason(&store, "efgh", "").await, Reason::Purged);
     assert!(store.finish("efgh", KIND, &id).await.is_err());
     assert_eq!(fixture.stored().await, 3, "two records and one file");
+    store.initiate("ijkl", KIND, hash("h"), 10, false).await.unwrap();
+    days_pass(25);
+    store.maintain().await.unwrap();
+    assert_eq!(reason(&store, "ijkl", "").await, Reason::FirstTimeSeen, "never ended");
+    days_pass(25);
+    store.maintain().await.unwrap();
+    assert_eq!(reason(&store, "efgh", "").await, Reason::FirstTimeSeen, "long gone");
 }
 
 #[tokio::test]

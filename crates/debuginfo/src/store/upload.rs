@@ -39,10 +39,14 @@ impl Debuginfo {
         if let Some(reason) = self.decide(&build_id, kind, proposal) {
             return Ok(reason);
         }
-        let Some(debuginfod) = self.debuginfod.as_ref().filter(|_| ask_debuginfod && kind == FileKind::Debuginfo) else {
+        let Some(debuginfod) =
+            self.debuginfod.as_ref().filter(|_| ask_debuginfod && kind == FileKind::Debuginfo)
+        else {
             return Ok(Reason::FirstTimeSeen);
         };
-        let Lookup::Found { server } = debuginfod.find(&build_id).await else { return Ok(Reason::FirstTimeSeen) };
+        let Lookup::Found { server } = debuginfod.find(&build_id).await else {
+            return Ok(Reason::FirstTimeSeen);
+        };
         let _changes = self.changes.lock().await;
         // Somebody may have begun an upload meanwhile.
         if let Some(reason) = self.decide(&build_id, kind, proposal) {
@@ -166,7 +170,12 @@ impl Debuginfo {
     ///
     /// # Errors
     /// If there is no such upload, or the store fails.
-    pub async fn finish(&self, build_id: &str, kind: FileKind, upload_id: &str) -> Result<(), DebuginfoError> {
+    pub async fn finish(
+        &self,
+        build_id: &str,
+        kind: FileKind,
+        upload_id: &str,
+    ) -> Result<(), DebuginfoError> {
         BuildId::parse(build_id)?;
         let _changes = self.changes.lock().await;
         let mut record = self.records.lock().find(build_id, kind).cloned().ok_or(DebuginfoError::Unknown)?;
@@ -200,7 +209,11 @@ impl Debuginfo {
     }
 
     /// Keeps a file that a debuginfod server gave.
-    pub(super) async fn keep_fetched(&self, build_id: &BuildId, fetched: Fetched) -> Result<(), DebuginfoError> {
+    pub(super) async fn keep_fetched(
+        &self,
+        build_id: &BuildId,
+        fetched: Fetched,
+    ) -> Result<(), DebuginfoError> {
         let Fetched { server, file, size_bytes } = fetched;
         let object = format!("{}.{}", FileKind::Debuginfo.as_str(), Ulid::generate());
         let copy = |source| files::FileError::Copy { object: object.clone(), source };
@@ -215,9 +228,10 @@ impl Debuginfo {
         parts.finish().await?;
         let _changes = self.changes.lock().await;
         let stored = (!quality.not_valid_elf).then(|| Stored { object: object.clone(), size_bytes });
-        let uploaded = self.records.lock().find(build_id.as_str(), FileKind::Debuginfo).is_some_and(|record| {
-            !record.is_invalid() && matches!(record.state, State::Uploading(_) | State::Uploaded(_))
-        });
+        let uploaded =
+            self.records.lock().find(build_id.as_str(), FileKind::Debuginfo).is_some_and(|record| {
+                !record.is_invalid() && matches!(record.state, State::Uploading(_) | State::Uploaded(_))
+            });
         if stored.is_none() || uploaded {
             self.remove(&object_path(build_id.as_str(), &object)).await?;
         }

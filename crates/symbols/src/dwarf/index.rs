@@ -23,6 +23,8 @@ pub(super) struct Index<'a> {
     /// Offsets of the units.
     units: Vec<usize>,
     ranges: Vec<UnitRange>,
+    /// It would be larger than it may.
+    too_large: bool,
     memory_max_bytes: usize,
 }
 
@@ -34,11 +36,25 @@ impl<'a> Index<'a> {
         while let Ok(Some(header)) = headers.next() {
             tables.entry(header.debug_info_offset().0).or_default().push(header.offset());
         }
-        Ok(Self { rest: Some(dwarf.units()), tables, units: Vec::new(), ranges: Vec::new(), memory_max_bytes })
+        Ok(Self {
+            rest: Some(dwarf.units()),
+            tables,
+            units: Vec::new(),
+            ranges: Vec::new(),
+            too_large: false,
+            memory_max_bytes,
+        })
     }
 
     /// Looks at the units that are left; false if it was stopped before the last.
-    pub(super) fn complete(&mut self, dwarf: &Dwarf<'a>, keep_going: &dyn Fn() -> bool) -> Result<bool, DwarfError> {
+    pub(super) fn complete(
+        &mut self,
+        dwarf: &Dwarf<'a>,
+        keep_going: &dyn Fn() -> bool,
+    ) -> Result<bool, DwarfError> {
+        if self.too_large {
+            return Err(DwarfError::TooLarge);
+        }
         let Some(mut rest) = self.rest.take() else { return Ok(true) };
         loop {
             if !keep_going() {
@@ -54,6 +70,7 @@ impl<'a> Index<'a> {
             let _ = self.add(dwarf, header, unit, offset.0);
             if self.size_bytes() > self.memory_max_bytes {
                 self.ranges = Vec::new();
+                self.too_large = true;
                 return Err(DwarfError::TooLarge);
             }
         }
@@ -76,10 +93,7 @@ impl<'a> Index<'a> {
         offset: usize,
     ) -> Result<(), gimli::Error> {
         use gimli::UnitType;
-        if matches!(
-            header.type_(),
-            UnitType::Type { .. } | UnitType::SplitType { .. } | UnitType::Partial
-        ) {
+        if matches!(header.type_(), UnitType::Type { .. } | UnitType::SplitType { .. } | UnitType::Partial) {
             return Ok(());
         }
         let before = self.ranges.len();

@@ -69,7 +69,11 @@ impl Lines {
     fn end_sequence(&mut self, first: usize, end: u64) {
         let rows = &self.rows[first..];
         let sequence = match rows {
-            [row, ..] if row.address < end && !is_discarded(row.address) && rows.is_sorted_by_key(|row| row.address) => {
+            [row, ..]
+                if row.address < end
+                    && !is_discarded(row.address)
+                    && rows.is_sorted_by_key(|row| row.address) =>
+            {
                 row.address
             }
             _ => {
@@ -77,7 +81,9 @@ impl Lines {
                 return;
             }
         };
-        let (Ok(first_row), Ok(end_row)) = (u32::try_from(first), u32::try_from(self.rows.len())) else { return };
+        let (Ok(first_row), Ok(end_row)) = (u32::try_from(first), u32::try_from(self.rows.len())) else {
+            return;
+        };
         self.sequences.push(Sequence { begin: sequence, end, first_row, end_row });
     }
 

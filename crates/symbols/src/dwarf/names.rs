@@ -38,7 +38,13 @@ enum Place {
 impl<'a> ForeignUnits<'a> {
     pub(super) fn size_bytes(&self) -> usize {
         let units: usize = self.units.values().map(super::unit::unit_bytes).sum();
-        units + self.offsets.iter().flatten().map(|offsets| offsets.capacity() * size_of::<usize>()).sum::<usize>()
+        units
+            + self
+                .offsets
+                .iter()
+                .flatten()
+                .map(|offsets| offsets.capacity() * size_of::<usize>())
+                .sum::<usize>()
     }
 
     /// Follows references until all is known. What cannot be read is unknown.
@@ -68,7 +74,9 @@ impl<'a> ForeignUnits<'a> {
             let found = match next {
                 AttributeValue::UnitRef(entry) => match place {
                     Place::Here(_) => Some(Place::Here(entry)),
-                    Place::Elsewhere { alternate, unit, .. } => Some(Place::Elsewhere { alternate, unit, entry }),
+                    Place::Elsewhere { alternate, unit, .. } => {
+                        Some(Place::Elsewhere { alternate, unit, entry })
+                    }
                 },
                 AttributeValue::DebugInfoRef(offset) => match offset.to_unit_offset(&header) {
                     Some(entry) if matches!(place, Place::Here(_)) => Some(Place::Here(entry)),

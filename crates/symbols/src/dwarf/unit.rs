@@ -393,7 +393,9 @@ fn inlined_calls<'a>(
                         _ => extent.read(unit, &attribute),
                     }
                 }
-                let (Ok(index), Ok(level)) = (u32::try_from(inlined.calls.len()), u32::try_from(within.len())) else {
+                let (Ok(index), Ok(level)) =
+                    (u32::try_from(inlined.calls.len()), u32::try_from(within.len()))
+                else {
                     return Err(DwarfError::TooLarge);
                 };
                 inlined.calls.push(call);

@@ -169,7 +169,9 @@ fn relocations(elf: &Elf<'_>) -> Vec<(u64, u64)> {
     let all = elf.file().dynamic_relocations().into_iter().flatten().take(RELOCATIONS_MAX);
     let mut relocated: Vec<_> = all
         .filter(|(_, relocation)| relocation.target() == object::RelocationTarget::Absolute)
-        .filter_map(|(at, relocation)| Some((at, u64::try_from(relocation.addend()).ok().filter(|&to| to != 0)?)))
+        .filter_map(|(at, relocation)| {
+            Some((at, u64::try_from(relocation.addend()).ok().filter(|&to| to != 0)?))
+        })
         .collect();
     relocated.sort_unstable();
     relocated

@@ -270,8 +270,14 @@ mod tests {
         let header = |magic: u32, quantum: u8, word_size: u8| {
             [magic.to_le_bytes().as_slice(), &[0, 0, quantum, word_size], &[0; 80]].concat()
         };
-        assert!(Table::parse(&header(0xffff_fff1, 1, 8), true).is_some_and(|table| table.version == Version::Go120));
-        assert!(Table::parse(&header(0xffff_fff0, 4, 4), true).is_some_and(|table| table.version == Version::Go118));
+        assert!(
+            Table::parse(&header(0xffff_fff1, 1, 8), true)
+                .is_some_and(|table| table.version == Version::Go120)
+        );
+        assert!(
+            Table::parse(&header(0xffff_fff0, 4, 4), true)
+                .is_some_and(|table| table.version == Version::Go118)
+        );
         assert!(Table::parse(&header(0xffff_fff1, 1, 8), false).is_none());
         assert!(Table::parse(&header(0xffff_fffa, 1, 8), true).is_none(), "Go 1.16");
         assert!(Table::parse(&header(0xffff_fff1, 3, 8), true).is_none());

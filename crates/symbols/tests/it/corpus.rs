@@ -19,7 +19,8 @@ fn replay(target: &str, check: fn(&[u8])) {
         for _ in 0..VARIANTS.min(input.len()) {
             let mut changed = input.clone();
             for _ in 0..3 {
-                random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                random =
+                    random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
                 let at = (random >> 33) as usize % changed.len();
                 changed[at] = (random >> 16) as u8;
             }

@@ -86,10 +86,13 @@ fn compare(
         let of_runtime = &runtime[&address];
         let shown = &symbols.frames[0].function.name;
         // The runtime takes the first address of a function as that of its first instruction, not as one behind a call.
-        let entered = symbolizer.symbolize(address + 1).frames().last().map(|frame| frame.function.name.clone())
-            != symbols.frames.last().map(|frame| frame.function.name.clone());
+        let entered =
+            symbolizer.symbolize(address + 1).frames().last().map(|frame| frame.function.name.clone())
+                != symbols.frames.last().map(|frame| frame.function.name.clone());
         let innermost = entered
-            || of_runtime.first().is_none_or(|said| said.0 == *shown && (&said.1, said.2) == (&own[0].1, own[0].2));
+            || of_runtime
+                .first()
+                .is_none_or(|said| said.0 == *shown && (&said.1, said.2) == (&own[0].1, own[0].2));
         let known = dwarf.iter().any(|chains| !chains[&address].iter().all(|frame| frame.0.is_empty()));
         if !innermost || (known && !dwarf.iter().any(|chains| same(&chains[&address], &own))) {
             let said: Vec<_> = dwarf.iter().map(|chains| &chains[&address]).collect();

@@ -25,10 +25,7 @@ pub(crate) struct Test {
 }
 
 impl Test {
-    pub(crate) fn new(
-        name: impl Into<String>,
-        run: impl Fn() -> Result<Outcome, String> + 'static,
-    ) -> Self {
+    pub(crate) fn new(name: impl Into<String>, run: impl Fn() -> Result<Outcome, String> + 'static) -> Self {
         Self { name: name.into(), run: Box::new(run) }
     }
 }

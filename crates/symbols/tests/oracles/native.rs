@@ -134,7 +134,12 @@ fn check(case: &Case) -> Result<Outcome, String> {
 }
 
 /// Each answer must be that of one of them: where they differ, one of them is wrong.
-fn compare(symbolizer: &Symbolizer, addresses: &[u64], said: &[Chains], case: &Case) -> Result<Outcome, String> {
+fn compare(
+    symbolizer: &Symbolizer,
+    addresses: &[u64],
+    said: &[Chains],
+    case: &Case,
+) -> Result<Outcome, String> {
     let answers = symbolizer.symbolize_all(addresses, &|| true);
     let mut inlined = 0;
     let mut differ = Vec::new();
@@ -240,7 +245,8 @@ fn treat(case: &Case, folder: &Path) -> Result<ObjectFiles, String> {
         }
         Treatment::Dwz => {
             std::fs::copy(folder.join("program"), folder.join("twin")).map_err(|error| error.to_string())?;
-            let status = Command::new("dwz").args(["-m", "shared", "program", "twin"]).current_dir(folder).status();
+            let status =
+                Command::new("dwz").args(["-m", "shared", "program", "twin"]).current_dir(folder).status();
             if !status.is_ok_and(|status| status.success()) || !folder.join("shared").exists() {
                 return Err("dwz made no shared file".to_owned());
             }
