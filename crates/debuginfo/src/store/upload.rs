@@ -112,7 +112,7 @@ impl Debuginfo {
         }
         let before = self.records.lock().find(build_id, kind).cloned();
         let now_ns = (self.options.clock)();
-        let upload_id = Ulid::generate().to_string();
+        let upload_id = Ulid::new().to_string();
         self.write(Record {
             // A file that is known by another name keeps its place.
             build_id: before.as_ref().map_or_else(|| parsed.to_string(), |record| record.build_id.clone()),
@@ -152,7 +152,7 @@ impl Debuginfo {
             State::Uploading(_) => return Err(DebuginfoError::OtherUpload),
             _ => return Err(DebuginfoError::NotInitiated),
         }
-        let object = format!("{}.{}", kind.as_str(), Ulid::generate());
+        let object = format!("{}.{}", kind.as_str(), Ulid::new());
         let path = object_path(&record.build_id, &object);
         let parts = WriteMultipart::new(self.objects.put_multipart(&path).await?);
         Ok(UploadSink {
@@ -215,7 +215,7 @@ impl Debuginfo {
         fetched: Fetched,
     ) -> Result<(), DebuginfoError> {
         let Fetched { server, file, size_bytes } = fetched;
-        let object = format!("{}.{}", FileKind::Debuginfo.as_str(), Ulid::generate());
+        let object = format!("{}.{}", FileKind::Debuginfo.as_str(), Ulid::new());
         let copy = |source| files::FileError::Copy { object: object.clone(), source };
         let bytes = files::map(file).map_err(copy)?;
         let (quality, gnu) = look_at(std::sync::Arc::clone(&bytes)).await;

@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::fuzz;
 
 /// Inputs that are made of each.
-const VARIANTS: usize = 400;
+const VARIANTS: usize = 100;
 
 fn replay(target: &str, check: fn(&[u8])) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus").join(target);

@@ -5,3 +5,4 @@ mod corpus;
 #[path = "../../../../fuzz/src/symbols.rs"]
 #[expect(unreachable_pub, reason = "it is shared with the fuzz targets")]
 mod fuzz;
+mod layouts;
