@@ -48,7 +48,7 @@ fn symbolize(criterion: &mut Criterion) {
     );
     let mut next = addresses.iter().cycle();
     group.bench_function("cached", |bencher| {
-        bencher.iter(|| black_box(warm.symbolize(*next.next().expect("endless"))))
+        bencher.iter(|| black_box(warm.symbolize(*next.next().expect("endless"))));
     });
     group.finish();
 }
