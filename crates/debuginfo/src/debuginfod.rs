@@ -159,25 +159,31 @@ impl Debuginfod {
         lookup
     }
 
-    /// Fetches the debug information of a build ID into a file of this folder. `None` if nobody gives it.
-    pub async fn fetch(&self, build_id: &BuildId, folder: &std::path::Path) -> Option<Fetched> {
-        let Lookup::Found { server } = self.find(build_id).await else { return None };
-        let url = self.servers.iter().find(|url| url.as_str() == server)?;
-        let permit = self.requests.acquire().await.ok()?;
+    /// Fetches the debug information of a build ID into a file of this folder.
+    ///
+    /// # Errors
+    /// [`Lookup::Absent`] or [`Lookup::Failed`] if nobody gives it.
+    pub async fn fetch(&self, build_id: &BuildId, folder: &std::path::Path) -> Result<Fetched, Lookup> {
+        let server = match self.find(build_id).await {
+            Lookup::Found { server } => server,
+            nobody => return Err(nobody),
+        };
+        let Some(url) = self.servers.iter().find(|url| url.as_str() == server) else {
+            return Err(Lookup::Absent);
+        };
+        let Ok(permit) = self.requests.acquire().await else { return Err(Lookup::Failed) };
         let fetched = self.download(url, build_id, folder).await;
         drop(permit);
-        match fetched {
-            Ok(Some((file, size_bytes))) => Some(Fetched { server, file, size_bytes }),
-            Ok(None) => {
-                self.remember(build_id, Lookup::Absent);
-                None
-            }
+        let nobody = match fetched {
+            Ok(Some((file, size_bytes))) => return Ok(Fetched { server, file, size_bytes }),
+            Ok(None) => Lookup::Absent,
             Err(error) => {
                 tracing::warn!(%build_id, server, error = &*error, "debuginfod does not give a file");
-                self.remember(build_id, Lookup::Failed);
-                None
+                Lookup::Failed
             }
-        }
+        };
+        self.remember(build_id, nobody.clone());
+        Err(nobody)
     }
 
     async fn download(

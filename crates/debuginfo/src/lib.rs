@@ -22,4 +22,4 @@ mod store;
 
 pub use files::FileError;
 pub use resolver::{Resolver, ResolverOptions};
-pub use store::{Debuginfo, DebuginfoError, DebuginfoOptions, Initiated, UploadSink};
+pub use store::{Debuginfo, DebuginfoError, DebuginfoOptions, Initiated, ObjectFile, UploadSink};

@@ -15,7 +15,7 @@ use decima_symbols::{Answer, BuildId, ObjectFiles, Options, Symbolizer, Unresolv
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
-use crate::Debuginfo;
+use crate::{Debuginfo, ObjectFile};
 
 /// Bounds and manner.
 #[derive(Debug, Clone, Copy)]
@@ -183,10 +183,10 @@ impl Resolver {
         }
         let version = self.debuginfo.version();
         let (object, bytes) = match self.debuginfo.object_file(build_id).await {
-            Ok(Some(found)) => found,
-            Ok(None) => {
-                self.nothing_as_of(build_id, Unresolved::NoDebuginfo, version);
-                return Err(Unresolved::NoDebuginfo);
+            Ok(ObjectFile::Held { object, bytes }) => (object, bytes),
+            Ok(ObjectFile::Missing(reason)) => {
+                self.nothing_as_of(build_id, reason, version);
+                return Err(reason);
             }
             Err(error) => {
                 tracing::warn!(%build_id, error = &error as &dyn std::error::Error, "debuginfo cannot be read");

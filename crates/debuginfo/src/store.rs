@@ -18,14 +18,14 @@ use std::{
 };
 
 use decima_base::ErrorKind;
-use decima_symbols::{BuildId, ObjectBytes, build_id::BuildIdError};
+use decima_symbols::{BuildId, ObjectBytes, Unresolved, build_id::BuildIdError};
 use futures::{StreamExt as _, TryStreamExt as _};
 use object_store::{ObjectStore, ObjectStoreExt as _, path::Path};
 use parking_lot::Mutex;
 
 pub use self::upload::{Initiated, UploadSink};
 use crate::{
-    debuginfod::Debuginfod,
+    debuginfod::{Debuginfod, Lookup},
     files::{FileError, Files},
     record::{FileKind, Record, State, Stored},
     retention::{self, Limits},
@@ -162,6 +162,30 @@ impl DebuginfoError {
     }
 }
 
+/// The file of a build ID.
+#[derive(Clone)]
+pub enum ObjectFile {
+    /// It is here.
+    Held {
+        /// Its object's name: another file has another one.
+        object: String,
+        /// What is in it.
+        bytes: ObjectBytes,
+    },
+    /// Nobody has one, for this reason.
+    Missing(Unresolved),
+}
+
+impl ObjectFile {
+    /// Its bytes, if it is here.
+    pub fn bytes(&self) -> Option<&[u8]> {
+        match self {
+            Self::Held { bytes, .. } => Some((**bytes).as_ref()),
+            Self::Missing(_) => None,
+        }
+    }
+}
+
 /// All files of all build IDs.
 pub struct Debuginfo {
     objects: Arc<dyn ObjectStore>,
@@ -245,34 +269,31 @@ impl Debuginfo {
     }
 
     /// The best file to symbolise a build ID with: its debug information, else the program. Asks debuginfod if we have
-    /// neither. `None` if nobody has one.
-    ///
-    /// The name is that of the object: another file has another one.
+    /// neither.
     ///
     /// # Errors
     /// If the store fails; the file may well exist.
-    pub async fn object_file(
-        &self,
-        build_id: &BuildId,
-    ) -> Result<Option<(String, ObjectBytes)>, DebuginfoError> {
+    pub async fn object_file(&self, build_id: &BuildId) -> Result<ObjectFile, DebuginfoError> {
         if let Some(found) = self.held(build_id).await? {
-            return Ok(Some(found));
+            return Ok(found);
         }
-        let Some(debuginfod) = &self.debuginfod else { return Ok(None) };
         let known = self.records.lock().find(build_id.as_str(), FileKind::Debuginfo).cloned();
-        // An upload that goes on will be better than what a server has; an unusable one is not.
-        if known.is_some_and(|record| matches!(record.state, State::Uploading(_))) {
-            return Ok(None);
+        // An upload that goes on will be better than what a server has.
+        if known.as_ref().is_some_and(|record| matches!(record.state, State::Uploading(_))) {
+            return Ok(ObjectFile::Missing(Unresolved::Uploading));
         }
-        // Asked for by the name that debuginfod knows.
-        let Some(fetched) = debuginfod.fetch(build_id, &self.options.cache_folder).await else {
-            return Ok(None);
-        };
-        self.keep_fetched(build_id, fetched).await?;
-        self.held(build_id).await
+        let invalid = known.is_some_and(|record| record.is_invalid());
+        let missing = |reason| ObjectFile::Missing(if invalid { Unresolved::NotAnObject } else { reason });
+        let Some(debuginfod) = &self.debuginfod else { return Ok(missing(Unresolved::NoDebuginfo)) };
+        match debuginfod.fetch(build_id, &self.options.cache_folder).await {
+            Ok(fetched) => self.keep_fetched(build_id, fetched).await?,
+            Err(Lookup::Failed) => return Ok(missing(Unresolved::DebuginfodFailed)),
+            Err(_) => return Ok(missing(Unresolved::AbsentAtDebuginfod)),
+        }
+        Ok(self.held(build_id).await?.unwrap_or(ObjectFile::Missing(Unresolved::NotAnObject)))
     }
 
-    async fn held(&self, build_id: &BuildId) -> Result<Option<(String, ObjectBytes)>, DebuginfoError> {
+    async fn held(&self, build_id: &BuildId) -> Result<Option<ObjectFile>, DebuginfoError> {
         for kind in [FileKind::Debuginfo, FileKind::Executable] {
             let path = {
                 let mut records = self.records.lock();
@@ -286,7 +307,7 @@ impl Debuginfo {
                 path
             };
             match self.files.get(&*self.objects, &path).await {
-                Ok(bytes) => return Ok(Some((path.to_string(), bytes))),
+                Ok(bytes) => return Ok(Some(ObjectFile::Held { object: path.to_string(), bytes })),
                 // It went by retention just now.
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
                 Err(error) => return Err(error.into()),

@@ -55,6 +55,12 @@ pub enum Unresolved {
     NoBuildId,
     /// Nobody has the debug information of this build ID (yet).
     NoDebuginfo,
+    /// Nobody uploaded it, and no debuginfod server has it.
+    AbsentAtDebuginfod,
+    /// Nobody uploaded it, and no debuginfod server answered that has it.
+    DebuginfodFailed,
+    /// Its upload was begun and has not ended.
+    Uploading,
     /// What we hold under the build ID is not an ELF file that can be read.
     NotAnObject,
     /// The file has neither DWARF nor a Go line table nor symbols.
@@ -71,9 +77,12 @@ pub enum Unresolved {
 
 impl Unresolved {
     /// All of them, in the order of their codes.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 11] = [
         Self::NoBuildId,
         Self::NoDebuginfo,
+        Self::AbsentAtDebuginfod,
+        Self::DebuginfodFailed,
+        Self::Uploading,
         Self::NotAnObject,
         Self::NoSymbols,
         Self::InNoFunction,
@@ -87,6 +96,9 @@ impl Unresolved {
         match self {
             Self::NoBuildId => "no_build_id",
             Self::NoDebuginfo => "no_debuginfo",
+            Self::AbsentAtDebuginfod => "absent_at_debuginfod",
+            Self::DebuginfodFailed => "debuginfod_failed",
+            Self::Uploading => "uploading",
             Self::NotAnObject => "not_an_object",
             Self::NoSymbols => "no_symbols",
             Self::InNoFunction => "in_no_function",
@@ -107,6 +119,9 @@ impl fmt::Display for Unresolved {
         f.write_str(match self {
             Self::NoBuildId => "the mapping has no build ID",
             Self::NoDebuginfo => "no debuginfo for this build ID",
+            Self::AbsentAtDebuginfod => "no debuginfo for this build ID, also not at debuginfod",
+            Self::DebuginfodFailed => "no debuginfo for this build ID, and debuginfod does not answer",
+            Self::Uploading => "the debuginfo is being uploaded",
             Self::NotAnObject => "the debuginfo is not a readable ELF file",
             Self::NoSymbols => "the debuginfo has no symbols",
             Self::InNoFunction => "in no function of the debuginfo",

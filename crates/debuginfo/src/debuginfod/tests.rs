@@ -67,7 +67,7 @@ async fn first_server_that_has_it() {
     let fetched = client.fetch(&id("aabbccdd"), folder.path()).await.unwrap();
     assert_eq!(std::fs::read(fetched.file.path()).unwrap(), b"\x7fELF and more");
     assert_eq!(fetched.size_bytes, 13);
-    assert!(client.fetch(&id("11223344"), folder.path()).await.is_none());
+    assert_eq!(client.fetch(&id("11223344"), folder.path()).await.err(), Some(Lookup::Absent));
 }
 
 #[tokio::test]
@@ -79,7 +79,7 @@ async fn servers_that_fail() {
     assert_eq!(client(&["http://127.0.0.1:1"]).find(&id("aabbccdd")).await, Lookup::Failed);
     let folder = tempfile::tempdir().unwrap();
     let client = client(&[&large]);
-    assert!(client.fetch(&id("aabbccdd"), folder.path()).await.is_none(), "too large");
+    assert_eq!(client.fetch(&id("aabbccdd"), folder.path()).await.err(), Some(Lookup::Failed), "too large");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is left behind");
 }
 

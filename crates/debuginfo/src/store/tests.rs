@@ -87,21 +87,20 @@ async fn an_upload_survives_a_restart_at_every_step() {
     send(&store, "abcd", PROGRAM, &id).await;
     let store = fixture.open().await;
     let build_id = BuildId::parse("abcd").unwrap();
-    assert!(store.object_file(&build_id).await.unwrap().is_none(), "not ended yet");
+    assert!(store.object_file(&build_id).await.unwrap().bytes().is_none(), "not ended yet");
     let version = store.version();
     store.finish("abcd", KIND, &id).await.unwrap();
     assert!(store.version() > version);
     store.finish("abcd", KIND, &id).await.unwrap();
     let store = fixture.open().await;
     assert_eq!(reason(&store, "abcd", "").await, Reason::AlreadyExists);
-    let (_, bytes) = store.object_file(&build_id).await.unwrap().unwrap();
-    assert_eq!((*bytes).as_ref(), PROGRAM);
+    assert_eq!(store.object_file(&build_id).await.unwrap().bytes(), Some(PROGRAM));
     let record = &store.list()[0];
     assert!(record.quality.unwrap().has_dwarf);
     // The file is known by what the linker wrote into it, too.
     let gnu = BuildId::parse(record.gnu_build_id.as_deref().unwrap()).unwrap();
     assert_eq!(gnu.as_str().len(), 40);
-    assert!(store.object_file(&gnu).await.unwrap().is_some());
+    assert_eq!(store.object_file(&gnu).await.unwrap().bytes(), Some(PROGRAM));
     assert_eq!(reason(&store, gnu.as_str(), "").await, Reason::AlreadyExists);
     assert_eq!(fixture.stored().await, 2);
 }
@@ -169,7 +168,8 @@ async fn what_is_no_elf_file() {
     assert_eq!(reason(&store, "abcd", "").await, Reason::Invalid);
     assert_eq!(reason(&store, "abcd", "h").await, Reason::InvalidEqual);
     assert_eq!(reason(&store, "abcd", "other").await, Reason::InvalidNotEqual);
-    assert!(store.object_file(&BuildId::parse("abcd").unwrap()).await.unwrap().is_none());
+    let file = store.object_file(&BuildId::parse("abcd").unwrap()).await.unwrap();
+    assert!(matches!(file, ObjectFile::Missing(decima_symbols::Unresolved::NotAnObject)));
     assert_eq!(fixture.stored().await, 1, "its bytes are not kept");
     upload(&store, "abcd", PROGRAM, "other").await;
     assert_eq!(reason(&store, "abcd", "").await, Reason::AlreadyExists);
@@ -184,7 +184,7 @@ async fn files_that_nobody_needs_go() {
     // What an upload left that never ended.
     fixture.objects.put(&object_path("efgh", "debuginfo.left"), "x".into()).await.unwrap();
     days_pass(20);
-    store.object_file(&BuildId::parse("abcd").unwrap()).await.unwrap().unwrap();
+    assert!(store.object_file(&BuildId::parse("abcd").unwrap()).await.unwrap().bytes().is_some());
     assert_eq!(store.maintain().await.unwrap(), 0);
     days_pass(20);
     let store = fixture.open().await;
