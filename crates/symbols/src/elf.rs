@@ -256,8 +256,13 @@ fn link_name(name: &[u8]) -> Option<String> {
 }
 
 /// `SHF_ALLOC`: in memory when the program runs.
-fn is_allocated(flags: SectionFlags) -> bool {
+pub(crate) fn is_allocated(flags: SectionFlags) -> bool {
     matches!(flags, SectionFlags::Elf { sh_flags, .. } if sh_flags.0 & constants::SHF_ALLOC.0 != 0)
+}
+
+/// `SHF_EXECINSTR`: code.
+pub(crate) fn is_code(flags: SectionFlags) -> bool {
+    matches!(flags, SectionFlags::Elf { sh_flags, .. } if sh_flags.0 & constants::SHF_EXECINSTR.0 != 0)
 }
 
 fn inflate(data: &[u8], size: usize) -> Option<Vec<u8>> {

@@ -1,11 +1,13 @@
 //! Here is a file, gives you its symbols by address.
 
+use std::{collections::HashMap, ops::Range};
+
 use object::{
-    Object as _, ObjectSection as _, ObjectSymbol as _, ObjectSymbolTable as _, SectionKind, SymbolKind,
+    Object as _, ObjectSection as _, ObjectSymbol as _, ObjectSymbolTable as _, SectionIndex, SymbolKind,
     SymbolSection,
 };
 
-use crate::elf::Elf;
+use crate::elf::{self, Elf};
 
 /// More symbols than any file has; each takes 32 bytes.
 const SYMBOLS_MAX: usize = 8 << 20;
@@ -34,10 +36,7 @@ impl SymbolTable {
     /// Reads `.symtab` and `.dynsym`.
     pub(crate) fn read(elf: &Elf<'_>) -> Self {
         let file = elf.file();
-        let mut code = std::collections::HashMap::new();
-        for section in file.sections().filter(|section| section.kind() == SectionKind::Text) {
-            code.insert(section.index(), section.address()..section.address().saturating_add(section.size()));
-        }
+        let code = code(elf);
         let mut symbols = Vec::new();
         for table in [file.symbol_table(), file.dynamic_symbol_table()].into_iter().flatten() {
             for symbol in table.symbols() {
@@ -114,6 +113,22 @@ impl SymbolTable {
     pub(crate) fn size_bytes(&self) -> usize {
         self.symbols.capacity() * size_of::<Symbol>() + self.reach.capacity() * size_of::<u64>()
     }
+}
+
+/// Where sections with code are. Files with debug information only have them without bytes, and some senders' also
+/// without a size; then they reach to the next section.
+fn code(elf: &Elf<'_>) -> HashMap<SectionIndex, Range<u64>> {
+    let sections = || elf.file().sections().filter(|section| elf::is_allocated(section.flags()));
+    let mut starts: Vec<_> = sections().map(|section| section.address()).collect();
+    starts.sort_unstable();
+    let end = |start: u64, size: u64| match size {
+        0 => starts.get(starts.partition_point(|&other| other <= start)).copied().unwrap_or(u64::MAX),
+        size => start.saturating_add(size),
+    };
+    sections()
+        .filter(|section| elf::is_code(section.flags()))
+        .map(|section| (section.index(), section.address()..end(section.address(), section.size())))
+        .collect()
 }
 
 /// Part of the rank of a symbol that says how far it reaches.

@@ -39,7 +39,7 @@ async fn server(answer: fn(&str) -> (u16, &'static [u8])) -> (String, Arc<Atomic
 
 fn client(servers: &[&str]) -> Debuginfod {
     let servers = servers.iter().map(|&server| server.to_owned()).collect();
-    Debuginfod::new(DebuginfodOptions { servers, file_max_bytes: 100, ..DebuginfodOptions::default() })
+    Debuginfod::new(DebuginfodOptions { servers, file_max_bytes: 10_000, ..DebuginfodOptions::default() })
         .unwrap()
 }
 
@@ -73,7 +73,7 @@ async fn first_server_that_has_it() {
 #[tokio::test]
 async fn servers_that_fail() {
     let (broken, _) = server(|_| (500, b"")).await;
-    let (large, _) = server(|_| (200, &[0; 101])).await;
+    let (large, _) = server(|_| (200, &[0; 10_001])).await;
     assert_eq!(client(&[&broken]).find(&id("aabbccdd")).await, Lookup::Failed);
     // Nobody listens there.
     assert_eq!(client(&["http://127.0.0.1:1"]).find(&id("aabbccdd")).await, Lookup::Failed);
@@ -92,4 +92,50 @@ fn server_names() {
     check("http://localhost:8002/x", Some("http://localhost:8002/x/"));
     check("ftp://a", None);
     check("", None);
+}
+
+/// What a server has is asked for once, kept, and told to senders.
+#[tokio::test]
+async fn a_store_keeps_what_it_gives() {
+    use crate::{
+        Debuginfo, DebuginfoOptions,
+        decision::{Proposal, Reason},
+        record::FileKind,
+    };
+
+    const PROGRAM: &[u8] = include_bytes!("../../../../fuzz/corpus/elf/program-dwarf5");
+    let (url, asked) = server(|path| match path {
+        "/buildid/aabbccdd/debuginfo" => (200, PROGRAM),
+        "/buildid/11223344/debuginfo" => (200, b"not ELF"),
+        _ => (404, b""),
+    })
+    .await;
+    let folder = tempfile::tempdir().unwrap();
+    let objects = Arc::new(object_store::memory::InMemory::new());
+    let open = async |debuginfod| {
+        let options =
+            DebuginfoOptions { cache_folder: folder.path().to_owned(), ..DebuginfoOptions::default() };
+        Debuginfo::open(Arc::clone(&objects) as _, options, debuginfod).await.unwrap()
+    };
+    let store = open(Some(Arc::new(client(&[&url])))).await;
+    let should = async |text: &str| {
+        store.should_initiate(text, FileKind::Debuginfo, Proposal::default(), true).await.unwrap()
+    };
+    assert_eq!(should("aabbccdd").await, Reason::InDebuginfod);
+    assert_eq!(should("aabbccdd").await, Reason::DebuginfodSource);
+    assert_eq!(should("99999999").await, Reason::FirstTimeSeen);
+    assert_eq!(store.object_file(&id("aabbccdd")).await.unwrap().bytes(), Some(PROGRAM));
+    let before = asked.load(Ordering::Relaxed);
+    assert_eq!(store.object_file(&id("aabbccdd")).await.unwrap().bytes(), Some(PROGRAM));
+    assert_eq!(asked.load(Ordering::Relaxed), before, "it is kept");
+    // What is no ELF file is not used, and a sender may do better.
+    assert_eq!(should("11223344").await, Reason::InDebuginfod);
+    assert!(store.object_file(&id("11223344")).await.unwrap().bytes().is_none());
+    assert_eq!(should("11223344").await, Reason::DebuginfodInvalid);
+    let store = open(None).await;
+    assert_eq!(
+        store.object_file(&id("aabbccdd")).await.unwrap().bytes(),
+        Some(PROGRAM),
+        "also without the server"
+    );
 }

@@ -7,7 +7,7 @@
 use std::ops::Range;
 
 use memchr::memmem;
-use object::Object as _;
+use object::{Object as _, ObjectSection as _};
 
 use super::{
     GoLineTable,
@@ -50,7 +50,10 @@ pub(super) fn find(elf: &Elf<'_>) -> Option<GoLineTable> {
     let inline_trees = descriptor
         .and_then(|found| found.inline_trees)
         .or_else(|| symtab::address_of(elf, "go:func.*").or_else(|| symtab::address_of(elf, "go.func.*")))
-        .and_then(|address| range_of(elf, elf.bytes_at(address)?));
+        .and_then(|address| elf.bytes_at(address))
+        // Since Go 1.26 they follow the table in its section.
+        .or_else(|| table.trees_behind())
+        .and_then(|trees| range_of(elf, trees));
     Some(GoLineTable { table: range_of(elf, bytes)?, little_endian, text, inline_trees })
 }
 
@@ -87,18 +90,15 @@ fn text_start(elf: &Elf<'_>, table: &Table<'_>) -> Option<u64> {
     if table.text_start != 0 {
         return Some(table.text_start);
     }
-    // Stripped, and only the table left: the code starts with its section unless C was linked before it. Then the program
-    // would not begin with Go's own first routine.
-    let (text, _) = section_range(elf, ".text")?;
+    // Stripped, and only the table left: the code starts with its section unless C was linked before it. Then there is
+    // C's code for the start, and the program would not begin with Go's own first routine.
+    let text = elf.file().section_by_name(".text")?.address();
+    if elf.entry() == 0 {
+        return elf.file().section_by_name(".init").is_none().then_some(text);
+    }
     let entry = elf.entry().checked_sub(text)?;
     let routine = table.routine(entry).filter(|routine| routine.entry == entry)?;
     table.name(routine.name)?.starts_with(b"_rt0_").then_some(text)
-}
-
-fn section_range(elf: &Elf<'_>, name: &str) -> Option<(u64, u64)> {
-    use object::ObjectSection as _;
-    let section = elf.file().section_by_name(name)?;
-    Some((section.address(), section.size()))
 }
 
 /// What the module descriptor says.

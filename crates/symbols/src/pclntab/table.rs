@@ -179,6 +179,10 @@ impl<'data> Table<'data> {
             return None;
         }
         let index = usize::try_from(self.value(routine.inline_values, routine.entry, pc)?).ok()?;
+        self.inlined_at(routine, index, trees)
+    }
+
+    fn inlined_at(&self, routine: &Routine, index: usize, trees: &[u8]) -> Option<Inlined> {
         let size = match self.version {
             Version::Go118 => 20,
             Version::Go120 => 16,
@@ -189,6 +193,36 @@ impl<'data> Table<'data> {
         Some(match self.version {
             Version::Go118 => Inlined { name: field(3)?, start_line: 0, call_pc: field(4)? },
             Version::Go120 => Inlined { name: field(1)?, start_line: field(3)?, call_pc: field(2)? },
+        })
+    }
+
+    /// The inline trees, if they follow the table: the first place behind it where every tree that is looked at makes sense.
+    pub(super) fn trees_behind(&self) -> Option<&'data [u8]> {
+        /// Trees that must make sense: each is a name's place, a counter and a line, which noise does not hit twice.
+        const TREES: usize = 256;
+        /// The linker aligns what follows by less.
+        const GAP_MAX: usize = 256;
+        if self.version != Version::Go120 || self.text_start != 0 {
+            return None;
+        }
+        let routines: Vec<_> = (0..self.functions)
+            .filter_map(|index| {
+                let next = u64::from(self.entry(index + 1)?);
+                let routine = self.routine(self.entry(index)?.into())?;
+                (routine.inline_tree != u32::MAX).then_some((routine, next))
+            })
+            .take(TREES)
+            .collect();
+        let last = self.u32(self.routines, self.functions.checked_sub(1)? * 8 + 4)?;
+        let start = usize::try_from(last).ok()?.checked_next_multiple_of(4)?;
+        (start..start.checked_add(GAP_MAX)?).step_by(4).find_map(|at| {
+            let trees = self.routines.get(at..)?;
+            let makes_sense = |(routine, next): &(Routine, u64)| {
+                let Some(call) = self.inlined_at(routine, 0, trees) else { return false };
+                let begins = call.name > 0 && self.names.get(call.name as usize - 1) == Some(&0);
+                begins && routine.entry + u64::from(call.call_pc) < *next && call.start_line < 1 << 24
+            };
+            (routines.len() > 1 && routines.iter().all(makes_sense)).then_some(trees)
         })
     }
 

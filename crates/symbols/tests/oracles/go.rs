@@ -16,10 +16,16 @@ struct Case {
     compile: &'static [&'static str],
     link: &'static str,
     strip: bool,
+    extract: bool,
 }
 
 const fn case(name: &'static str, compile: &'static [&'static str], link: &'static str, strip: bool) -> Case {
-    Case { name, compile, link, strip }
+    Case { name, compile, link, strip, extract: false }
+}
+
+/// As an agent uploads it.
+const fn extracted(case: Case) -> Case {
+    Case { extract: true, ..case }
 }
 
 const CASES: &[Case] = &[
@@ -31,6 +37,9 @@ const CASES: &[Case] = &[
     case("Go linked with C", &[], "-linkmode=external", false),
     case("Go linked with C stripped", &[], "-linkmode=external", true),
     case("Go linked with C PIE stripped", &["-buildmode=pie"], "-linkmode=external", true),
+    extracted(case("Go uploaded", &[], "", false)),
+    extracted(case("Go stripped and uploaded", &[], "", true)),
+    extracted(case("Go PIE stripped and uploaded", &["-buildmode=pie"], "", true)),
 ];
 
 pub(crate) fn tests() -> Vec<Test> {
@@ -49,6 +58,7 @@ fn check(case: &Case) -> Result<Outcome, String> {
     tools::run(folder, "objcopy", &[strip, "whole", "program"])?;
     let file = std::fs::read(folder.join("program")).map_err(|error| error.to_string())?;
     let addresses = tools::addresses(&file, ADDRESSES);
+    let file = if case.extract { tools::extracted(file) } else { file };
     let symbolizer =
         Symbolizer::open(ObjectFiles::of(file), Options::default()).map_err(|error| error.to_string())?;
     let answers = symbolizer.symbolize_all(&addresses, &|| true);

@@ -3,7 +3,7 @@
 //! A main function of its own: a test that cannot run because a tool is missing must be counted as skipped, which the
 //! standard harness cannot know before it runs.
 
-#![expect(clippy::print_stdout, clippy::panic, reason = "this is a test program")]
+#![expect(clippy::print_stdout, clippy::panic, clippy::unwrap_used, reason = "this is a test program")]
 
 mod go;
 mod native;

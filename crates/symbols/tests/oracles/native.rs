@@ -30,6 +30,10 @@ enum Treatment {
     Package,
     /// Shared parts in another file.
     Dwz,
+    /// As an agent uploads it.
+    Extracted,
+    /// As an agent uploads what was stripped of DWARF.
+    ExtractedStripped,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,6 +78,8 @@ pub(crate) fn tests() -> Vec<Test> {
         add(Language::C, level, "5", level == "0", Treatment::StripAll);
         add(Language::C, level, "5", true, Treatment::DebugLink);
         add(Language::Cpp, level, "5", true, Treatment::StripDebug);
+        add(Language::C, level, "5", true, Treatment::ExtractedStripped);
+        add(Language::Cpp, level, "5", true, Treatment::Extracted);
     }
     add(Language::C, "2", "5", true, Treatment::Compress("zlib"));
     add(Language::C, "2", "4", true, Treatment::Compress("zlib-gnu"));
@@ -152,7 +158,8 @@ fn compare(
         }
     }
     let resolved = answers.iter().filter(|answer| !answer.frames().is_empty()).count();
-    let has_dwarf = !matches!(case.treatment, Treatment::StripDebug | Treatment::StripAll);
+    let has_dwarf =
+        !matches!(case.treatment, Treatment::StripDebug | Treatment::StripAll | Treatment::ExtractedStripped);
     if resolved == 0 || (has_dwarf && case.level == "2" && inlined == 0) {
         return Err(format!("{resolved} resolved, {inlined} inlined of {}", addresses.len()));
     }
@@ -215,6 +222,11 @@ fn treat(case: &Case, folder: &Path) -> Result<ObjectFiles, String> {
     let bytes = |name: &str| -> Result<ObjectBytes, String> { Ok(Arc::new(read(name)?)) };
     match case.treatment {
         Treatment::None => {}
+        Treatment::Extracted => return Ok(ObjectFiles::of(tools::extracted(read("program")?))),
+        Treatment::ExtractedStripped => {
+            run(folder, "objcopy", &["--strip-debug", "program"])?;
+            return Ok(ObjectFiles::of(tools::extracted(read("program")?)));
+        }
         Treatment::StripDebug => run(folder, "objcopy", &["--strip-debug", "program"])?,
         Treatment::StripAll => run(folder, "objcopy", &["--strip-all", "program"])?,
         Treatment::Compress(kind) => {

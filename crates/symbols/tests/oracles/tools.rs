@@ -109,6 +109,44 @@ pub(crate) fn own(answer: &Answer) -> Vec<Frame> {
     if frames.is_empty() { vec![frame("", "", 0)] } else { frames }
 }
 
+/// What Parca's agent uploads of a file: sections that symbolisers read keep their bytes, of others only the header is
+/// left, without a size; no segments, no entry. 64 bits, little endian.
+pub(crate) fn extracted(mut file: Vec<u8>) -> Vec<u8> {
+    const KEPT: [&str; 12] = [
+        ".debug_",
+        ".zdebug_",
+        ".symtab",
+        ".dynsym",
+        ".strtab",
+        ".shstrtab",
+        ".dynstr",
+        ".rel",
+        ".note",
+        ".gopclntab",
+        ".go.buildinfo",
+        ".comment",
+    ];
+    const NOBITS: u32 = 8;
+    let word = |file: &[u8], at: usize| u64::from_le_bytes(file[at..at + 8].try_into().unwrap()) as usize;
+    let half = |file: &[u8], at: usize| usize::from(u16::from_le_bytes(file[at..at + 2].try_into().unwrap()));
+    let (headers, count, names) = (word(&file, 40), half(&file, 60), half(&file, 62));
+    let names = word(&file, headers + names * 64 + 24);
+    for header in (1..count).map(|index| headers + index * 64) {
+        let name = names + word(&file, header) % (1 << 32);
+        let name: Vec<_> = file[name..].iter().copied().take_while(|&byte| byte != 0).collect();
+        let name = String::from_utf8_lossy(&name);
+        let name = name.strip_prefix(".data.rel.ro").unwrap_or(&name);
+        if !KEPT.iter().any(|kept| name.starts_with(kept)) {
+            file[header + 4..header + 8].copy_from_slice(&NOBITS.to_le_bytes());
+            file[header + 32..header + 40].fill(0);
+        }
+    }
+    // Entry, and number of segments.
+    file[24..32].fill(0);
+    file[56..58].fill(0);
+    file
+}
+
 /// At most `count` addresses of the code of a file: all there are in a small one.
 pub(crate) fn addresses(file: &[u8], count: u64) -> Vec<u64> {
     let Ok(elf) = Elf::parse(file) else { return Vec::new() };
