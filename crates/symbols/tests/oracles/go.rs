@@ -11,6 +11,7 @@ use crate::{
 
 const ADDRESSES: u64 = 4000;
 
+#[derive(Clone, Copy)]
 struct Case {
     name: &'static str,
     compile: &'static [&'static str],
