@@ -40,6 +40,19 @@ def merged(blocks, sql, profile_name, sample_type):
     return sums
 
 
+def durations(block):
+    """Series whose duration is not what their samples have: all the same, or null."""
+    return duckdb.execute(
+        """
+        SELECT series, duration_ns, least, most
+        FROM (SELECT row_number() OVER () - 1 AS series, duration_ns FROM read_parquet(?))
+        JOIN (SELECT series, min(duration_ns) AS least, max(duration_ns) AS most FROM read_parquet(?) GROUP BY series) USING (series)
+        WHERE duration_ns IS DISTINCT FROM CASE WHEN least = most THEN least END
+        """,
+        [str(block / "series.parquet"), str(block / "samples.parquet")],
+    ).fetchall()
+
+
 def main():
     data, sql_path, expected_path = (pathlib.Path(argument).resolve() for argument in sys.argv[1:])
     sql = sql_path.read_text()
@@ -57,6 +70,12 @@ def main():
             check(f"{name} has signed columns", not any("uint" in kind for kind in types), f"{types}")
         except Exception as error:  # any reader's refusal is the finding
             check(name, False, f"{error}")
+    for block in blocks:
+        try:
+            wrong = durations(block)
+            check(f"durations of series in {block.name}", not wrong, f"{wrong[:5]}")
+        except Exception as error:
+            check(f"durations of series in {block.name}", False, f"{error}")
     for one in expected:
         name = f"merge of {one['profile_name']}:{one['sample_type']}"
         try:

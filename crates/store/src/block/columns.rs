@@ -163,6 +163,7 @@ pub(crate) fn series() -> (Arc<Schema>, WriterProperties) {
         .collect();
     fields.push(required("delta", DataType::Boolean));
     fields.push(required("period", DataType::Int64));
+    fields.push(Field::new("duration_ns", DataType::Int64, true));
     fields.push(Field::new("labels", labels_type(), false));
     for name in SERIES_NUMBERS {
         fields.push(required(name, DataType::Int64));

@@ -96,6 +96,7 @@ impl Table {
 struct SeriesRow {
     head_series: u32,
     partition_name: String,
+    duration_ns: Option<i64>,
     numbers: [i64; columns::SERIES_NUMBERS.len()],
 }
 
@@ -163,6 +164,7 @@ impl<'a> BlockWriter<'a> {
             let range = self.view.series[id as usize].range;
             self.series.push(SeriesRow {
                 head_series: id,
+                duration_ns: shared_duration(&by_series[&id]),
                 partition_name: self.view.partition_names[partition as usize].clone(),
                 numbers: [
                     range.start_ns,
@@ -462,6 +464,13 @@ fn preorder(tree: &Tree) -> Vec<u32> {
     order
 }
 
+/// The duration that all samples have.
+fn shared_duration(chunks: &[&Arc<Chunk>]) -> Option<i64> {
+    let mut durations = chunks.iter().map(|chunk| chunk.duration_ns);
+    let first = durations.next()?;
+    durations.all(|duration| duration == first).then_some(first)
+}
+
 fn series_file(view: &HeadView, rows: &[SeriesRow]) -> Result<Vec<u8>, ParquetError> {
     let mut table = Table::new(columns::series())?;
     let text = |f: &dyn Fn(&decima_profile::ProfileType) -> &str| -> ArrayRef {
@@ -492,6 +501,7 @@ fn series_file(view: &HeadView, rows: &[SeriesRow]) -> Result<Vec<u8>, ParquetEr
         Arc::new(Int64Array::from(
             rows.iter().map(|r| view.series[r.head_series as usize].key.period).collect::<Vec<_>>(),
         )),
+        Arc::new(rows.iter().map(|r| r.duration_ns).collect::<Int64Array>()),
         Arc::new(labels.finish()),
     ];
     for at in 0..columns::SERIES_NUMBERS.len() {
