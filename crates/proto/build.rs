@@ -4,7 +4,8 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use protox::prost::Message as _;
 
-const FILES: [&str; 4] = [
+const FILES: [&str; 5] = [
+    "opentelemetry/proto/collector/profiles/v1development/profiles_service.proto",
     "parca/metastore/v1alpha1/metastore.proto",
     "parca/profilestore/v1alpha1/profilestore.proto",
     "parca/query/v1alpha1/query.proto",
@@ -19,6 +20,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     tonic_prost_build::configure()
         // Profiles and records are large: they stay slices of the message that they came in.
         .bytes(".")
+        // Not all strings of real senders are UTF-8, and where fields are depends on the sender's version.
+        .extern_path(
+            ".opentelemetry.proto.collector.profiles.v1development.ExportProfilesServiceRequest",
+            "crate::opentelemetry::RawExportRequest",
+        )
         .build_transport(false)
         .compile_fds(descriptors)?;
     Ok(())

@@ -6,10 +6,10 @@
 
 use std::path::Path;
 
-use decima_ingest::config::Config;
+use decima_ingest::{agent, config::Config, otlp, push};
 use decima_profile::{
     SampleBatch,
-    batch::NO_MAPPING,
+    batch::{AttributeValues, NO_MAPPING},
     compression,
     pprof::{self, Limits},
 };
@@ -27,6 +27,9 @@ pub const TARGETS: &[Target] = &[
     ("log_object", log_object),
     ("log_body", log_body),
     ("block_file", block_file),
+    ("agent_first", agent_first),
+    ("agent_second", agent_second),
+    ("otlp", otlp),
 ];
 
 /// A fuzzer's small input must not make us hold more.
@@ -71,6 +74,48 @@ fn check_batch(batch: &SampleBatch) {
             let _ = batch.stacktrace(stacktrace);
         }
         assert!(!series.values.contains(&0));
+        assert!(series.labels.windows(2).all(|pair| pair[0].0 < pair[1].0));
+        for attribute in &series.attributes {
+            text(attribute.name);
+            match &attribute.values {
+                AttributeValues::Text(ids) => {
+                    assert_eq!(ids.len(), series.values.len());
+                    ids.iter().for_each(|&id| text(id));
+                }
+                AttributeValues::Integer { values, .. } => assert_eq!(values.len(), series.values.len()),
+            }
+        }
+    }
+}
+
+/// Limits for small inputs.
+fn push_limits() -> push::Limits {
+    push::Limits { profile_bytes_max: PROFILE_BYTES_MAX, ..push::Limits::default() }
+}
+
+/// A request in the agent's second schema.
+pub fn agent_second(input: &[u8]) {
+    if let Ok(batch) = agent::batch_of(input, &push_limits()) {
+        check_batch(&batch);
+    }
+}
+
+/// An exchange in the agent's first schema: the length of the first stream in four bytes, then both.
+pub fn agent_first(input: &[u8]) {
+    let Some((len, streams)) = input.split_first_chunk::<4>() else { return };
+    let len = u32::from_le_bytes(*len) as usize;
+    let Some((samples, locations)) = streams.split_at_checked(len) else { return };
+    if let Ok(batch) = agent::batch_of_exchange(samples, locations, &push_limits()) {
+        check_batch(&batch);
+    }
+}
+
+/// An OTLP request, read in either layout.
+pub fn otlp(input: &[u8]) {
+    for layout in [None, Some(otlp::Layout::UpTo1_9), Some(otlp::Layout::From1_10)] {
+        if let Ok(decoded) = otlp::decode(input, &push_limits(), layout, None, 1) {
+            check_batch(&decoded.batch);
+        }
     }
 }
 

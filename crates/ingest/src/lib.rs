@@ -2,9 +2,15 @@
 //!
 //! Start at [`push`] for what senders push, [`scrape`] for what is fetched, [`config`] for the file that says what.
 
+pub mod agent;
+mod arrow;
 pub mod config;
 pub mod discovery;
 pub mod labels;
+pub mod object_files;
+pub mod otlp;
 pub mod push;
+#[cfg(test)]
+mod recorded;
 pub mod relabel;
 pub mod scrape;

@@ -1,4 +1,4 @@
-//! Pprof profiles pushed by senders or read by the scraper: limits, labels, and on to the store.
+//! What senders push or the scraper reads: limits, labels, and on to the store, with a record of who sent what.
 //!
 //! Here is a request of several series with several profiles each; all of it becomes one
 //! [`SampleBatch`](decima_profile::SampleBatch), and the store takes it whole, or one field of it is wrong and nothing is
@@ -12,23 +12,69 @@
 mod batch;
 mod counts;
 mod labels;
+mod refusal;
+mod senders;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use decima_base::ErrorKind;
 use decima_store::{AppendError, Appended, Store};
+use parking_lot::Mutex;
 
-pub use self::batch::{Decoded, batch_of};
-use self::counts::Counters;
-pub use self::counts::Counts;
-use crate::config::SampleType;
+pub use self::{
+    batch::{Decoded, batch_of},
+    counts::Counts,
+    refusal::Refusal,
+    senders::{Origin, Sender, SenderCounts},
+};
+use self::{
+    counts::Counters,
+    senders::{Outcome, Senders},
+};
+use crate::{
+    agent::{self, first::Pending},
+    arrow::ArrowError,
+    config::SampleType,
+    object_files::ObjectFiles,
+    otlp::{self, Layout, OtlpError},
+};
 
 /// Requests with more bytes than this are decoded on a thread for blocking work: a few milliseconds, during which a
 /// runtime of two workers had better do something else. Below it, the hand-over would cost more than it spares.
 const INLINE_BYTES_MAX: usize = 256 << 10;
+/// Labels of agents that are remembered as belonging to samples.
+const SAMPLE_LABELS_MAX: usize = 256;
+
+/// Ways in for pushes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Protocol {
+    /// Pprof with labels.
+    WriteRaw,
+    /// The agent's first schema.
+    Write,
+    /// The agent's second schema.
+    WriteArrow,
+    /// OTLP over gRPC.
+    OtlpGrpc,
+    /// OTLP over HTTP.
+    OtlpHttp,
+}
+
+impl Protocol {
+    /// As metrics show it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::WriteRaw => "write_raw",
+            Self::Write => "write",
+            Self::WriteArrow => "write_arrow",
+            Self::OtlpGrpc => "otlp_grpc",
+            Self::OtlpHttp => "otlp_http",
+        }
+    }
+}
 
 /// Bounds on what one request may carry.
 #[derive(Debug, Clone)]
@@ -71,9 +117,11 @@ pub struct RawSeries {
 /// A request that was refused. Nothing of it is stored.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum PushError {
-    /// The request is wrong; the message names series, sample and field.
+    /// The request is wrong; the message names series, sample and field, or column and row.
     #[error("{message}")]
     InvalidArgument {
+        /// Kind of mistake.
+        reason: Refusal,
         /// For the sender.
         message: String,
     },
@@ -90,64 +138,307 @@ impl PushError {
             Self::Append(e) => e.kind(),
         }
     }
+
+    /// What counters call it.
+    pub fn refusal(&self) -> Refusal {
+        match self {
+            Self::InvalidArgument { reason, .. } => *reason,
+            Self::Append(e) => Refusal::of_append(e),
+        }
+    }
 }
 
-/// The way in for pprof. Clones share it.
+impl From<ArrowError> for PushError {
+    fn from(error: ArrowError) -> Self {
+        Self::InvalidArgument { reason: Refusal::from(&error), message: error.to_string() }
+    }
+}
+
+impl From<OtlpError> for PushError {
+    fn from(error: OtlpError) -> Self {
+        Self::InvalidArgument { reason: error.reason, message: error.to_string() }
+    }
+}
+
+/// The first half of an exchange in the agent's first schema: samples without their stacktraces.
+pub struct FirstHalf {
+    pending: Pending,
+    node: String,
+    received_bytes: u64,
+}
+
+impl FirstHalf {
+    /// The message that asks for the stacktraces; `None` if there are none to ask for.
+    pub fn question(&self) -> Result<Option<Vec<u8>>, PushError> {
+        if self.pending.is_empty() {
+            return Ok(None);
+        }
+        self.pending.question().map(Some).map_err(|error| PushError::InvalidArgument {
+            reason: Refusal::Malformed,
+            message: format!("the stacktrace ids cannot be asked for: {error}"),
+        })
+    }
+}
+
+/// What became of an OTLP request.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Exported {
+    /// What was stored.
+    pub appended: Appended,
+    /// Profiles that were wrong and are left out.
+    pub rejected_profiles: u64,
+    /// What was wrong with the first of them; empty if there is none.
+    pub rejection: String,
+}
+
+/// The way in for what senders push. Clones share it.
 #[derive(Clone)]
 pub struct Push {
     store: Store,
     limits: Limits,
-    counters: Arc<Counters>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    counters: Counters,
+    senders: Senders,
+    object_files: ObjectFiles,
+    /// Labels that agents' requests have shown to belong to samples.
+    sample_labels: Mutex<Arc<BTreeSet<String>>>,
 }
 
 impl Push {
     /// A way into `store`.
     pub fn new(store: Store, limits: Limits) -> Self {
-        Self { store, limits, counters: Arc::default() }
+        Self { store, limits, shared: Arc::default() }
     }
 
     /// What came this way since the start, over all clones.
     pub fn counts(&self) -> Counts {
-        self.counters.read()
+        self.shared.counters.read()
+    }
+
+    /// Senders of the last five minutes before `now`, by `node` label and address.
+    pub fn recent_senders(&self, now: Instant) -> Vec<Sender> {
+        self.shared.senders.recent(now)
+    }
+
+    /// All senders that are remembered, with their counts.
+    pub fn senders(&self) -> Vec<Sender> {
+        self.shared.senders.all()
+    }
+
+    /// Names of object files that requests have told, and that others may add to.
+    pub fn object_files(&self) -> &ObjectFiles {
+        &self.shared.object_files
     }
 
     /// Stores all series of a request as one, or none.
     ///
     /// `received_ns` is the Unix time of receipt, used for profiles without a time. `request_hash` makes repeats recognisable.
-    /// A request without samples is accepted and leaves no trace in the store.
+    /// A request without samples is accepted and leaves no trace in the store. Nobody is listed as its sender.
     pub async fn write_raw(
         &self,
         series: Vec<RawSeries>,
         received_ns: i64,
         request_hash: Option<u128>,
     ) -> Result<Appended, PushError> {
-        let outcome = self.store_all(series, received_ns, request_hash).await;
-        self.counters.note(&outcome);
+        let decoded = self.decode_raw(series, received_ns).await;
+        self.finish(None, String::new(), decoded, request_hash).await
+    }
+
+    /// Stores all series of a request as one, or none, and notes who sent it.
+    pub async fn push_raw(
+        &self,
+        series: Vec<RawSeries>,
+        origin: &Origin,
+        request_hash: Option<u128>,
+    ) -> Result<Appended, PushError> {
+        let node = batch::node(&series);
+        let decoded = self.decode_raw(series, origin.received_ns).await;
+        self.finish(Some(origin), node, decoded, request_hash).await
+    }
+
+    /// Stores a request in the agent's second schema: an Arrow stream of samples with their stacktraces.
+    pub async fn write_arrow(
+        &self,
+        stream: Bytes,
+        origin: &Origin,
+        request_hash: Option<u128>,
+    ) -> Result<Appended, PushError> {
+        let decoded = self
+            .agent(stream.len(), move |context| {
+                let decoded = agent::second::decode(&stream, context)?;
+                Ok(of_agent(decoded, stream.len()))
+            })
+            .await;
+        self.finish(Some(origin), String::new(), decoded, request_hash).await
+    }
+
+    /// Takes the first message of an exchange in the agent's first schema.
+    ///
+    /// Nothing is stored before [`end_write`](Self::end_write); a refusal is noted here.
+    pub async fn begin_write(&self, stream: Bytes, origin: &Origin) -> Result<FirstHalf, PushError> {
+        let half = self
+            .agent(stream.len(), move |context| {
+                let pending = agent::first::samples(&stream, context)?;
+                let node = pending.node();
+                Ok((FirstHalf { pending, node, received_bytes: stream.len() as u64 }, BTreeSet::new()))
+            })
+            .await;
+        if let Err(error) = &half {
+            self.note(Some(origin), "", &Err(error.clone()), 0);
+        }
+        half
+    }
+
+    /// Stores an exchange in the agent's first schema, given its second message: the locations of the stacktraces.
+    pub async fn end_write(
+        &self,
+        half: FirstHalf,
+        stream: Bytes,
+        origin: &Origin,
+        request_hash: Option<u128>,
+    ) -> Result<Appended, PushError> {
+        let FirstHalf { pending, node, received_bytes } = half;
+        let received_bytes = received_bytes as usize + stream.len();
+        let decoded = self
+            .agent(received_bytes, move |context| {
+                Ok(of_agent(pending.with_locations(&stream, context)?, received_bytes))
+            })
+            .await;
+        self.finish(Some(origin), node, decoded, request_hash).await
+    }
+
+    /// Stores an OTLP request. Profiles that are wrong are left out, unless all are.
+    ///
+    /// `layout` is known where fields have names.
+    pub async fn export(
+        &self,
+        message: Bytes,
+        layout: Option<Layout>,
+        origin: &Origin,
+        request_hash: Option<u128>,
+    ) -> Result<Exported, PushError> {
+        let (limits, received_ns) = (self.limits.clone(), origin.received_ns);
+        let remembered = self.shared.senders.layout(origin.address);
+        let size_bytes = message.len();
+        let decoded = self
+            .work(size_bytes, move || Ok(otlp::decode(&message, &limits, layout, remembered, received_ns)?))
+            .await;
+        let mut exported = Exported::default();
+        let decoded = decoded.and_then(|decoded| {
+            exported.rejected_profiles = decoded.rejected_profiles;
+            match decoded.rejection {
+                Some(error) if decoded.profiles == 0 => return Err(error.into()),
+                Some(error) => exported.rejection = error.to_string(),
+                None => {}
+            }
+            if let (None, Some(layout)) = (layout, decoded.layout) {
+                self.shared.senders.note_layout(origin.address, layout);
+            }
+            for (build_id, hash) in &decoded.object_files {
+                self.shared.object_files.learn(build_id, hash);
+            }
+            Ok(Decoded {
+                batch: decoded.batch,
+                profiles: decoded.profiles,
+                received_bytes: size_bytes as u64,
+                repaired_strings: decoded.repaired_strings,
+                node: decoded.node,
+            })
+        });
+        exported.appended = self.finish(Some(origin), String::new(), decoded, request_hash).await?;
+        Ok(exported)
+    }
+
+    /// Stores what was decoded and notes what became of it.
+    async fn finish(
+        &self,
+        origin: Option<&Origin>,
+        mut node: String,
+        decoded: Result<Decoded, PushError>,
+        request_hash: Option<u128>,
+    ) -> Result<Appended, PushError> {
+        let mut repaired_strings = 0;
+        let outcome = match decoded {
+            Err(error) => Err(error),
+            Ok(decoded) => {
+                self.shared.counters.note_decoded(&decoded);
+                repaired_strings = decoded.repaired_strings;
+                if !decoded.node.is_empty() {
+                    node = decoded.node;
+                }
+                if decoded.batch.series.is_empty() {
+                    Ok(Appended::default())
+                } else {
+                    self.store.append(decoded.batch, request_hash).await.map_err(PushError::from)
+                }
+            }
+        };
+        self.note(origin, &node, &outcome, repaired_strings);
         outcome
     }
 
-    async fn store_all(
+    fn note(
         &self,
-        series: Vec<RawSeries>,
-        received_ns: i64,
-        request_hash: Option<u128>,
-    ) -> Result<Appended, PushError> {
-        let decoded = self.decode(series, received_ns).await?;
-        self.counters.note_decoded(&decoded);
-        if decoded.batch.series.is_empty() {
-            return Ok(Appended::default());
-        }
-        Ok(self.store.append(decoded.batch, request_hash).await?)
+        origin: Option<&Origin>,
+        node: &str,
+        outcome: &Result<Appended, PushError>,
+        repaired_strings: u64,
+    ) {
+        self.shared.counters.note(outcome);
+        let Some(origin) = origin else { return };
+        let appended = outcome.as_ref().copied().unwrap_or_default();
+        let outcome = Outcome {
+            took: origin.received.elapsed(),
+            samples: appended.samples,
+            rejected_samples: appended.rejected,
+            repaired_strings,
+            refused: outcome.as_ref().err().map(|error| (error.refusal(), error.to_string())),
+        };
+        self.shared.senders.note(node, origin, outcome);
     }
 
-    async fn decode(&self, series: Vec<RawSeries>, received_ns: i64) -> Result<Decoded, PushError> {
-        let size_bytes: usize = series.iter().flat_map(|series| &series.profiles).map(Bytes::len).sum();
-        if size_bytes <= INLINE_BYTES_MAX {
-            return batch_of(&series, &self.limits, received_ns);
+    /// Decodes what an agent sent, and learns which labels belong to samples.
+    async fn agent<T: Send + 'static>(
+        &self,
+        size_bytes: usize,
+        decode: impl FnOnce(agent::Context<'_>) -> Result<(T, BTreeSet<String>), ArrowError> + Send + 'static,
+    ) -> Result<T, PushError> {
+        let (limits, sample_labels) = (self.limits.clone(), self.shared.sample_labels.lock().clone());
+        let decoded = self.work(size_bytes, move || {
+            let context = agent::Context { limits: &limits, sample_labels: &sample_labels };
+            Ok(decode(context)?)
+        });
+        let (decoded, found) = decoded.await?;
+        if !found.is_empty() {
+            let mut known = self.shared.sample_labels.lock();
+            if known.len() + found.len() <= SAMPLE_LABELS_MAX {
+                Arc::make_mut(&mut known).extend(found);
+            }
         }
+        Ok(decoded)
+    }
+
+    async fn decode_raw(&self, series: Vec<RawSeries>, received_ns: i64) -> Result<Decoded, PushError> {
+        let size_bytes: usize = series.iter().flat_map(|series| &series.profiles).map(Bytes::len).sum();
         let limits = self.limits.clone();
-        match tokio::task::spawn_blocking(move || batch_of(&series, &limits, received_ns)).await {
-            Ok(decoded) => decoded,
+        self.work(size_bytes, move || batch_of(&series, &limits, received_ns)).await
+    }
+
+    /// Does work on so many bytes here, or on another thread if it would take long.
+    async fn work<T: Send + 'static>(
+        &self,
+        size_bytes: usize,
+        work: impl FnOnce() -> Result<T, PushError> + Send + 'static,
+    ) -> Result<T, PushError> {
+        if size_bytes <= INLINE_BYTES_MAX {
+            return work();
+        }
+        match tokio::task::spawn_blocking(work).await {
+            Ok(done) => done,
             Err(error) => match error.try_into_panic() {
                 // A panic fails this request, as it would have without the other thread.
                 Ok(panic) => std::panic::resume_unwind(panic),
@@ -155,4 +446,11 @@ impl Push {
             },
         }
     }
+}
+
+/// An agent's request as any other.
+fn of_agent(decoded: agent::Decoded, received_bytes: usize) -> (Decoded, BTreeSet<String>) {
+    let agent::Decoded { batch, repaired_strings, node, sample_labels } = decoded;
+    let received_bytes = received_bytes as u64;
+    (Decoded { batch, profiles: 1, received_bytes, repaired_strings, node }, sample_labels)
 }

@@ -286,6 +286,15 @@ impl SampleBatch {
         }));
     }
 
+    /// Adds series whose text is in `strings`, and whose stacktraces are in this batch already.
+    pub fn append_series(&mut self, strings: Strings, series: Vec<SeriesSamples>) {
+        let other = Self { strings, series, ..Self::default() };
+        // Moving the ids of stacktraces by none is what appending to a batch without any does.
+        let offsets = std::mem::take(&mut self.stacktrace_offsets);
+        self.append(other);
+        self.stacktrace_offsets = offsets;
+    }
+
     /// Number of samples over all series.
     pub fn sample_count(&self) -> usize {
         self.series.iter().map(|s| s.values.len()).sum()

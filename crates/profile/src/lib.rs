@@ -12,6 +12,7 @@ pub mod batch;
 pub mod compression;
 pub mod pprof;
 pub mod profile_type;
+pub mod wire;
 
 pub use batch::SampleBatch;
 pub use profile_type::ProfileType;

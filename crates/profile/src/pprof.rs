@@ -31,12 +31,11 @@ mod decode;
 mod encode;
 mod error;
 mod explain;
-mod wire;
 
+pub use crate::wire::MalformedReason;
 pub use decode::{Profile, decode};
 pub use encode::{Label, LabelValue, ProfileBuilder};
 pub use error::{DecodeError, Foreign};
-pub use wire::MalformedReason;
 
 /// Bounds on one profile. Tables have fixed bounds too, far above real profiles (see the constants in `decode::read`).
 #[derive(Debug, Clone, PartialEq, Eq)]

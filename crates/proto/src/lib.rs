@@ -1,9 +1,32 @@
-//! Messages and services of Parca's wire protocol, declared by us from field numbers and types. No logic.
+//! Messages and services of Parca's wire protocol and of OTLP profiles, declared by us from field numbers and types. No logic.
 //!
 //! Modules follow the package names. Byte fields are [`prost::bytes::Bytes`]: slices of the received message, not copies.
 
 /// All files with their imports, encoded as a `google.protobuf.FileDescriptorSet`.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+
+/// OpenTelemetry's way in.
+pub mod opentelemetry {
+    use prost::bytes::Bytes;
+
+    /// A request of `ProfilesService/Export` whose parts are as they came: for a reader that repairs text and knows more
+    /// than one layout of samples.
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub struct RawExportRequest {
+        /// Encoded `ResourceProfiles`.
+        #[prost(bytes = "bytes", repeated, tag = "1")]
+        pub resource_profiles: Vec<Bytes>,
+        /// Encoded parts of one `ProfilesDictionary`.
+        #[prost(bytes = "bytes", repeated, tag = "2")]
+        pub dictionary: Vec<Bytes>,
+    }
+
+    /// Profiles, in a version that still changes.
+    #[expect(clippy::allow_attributes, reason = "generated")]
+    pub mod v1development {
+        tonic::include_proto!("opentelemetry.proto.collector.profiles.v1development");
+    }
+}
 
 /// Messages and services by package.
 pub mod parca {

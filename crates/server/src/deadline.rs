@@ -12,8 +12,12 @@ const DIGITS_MAX: usize = 8;
 
 /// Time for a request: what it says, at most `timeout_max`. What cannot be read counts as absent.
 pub(crate) fn of(headers: &HeaderMap, timeout_max: Duration) -> Duration {
-    let given = headers.get(HEADER).and_then(|value| parse(value.to_str().ok()?));
-    given.unwrap_or(timeout_max).min(timeout_max)
+    given(headers).unwrap_or(timeout_max).min(timeout_max)
+}
+
+/// Time for a request as it says itself. What cannot be read counts as absent.
+pub(crate) fn given(headers: &HeaderMap) -> Option<Duration> {
+    headers.get(HEADER).and_then(|value| parse(value.to_str().ok()?))
 }
 
 /// `grpc-timeout`: up to eight digits and a unit.

@@ -14,6 +14,7 @@ use axum::{
     middleware::{Next, from_fn_with_state},
     response::Response,
 };
+use decima_proto::opentelemetry::v1development::profiles_service_server::ProfilesServiceServer;
 use decima_proto::parca::{
     profilestore::v1alpha1::{
         agents_service_server::AgentsServiceServer, profile_store_service_server::ProfileStoreServiceServer,
@@ -22,17 +23,18 @@ use decima_proto::parca::{
     scrape::v1alpha1::scrape_service_server::ScrapeServiceServer,
 };
 use http::{HeaderMap, HeaderValue, Uri, header, uri::PathAndQuery};
-use prost_reflect::DescriptorPool;
+use prost_reflect::{DescriptorPool, MethodDescriptor};
 use tonic::{Code, Status, codec::CompressionEncoding, server::NamedService, service::Routes};
 use tonic_health::{ServingStatus, server::HealthReporter};
 use tonic_web::GrpcWebLayer;
-use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::{catch_panic::CatchPanicLayer, timeout::TimeoutBody};
 
 use crate::{
     deadline,
     metrics::{Metrics, Protocol},
     service::{
-        agents::AgentsService, profile_store::ProfileStoreService, query::QueryService, scrape::ScrapeService,
+        agents::AgentsService, otlp::ProfilesService, profile_store::ProfileStoreService,
+        query::QueryService, scrape::ScrapeService,
     },
     settings::Bounds,
     status,
@@ -49,6 +51,7 @@ const GRPC_ENCODING: &str = "grpc-encoding";
 /// The services.
 pub(crate) struct Services {
     pub(crate) profile_store: ProfileStoreService,
+    pub(crate) profiles: ProfilesService,
     pub(crate) agents: AgentsService,
     pub(crate) query: QueryService,
     pub(crate) scrape: ScrapeService,
@@ -59,12 +62,15 @@ struct Surroundings {
     metrics: Arc<Metrics>,
     bounds: Bounds,
     methods: HashSet<String>,
+    /// Those whose requests are streams: a large upload may take as long as it takes.
+    streamed: HashSet<String>,
 }
 
 /// Names whose health can be asked for; the empty one is the server as a whole.
-const HEALTH_NAMES: [&str; 5] = [
+const HEALTH_NAMES: [&str; 6] = [
     "",
     ProfileStoreServiceServer::<ProfileStoreService>::NAME,
+    ProfilesServiceServer::<ProfilesService>::NAME,
     AgentsServiceServer::<AgentsService>::NAME,
     QueryServiceServer::<QueryService>::NAME,
     ScrapeServiceServer::<ScrapeService>::NAME,
@@ -117,9 +123,15 @@ pub(crate) fn router(
         .register_encoded_file_descriptor_set(decima_proto::DESCRIPTORS)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1()?;
-    let surroundings = Surroundings { metrics, bounds: bounds.clone(), methods: method_names() };
+    let surroundings = Surroundings {
+        metrics,
+        bounds: bounds.clone(),
+        methods: method_names(|_| true),
+        streamed: method_names(MethodDescriptor::is_client_streaming),
+    };
     let routes = Routes::default()
         .add_service(bounded!(ProfileStoreServiceServer::new(services.profile_store), bounds))
+        .add_service(bounded!(ProfilesServiceServer::new(services.profiles), bounds))
         .add_service(bounded!(AgentsServiceServer::new(services.agents), bounds))
         .add_service(bounded!(QueryServiceServer::new(services.query), bounds))
         .add_service(bounded!(ScrapeServiceServer::new(services.scrape), bounds))
@@ -181,10 +193,20 @@ async fn surround(
     let path = request.uri().path().trim_start_matches('/').to_owned();
     let method = if surroundings.methods.contains(&path) { path.as_str() } else { UNKNOWN };
     answer_as_asked(request.headers_mut());
-    let timeout = deadline::of(request.headers(), surroundings.bounds.request_timeout);
-    let mut response = match tokio::time::timeout(timeout, next.run(request)).await {
-        Ok(response) => response,
-        Err(_) => to_response(&status::deadline_exceeded()),
+    let timeout = if surroundings.streamed.contains(&path) {
+        // The whole may take as long as its sender says or likes; a pause may not.
+        let idle = surroundings.bounds.request_timeout;
+        request = request.map(|body| Body::new(TimeoutBody::new(idle, body)));
+        deadline::given(request.headers())
+    } else {
+        Some(deadline::of(request.headers(), surroundings.bounds.request_timeout))
+    };
+    let answer = next.run(request);
+    let mut response = match timeout {
+        None => answer.await,
+        Some(timeout) => tokio::time::timeout(timeout, answer)
+            .await
+            .unwrap_or_else(|_| to_response(&status::deadline_exceeded())),
     };
     match code(response.headers()) {
         Code::Unimplemented if !response.headers().contains_key(Status::GRPC_MESSAGE) => {
@@ -237,12 +259,13 @@ pub(crate) fn to_response(status: &Status) -> Response {
     response
 }
 
-/// All methods that are declared, so that metrics have no others.
-fn method_names() -> HashSet<String> {
+/// Declared methods of a kind: metrics have no others.
+fn method_names(is_of_kind: impl Fn(&MethodDescriptor) -> bool) -> HashSet<String> {
     let mut names = HashSet::new();
     for descriptors in [decima_proto::DESCRIPTORS, tonic_health::pb::FILE_DESCRIPTOR_SET] {
         if let Ok(pool) = DescriptorPool::decode(descriptors) {
             let methods = pool.services().flat_map(|service| service.methods().collect::<Vec<_>>());
+            let methods = methods.filter(|m| is_of_kind(m));
             names.extend(methods.map(|m| format!("{}/{}", m.parent_service().full_name(), m.name())));
         }
     }
@@ -308,7 +331,8 @@ mod tests {
         let surroundings = Surroundings {
             metrics: Arc::new(Metrics::new()),
             bounds: Bounds::default(),
-            methods: method_names(),
+            methods: method_names(|_| true),
+            streamed: HashSet::from(["p.S/Uploads".to_owned()]),
         };
         let mut request = http::Request::post(path).version(http::Version::HTTP_2);
         for (name, value) in headers {
@@ -335,5 +359,48 @@ mod tests {
         )
         .await;
         check("/p.S/Other", &[], ("12", "p.S/Other%20is%20not%20offered")).await;
+    }
+
+    /// The body of a request, in parts that come after these pauses.
+    fn in_parts(pauses_ms: &'static [u64]) -> Body {
+        let parts = futures::stream::unfold(pauses_ms, |pauses| async move {
+            let (pause, rest) = pauses.split_first()?;
+            tokio::time::sleep(std::time::Duration::from_millis(*pause)).await;
+            Some((Ok::<_, std::convert::Infallible>("part"), rest))
+        });
+        Body::from_stream(parts)
+    }
+
+    #[tokio::test]
+    async fn streams_may_take_long_but_not_pause_long() {
+        let bounds = Bounds { request_timeout: std::time::Duration::from_millis(300), ..Bounds::default() };
+        let call = async |path: &str, headers: &[(&'static str, &'static str)], pauses: &'static [u64]| {
+            let read = |body: Body| async move {
+                match axum::body::to_bytes(body, 1 << 10).await {
+                    Ok(body) => to_response(&Status::ok(body.len().to_string())),
+                    Err(_) => to_response(&Status::aborted("cut off")),
+                }
+            };
+            let routes = Router::new().fallback(axum::routing::post(read));
+            let surroundings = Surroundings {
+                metrics: Arc::new(Metrics::new()),
+                bounds: bounds.clone(),
+                methods: HashSet::new(),
+                streamed: HashSet::from(["p.S/Uploads".to_owned()]),
+            };
+            let mut request = http::Request::post(path).version(http::Version::HTTP_2);
+            for (name, value) in headers {
+                request = request.header(*name, *value);
+            }
+            let mut router = surrounded(routes, surroundings);
+            let request = request.body(in_parts(pauses)).unwrap();
+            let Ok(response) = tower::Service::call(&mut router, request).await;
+            code(response.headers())
+        };
+        let slow = &[100, 100, 100, 100, 100];
+        assert_eq!(call("/p.S/Uploads", &[], slow).await, Code::Ok);
+        assert_eq!(call("/p.S/Unary", &[], slow).await, Code::DeadlineExceeded);
+        assert_eq!(call("/p.S/Uploads", &[("grpc-timeout", "200m")], slow).await, Code::DeadlineExceeded);
+        assert_eq!(call("/p.S/Uploads", &[], &[0, 2000]).await, Code::Aborted);
     }
 }

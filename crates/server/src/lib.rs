@@ -1,4 +1,4 @@
-//! The wire: Parca's services over gRPC, gRPC-Web and REST, the page, metrics and probes, on one port without TLS.
+//! The wire: Parca's services over gRPC, gRPC-Web and REST, OTLP, the page, metrics and probes, on one port without TLS.
 //!
 //! ```text
 //! listener ─► grpc ─┬─► service (from_proto ─► ingest, query ─► to_proto)
@@ -8,11 +8,11 @@
 //! Start at [`Server`]: it listens before the store is open, so that probes get an answer, and serves once it has
 //! [`Handles`].
 
-mod agents;
 mod deadline;
 mod grpc;
 mod listener;
 mod metrics;
+mod otlp_http;
 mod rest;
 pub mod self_profile;
 mod service;
@@ -36,18 +36,23 @@ use axum::{Router, body::Body, response::Response};
 use decima_ingest::{push::Push, scrape::Scraper};
 use decima_query::Engine;
 use decima_store::Store;
-use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
+use tokio::{
+    net::TcpListener,
+    sync::{Semaphore, watch},
+    task::JoinHandle,
+};
 use tonic::Status;
 use tonic_health::ServingStatus;
 use tower::Service as _;
 
 pub use crate::settings::{Bounds, Settings};
 use crate::{
-    agents::Agents,
     metrics::Metrics,
+    otlp_http::Receiver,
     rest::Gateway,
     service::{
-        agents::AgentsService, profile_store::ProfileStoreService, query::QueryService, scrape::ScrapeService,
+        agents::AgentsService, otlp::ProfilesService, profile_store::ProfileStoreService,
+        query::QueryService, scrape::ScrapeService,
     },
 };
 
@@ -186,10 +191,11 @@ impl Server {
 
     fn router(&self, handles: Handles) -> Result<(Router, tonic_health::server::HealthReporter), ServeError> {
         let bounds = &self.settings.bounds;
-        let agents = Arc::new(Agents::new(bounds.agents_max));
-        let profile_store = ProfileStoreService::new(handles.push, Arc::clone(&agents), bounds.writes_max);
+        let writes = Arc::new(Semaphore::new(bounds.writes_max));
+        let profile_store = ProfileStoreService::new(handles.push.clone(), Arc::clone(&writes));
+        let profiles = ProfilesService::new(handles.push.clone(), writes);
         let query = QueryService::new(handles.engine, bounds.queries_max);
-        let agents = AgentsService::new(agents);
+        let agents = AgentsService::new(handles.push);
         let scrape = ScrapeService::new(self.scraper.clone());
         let gateway = Arc::new(Gateway {
             profile_store: profile_store.clone(),
@@ -199,11 +205,21 @@ impl Server {
             metrics: Arc::clone(&self.metrics),
             bounds: bounds.clone(),
         });
-        let services = grpc::Services { profile_store, agents, query, scrape };
+        let receiver = Arc::new(Receiver {
+            profiles: profiles.clone(),
+            metrics: Arc::clone(&self.metrics),
+            bounds: bounds.clone(),
+        });
+        let services = grpc::Services { profile_store, profiles, agents, query, scrape };
         let (grpc, health) =
             grpc::router(services, Arc::clone(&self.metrics), bounds).map_err(ServeError::Descriptors)?;
-        let http =
-            web::routes(gateway, Arc::clone(&self.metrics), Arc::clone(&self.readiness), &self.settings);
+        let http = web::routes(
+            gateway,
+            receiver,
+            Arc::clone(&self.metrics),
+            Arc::clone(&self.readiness),
+            &self.settings,
+        );
         let entry = Entry { path_prefix: self.settings.path_prefix.as_str().into(), grpc, http };
         Ok((entry.router(&self.settings), health))
     }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use decima_ingest::{
-    push::{Counts, Push},
+    push::{Counts, Push, Sender, SenderCounts},
     scrape::{Scraper, TargetHealth, TargetState},
 };
 use decima_store::{Store, StoreCounts};
@@ -17,6 +17,7 @@ use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric, text},
     metrics::{
+        MetricType,
         counter::{ConstCounter, Counter},
         family::Family,
         gauge::{ConstGauge, Gauge},
@@ -157,6 +158,7 @@ impl Collector for Sources {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
         if let Some(push) = self.push.get() {
             encode_push(&mut encoder, &push.counts())?;
+            encode_senders(&mut encoder, &push.senders())?;
         }
         if let Some(store) = self.store.get() {
             encode_store(&mut encoder, &store.counts())?;
@@ -185,6 +187,64 @@ fn encode_push(encoder: &mut DescriptorEncoder, counts: &Counts) -> Result<(), f
         ("strings_repaired", "Strings with bytes that were not UTF-8, replaced", counts.repaired_strings),
     ];
     encode_counters(encoder, &counters)
+}
+
+/// One of a sender's numbers.
+type SenderNumber = fn(&SenderCounts) -> u64;
+
+/// What became of each sender's requests, by way in.
+fn encode_senders(encoder: &mut DescriptorEncoder, senders: &[Sender]) -> Result<(), fmt::Error> {
+    let counted = || {
+        senders.iter().flat_map(|sender| {
+            let address = sender.address.map(|address| address.to_string()).unwrap_or_default();
+            sender.counts.iter().map(move |(protocol, counts)| {
+                let labels = [
+                    ("sender", sender.id()),
+                    ("address", address.clone()),
+                    ("protocol", protocol.name().to_owned()),
+                ];
+                (labels, counts)
+            })
+        })
+    };
+    let mut family =
+        encoder.encode_descriptor("sender_writes", "Requests of a sender", None, MetricType::Counter)?;
+    for (labels, counts) in counted() {
+        let accepted = ("accepted", "", counts.accepted_requests);
+        let refused =
+            counts.refused_requests.iter().map(|(reason, &count)| ("refused", reason.name(), count));
+        for (outcome, reason, count) in refused.chain([accepted]) {
+            let [sender, address, protocol] = &labels;
+            let labels = [
+                (sender.0, sender.1.as_str()),
+                (address.0, address.1.as_str()),
+                (protocol.0, protocol.1.as_str()),
+                ("outcome", outcome),
+                ("reason", reason),
+            ];
+            ConstCounter::new(count).encode(family.encode_family(&labels)?)?;
+        }
+    }
+    let numbers: [(&str, &str, SenderNumber); 3] = [
+        ("sender_samples_accepted", "Samples of a sender that were stored", |counts| counts.samples),
+        (
+            "sender_samples_rejected",
+            "Samples of a sender that were left out because of their time",
+            |counts| counts.rejected_samples,
+        ),
+        (
+            "sender_strings_repaired",
+            "Strings of a sender with bytes that were not UTF-8, replaced",
+            |counts| counts.repaired_strings,
+        ),
+    ];
+    for (name, help, number) in numbers {
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (labels, counts) in counted() {
+            ConstCounter::new(number(counts)).encode(family.encode_family(&labels)?)?;
+        }
+    }
+    Ok(())
 }
 
 fn encode_store(encoder: &mut DescriptorEncoder, counts: &StoreCounts) -> Result<(), fmt::Error> {

@@ -56,9 +56,9 @@ pub(crate) struct Gateway {
 }
 
 /// Methods of the gateway that are known and not offered, with the path that names them.
-const NOT_OFFERED: [(&str, &str); 8] = [
+const NOT_OFFERED: [(&str, &str); 7] = [
+    // An exchange of streams, which JSON over HTTP/1.1 cannot be.
     ("/profiles/write", "parca.profilestore.v1alpha1.ProfileStoreService/Write"),
-    ("/profiles/writearrow", "parca.profilestore.v1alpha1.ProfileStoreService/WriteArrow"),
     ("/profiles/share", "parca.query.v1alpha1.QueryService/ShareProfile"),
     ("/upload", "parca.debuginfo.v1alpha1.DebuginfoService/Upload"),
     ("/shouldinitiateupload", "parca.debuginfo.v1alpha1.DebuginfoService/ShouldInitiateUpload"),
@@ -78,6 +78,7 @@ pub(crate) fn routes(gateway: Arc<Gateway>) -> Router {
         .route("/profiles/has_profile_data", get(has_profile_data))
         .route("/profiles/series", get(series))
         .route("/profiles/writeraw", post(write_raw))
+        .route("/profiles/writearrow", post(write_arrow))
         .route("/agents", get(agents))
         .route("/targets", get(targets));
     for (path, method) in NOT_OFFERED {
@@ -175,6 +176,16 @@ async fn write_raw(State(gateway): State<Arc<Gateway>>, request: axum::extract::
     gateway
         .unary(method, from_body(method, body, gateway.json_bytes_max()), parts, |request| {
             gateway.profile_store.write_raw(request)
+        })
+        .await
+}
+
+async fn write_arrow(State(gateway): State<Arc<Gateway>>, request: axum::extract::Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let method = &Schema::get().write_arrow;
+    gateway
+        .unary(method, from_body(method, body, gateway.json_bytes_max()), parts, |request| {
+            gateway.profile_store.write_arrow(request)
         })
         .await
 }

@@ -2,6 +2,24 @@
 //! neither HTTP nor which protocol a call came by.
 
 pub(crate) mod agents;
+pub(crate) mod otlp;
 pub(crate) mod profile_store;
 pub(crate) mod query;
 pub(crate) mod scrape;
+
+use std::time::Instant;
+
+use decima_ingest::push::{Origin, Protocol};
+use http::Extensions;
+
+use crate::{settings::Peer, time};
+
+/// Where a request comes from, now.
+pub(crate) fn origin(protocol: Protocol, extensions: &Extensions) -> Origin {
+    Origin {
+        protocol,
+        address: extensions.get::<Peer>().map(|peer| peer.0.ip()),
+        received: Instant::now(),
+        received_ns: time::now_ns(),
+    }
+}

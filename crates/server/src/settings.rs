@@ -32,8 +32,6 @@ pub struct Bounds {
     pub writes_max: usize,
     /// Time for running requests to end when the server stops.
     pub drain_timeout: Duration,
-    /// Senders remembered for `AgentsService`.
-    pub agents_max: usize,
 }
 
 impl Default for Bounds {
@@ -47,7 +45,6 @@ impl Default for Bounds {
             queries_max: 16,
             writes_max: 64,
             drain_timeout: Duration::from_secs(30),
-            agents_max: 10_000,
         }
     }
 }

@@ -22,6 +22,7 @@ use tower_http::{
 use crate::{
     Readiness,
     metrics::{self, Metrics},
+    otlp_http::{self, Receiver},
     rest::{self, Gateway},
     self_profile,
     settings::Settings,
@@ -34,6 +35,7 @@ const COMPRESSED_BYTES_MIN: u16 = 1024;
 /// All routes, relative to the path prefix.
 pub(crate) fn routes(
     gateway: Arc<Gateway>,
+    receiver: Arc<Receiver>,
     metrics: Arc<Metrics>,
     readiness: Arc<Readiness>,
     settings: &Settings,
@@ -45,6 +47,7 @@ pub(crate) fn routes(
         .and(NotForContentType::const_new("font/woff2"));
     Router::new()
         .nest("/api", rest::routes(gateway))
+        .merge(otlp_http::routes(receiver))
         .route("/metrics", get(render_metrics).with_state(metrics))
         .merge(probes(readiness))
         .merge(self_profile::routes())

@@ -11,7 +11,7 @@ use decima_profile::{
 };
 
 use super::{
-    Limits, PushError, RawSeries,
+    Limits, PushError, RawSeries, Refusal,
     labels::{self, SeriesLabels},
 };
 use crate::config::SampleType;
@@ -31,6 +31,8 @@ pub struct Decoded {
     pub received_bytes: u64,
     /// Strings that were not UTF-8 and were repaired.
     pub repaired_strings: u64,
+    /// The first `node` label; empty if there is none.
+    pub node: String,
 }
 
 /// Decodes all profiles of a request into one batch, or names the first series, sample and field that is wrong.
@@ -45,15 +47,22 @@ pub fn batch_of(series: &[RawSeries], limits: &Limits, received_ns: i64) -> Resu
         decoded: Decoded::default(),
     };
     for (index, raw) in series.iter().enumerate() {
-        let labels =
-            labels::check(&raw.labels, limits).map_err(|e| invalid(&format!("series {index}"), e))?;
+        let labels = labels::check(&raw.labels, limits)
+            .map_err(|e| invalid(Refusal::Value, &format!("series {index}"), e))?;
         for (sample, profile) in raw.profiles.iter().enumerate() {
-            request
-                .profile(profile, &labels, &raw.keep)
-                .map_err(|message| invalid(&format!("series {index}, sample {sample}"), message))?;
+            request.profile(profile, &labels, &raw.keep).map_err(|message| {
+                invalid(Refusal::Malformed, &format!("series {index}, sample {sample}"), message)
+            })?;
         }
     }
+    request.decoded.node = node(series);
     Ok(request.decoded)
+}
+
+/// The first `node` label of a request.
+pub(super) fn node(series: &[RawSeries]) -> String {
+    let mut labels = series.iter().flat_map(|series| &series.labels);
+    labels.find(|(name, _)| name == "node").map(|(_, value)| value.clone()).unwrap_or_default()
 }
 
 fn pprof_limits(limits: &Limits) -> pprof::Limits {
@@ -66,8 +75,8 @@ fn pprof_limits(limits: &Limits) -> pprof::Limits {
     }
 }
 
-fn invalid(place: &str, reason: impl Display) -> PushError {
-    PushError::InvalidArgument { message: format!("{place}: {reason}") }
+fn invalid(reason: Refusal, place: &str, why: impl Display) -> PushError {
+    PushError::InvalidArgument { reason, message: format!("{place}: {why}") }
 }
 
 struct Request<'a> {

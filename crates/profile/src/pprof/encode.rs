@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::wire::{BYTES, VARINT};
 use crate::batch::{Function, Line, Mapping, NO_MAPPING, StringId};
+use crate::wire::{BYTES, VARINT};
 
 /// A label of a sample.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

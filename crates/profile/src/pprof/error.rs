@@ -2,7 +2,7 @@
 
 use decima_base::ErrorKind;
 
-use super::wire::{Fault, MalformedReason};
+use crate::wire::{Fault, MalformedReason};
 
 /// A profile that was refused. Fields are named by their path in the message, such as `location[17].line[0].function_id`;
 /// offsets count bytes of the decompressed message.

@@ -3,10 +3,8 @@
 //! [`decode`](super::decode()) checks references by their maximum and value counts by a flag. When one does not fit, this
 //! walks the message by its schema until it meets the first such field. It runs at most once per refused profile.
 
-use super::{
-    DecodeError,
-    wire::{BYTES, MalformedReason, Reader, VARINT},
-};
+use super::DecodeError;
+use crate::wire::{BYTES, MalformedReason, Reader, VARINT};
 
 /// Rows of the tables that references point into.
 pub(super) struct Counts {

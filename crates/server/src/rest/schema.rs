@@ -24,6 +24,7 @@ pub(super) struct Schema {
     pub(super) has_profile_data: Method,
     pub(super) series: Method,
     pub(super) write_raw: Method,
+    pub(super) write_arrow: Method,
     pub(super) agents: Method,
     pub(super) targets: Method,
 }
@@ -47,6 +48,7 @@ static SCHEMA: LazyLock<Schema> = LazyLock::new(|| {
         has_profile_data: method("parca.query.v1alpha1.QueryService/HasProfileData"),
         series: method("parca.query.v1alpha1.QueryService/Series"),
         write_raw: method("parca.profilestore.v1alpha1.ProfileStoreService/WriteRaw"),
+        write_arrow: method("parca.profilestore.v1alpha1.ProfileStoreService/WriteArrow"),
         agents: method("parca.profilestore.v1alpha1.AgentsService/Agents"),
         targets: method("parca.scrape.v1alpha1.ScrapeService/Targets"),
     }

@@ -1,34 +1,35 @@
 //! `AgentsService`: who has pushed lately.
 
-use std::{sync::Arc, time::Instant};
+use std::time::Instant;
 
+use decima_ingest::push::Push;
 use decima_proto::parca::profilestore::v1alpha1::{
     Agent, AgentsRequest, AgentsResponse, agents_service_server,
 };
 use tonic::{Request, Response, Status};
 
-use crate::{agents::Agents, time};
+use crate::time;
 
 /// The service.
 #[derive(Clone)]
 pub(crate) struct AgentsService {
-    agents: Arc<Agents>,
+    push: Push,
 }
 
 impl AgentsService {
-    pub(crate) fn new(agents: Arc<Agents>) -> Self {
-        Self { agents }
+    pub(crate) fn new(push: Push) -> Self {
+        Self { push }
     }
 }
 
 #[tonic::async_trait]
 impl agents_service_server::AgentsService for AgentsService {
     async fn agents(&self, _: Request<AgentsRequest>) -> Result<Response<AgentsResponse>, Status> {
-        let agents = self.agents.list(Instant::now()).into_iter().map(|agent| Agent {
-            id: agent.id,
-            last_error: agent.last.error,
-            last_push: Some(time::to_proto(agent.last.received_ns)),
-            last_push_duration: Some(time::duration_to_proto(agent.last.took)),
+        let agents = self.push.recent_senders(Instant::now()).into_iter().map(|sender| Agent {
+            id: sender.id(),
+            last_error: sender.error,
+            last_push: Some(time::to_proto(sender.received_ns)),
+            last_push_duration: Some(time::duration_to_proto(sender.took)),
         });
         Ok(Response::new(AgentsResponse { agents: agents.collect() }))
     }

@@ -1,23 +1,30 @@
 //! `ProfileStoreService`: the ways in.
 
-use std::{pin::Pin, sync::Arc, time::Instant};
+use std::{panic::AssertUnwindSafe, pin::Pin, sync::Arc, time::Duration};
 
-use decima_ingest::push::{Push, RawSeries};
+use bytes::Bytes;
+use decima_ingest::push::{Origin, Protocol, Push, RawSeries};
 use decima_proto::parca::profilestore::v1alpha1::{
     WriteArrowRequest, WriteArrowResponse, WriteRawRequest, WriteRawResponse, WriteRequest, WriteResponse,
     profile_store_service_server,
 };
 use decima_store::Appended;
-use tokio::sync::Semaphore;
-use tokio_stream::Stream;
+use futures::FutureExt as _;
+use tokio::sync::{Semaphore, mpsc};
+use tokio_stream::{Stream, StreamExt as _, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status, Streaming, metadata::MetadataValue};
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::{
-    agents::{Agents, PushOutcome},
-    settings::Peer,
-    status, time,
-};
+use super::origin;
+use crate::status;
+
+/// Time for all of an exchange in the first schema. The agent's own `Write` has no deadline; Parca gives it 5 s, which a
+/// slow link does not always make.
+const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Exchanges in the first schema under way at once; others wait. Each holds decoded samples until its sender goes on, and
+/// must not keep other writes from being worked on meanwhile.
+const EXCHANGES_MAX: usize = 256;
 
 /// Metadata of an answer: samples of the request that are stored now.
 pub(crate) const SAMPLES: &str = "x-decima-samples";
@@ -30,20 +37,61 @@ pub(crate) const DUPLICATE: &str = "x-decima-duplicate";
 #[derive(Clone)]
 pub(crate) struct ProfileStoreService {
     push: Push,
-    agents: Arc<Agents>,
     permits: Arc<Semaphore>,
+    exchanges: Arc<Semaphore>,
 }
 
 impl ProfileStoreService {
-    /// At most `concurrency` writes are worked on at once.
-    pub(crate) fn new(push: Push, agents: Arc<Agents>, concurrency: usize) -> Self {
-        Self { push, agents, permits: Arc::new(Semaphore::new(concurrency)) }
+    /// As many writes are worked on at once as there are `permits`.
+    pub(crate) fn new(push: Push, permits: Arc<Semaphore>) -> Self {
+        Self { push, permits, exchanges: Arc::new(Semaphore::new(EXCHANGES_MAX)) }
     }
 
-    async fn store(&self, series: Vec<RawSeries>, received_ns: i64, hash: u128) -> Result<Appended, Status> {
-        let _permit =
-            self.permits.acquire().await.map_err(|_| Status::unavailable("the server is stopping"))?;
-        self.push.write_raw(series, received_ns, Some(hash)).await.map_err(|error| status::of_push(&error))
+    async fn permit(&self) -> Result<tokio::sync::SemaphorePermit<'_>, Status> {
+        self.permits.acquire().await.map_err(|_| Status::unavailable("the server is stopping"))
+    }
+
+    /// Both messages of an exchange in the first schema.
+    async fn exchange(
+        &self,
+        mut requests: Streaming<WriteRequest>,
+        origin: Origin,
+        answers: &mpsc::Sender<Result<WriteResponse, Status>>,
+    ) -> Result<(), Status> {
+        let stopping = |_| Status::unavailable("the server is stopping");
+        let _exchange = self.exchanges.acquire().await.map_err(stopping)?;
+        let Some(first) = requests.next().await.transpose()? else { return Ok(()) };
+        let half = {
+            let _permit = self.permit().await?;
+            self.push
+                .begin_write(first.record.clone(), &origin)
+                .await
+                .map_err(|error| status::of_push(&error))?
+        };
+        let second = match half.question().map_err(|error| status::of_push(&error))? {
+            // No samples: nothing is asked for, and the agent takes the end for that.
+            None => Bytes::new(),
+            Some(question) => {
+                if answers.send(Ok(WriteResponse { record: question.into() })).await.is_err() {
+                    return Err(Status::cancelled("the sender is gone"));
+                }
+                match requests.next().await.transpose()? {
+                    Some(second) => second.record,
+                    None => {
+                        return Err(Status::invalid_argument(
+                            "the stream ends without the locations that were asked for",
+                        ));
+                    }
+                }
+            }
+        };
+        let _permit = self.permit().await?;
+        let hash = stream_hash("Write", &[&first.record, &second]);
+        self.push
+            .end_write(half, second, &origin, Some(hash))
+            .await
+            .map_err(|error| status::of_push(&error))?;
+        Ok(())
     }
 }
 
@@ -53,39 +101,54 @@ impl profile_store_service_server::ProfileStoreService for ProfileStoreService {
         &self,
         request: Request<WriteRawRequest>,
     ) -> Result<Response<WriteRawResponse>, Status> {
-        let received = Instant::now();
-        let received_ns = time::now_ns();
-        let address = request.extensions().get::<Peer>().map(|peer| peer.0.ip());
+        let origin = origin(Protocol::WriteRaw, request.extensions());
         let request = request.into_inner();
         let hash = request_hash(&request);
         let series = from_proto(request)?;
-        let node = node(&series);
-        let result = self.store(series, received_ns, hash).await;
-        let error = result.as_ref().err().map(|status| status.message().to_owned()).unwrap_or_default();
-        self.agents.note(
-            &node,
-            address,
-            PushOutcome { received, received_ns, took: received.elapsed(), error },
-        );
-        result.map(|appended| told(WriteRawResponse {}, appended))
+        let _permit = self.permit().await?;
+        let appended =
+            self.push.push_raw(series, &origin, Some(hash)).await.map_err(|error| status::of_push(&error))?;
+        Ok(told(WriteRawResponse {}, appended))
     }
 
     type WriteStream = Pin<Box<dyn Stream<Item = Result<WriteResponse, Status>> + Send>>;
 
     async fn write(
         &self,
-        _: Request<Streaming<WriteRequest>>,
+        request: Request<Streaming<WriteRequest>>,
     ) -> Result<Response<Self::WriteStream>, Status> {
-        Err(Status::unimplemented("parca.profilestore.v1alpha1.ProfileStoreService/Write is not offered"))
+        let origin = origin(Protocol::Write, request.extensions());
+        let (answers, stream) = mpsc::channel(1);
+        let service = self.clone();
+        tokio::spawn(async move {
+            let exchange = service.exchange(request.into_inner(), origin, &answers);
+            let exchange = tokio::time::timeout(EXCHANGE_TIMEOUT, exchange);
+            // The stream must not end as if all were well.
+            let status = match AssertUnwindSafe(exchange).catch_unwind().await {
+                Ok(Ok(Ok(()))) => return,
+                Ok(Ok(Err(status))) => status,
+                Ok(Err(_)) => status::deadline_exceeded(),
+                Err(panic) => {
+                    crate::log_panic(&*panic);
+                    Status::internal("internal error; the server's log says more")
+                }
+            };
+            // Nobody is left to tell if the sender is gone.
+            let _ = answers.send(Err(status)).await;
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
     }
 
     async fn write_arrow(
         &self,
-        _: Request<WriteArrowRequest>,
+        request: Request<WriteArrowRequest>,
     ) -> Result<Response<WriteArrowResponse>, Status> {
-        Err(Status::unimplemented(
-            "parca.profilestore.v1alpha1.ProfileStoreService/WriteArrow is not offered",
-        ))
+        let origin = origin(Protocol::WriteArrow, request.extensions());
+        let stream = request.into_inner().ipc_buffer;
+        let hash = stream_hash("WriteArrow", &[&stream]);
+        let _permit = self.permit().await?;
+        let appended = self.push.write_arrow(stream, &origin, Some(hash)).await;
+        Ok(told(WriteArrowResponse {}, appended.map_err(|error| status::of_push(&error))?))
     }
 }
 
@@ -114,13 +177,6 @@ fn from_proto(request: WriteRawRequest) -> Result<Vec<RawSeries>, Status> {
     series.collect()
 }
 
-/// The first `node` label of a request.
-fn node(series: &[RawSeries]) -> String {
-    let labels = series.iter().flat_map(|series| &series.labels);
-    let node = labels.filter(|(name, _)| name == "node").map(|(_, value)| value.clone());
-    node.into_iter().next().unwrap_or_default()
-}
-
 /// Identifies what a request stores, over whichever protocol it came: the method, then each part with its length, so that
 /// no two requests give the same bytes.
 fn request_hash(request: &WriteRawRequest) -> u128 {
@@ -141,6 +197,17 @@ fn request_hash(request: &WriteRawRequest) -> u128 {
     hash.digest128()
 }
 
+/// Identifies what Arrow streams store.
+fn stream_hash(method: &str, streams: &[&Bytes]) -> u128 {
+    let mut hash = Xxh3::new();
+    hash.update(b"parca.profilestore.v1alpha1.ProfileStoreService/");
+    hash.update(method.as_bytes());
+    for stream in streams {
+        hash_bytes(&mut hash, stream);
+    }
+    hash.digest128()
+}
+
 fn hash_count(hash: &mut Xxh3, count: usize) {
     hash.update(&(count as u64).to_le_bytes());
 }
@@ -152,7 +219,6 @@ fn hash_bytes(hash: &mut Xxh3, bytes: &[u8]) {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
     use decima_proto::parca::profilestore::v1alpha1::{Label, LabelSet, RawProfileSeries, RawSample};
 
     use super::*;
@@ -192,11 +258,5 @@ mod tests {
         let status = from_proto(request).unwrap_err();
         assert_eq!(status.code(), tonic::Code::InvalidArgument);
         assert_eq!(status.message(), "series[0].labels: missing");
-    }
-
-    #[test]
-    fn the_first_node_label_counts() {
-        let series = from_proto(request(&[("job", "j"), ("node", "n1"), ("node", "n2")], &[])).unwrap();
-        assert_eq!(node(&series), "n1");
     }
 }

@@ -2,7 +2,7 @@
 
 use decima_proto::parca::{
     profilestore::v1alpha1::{
-        AgentsRequest, Label, LabelSet, RawProfileSeries, RawSample, WriteArrowRequest, WriteRawRequest,
+        AgentsRequest, Label, LabelSet, RawProfileSeries, RawSample, WriteRawRequest,
         agents_service_client::AgentsServiceClient, profile_store_service_client::ProfileStoreServiceClient,
     },
     query::v1alpha1::{
@@ -86,12 +86,6 @@ async fn large_messages_come_through() {
 async fn what_is_not_offered_says_its_name() {
     let server = TestServer::start().await;
     let channel = server.channel().await;
-    let status = ProfileStoreServiceClient::new(channel.clone())
-        .write_arrow(WriteArrowRequest::default())
-        .await
-        .unwrap_err();
-    assert_eq!(status.code(), Code::Unimplemented);
-    assert_eq!(status.message(), "parca.profilestore.v1alpha1.ProfileStoreService/WriteArrow is not offered");
     let status = QueryServiceClient::new(channel.clone()).series(SeriesRequest::default()).await.unwrap_err();
     assert_eq!(status.code(), Code::Unimplemented);
 

@@ -17,3 +17,5 @@ mod recorded;
 mod reports;
 #[cfg(test)]
 mod rest;
+#[cfg(test)]
+mod senders;

@@ -38,6 +38,11 @@ async fn the_scrapers_requests() {
         let response = server.send(request, frame).await;
         assert_eq!((response.status().as_u16(), header(&response, "grpc-status")), (200, ""));
     }
+    check_totals(&server, &expected, str::to_owned).await;
+}
+
+/// Asks for the sum of every profile type that a recording holds; `name` makes a profile's name of the sender's.
+pub(crate) async fn check_totals(server: &TestServer, expected: &Value, name: fn(&str) -> String) {
     let mut client = QueryServiceClient::new(server.channel().await);
     let time = |field: &str| {
         let ns = expected[field].as_i64().unwrap();
@@ -45,8 +50,9 @@ async fn the_scrapers_requests() {
     };
     for (profile_type, totals) in expected["profile_types"].as_object().unwrap() {
         let is_delta = totals["durations_ns"][0] != 0;
-        let query =
-            if is_delta { format!("{profile_type}:delta{{}}") } else { format!("{profile_type}{{}}") };
+        let (sent, parts) = profile_type.split_once(':').unwrap();
+        let delta = if is_delta { ":delta" } else { "" };
+        let query = format!("{}:{parts}{delta}{{}}", name(sent));
         let request = QueryRequest {
             mode: Mode::Merge as i32,
             report_type: ReportType::Top as i32,

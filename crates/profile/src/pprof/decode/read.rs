@@ -3,11 +3,8 @@
 use super::Decoder;
 use crate::{
     batch::{Function, Line, Location, Mapping, NO_MAPPING, StringId},
-    pprof::{
-        DecodeError, Limits,
-        attributes::RawLabel,
-        wire::{Fault, Reader},
-    },
+    pprof::{DecodeError, Limits, attributes::RawLabel},
+    wire::{Fault, Reader},
 };
 
 /// Rows of mappings. Like the bounds below it is far above what real profiles have (10^5 locations in a large heap

@@ -1,13 +1,14 @@
-//! The protobuf wire format, as far as reading needs it: tags, varints, lengths, skipping.
+//! The protobuf wire format, as far as reading needs it: tags, varints, lengths, skipping. For codecs that keep slices of
+//! what they read, or must not refuse a message for text that is not UTF-8.
 //!
 //! A [`Reader`] holds the whole input and the range of its message in it: positions are byte offsets of the input, so that
 //! every fault says where it is without anything being passed along, and a varint at the end of a message can be loaded
 //! together with bytes behind it.
 
 /// Wire type of a varint.
-pub(super) const VARINT: u8 = 0;
+pub const VARINT: u8 = 0;
 /// Wire type of bytes with a length before them.
-pub(super) const BYTES: u8 = 2;
+pub const BYTES: u8 = 2;
 
 /// Why the bytes are no protobuf message of the expected shape.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -31,14 +32,16 @@ pub enum MalformedReason {
 
 /// A [`MalformedReason`] and where.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Fault {
-    pub(super) reason: MalformedReason,
-    pub(super) offset: usize,
+pub struct Fault {
+    /// Why.
+    pub reason: MalformedReason,
+    /// Byte offset in the input.
+    pub offset: usize,
 }
 
 /// Reads one message. See the module.
 #[derive(Clone, Copy)]
-pub(super) struct Reader<'a> {
+pub struct Reader<'a> {
     /// The whole input.
     bytes: &'a [u8],
     at: usize,
@@ -47,29 +50,31 @@ pub(super) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(bytes: &'a [u8]) -> Self {
+    /// Reads a whole input.
+    pub fn new(bytes: &'a [u8]) -> Self {
         Self { bytes, at: 0, end: bytes.len() }
     }
 
     /// Byte offset in the input of what is read next.
     #[inline]
-    pub(super) fn offset(&self) -> usize {
+    pub fn offset(&self) -> usize {
         self.at
     }
 
     #[inline]
-    pub(super) fn is_done(&self) -> bool {
+    /// Whether this message is at its end.
+    pub fn is_done(&self) -> bool {
         self.at >= self.end
     }
 
     /// Bytes left in this message.
     #[inline]
-    pub(super) fn remaining(&self) -> usize {
+    pub fn remaining(&self) -> usize {
         self.end - self.at
     }
 
     /// The bytes that are left.
-    pub(super) fn rest(&self) -> &'a [u8] {
+    pub fn rest(&self) -> &'a [u8] {
         self.bytes.get(self.at..self.end).unwrap_or_default()
     }
 
@@ -81,7 +86,7 @@ impl<'a> Reader<'a> {
     /// The tag of the next field (field number times 8 plus wire type) and the varint behind it: the value, or the length
     /// of the [`body`](Self::body). Other wire types have the value 0 here.
     #[inline]
-    pub(super) fn field(&mut self) -> Result<(u32, u64), Fault> {
+    pub fn field(&mut self) -> Result<(u32, u64), Fault> {
         let start = self.at;
         let tag = self.varint()?;
         if !(8..1 << 32).contains(&tag) {
@@ -97,7 +102,7 @@ impl<'a> Reader<'a> {
     /// Writers put fields in the order of their numbers. Asking for one after the other costs a third of dispatching on
     /// each tag, since the processor can guess each answer.
     #[inline(always)]
-    pub(super) fn field_if<const TAG: u8>(&mut self) -> Option<u64> {
+    pub(crate) fn field_if<const TAG: u8>(&mut self) -> Option<u64> {
         const { assert!(TAG >= 8 && TAG < 0x80 && matches!(TAG & 7, VARINT | BYTES)) };
         let word = self.word()?;
         if word as u8 != TAG {
@@ -121,8 +126,9 @@ impl<'a> Reader<'a> {
         Some(value)
     }
 
+    /// The next varint.
     #[inline(always)]
-    pub(super) fn varint(&mut self) -> Result<u64, Fault> {
+    pub fn varint(&mut self) -> Result<u64, Fault> {
         match self.bytes.get(self.at) {
             Some(&byte) if byte < 0x80 && self.at < self.end => {
                 self.at += 1;
@@ -158,7 +164,7 @@ impl<'a> Reader<'a> {
     /// Lengths of one and two bytes mixed at random are what branch prediction cannot follow, so that this takes half the
     /// time of four calls of [`varint`](Self::varint).
     #[inline(always)]
-    pub(super) fn four_short_varints(&mut self) -> Option<[u32; 4]> {
+    pub(crate) fn four_short_varints(&mut self) -> Option<[u32; 4]> {
         let word = self.word()?;
         let continued = word & HIGH_BITS;
         if self.remaining() < 8 || continued & (continued >> 8) != 0 {
@@ -196,7 +202,7 @@ impl<'a> Reader<'a> {
 
     /// The message or packed values of `len` bytes that come next; this reader goes on after them.
     #[inline(always)]
-    pub(super) fn body(&mut self, len: u64) -> Result<Reader<'a>, Fault> {
+    pub fn body(&mut self, len: u64) -> Result<Reader<'a>, Fault> {
         if len > self.remaining() as u64 {
             return Err(self.fault(MalformedReason::CutShort));
         }
@@ -210,7 +216,7 @@ impl<'a> Reader<'a> {
     ///
     /// A known number here means that its wire type was not the expected one.
     #[cold]
-    pub(super) fn skip_unknown(&mut self, (tag, value): (u32, u64), last_known: u32) -> Result<(), Fault> {
+    pub(crate) fn skip_unknown(&mut self, (tag, value): (u32, u64), last_known: u32) -> Result<(), Fault> {
         if tag >> 3 <= last_known {
             return Err(self.fault(MalformedReason::WrongWireType));
         }
@@ -218,7 +224,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Skips the rest of a field.
-    pub(super) fn skip(&mut self, (tag, value): (u32, u64)) -> Result<(), Fault> {
+    pub fn skip(&mut self, (tag, value): (u32, u64)) -> Result<(), Fault> {
         let len = match (tag & 7) as u8 {
             VARINT => 0,
             BYTES => value,

@@ -1,0 +1,202 @@
+//! What Parca Agent sends: Arrow streams of two schemas, decoded column by column into sample batches.
+//!
+//! ```text
+//! first (`Write`):        samples with the sender's stacktrace ids ─► ids back ─► locations of these ids
+//! second (`WriteArrow`):  samples with their stacktraces, which share entries and locations
+//! both:  common columns ─► series (type, labels, period, duration) + attributes (cpu, thread, what differs inside a thread)
+//! ```
+//! A sender's stacktrace id is used inside one request only: it is the hash of addresses and not of names, so that
+//! different stacktraces share one. Labels that describe a single sample become attributes, since as labels they would make a
+//! series for each thread; see [`samples`]. Samples of value 0 say nothing and are left out. No I/O, no clock. Start at
+//! `second::decode` and `first::samples`; [`batch_of`] and [`batch_of_exchange`] are these without anything around them.
+
+pub(crate) mod first;
+#[cfg(test)]
+mod malformed;
+mod samples;
+pub(crate) mod second;
+mod symbols;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+
+use decima_profile::{
+    SampleBatch,
+    batch::{StringId, Strings},
+};
+
+use crate::{
+    arrow::{self, Array, ArrowError, Batch, Fault, NULL},
+    push::{Limits, PushError},
+};
+
+/// Key of the schema's metadata that names the schema, and its two values.
+const VERSION_KEY: &str = "parca_write_schema_version";
+const FIRST: &str = "v1";
+const SECOND: &str = "v2";
+
+/// Samples of one request. An agent sends those of five seconds: at 19 Hz on 256 CPUs under load, 25,000.
+const ROWS_MAX: usize = 1 << 20;
+/// Entries of all stacktraces of one request, and so of any array in it; 128 MiB of ids.
+const ENTRIES_MAX: usize = 1 << 25;
+/// Locations, and lines of locations, of one request.
+const LOCATIONS_MAX: usize = 1 << 20;
+
+/// A decoded request.
+#[derive(Debug, Default)]
+pub(crate) struct Decoded {
+    pub(crate) batch: SampleBatch,
+    /// Strings that were not UTF-8 and were repaired.
+    pub(crate) repaired_strings: u64,
+    /// The first `node` label; empty if there is none.
+    pub(crate) node: String,
+    /// Labels that turned out to belong to samples.
+    pub(crate) sample_labels: BTreeSet<String>,
+}
+
+impl Decoded {
+    fn add(&mut self, other: Self) {
+        if self.batch.series.is_empty() {
+            self.batch = other.batch;
+        } else if !other.batch.series.is_empty() {
+            self.batch.append(other.batch);
+        }
+        self.repaired_strings += other.repaired_strings;
+        self.sample_labels.extend(other.sample_labels);
+        if self.node.is_empty() {
+            self.node = other.node;
+        }
+    }
+}
+
+/// What decoding needs to know.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Context<'a> {
+    pub(crate) limits: &'a Limits,
+    /// Labels that earlier requests have shown to belong to samples.
+    pub(crate) sample_labels: &'a BTreeSet<String>,
+}
+
+/// Decodes an Arrow stream of the second schema, or names the column and row that is wrong.
+pub fn batch_of(stream: &[u8], limits: &Limits) -> Result<SampleBatch, PushError> {
+    let sample_labels = BTreeSet::new();
+    Ok(second::decode(stream, Context { limits, sample_labels: &sample_labels })?.batch)
+}
+
+/// Decodes both Arrow streams of an exchange in the first schema, or names the column and row that is wrong.
+pub fn batch_of_exchange(
+    samples: &[u8],
+    locations: &[u8],
+    limits: &Limits,
+) -> Result<SampleBatch, PushError> {
+    let sample_labels = BTreeSet::new();
+    let context = Context { limits, sample_labels: &sample_labels };
+    Ok(first::samples(samples, context)?.with_locations(locations, context)?.batch)
+}
+
+fn bounds(limits: &Limits) -> arrow::Bounds {
+    arrow::Bounds { plain_bytes_max: limits.profile_bytes_max, rows_max: ENTRIES_MAX }
+}
+
+/// Refuses a stream of another schema.
+fn check_version(found: Option<&str>, expected: &'static str) -> Result<(), ArrowError> {
+    match found {
+        Some(version) if version == expected => Ok(()),
+        Some(version) => {
+            let start: String = version.chars().take(20).collect();
+            let message = format!("{VERSION_KEY} is {start:?} instead of {expected:?}");
+            Err(ArrowError::column("(schema)", Fault::Value(message)))
+        }
+        None => Err(ArrowError::column("(schema)", Fault::Value(format!("{VERSION_KEY} is missing")))),
+    }
+}
+
+fn check_rows(rows: usize) -> Result<(), ArrowError> {
+    if rows > ROWS_MAX {
+        let fault = Fault::Limit { what: "samples", found: rows, limit: ROWS_MAX };
+        return Err(ArrowError::column("value", fault));
+    }
+    Ok(())
+}
+
+/// Text of a request on its way into the tables of a batch.
+#[derive(Debug, Default)]
+struct Text {
+    strings: Strings,
+    repaired: u64,
+}
+
+impl Text {
+    /// The id of a text, a new one each time; what is not UTF-8 is replaced by U+FFFD and counted.
+    fn add(&mut self, bytes: &[u8]) -> StringId {
+        if bytes.is_empty() {
+            return 0;
+        }
+        match std::str::from_utf8(bytes) {
+            Ok(text) => self.strings.push(text),
+            Err(_) => {
+                self.repaired += 1;
+                self.strings.push(&String::from_utf8_lossy(bytes))
+            }
+        }
+    }
+
+    /// One string a row, 0 for null, of a column of text behind a dictionary, run ends, both or neither.
+    fn column<'a>(&mut self, batch: &Batch<'a, '_>, array: &Array<'a>) -> Result<Vec<StringId>, ArrowError> {
+        if let Some(values) = batch.dictionary_of(array)? {
+            let ids = self.column(batch, values)?;
+            let codes = batch.codes(array, ids.len())?;
+            return Ok(codes.iter().map(|&code| ids.get(code as usize).copied().unwrap_or(0)).collect());
+        }
+        if array.is_runs() {
+            let (ends, values) = batch.runs(array)?;
+            return Ok(arrow::expand(&ends, &self.column(batch, values)?, array.len()));
+        }
+        let mut ids = Vec::with_capacity(array.len());
+        batch.visit_bytes(array, |_, bytes| ids.push(bytes.map_or(0, |bytes| self.add(bytes))))?;
+        Ok(ids)
+    }
+
+    /// As [`column`](Self::column), all null if the column is not there.
+    fn optional_column<'a>(
+        &mut self,
+        batch: &Batch<'a, '_>,
+        array: Option<&Array<'a>>,
+        rows: usize,
+    ) -> Result<Vec<StringId>, ArrowError> {
+        array.map_or_else(|| Ok(vec![0; rows]), |array| self.column(batch, array))
+    }
+}
+
+/// Numbers of a column, all 0 if it is not there.
+fn optional_integers<'a>(
+    batch: &Batch<'a, '_>,
+    array: Option<&Array<'a>>,
+    rows: usize,
+) -> Result<Vec<u64>, ArrowError> {
+    array.map_or_else(|| Ok(vec![0; rows]), |array| batch.integers(array))
+}
+
+/// A column of structs: its table, and which row of it each entry is; [`NULL`] for null.
+struct Structs<'b, 'a> {
+    table: &'b Array<'a>,
+    /// `None` if entry and row are the same.
+    codes: Option<Vec<u32>>,
+}
+
+impl<'b, 'a> Structs<'b, 'a> {
+    fn of(batch: &'b Batch<'a, '_>, array: &'b Array<'a>) -> Result<Self, ArrowError> {
+        match batch.dictionary_of(array)? {
+            Some(table) => Ok(Self { table, codes: Some(batch.codes(array, table.len())?) }),
+            None => Ok(Self { table: array, codes: None }),
+        }
+    }
+
+    fn row(&self, entry: u32) -> u32 {
+        match &self.codes {
+            Some(codes) => codes.get(entry as usize).copied().unwrap_or(NULL),
+            None => entry,
+        }
+    }
+}

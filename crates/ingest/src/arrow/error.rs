@@ -1,0 +1,120 @@
+//! Why a stream is refused.
+
+use std::fmt;
+
+/// A fault with its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ArrowError {
+    /// Path of the column, such as `stacktrace.lines.function`; empty if the fault is in the framing.
+    pub(crate) column: String,
+    /// Row in that column, or in the dictionary or list that the path leads into.
+    pub(crate) row: Option<usize>,
+    /// What is wrong.
+    pub(crate) fault: Fault,
+}
+
+/// What can be wrong.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Fault {
+    /// The framing or the metadata is damaged.
+    #[error("{what} at byte {offset}")]
+    Framing {
+        /// What is damaged.
+        what: &'static str,
+        /// Where in the stream.
+        offset: usize,
+    },
+    /// The metadata of a message is no flatbuffer of the expected shape.
+    #[error("the metadata of the message at byte {offset} cannot be read: {reason}")]
+    Metadata {
+        /// Where in the stream.
+        offset: usize,
+        /// What the verifier says.
+        reason: String,
+    },
+    /// A column that has to be there is not.
+    #[error("missing")]
+    Missing,
+    /// A column has a type that cannot hold what it is for.
+    #[error("has the type {found} instead of {expected}")]
+    WrongType {
+        /// Its type.
+        found: &'static str,
+        /// What was expected.
+        expected: &'static str,
+    },
+    /// A buffer is smaller than the rows of its column need.
+    #[error("the {buffer} have {found} bytes, {needed} are needed")]
+    CutShort {
+        /// Which buffer.
+        buffer: &'static str,
+        /// Its bytes.
+        found: usize,
+        /// Bytes that the rows need.
+        needed: usize,
+    },
+    /// A reference beyond what there is.
+    #[error("{what} {found} is out of range ({count})")]
+    OutOfRange {
+        /// What refers.
+        what: &'static str,
+        /// Its value.
+        found: i128,
+        /// How much there is.
+        count: usize,
+    },
+    /// Something contradicts itself.
+    #[error("{0}")]
+    Inconsistent(&'static str),
+    /// There is more of something than is taken.
+    #[error("{found} {what}, the limit is {limit}")]
+    Limit {
+        /// What there is too much of.
+        what: &'static str,
+        /// How much there is.
+        found: usize,
+        /// How much is taken.
+        limit: usize,
+    },
+    /// A compressed buffer is damaged.
+    #[error("a compressed buffer is damaged: {0}")]
+    Compression(String),
+    /// A part of the format that is not read.
+    #[error("{0} are not supported")]
+    Unsupported(&'static str),
+    /// A value that its column must not have.
+    #[error("{0}")]
+    Value(String),
+}
+
+impl fmt::Display for ArrowError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.column.is_empty(), self.row) {
+            (true, _) => write!(f, "not a readable Arrow stream: {}", self.fault),
+            (false, None) => write!(f, "column {}: {}", self.column, self.fault),
+            (false, Some(row)) => write!(f, "column {}, row {row}: {}", self.column, self.fault),
+        }
+    }
+}
+
+impl std::error::Error for ArrowError {}
+
+impl ArrowError {
+    /// A fault of the stream itself.
+    #[cold]
+    pub(crate) fn framing(what: &'static str, offset: usize) -> Self {
+        Self { column: String::new(), row: None, fault: Fault::Framing { what, offset } }
+    }
+
+    /// A fault of a whole column.
+    #[cold]
+    pub(crate) fn column(path: &str, fault: Fault) -> Self {
+        Self { column: path.to_owned(), row: None, fault }
+    }
+
+    /// A fault of one row.
+    #[cold]
+    pub(crate) fn row(path: &str, row: usize, fault: Fault) -> Self {
+        Self { column: path.to_owned(), row: Some(row), fault }
+    }
+}

@@ -1,0 +1,221 @@
+//! OTLP profiles (`opentelemetry.proto.collector.profiles.v1development`): a request in, a sample batch out.
+//!
+//! The parts that are read, in the numbers of opentelemetry-proto 1.10; `index` leads into a table of the dictionary, whose
+//! row 0 stands for nothing:
+//!
+//! ```text
+//! request    = 1 resource_profiles*, 2 dictionary
+//! dictionary = 1 mapping*, 2 location*, 3 function*, 4 link*, 5 string*, 6 attribute*, 7 stack*
+//! resource_profiles = 1 resource { 1 attributes* }, 2 scope_profiles { 1 scope { 1 name, 3 attributes* }, 2 profiles* }*
+//! profile    = 1 sample_type, 2 samples*, 3 time fixed64, 4 duration, 5 period_type, 6 period, 11 attribute index*
+//! sample     = 1 stack index, 2 attribute index*, 3 link index, 4 value*, 5 time fixed64*
+//! stack = 1 location index*      location = 1 mapping index, 2 address, 3 line*, 4 attribute index*
+//! line  = 1 function index, 2 line, 3 column     function = 1 name, 2 system_name, 3 filename, 4 start_line
+//! mapping = 1 start, 2 limit, 3 offset, 4 filename, 5 attribute index*     link = 1 trace_id, 2 span_id
+//! attribute = 1 key, 2 value, 3 unit     value type = 1 type, 2 unit
+//! key value = 1 key, 2 value, 3 key index       value = 1 text | 2 bool | 3 int | 4 double | 5 array | 6 map | 7 bytes | 8 text index
+//! ```
+//! Up to 1.9 a sample was `1 stack index, 2 value*, 3 attribute index*, 4 link index, 5 time*`, and nothing on the wire says
+//! which it is: see [`layout`]. The message is read by hand for that reason, and because a string that is not UTF-8 must not
+//! cost the message.
+//!
+//! Attributes of resource, scope and profile become labels of the series, but for those that name a process or thread;
+//! attributes of samples stay such, numbers as numbers. A profile that is wrong is left out and told about; a dictionary that
+//! is wrong makes the request wrong. No I/O, no clock. Start at [`decode`].
+
+mod attribute;
+mod dictionary;
+mod error;
+mod layout;
+#[cfg(test)]
+mod malformed;
+mod profile;
+mod rows;
+#[cfg(test)]
+mod tests;
+
+use decima_profile::{SampleBatch, batch::StringId, wire::Reader};
+
+use self::{
+    attribute::{KeyValue, Labels},
+    dictionary::Dictionary,
+    layout::Votes,
+    profile::RawProfile,
+};
+pub use self::{error::OtlpError, layout::Layout};
+use crate::push::Limits;
+
+/// Rows of each table of a dictionary.
+const TABLE_ROWS_MAX: usize = 1 << 22;
+/// Entries of all stacks.
+const ENTRIES_MAX: usize = 1 << 25;
+/// Samples of a request.
+const SAMPLES_MAX: usize = 1 << 20;
+/// Times of all samples of a request; each becomes a row.
+const ROWS_MAX: usize = 1 << 22;
+/// Cells of all attribute columns of a profile, absent ones included.
+const CELLS_MAX: usize = 1 << 24;
+
+/// A decoded request.
+#[derive(Debug, Default)]
+pub struct Decoded {
+    /// All samples of the profiles that were right.
+    pub batch: SampleBatch,
+    /// Profiles that were right, those without samples included.
+    pub profiles: u64,
+    /// Profiles that were wrong and are left out.
+    pub rejected_profiles: u64,
+    /// What was wrong with the first of these.
+    pub rejection: Option<OtlpError>,
+    /// Strings that were not UTF-8 and were repaired.
+    pub repaired_strings: u64,
+    /// Name of the host, if the resources tell it.
+    pub node: String,
+    /// The layout, if the samples left no doubt about it.
+    pub layout: Option<Layout>,
+    /// GNU build IDs and hashes of files that have both.
+    pub object_files: Vec<(String, String)>,
+}
+
+/// Decodes a request.
+///
+/// `layout` is known for JSON, which names its fields; `remembered` is what the sender's last message had, for messages that
+/// could be either. `received_ns` is the time of profiles that have none.
+pub fn decode(
+    message: &[u8],
+    limits: &Limits,
+    layout: Option<Layout>,
+    remembered: Option<Layout>,
+    received_ns: i64,
+) -> Result<Decoded, OtlpError> {
+    let request = Request::read(message)?;
+    let mut dictionary = Dictionary::read(message, &request.dictionaries, limits)?;
+    let profiles = request.profiles(&mut dictionary)?;
+    let mut votes = Votes::default();
+    for profile in &profiles {
+        votes.add(&profile.raw, dictionary.attributes.len());
+    }
+    let layout = layout.or_else(|| votes.winner());
+    let used = layout.or(remembered).unwrap_or_default();
+    let mut decoded = Decoded { layout, ..Decoded::default() };
+    let mut rows_left = ROWS_MAX;
+    for profile in &profiles {
+        if decoded.node.is_empty() {
+            decoded.node = profile.labels.node(&dictionary);
+        }
+        match profile.raw.series(used, &profile.labels, &mut dictionary, limits, received_ns, &mut rows_left)
+        {
+            Ok(series) => {
+                decoded.profiles += 1;
+                decoded.batch.series.extend(series);
+            }
+            Err(error) => {
+                decoded.rejected_profiles += 1;
+                decoded.rejection.get_or_insert(error);
+            }
+        }
+    }
+    decoded.repaired_strings = dictionary.repaired;
+    let text = |id| dictionary.strings.get(id).to_owned();
+    decoded.object_files = dictionary.aliases.iter().map(|&(gnu, hash)| (text(gnu), text(hash))).collect();
+    let series = std::mem::take(&mut decoded.batch.series);
+    decoded.batch = dictionary.into_batch(series);
+    Ok(decoded)
+}
+
+/// The parts of a request.
+struct Request<'a> {
+    resources: Vec<Reader<'a>>,
+    /// A message that was concatenated has several; they are one.
+    dictionaries: Vec<Reader<'a>>,
+}
+
+/// A profile with what its resource and scope say.
+struct Placed<'a> {
+    labels: Labels,
+    raw: RawProfile<'a>,
+}
+
+impl<'a> Request<'a> {
+    fn read(message: &'a [u8]) -> Result<Self, OtlpError> {
+        let mut request = Self { resources: Vec::new(), dictionaries: Vec::new() };
+        error::each_field(Reader::new(message), "request", |number, field| {
+            match number {
+                1 => request.resources.push(field.message()?),
+                2 => request.dictionaries.push(field.message()?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(request)
+    }
+
+    fn profiles(&self, dictionary: &mut Dictionary) -> Result<Vec<Placed<'a>>, OtlpError> {
+        let mut profiles = Vec::new();
+        let mut samples_left = SAMPLES_MAX;
+        for (index, &resource) in self.resources.iter().enumerate() {
+            let place = format!("resource_profiles[{index}]");
+            let (mut of_resource, mut scopes) = (Vec::new(), Vec::new());
+            error::each_field(resource, &place, |number, field| {
+                match number {
+                    1 => attributes(field.message()?, 1, &place, dictionary, &mut of_resource)?,
+                    2 => scopes.push(field.message()?),
+                    _ => {}
+                }
+                Ok(())
+            })?;
+            for (index, &scope) in scopes.iter().enumerate() {
+                let place = format!("{place}.scope_profiles[{index}]");
+                let (mut name, mut of_scope, mut found) = (0, Vec::new(), Vec::new());
+                error::each_field(scope, &place, |number, field| {
+                    match number {
+                        1 => {
+                            name = scope_name(field.message()?, &place, dictionary)?;
+                            attributes(field.message()?, 3, &place, dictionary, &mut of_scope)?;
+                        }
+                        2 => found.push(field.message()?),
+                        _ => {}
+                    }
+                    Ok(())
+                })?;
+                for (index, &profile) in found.iter().enumerate() {
+                    let place = format!("{place}.profiles[{index}]");
+                    let raw = RawProfile::read(profile, place, &mut samples_left)?;
+                    let mut labels = Labels::new(name);
+                    labels.of_profile(&raw.attributes, dictionary, &raw.place)?;
+                    labels.add(&of_scope);
+                    labels.add(&of_resource);
+                    profiles.push(Placed { labels, raw });
+                }
+            }
+        }
+        Ok(profiles)
+    }
+}
+
+/// Attributes in a field of a resource or scope.
+fn attributes(
+    message: Reader<'_>,
+    attribute_field: u32,
+    place: &str,
+    dictionary: &mut Dictionary,
+    found: &mut Vec<KeyValue>,
+) -> Result<(), OtlpError> {
+    error::each_field(message, place, |number, field| {
+        if number == attribute_field {
+            found.push(KeyValue::read(field.message()?, place, dictionary)?);
+        }
+        Ok(())
+    })
+}
+
+fn scope_name(message: Reader<'_>, place: &str, dictionary: &mut Dictionary) -> Result<StringId, OtlpError> {
+    let mut name = 0;
+    error::each_field(message, place, |number, field| {
+        if number == 1 {
+            name = dictionary.text(field.message()?);
+        }
+        Ok(())
+    })?;
+    Ok(name)
+}

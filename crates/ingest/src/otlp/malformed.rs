@@ -1,0 +1,412 @@
+//! Hand-made requests: sound ones of both layouts, and ones that are wrong in every way that we could think of.
+//!
+//! They are the corpus of the fuzz target; `cargo xtask bless` writes them anew.
+
+use std::path::PathBuf;
+
+use decima_profile::batch::AttributeValues;
+
+use super::*;
+
+fn varint(mut value: u64) -> Vec<u8> {
+    let mut out = Vec::new();
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+    out
+}
+
+fn number(field: u64, value: u64) -> Vec<u8> {
+    [varint(field << 3), varint(value)].concat()
+}
+
+fn bytes(field: u64, body: &[u8]) -> Vec<u8> {
+    [&varint(field << 3 | 2)[..], &varint(body.len() as u64), body].concat()
+}
+
+fn message(field: u64, parts: &[Vec<u8>]) -> Vec<u8> {
+    bytes(field, &parts.concat())
+}
+
+fn packed(field: u64, values: &[u64]) -> Vec<u8> {
+    bytes(field, &values.iter().flat_map(|&value| varint(value)).collect::<Vec<_>>())
+}
+
+fn times(values: &[u64]) -> Vec<u8> {
+    bytes(5, &values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<_>>())
+}
+
+fn fixed(field: u64, value: u64) -> Vec<u8> {
+    [&varint(field << 3 | 1)[..], &value.to_le_bytes()].concat()
+}
+
+const STRINGS: [&str; 12] = [
+    "",
+    "samples",
+    "count",
+    "cpu",
+    "nanoseconds",
+    "main",
+    "profile.frame.type",
+    "go",
+    "process.executable.build_id.gnu",
+    "process.executable.build_id.htlhash",
+    "retries",
+    "indirect",
+];
+
+fn text(field: u64, value: &str) -> Vec<u8> {
+    bytes(field, value.as_bytes())
+}
+
+/// Attributes: 1 frame type, 2 GNU build ID, 3 hash, 4 a number.
+fn attributes() -> Vec<Vec<u8>> {
+    let attribute = |key: u64, value: Vec<u8>| message(6, &[number(1, key), message(2, &[value])]);
+    vec![
+        bytes(6, b""),
+        attribute(6, text(1, "go")),
+        attribute(8, text(1, "abcd")),
+        attribute(9, text(1, "ef01")),
+        attribute(10, number(3, 7)),
+    ]
+}
+
+fn dictionary_parts() -> Vec<Vec<u8>> {
+    let mut parts: Vec<Vec<u8>> = STRINGS.iter().map(|string| text(5, string)).collect();
+    parts.extend(attributes());
+    parts.extend([
+        bytes(1, b""),
+        message(1, &[number(1, 4096), number(2, 8192), number(4, 5), packed(5, &[2, 3])]),
+        bytes(2, b""),
+        message(
+            2,
+            &[number(1, 1), number(2, 77), packed(4, &[1]), message(3, &[number(1, 1), number(2, 12)])],
+        ),
+        message(2, &[number(2, 78)]),
+        bytes(3, b""),
+        message(3, &[number(2, 5), number(4, 10)]),
+        bytes(4, b""),
+        message(4, &[bytes(1, &[1; 16]), bytes(2, &[2; 8])]),
+        bytes(7, b""),
+        message(7, &[packed(1, &[1, 2])]),
+    ]);
+    parts
+}
+
+/// Resource and scope of a request whose text is partly in the dictionary.
+fn request(samples: &[Vec<u8>], dictionary: &[Vec<u8>]) -> Vec<u8> {
+    let mut profile = vec![
+        message(1, &[number(1, 1), number(2, 2)]),
+        fixed(3, 1000),
+        number(4, 500),
+        message(5, &[number(1, 3), number(2, 4)]),
+        number(6, 50),
+    ];
+    profile.extend(samples.iter().map(|sample| bytes(2, sample)));
+    let resource = message(
+        1,
+        &[
+            message(1, &[text(1, "service.name"), message(2, &[text(1, "shop")])]),
+            message(1, &[number(3, 11), message(2, &[number(8, 5)])]),
+            message(1, &[text(1, "host.name"), message(2, &[text(1, "n1")])]),
+            message(1, &[text(1, "process.pid"), message(2, &[number(3, 9)])]),
+            message(
+                1,
+                &[
+                    text(1, "deep"),
+                    message(2, &[message(5, &[message(1, &[number(3, 1)]), message(1, &[text(1, "x")])])]),
+                ],
+            ),
+        ],
+    );
+    let scope = message(2, &[message(1, &[text(1, "./ebpf-profiler")]), message(2, &profile)]);
+    [message(1, &[resource, scope]), message(2, dictionary)].concat()
+}
+
+/// A sample in the layout of 1.10.
+fn sample(attributes: &[u64], link: u64, values: &[u64], at: &[u64]) -> Vec<u8> {
+    [number(1, 1), packed(2, attributes), number(3, link), packed(4, values), times(at)].concat()
+}
+
+/// The same in that of 1.9.
+fn old_sample(attributes: &[u64], link: u64, values: &[u64], at: &[u64]) -> Vec<u8> {
+    [number(1, 1), packed(2, values), packed(3, attributes), number(4, link), times(at)].concat()
+}
+
+fn read(message: &[u8]) -> Result<Decoded, OtlpError> {
+    decode(message, &Limits::default(), None, None, 1)
+}
+
+fn check_sound(samples: &[Vec<u8>], layout: Layout) {
+    let decoded = read(&request(samples, &dictionary_parts())).unwrap();
+    assert_eq!((decoded.layout, decoded.rejection.as_ref()), (Some(layout), None));
+    assert_eq!(decoded.node, "n1");
+    assert_eq!(decoded.object_files, [("abcd".to_owned(), "ef01".to_owned())]);
+    let batch = decoded.batch;
+    let [series] = batch.series.as_slice() else { panic!() };
+    assert_eq!(
+        series.profile_type.to_string(),
+        "go_opentelemetry_io_ebpf_profiler:samples:count:cpu:nanoseconds:delta"
+    );
+    let labels: Vec<_> = series.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    assert_eq!(labels, ["deep=[1,\"x\"]", "host_name=n1", "indirect=main", "service_name=shop"]);
+    assert_eq!((&*series.values, &*series.times_ns), (&[3, 4][..], &[1001, 1002][..]));
+    let attributes: Vec<String> = series
+        .attributes
+        .iter()
+        .map(|attribute| {
+            let name = batch.strings.get(attribute.name);
+            match &attribute.values {
+                AttributeValues::Text(ids) => format!("{name}={}", batch.strings.get(ids[0])),
+                AttributeValues::Integer { values, .. } => format!("{name}={:?}", values),
+            }
+        })
+        .collect();
+    assert_eq!(
+        attributes,
+        [
+            "retries=[Some(7), Some(7)]".to_owned(),
+            format!("trace_id={}", "01".repeat(16)),
+            format!("span_id={}", "02".repeat(8)),
+            "process_pid=[Some(9), Some(9)]".to_owned(),
+        ]
+    );
+    let locations: Vec<_> =
+        batch.stacktrace(series.stacktraces[0]).iter().map(|&id| batch.locations[id as usize]).collect();
+    assert_eq!((locations[0].address, locations[0].line_count, locations[1].line_count), (77, 1, 0));
+    assert_eq!(batch.strings.get(locations[0].frame_type), "go");
+    let mapping = batch.mappings[locations[0].mapping as usize];
+    assert_eq!((batch.strings.get(mapping.build_id), mapping.start), ("abcd", 0));
+    assert_eq!(batch.strings.get(batch.functions[0].name), "main");
+}
+
+#[test]
+fn both_layouts_say_the_same() {
+    check_sound(&[sample(&[4], 1, &[3, 4], &[1001, 1002])], Layout::From1_10);
+    check_sound(&[old_sample(&[4], 1, &[3, 4], &[1001, 1002])], Layout::UpTo1_9);
+}
+
+#[test]
+fn samples_that_tell_their_layout() {
+    let check = |samples: &[Vec<u8>], expected: Option<Layout>| {
+        let message = request(samples, &dictionary_parts());
+        assert_eq!(read(&message).unwrap().layout, expected);
+    };
+    let two = |values: &[u64], at: &[u64]| [number(1, 1), packed(2, values), times(at)].concat();
+    // A value and no time; a number that no attribute has; as many numbers as times, or not.
+    check(&[[number(1, 1), packed(2, &[3])].concat()], Some(Layout::UpTo1_9));
+    check(&[two(&[1000], &[1001])], Some(Layout::UpTo1_9));
+    check(&[two(&[4, 1], &[1001])], Some(Layout::From1_10));
+    check(&[two(&[1], &[1001])], None);
+    check(&[[number(1, 1), times(&[1001])].concat()], None);
+    // The others of the message decide.
+    check(&[two(&[1], &[1001]), sample(&[4], 1, &[], &[1001])], Some(Layout::From1_10));
+    // What was before decides.
+    let message = request(&[two(&[2], &[1001])], &dictionary_parts());
+    for (remembered, value) in [(Layout::UpTo1_9, 2), (Layout::From1_10, 1)] {
+        let decoded = decode(&message, &Limits::default(), None, Some(remembered), 1).unwrap();
+        assert_eq!(decoded.batch.series[0].values, [value]);
+    }
+}
+
+#[test]
+fn names_of_profiles() {
+    for (scope, expected) in [
+        ("", "unknown"),
+        ("./ebpf-profiler", "go_opentelemetry_io_ebpf_profiler"),
+        ("go.opentelemetry.io/ebpf-profiler", "go_opentelemetry_io_ebpf_profiler"),
+        ("/opt/x/ebpf-profiler-19", "go_opentelemetry_io_ebpf_profiler"),
+        ("my.profiler", "my_profiler"),
+    ] {
+        assert_eq!(profile::profile_name(scope), expected, "{scope}");
+    }
+}
+
+#[test]
+fn a_wrong_profile_does_not_cost_the_others() {
+    let good = request(&[sample(&[4], 1, &[3], &[1001])], &dictionary_parts());
+    let bad = request(&[sample(&[99], 1, &[3], &[1001])], &[]);
+    let decoded = read(&[good, bad].concat()).unwrap();
+    assert_eq!((decoded.profiles, decoded.rejected_profiles), (1, 1));
+    let place = "resource_profiles[1].scope_profiles[0].profiles[0].samples[0]";
+    assert_eq!(
+        decoded.rejection.unwrap().to_string(),
+        format!("{place}: attribute index 99 is out of range (5)")
+    );
+    assert_eq!(decoded.batch.sample_count(), 1);
+}
+
+/// Names of files, requests, and what their refusals say.
+fn cases() -> Vec<(&'static str, Vec<u8>, &'static str)> {
+    let sound = || sample(&[4], 1, &[3], &[1001]);
+    let of = |sample: Vec<u8>| request(&[sample], &dictionary_parts());
+    let with = |part: Vec<u8>| {
+        let mut parts = dictionary_parts();
+        parts.push(part);
+        request(&[sound()], &parts)
+    };
+    let whole = of(sound());
+    vec![
+        ("cut-short", whole[..whole.len() - 5].to_vec(), "request: cut short at byte"),
+        (
+            "no-protobuf",
+            b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff".to_vec(),
+            "request: varint of more than 64 bits",
+        ),
+        ("request-of-number", number(1, 5), "request: field 1 has the wrong wire type"),
+        (
+            "no-dictionary",
+            request(&[sound()], &[]),
+            "resource_profiles[0]: string index 11 is out of range (0)",
+        ),
+        (
+            "stack-out-of-range",
+            of([number(1, 9), packed(4, &[1])].concat()),
+            "samples[0]: stack index 9 is out of range (2)",
+        ),
+        (
+            "attribute-out-of-range",
+            of(sample(&[50], 0, &[1], &[])),
+            "samples[0]: attribute index 50 is out of range (5)",
+        ),
+        ("link-out-of-range", of(sample(&[], 5, &[1], &[])), "samples[0]: link index 5 is out of range (2)"),
+        ("values-and-times", of(sample(&[4], 1, &[3, 4], &[1001])), "samples[0]: 2 values for 1 times"),
+        (
+            "sample-of-number",
+            of([number(1, 1), fixed(2, 1)].concat()),
+            "samples[0]: field 2 has the wrong wire type",
+        ),
+        (
+            "location-out-of-range",
+            with(message(7, &[packed(1, &[1, 9])])),
+            "dictionary.stack_table[2]: location index 9 is out of range (3)",
+        ),
+        (
+            "mapping-out-of-range",
+            with(message(2, &[number(1, 9)])),
+            "dictionary.location_table[3]: mapping index 9 is out of range (2)",
+        ),
+        (
+            "function-out-of-range",
+            with(message(2, &[message(3, &[number(1, 9)])])),
+            "dictionary.location_table[3]: function index 9 is out of range (2)",
+        ),
+        (
+            "string-out-of-range",
+            with(message(3, &[number(1, 99)])),
+            "dictionary.function_table[2]: string index 99 is out of range (12)",
+        ),
+        (
+            "key-out-of-range",
+            with(message(6, &[number(1, 99)])),
+            "dictionary.attribute_table[5]: string index 99 is out of range (12)",
+        ),
+        (
+            "short-trace",
+            with(message(4, &[bytes(1, &[1; 4])])),
+            "dictionary.link_table[2]: an id of 4 bytes instead of 16",
+        ),
+        (
+            "deep-stack",
+            with(message(7, &[packed(1, &vec![1; 10_000])])),
+            "dictionary.stack_table[2]: 8193 locations or more in one stack, the limit is 8192",
+        ),
+        ("many-attributes", of(many_attributes()), "attribute index 5 is out of range (5)"),
+    ]
+}
+
+fn many_attributes() -> Vec<u8> {
+    let indices: Vec<u64> = (0..100_000).map(|i| i % 6).collect();
+    sample(&indices, 1, &[3], &[1001])
+}
+
+#[test]
+fn wrong_requests() {
+    for (name, message, expected) in cases() {
+        let refusal = match read(&message) {
+            Ok(decoded) => decoded.rejection.unwrap_or_else(|| panic!("{name} is read")),
+            Err(error) => error,
+        };
+        assert!(refusal.to_string().contains(expected), "{name}: {refusal}");
+    }
+}
+
+#[test]
+fn a_hundred_thousand_labels() {
+    let mut parts = dictionary_parts();
+    for i in 0..100_000u64 {
+        parts.push(text(5, &format!("key{i}")));
+        parts.push(message(6, &[number(1, 12 + i), message(2, &[number(3, 1)])]));
+    }
+    let indices: Vec<u64> = (5..100_005).collect();
+    let decoded = read(&request(&[sample(&indices, 1, &[3], &[1001])], &parts)).unwrap();
+    let refusal = decoded.rejection.unwrap().to_string();
+    assert!(refusal.ends_with("samples[0]: 65 attributes, the limit is 64"), "{refusal}");
+}
+
+#[test]
+fn values_of_every_kind() {
+    let value = |parts: &[Vec<u8>]| {
+        let pair = message(1, &[text(1, "key"), message(2, parts)]);
+        let resource = message(1, &[pair]);
+        let sample = bytes(2, &[number(1, 0), packed(4, &[1])].concat());
+        let scope = message(2, &[message(2, &[sample])]);
+        let decoded = read(&message(1, &[resource, scope])).unwrap();
+        decoded.batch.series[0].labels.first().map(|(_, value)| value.clone()).unwrap_or_default()
+    };
+    assert_eq!(value(&[text(1, "a")]), "a");
+    assert_eq!(value(&[number(2, 1)]), "true");
+    assert_eq!(value(&[number(3, u64::MAX)]), "-1");
+    assert_eq!(value(&[fixed(4, 0.5f64.to_bits())]), "0.5");
+    assert_eq!(value(&[bytes(7, &[0, 255])]), "00ff");
+    assert_eq!(value(&[text(1, "")]), "");
+    let pair = |key: &str, value: Vec<u8>| message(1, &[text(1, key), message(2, &[value])]);
+    assert_eq!(
+        value(&[message(6, &[pair("a", number(3, 1)), pair("b", number(2, 0))])]),
+        "{\"a\":1,\"b\":false}"
+    );
+    // As deep as it likes, shown as deep as we like.
+    let deep = (0..30).fold(number(3, 1), |inner, _| message(5, &[message(1, &[inner])]));
+    assert!(value(&[deep]).ends_with("…]]]]]]]]]"));
+}
+
+#[test]
+fn damage_anywhere_is_survived() {
+    for samples in [sample(&[4], 1, &[3], &[1001]), old_sample(&[4], 1, &[3], &[1001])] {
+        let sound = request(&[samples], &dictionary_parts());
+        for at in 0..sound.len() {
+            let _ = read(&sound[..at]);
+            for flip in [0x01, 0x02, 0x04, 0x08, 0x80, 0xff] {
+                let mut damaged = sound.clone();
+                damaged[at] ^= flip;
+                let _ = read(&damaged);
+            }
+        }
+    }
+}
+
+/// The hand-made messages are what fuzzing starts from.
+#[test]
+fn corpus() {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/corpus/otlp");
+    let sound = |sample: Vec<u8>| request(&[sample], &dictionary_parts());
+    let mut files = vec![
+        ("sound", sound(sample(&[4], 1, &[3, 4], &[1001, 1002]))),
+        ("sound-1.9", sound(old_sample(&[4], 1, &[3, 4], &[1001, 1002]))),
+    ];
+    files.extend(cases().into_iter().map(|(name, message, _)| (name, message)));
+    for (name, bytes) in files {
+        if bytes.len() > 16 << 10 {
+            continue;
+        }
+        let path = root.join(name);
+        if std::env::var_os("DECIMA_BLESS").is_some() {
+            std::fs::create_dir_all(&root).unwrap();
+            std::fs::write(&path, &bytes).unwrap();
+        }
+        let kept = std::fs::read(&path).unwrap_or_default();
+        assert!(kept == bytes, "{} is not what the test makes: cargo xtask bless", path.display());
+    }
+}

@@ -1,0 +1,220 @@
+//! Who pushes: a bounded list with what became of each sender's requests. No clock: callers say what time it is.
+
+use std::{
+    collections::BTreeMap,
+    net::IpAddr,
+    time::{Duration, Instant},
+};
+
+use parking_lot::Mutex;
+
+use super::{Protocol, Refusal};
+use crate::otlp::Layout;
+
+/// Senders are not told about after this time without a push, as in Parca.
+const EXPIRY: Duration = Duration::from_secs(5 * 60);
+/// Their counts are kept for so long: a sender that pauses goes on counting.
+const COUNTS_EXPIRY: Duration = Duration::from_secs(24 * 3600);
+/// Senders remembered. A sender takes a kilobyte.
+const SENDERS_MAX: usize = 10_000;
+
+/// Where a request comes from.
+#[derive(Debug, Clone, Copy)]
+pub struct Origin {
+    /// The way in.
+    pub protocol: Protocol,
+    /// The other end of the connection.
+    pub address: Option<IpAddr>,
+    /// When it came.
+    pub received: Instant,
+    /// The same as Unix time.
+    pub received_ns: i64,
+}
+
+/// A sender with its last push.
+#[derive(Debug, Clone)]
+pub struct Sender {
+    /// Its `node` label; empty if it has none.
+    pub node: String,
+    /// Its address.
+    pub address: Option<IpAddr>,
+    /// When its last push came.
+    pub received: Instant,
+    /// The same as Unix time.
+    pub received_ns: i64,
+    /// How long that took.
+    pub took: Duration,
+    /// Why it was refused; empty if it was not.
+    pub error: String,
+    /// What became of its requests, by way in.
+    pub counts: BTreeMap<Protocol, SenderCounts>,
+}
+
+impl Sender {
+    /// Its `node` label, or its address if it has none.
+    pub fn id(&self) -> String {
+        match self.address {
+            Some(address) if self.node.is_empty() => address.to_string(),
+            _ => self.node.clone(),
+        }
+    }
+}
+
+/// What became of a sender's requests.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SenderCounts {
+    /// Requests taken, repeats included.
+    pub accepted_requests: u64,
+    /// Samples stored.
+    pub samples: u64,
+    /// Samples left out for their time.
+    pub rejected_samples: u64,
+    /// Strings that were not UTF-8 and were repaired.
+    pub repaired_strings: u64,
+    /// Requests refused, by reason.
+    pub refused_requests: BTreeMap<Refusal, u64>,
+}
+
+/// What one push adds.
+pub(super) struct Outcome {
+    pub(super) took: Duration,
+    pub(super) samples: u64,
+    pub(super) rejected_samples: u64,
+    pub(super) repaired_strings: u64,
+    pub(super) refused: Option<(Refusal, String)>,
+}
+
+type Key = (String, Option<IpAddr>);
+
+/// Senders by `node` label and address.
+#[derive(Debug, Default)]
+pub(super) struct Senders {
+    by_key: Mutex<BTreeMap<Key, Sender>>,
+    /// What the layout of ambiguous OTLP messages was found to be, by address.
+    layouts: Mutex<BTreeMap<IpAddr, Layout>>,
+}
+
+impl Senders {
+    /// Notes a push. While the list is full, new senders are not listed.
+    pub(super) fn note(&self, node: &str, origin: &Origin, outcome: Outcome) {
+        let mut by_key = self.by_key.lock();
+        let key = (node.to_owned(), origin.address);
+        if by_key.len() >= SENDERS_MAX && !by_key.contains_key(&key) {
+            by_key.retain(|_, sender| is_within(sender, origin.received, COUNTS_EXPIRY));
+            if by_key.len() >= SENDERS_MAX {
+                by_key.retain(|_, sender| is_within(sender, origin.received, EXPIRY));
+            }
+            if by_key.len() >= SENDERS_MAX {
+                return;
+            }
+        }
+        let sender = by_key.entry(key).or_insert_with(|| Sender {
+            node: node.to_owned(),
+            address: origin.address,
+            received: origin.received,
+            received_ns: origin.received_ns,
+            took: outcome.took,
+            error: String::new(),
+            counts: BTreeMap::new(),
+        });
+        sender.received = origin.received;
+        sender.received_ns = origin.received_ns;
+        sender.took = outcome.took;
+        let counts = sender.counts.entry(origin.protocol).or_default();
+        counts.samples += outcome.samples;
+        counts.rejected_samples += outcome.rejected_samples;
+        counts.repaired_strings += outcome.repaired_strings;
+        match outcome.refused {
+            None => {
+                counts.accepted_requests += 1;
+                sender.error.clear();
+            }
+            Some((reason, error)) => {
+                *counts.refused_requests.entry(reason).or_default() += 1;
+                sender.error = error;
+            }
+        }
+    }
+
+    /// Senders of the last five minutes before `now`.
+    pub(super) fn recent(&self, now: Instant) -> Vec<Sender> {
+        let by_key = self.by_key.lock();
+        by_key.values().filter(|sender| is_within(sender, now, EXPIRY)).cloned().collect()
+    }
+
+    /// All senders that are remembered.
+    pub(super) fn all(&self) -> Vec<Sender> {
+        self.by_key.lock().values().cloned().collect()
+    }
+
+    /// The layout that messages from `address` had last.
+    pub(super) fn layout(&self, address: Option<IpAddr>) -> Option<Layout> {
+        self.layouts.lock().get(&address?).copied()
+    }
+
+    /// Remembers a layout that a message left no doubt about.
+    pub(super) fn note_layout(&self, address: Option<IpAddr>, layout: Layout) {
+        let Some(address) = address else { return };
+        let mut layouts = self.layouts.lock();
+        if layouts.len() < SENDERS_MAX || layouts.contains_key(&address) {
+            layouts.insert(address, layout);
+        }
+    }
+}
+
+fn is_within(sender: &Sender, now: Instant, time: Duration) -> bool {
+    now.saturating_duration_since(sender.received) < time
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn origin(address: Option<IpAddr>, received: Instant) -> Origin {
+        Origin { protocol: Protocol::WriteArrow, address, received, received_ns: 7 }
+    }
+
+    fn outcome(refused: Option<Refusal>) -> Outcome {
+        Outcome {
+            took: Duration::from_millis(2),
+            samples: 3,
+            rejected_samples: 0,
+            repaired_strings: 1,
+            refused: refused.map(|reason| (reason, "no".to_owned())),
+        }
+    }
+
+    fn ids(senders: &Senders, now: Instant) -> Vec<String> {
+        senders.recent(now).iter().map(Sender::id).collect()
+    }
+
+    #[test]
+    fn forgets_after_five_minutes_but_goes_on_counting() {
+        let start = Instant::now();
+        let senders = Senders::default();
+        let address = Some(IpAddr::from([10, 0, 0, 1]));
+        senders.note("a", &origin(address, start), outcome(None));
+        senders.note("", &origin(address, start + Duration::from_secs(10)), outcome(None));
+        assert_eq!(ids(&senders, start + Duration::from_secs(299)), ["10.0.0.1", "a"]);
+        assert_eq!(ids(&senders, start + Duration::from_secs(300)), ["10.0.0.1"]);
+        let later = start + Duration::from_secs(600);
+        senders.note("a", &origin(address, later), outcome(Some(Refusal::Malformed)));
+        assert_eq!(ids(&senders, later), ["a"]);
+        let counts = senders.all().pop().unwrap().counts.remove(&Protocol::WriteArrow).unwrap();
+        assert_eq!((counts.accepted_requests, counts.samples, counts.repaired_strings), (1, 6, 2));
+        assert_eq!(counts.refused_requests, BTreeMap::from([(Refusal::Malformed, 1)]));
+    }
+
+    #[test]
+    fn is_bounded() {
+        let start = Instant::now();
+        let senders = Senders::default();
+        for node in 0..=SENDERS_MAX {
+            senders.note(&node.to_string(), &origin(None, start), outcome(None));
+        }
+        assert_eq!(senders.all().len(), SENDERS_MAX);
+        let later = start + EXPIRY;
+        senders.note("new", &origin(None, later), outcome(None));
+        assert_eq!(ids(&senders, later), ["new"]);
+    }
+}

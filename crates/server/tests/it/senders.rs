@@ -1,0 +1,325 @@
+//! What agents and OpenTelemetry's profiler sent, byte for byte, stored to exactly the totals that another program read
+//! from it; and what becomes of those who send something else.
+
+use std::{fs, path::Path, time::Duration};
+
+use decima_proto::{
+    opentelemetry::{RawExportRequest, v1development::profiles_service_client::ProfilesServiceClient},
+    parca::{
+        profilestore::v1alpha1::{
+            AgentsRequest, WriteArrowRequest, WriteRequest, agents_service_client::AgentsServiceClient,
+            profile_store_service_client::ProfileStoreServiceClient,
+        },
+        query::v1alpha1::{
+            MergeProfile, QueryRequest,
+            query_request::{Mode, Options, ReportType},
+            query_service_client::QueryServiceClient,
+        },
+    },
+};
+use http::Request;
+use prost::Message as _;
+use prost_types::Timestamp;
+use serde_json::Value;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Code;
+
+use crate::{
+    harness::{TestServer, header, text},
+    recorded::check_totals,
+};
+
+fn fixture(path: &str) -> Vec<u8> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures").join(path);
+    fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+fn expected(folder: &str) -> Value {
+    serde_json::from_slice(&fixture(&format!("{folder}/expected.json"))).unwrap()
+}
+
+/// Files of the messages that carry samples, in order.
+fn files(expected: &Value) -> Vec<String> {
+    let messages = expected["messages"].as_array().unwrap();
+    messages.iter().map(|message| message["file"].as_str().unwrap().to_owned()).collect()
+}
+
+/// Sums of recorded samples are those of the recording's place in time; a store keeps what is not older than its retention,
+/// which tests do not have.
+async fn replay_arrow(server: &TestServer, folder: &str) {
+    let mut client = ProfileStoreServiceClient::new(server.channel().await);
+    for file in files(&expected(folder)) {
+        let message = WriteArrowRequest::decode(&*fixture(&format!("{folder}/{file}"))).unwrap();
+        client.write_arrow(message).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn the_second_schema() {
+    for folder in ["agent-v2", "agent-v2-memory"] {
+        let server = TestServer::start().await;
+        replay_arrow(&server, folder).await;
+        check_totals(&server, &expected(folder)["total"], str::to_owned).await;
+        // The same again changes nothing.
+        replay_arrow(&server, folder).await;
+        check_totals(&server, &expected(folder)["total"], str::to_owned).await;
+    }
+}
+
+/// One exchange, in lock-step as the agent does it: the second message follows the answer, and the end of the stream is
+/// waited for without closing it.
+async fn exchange(
+    client: &mut ProfileStoreServiceClient<tonic::transport::Channel>,
+    first: WriteRequest,
+    second: Option<WriteRequest>,
+) -> Result<Option<Vec<u8>>, tonic::Status> {
+    let (sender, requests) = mpsc::channel(2);
+    sender.send(first).await.unwrap();
+    let mut answers = client.write(ReceiverStream::new(requests)).await?.into_inner();
+    let question = answers.message().await?.map(|answer| answer.record.to_vec());
+    match second {
+        Some(second) => sender.send(second).await.unwrap(),
+        None => drop(sender),
+    }
+    assert!(answers.message().await?.is_none());
+    Ok(question)
+}
+
+fn write_request(file: &str) -> WriteRequest {
+    WriteRequest::decode(&*fixture(&format!("agent-v1/{file}"))).unwrap()
+}
+
+/// The files of an exchange: samples and locations.
+fn exchanges() -> Vec<(String, String)> {
+    let expected = expected("agent-v1");
+    let messages = expected["messages"].as_array().unwrap();
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let locations = |message: &Value| text(&message["kind"]).rsplit(' ').next().unwrap().to_owned();
+    messages.iter().map(|message| (text(&message["file"]), locations(message))).collect()
+}
+
+#[tokio::test]
+async fn the_first_schema() {
+    let server = TestServer::start().await;
+    let mut client = ProfileStoreServiceClient::new(server.channel().await);
+    for (samples, locations) in exchanges() {
+        let question = exchange(&mut client, write_request(&samples), Some(write_request(&locations))).await;
+        assert!(question.unwrap().is_some_and(|question| question.len() > 100), "{samples}");
+    }
+    check_totals(&server, &expected("agent-v1")["total"], str::to_owned).await;
+}
+
+#[tokio::test]
+async fn exchanges_that_go_wrong_are_told() {
+    let server = TestServer::start().await;
+    let mut client = ProfileStoreServiceClient::new(server.channel().await);
+    let (samples, locations) = exchanges().remove(0);
+    let check = async |client: &mut ProfileStoreServiceClient<_>, first, second, expected: &str| {
+        let status = exchange(client, first, second).await.unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
+        assert!(status.message().contains(expected), "{}", status.message());
+    };
+    let missing = "without the locations that were asked for";
+    check(&mut client, write_request(&samples), None, missing).await;
+    let other = write_request(&exchanges().remove(10).1);
+    check(&mut client, write_request(&samples), Some(other), "column stacktrace_id: the locations of").await;
+    let swapped = write_request(&samples);
+    check(&mut client, swapped, Some(write_request(&samples)), "column locations: missing").await;
+    let garbage = WriteRequest { record: vec![7; 100].into() };
+    check(&mut client, garbage, None, "not a readable Arrow stream").await;
+    // Nothing of all that is stored, and the connection goes on.
+    exchange(&mut client, write_request(&samples), Some(write_request(&locations))).await.unwrap();
+    let total = &expected("agent-v1")["messages"][0]["expected"];
+    check_totals(&server, total, str::to_owned).await;
+}
+
+fn profiler(scope: &str) -> String {
+    assert!(scope.contains("ebpf-profiler"), "{scope}");
+    "go_opentelemetry_io_ebpf_profiler".to_owned()
+}
+
+#[tokio::test]
+async fn opentelemetry_over_grpc() {
+    for folder in ["otlp", "otlp-1.9"] {
+        let server = TestServer::start().await;
+        let mut client = ProfilesServiceClient::new(server.channel().await)
+            .send_compressed(tonic::codec::CompressionEncoding::Gzip);
+        for file in files(&expected(folder)) {
+            let message = RawExportRequest::decode(&*fixture(&format!("{folder}/{file}"))).unwrap();
+            let answer = client.export(message).await.unwrap().into_inner();
+            assert_eq!(answer.partial_success, None);
+        }
+        check_totals(&server, &expected(folder)["total"], profiler).await;
+        let metrics = server.get("/metrics").await;
+        let repaired = if folder == "otlp" { 0 } else { 6 };
+        let line = format!(
+            r#"decima_sender_strings_repaired_total{{sender="127.0.0.1",address="127.0.0.1",protocol="otlp_grpc"}} {repaired}"#
+        );
+        assert!(self::text(&metrics).contains(&line), "{line}: {}", self::text(&metrics));
+    }
+}
+
+#[tokio::test]
+async fn opentelemetry_over_http() {
+    let server = TestServer::start().await;
+    for (index, file) in files(&expected("otlp")).iter().enumerate() {
+        let message = fixture(&format!("otlp/{file}"));
+        let mut request =
+            Request::post("/v1development/profiles").header("content-type", "application/x-protobuf");
+        let body = if index % 2 == 0 {
+            request = request.header("content-encoding", "gzip");
+            decima_profile::compression::gzip(&message)
+        } else {
+            message
+        };
+        let response = server.send(request, body).await;
+        assert_eq!(response.status(), 200, "{file}");
+        assert_eq!(header(&response, "content-type"), "application/x-protobuf");
+        assert!(response.body().is_empty());
+    }
+    check_totals(&server, &expected("otlp")["total"], profiler).await;
+}
+
+/// A recorded request as JSON, which OpenTelemetry's own exporters would have sent.
+const JSON: &str = r#"{
+  "resourceProfiles": [{
+    "resource": {"attributes": [
+      {"key": "service.name", "value": {"stringValue": "shop"}},
+      {"key": "process.pid", "value": {"intValue": "77"}}
+    ]},
+    "scopeProfiles": [{
+      "scope": {"name": "my.profiler"},
+      "profiles": [
+        {
+          "sampleType": {"typeStrindex": 1, "unitStrindex": 2},
+          "timeUnixNano": "1795366894651319594", "durationNano": "5000000000",
+          "periodType": {"typeStrindex": 3, "unitStrindex": 4}, "period": "50000000",
+          "samples": [
+            {"stackIndex": 1, "attributeIndices": [1], "linkIndex": 1, "values": ["3"]},
+            {"stackIndex": 1, "timestampsUnixNano": ["1795366894651319595", "1795366894651319596"]}
+          ]
+        },
+        {"sampleType": {"typeStrindex": 99}, "samples": [{"stackIndex": 1, "values": ["1"]}]}
+      ]
+    }]
+  }],
+  "dictionary": {
+    "stringTable": ["", "samples", "count", "cpu", "nanoseconds", "main", "retry", "app.go"],
+    "functionTable": [{}, {"nameStrindex": 5, "filenameStrindex": 7}],
+    "mappingTable": [{}],
+    "locationTable": [{}, {"lines": [{"functionIndex": 1, "line": "12"}]}],
+    "attributeTable": [{}, {"keyStrindex": 6, "value": {"boolValue": true}}],
+    "linkTable": [{}, {"traceId": "0102030405060708090a0b0c0d0e0f10", "spanId": "0102030405060708"}],
+    "stackTable": [{}, {"locationIndices": [1]}]
+  }
+}"#;
+
+async fn top(server: &TestServer, query: &str) -> i64 {
+    let time = |seconds| Some(Timestamp { seconds, nanos: 0 });
+    let request = QueryRequest {
+        mode: Mode::Merge as i32,
+        report_type: ReportType::Top as i32,
+        options: Some(Options::Merge(MergeProfile {
+            query: query.to_owned(),
+            start: time(1_795_366_800),
+            end: time(1_795_367_000),
+        })),
+        ..QueryRequest::default()
+    };
+    QueryServiceClient::new(server.channel().await).query(request).await.unwrap().into_inner().total
+}
+
+#[tokio::test]
+async fn opentelemetry_as_json() {
+    let server = TestServer::start().await;
+    let request = || Request::post("/v1development/profiles").header("content-type", "application/json");
+    let response = server.send(request(), JSON).await;
+    assert_eq!(response.status(), 200, "{}", text(&response));
+    let answer: Value = serde_json::from_slice(response.body()).unwrap();
+    assert_eq!(answer["partialSuccess"]["rejectedProfiles"], "1");
+    assert_eq!(
+        answer["partialSuccess"]["errorMessage"],
+        "resource_profiles[0].scope_profiles[0].profiles[1].sample_type.type: string index 99 is out of range (8)"
+    );
+    let of = |selector: &str| format!("my_profiler:samples:count:cpu:nanoseconds:delta{{{selector}}}");
+    for (selector, samples) in [
+        ("", 5),
+        (r#"service_name="shop""#, 5),
+        (r#"process_pid="77""#, 5),
+        (r#"retry="true""#, 3),
+        (r#"trace_id="0102030405060708090a0b0c0d0e0f10", span_id="0102030405060708""#, 3),
+        (r#"retry="false""#, 0),
+    ] {
+        assert_eq!(top(&server, &of(selector)).await, samples * 50_000_000, "{selector}");
+    }
+    for (body, code, message) in [
+        ("{", 400, "not an OTLP request as JSON"),
+        (
+            r#"{"dictionary":{"stackTable":[{"locationIndices":[5]}]}}"#,
+            400,
+            "dictionary.stack_table[0]: location index 5 is out of range (0)",
+        ),
+    ] {
+        let response = server.send(request(), body).await;
+        assert_eq!(response.status(), code);
+        assert!(text(&response).contains(message), "{}", text(&response));
+    }
+    let response = server.send(Request::post("/v1development/profiles"), "").await;
+    assert_eq!(response.status(), 415);
+}
+
+#[tokio::test]
+async fn senders_are_listed_and_counted() {
+    let server = TestServer::start().await;
+    replay_arrow(&server, "agent-v2").await;
+    let mut client = ProfileStoreServiceClient::new(server.channel().await);
+    let garbage = WriteArrowRequest { ipc_buffer: vec![1; 50].into() };
+    let status = client.write_arrow(garbage).await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument);
+    let (samples, locations) = exchanges().remove(0);
+    exchange(&mut client, write_request(&samples), Some(write_request(&locations))).await.unwrap();
+    let message = fixture(&format!("otlp/{}", files(&expected("otlp"))[0]));
+    let message = RawExportRequest::decode(&*message).unwrap();
+    ProfilesServiceClient::new(server.channel().await).export(message).await.unwrap();
+    let agents = AgentsServiceClient::new(server.channel().await).agents(AgentsRequest {}).await.unwrap();
+    let agents: Vec<_> = agents.into_inner().agents.into_iter().map(|a| (a.id, a.last_error)).collect();
+    // The garbage has no node; the profiler, which has none either, was right after it.
+    assert_eq!(agents, [("127.0.0.1".to_owned(), String::new()), ("vm1".to_owned(), String::new())]);
+    let metrics = server.get("/metrics").await;
+    for line in [
+        r#"decima_sender_writes_total{sender="vm1",address="127.0.0.1",protocol="write_arrow",outcome="accepted",reason=""} 14"#,
+        r#"decima_sender_samples_accepted_total{sender="vm1",address="127.0.0.1",protocol="write_arrow"} 1163"#,
+        r#"decima_sender_samples_accepted_total{sender="vm1",address="127.0.0.1",protocol="write"} 73"#,
+        r#"decima_sender_writes_total{sender="127.0.0.1",address="127.0.0.1",protocol="write_arrow",outcome="refused",reason="malformed"} 1"#,
+        r#"decima_sender_samples_accepted_total{sender="127.0.0.1",address="127.0.0.1",protocol="otlp_grpc"} 93"#,
+    ] {
+        assert!(text(&metrics).lines().any(|l| l == line), "{line} is not in\n{}", text(&metrics));
+    }
+}
+
+#[tokio::test]
+async fn good_requests_are_served_beside_bad_ones() {
+    let server = TestServer::start().await;
+    let file = &files(&expected("agent-v2"))[0];
+    let message = fixture(&format!("agent-v2/{file}"));
+    let whole = WriteArrowRequest::decode(&*message).unwrap().ipc_buffer;
+    let bad = tokio::spawn({
+        let (channel, whole) = (server.channel().await, whole.clone());
+        async move {
+            let mut client = ProfileStoreServiceClient::new(channel);
+            for end in (0..whole.len()).step_by(whole.len() / 200) {
+                let cut = WriteArrowRequest { ipc_buffer: whole.slice(..end) };
+                match client.write_arrow(cut).await {
+                    Ok(_) => assert_eq!(end, 0),
+                    Err(status) => assert_eq!(status.code(), Code::InvalidArgument, "{end}: {status:?}"),
+                }
+            }
+        }
+    });
+    let mut client = ProfileStoreServiceClient::new(server.channel().await);
+    let good = client.write_arrow(WriteArrowRequest { ipc_buffer: whole });
+    tokio::time::timeout(Duration::from_secs(60), good).await.unwrap().unwrap();
+    bad.await.unwrap();
+    check_totals(&server, &expected("agent-v2")["messages"][0]["expected"], str::to_owned).await;
+}
