@@ -7,10 +7,12 @@
 
 use std::collections::HashMap;
 
-use crate::pprof::{
-    DecodeError,
-    encode::{put_bytes, put_varint},
-    wire::{BYTES, Reader, VARINT},
+use crate::{
+    pprof::{
+        DecodeError,
+        encode::{put_bytes, put_varint},
+    },
+    wire::{BYTES, Fault, Reader, VARINT},
 };
 
 /// The tables whose rows have ids.
@@ -103,7 +105,7 @@ impl Ids {
 }
 
 /// The id of a row: its last field 1, or 0.
-fn own_id(mut row: Reader<'_>) -> Result<u64, crate::pprof::wire::Fault> {
+fn own_id(mut row: Reader<'_>) -> Result<u64, Fault> {
     let mut id = 0;
     while !row.is_done() {
         let (tag, value) = row.field()?;
@@ -205,7 +207,7 @@ impl Rewrite<'_> {
 }
 
 #[cold]
-fn path_fault(field: &str, fault: crate::pprof::wire::Fault) -> DecodeError {
+fn path_fault(field: &str, fault: Fault) -> DecodeError {
     DecodeError::malformed(field.to_owned(), fault)
 }
 
