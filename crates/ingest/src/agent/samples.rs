@@ -234,7 +234,7 @@ fn differs_within(threads: &[StringId], ids: &[StringId], strings: usize) -> boo
 /// Gives equal texts of a column equal ids: a column without a dictionary has a string for each run.
 fn unify(ids: &mut [StringId], text: &Text) {
     let distinct: HashSet<StringId, foldhash::fast::RandomState> = ids.iter().copied().collect();
-    let mut first_of: HashMap<&[u8], StringId> = HashMap::with_capacity(distinct.len());
+    let mut first_of: HashMap<&[u8], StringId, foldhash::fast::RandomState> = HashMap::default();
     let mut sorted: Vec<StringId> = distinct.into_iter().collect();
     sorted.sort_unstable();
     let mut renamed = HashMap::new();

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 
 use decima_profile::batch::{Function, Line, Location, Mapping, NO_MAPPING, StringId};
+use foldhash::fast::RandomState;
 
 use super::{LOCATIONS_MAX, Structs, Text, optional_integers};
 use crate::arrow::{Array, ArrowError, Batch, Fault, NULL};
@@ -70,7 +71,7 @@ fn mappings<'a>(
     let start = optional_integers(batch, table.child("mapping_start"), rows)?;
     let end = optional_integers(batch, table.child("mapping_limit"), rows)?;
     let offset = optional_integers(batch, table.child("mapping_offset"), rows)?;
-    let mut ids: HashMap<Mapping, u32> = HashMap::new();
+    let mut ids: HashMap<Mapping, u32, RandomState> = HashMap::default();
     let mut last = (Mapping::default(), NO_MAPPING);
     Ok((0..rows)
         .map(|row| {
@@ -170,7 +171,7 @@ fn flat_functions<'a>(
     let system_name = text.optional_column(batch, lines.child("function_system_name"), rows)?;
     let filename = text.optional_column(batch, lines.child("function_filename"), rows)?;
     let start_line = optional_integers(batch, lines.child("function_start_line"), rows)?;
-    let mut ids: HashMap<Function, u32> = HashMap::new();
+    let mut ids: HashMap<Function, u32, RandomState> = HashMap::default();
     let of_row = |row: usize| {
         let function = named(name[row], system_name[row], filename[row], start_line[row]);
         if function == Function::default() {
