@@ -6,9 +6,10 @@ use decima_juju::{HookTools, NewSecret, SecretOwner, ToolError};
 use serde_json::{Map, Value};
 
 use crate::{
+    mint::Mint,
     names::{GRPC_PORT, HTTP_PORT},
     relations::ingress,
-    token::{RandomError, Scope, Token},
+    token::Scope,
     world::{World, person_label},
 };
 
@@ -16,16 +17,11 @@ use crate::{
 const NAME_CHARS_MAX: usize = 64;
 
 /// Runs an action. What is wrong with it is told to whoever runs it; only a failing hook tool is an error.
-pub fn run(
-    name: &str,
-    world: &World,
-    tools: &HookTools,
-    make_token: &mut dyn FnMut() -> Result<Token, RandomError>,
-) -> Result<(), ToolError> {
+pub fn run(name: &str, world: &World, tools: &HookTools, mint: &mut dyn Mint) -> Result<(), ToolError> {
     let parameters = tools.action_parameters()?;
     let done = match name {
         "list-endpoints" => Ok(list_endpoints(world)),
-        "create-token" => create_token(world, tools, &parameters, make_token)?,
+        "create-token" => create_token(world, tools, &parameters, mint)?,
         "revoke-token" => revoke_token(world, tools, &parameters)?,
         "get-slo-template" => {
             Err("service level objectives are not implemented by this charm yet".to_owned())
@@ -58,7 +54,7 @@ fn create_token(
     world: &World,
     tools: &HookTools,
     parameters: &Map<String, Value>,
-    make_token: &mut dyn FnMut() -> Result<Token, RandomError>,
+    mint: &mut dyn Mint,
 ) -> Result<Done, ToolError> {
     if !world.is_leader {
         return Ok(Err("only the leader makes tokens; run this on the leader".to_owned()));
@@ -74,7 +70,7 @@ fn create_token(
     if world.person_tokens.iter().any(|token| token.name == name) {
         return Ok(Err(format!("{name} has a token; revoke it first")));
     }
-    let token = match make_token() {
+    let token = match mint.token() {
         Ok(token) => token,
         Err(error) => return Ok(Err(error.to_string())),
     };

@@ -14,7 +14,7 @@ use crate::{
     names,
     reconcile::Writes,
     relations::Problem,
-    world::{World, relation_label},
+    world::{IDENTITY_LABEL, World, identity_content, relation_label},
 };
 
 /// A store that replays its log takes a while; a hook may take minutes.
@@ -36,6 +36,21 @@ pub fn apply(world: &World, writes: Writes, tools: &HookTools, pebble: &Pebble) 
             content: BTreeMap::from([("token".to_owned(), new.token.as_str().to_owned())]),
         };
         tools.add_secret(SecretOwner::Application, &secret)?;
+    }
+    if let Some(keep) = &writes.keep {
+        let content = identity_content(&keep.identity);
+        match &keep.secret {
+            Some(secret) => tools.set_secret(secret, &content)?,
+            None => {
+                let secret = NewSecret {
+                    label: Some(IDENTITY_LABEL.to_owned()),
+                    description: Some("Private key of this unit".to_owned()),
+                    expire: None,
+                    content,
+                };
+                tools.add_secret(SecretOwner::Unit, &secret)?;
+            }
+        }
     }
     let problem = workload(&writes, pebble).err().map(|error| problem(&error));
     for write in writes.bags.iter().filter(|write| problem.is_none() || !write.has_token) {
@@ -87,6 +102,9 @@ fn workload(writes: &Writes, pebble: &Pebble) -> Result<(), PebbleError> {
 
 /// What the operator is told of a workload that could not be written or started.
 fn problem(error: &PebbleError) -> Problem {
+    if let PebbleError::Late { .. } | PebbleError::Unfinished { .. } = error {
+        return Problem::passing("parca", error.to_string());
+    }
     if error.is_unavailable() {
         return Problem::passing("parca", "waiting for the container");
     }

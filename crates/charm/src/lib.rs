@@ -11,6 +11,7 @@
 
 pub mod action;
 pub mod apply;
+pub mod mint;
 pub mod names;
 pub mod options;
 pub mod reconcile;

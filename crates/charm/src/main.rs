@@ -4,9 +4,9 @@ use std::{error::Error, io::Write, process::ExitCode};
 
 use decima_charm::{
     action, apply,
+    mint::Machine,
     names::{CONTAINER, CONTAINERS_VARIABLE},
     reconcile::reconcile,
-    token::Token,
     world::World,
 };
 use decima_juju::{Event, HookContext, HookTools, pebble};
@@ -35,12 +35,12 @@ fn run() -> Result<(), Box<dyn Error>> {
     let pebble = pebble::Pebble::at(socket);
     let world = World::read(&context, &tools, &pebble, parca_store::fqdn)?;
     if let Event::Action(name) = &context.event {
-        action::run(name, &world, &tools, &mut Token::random)?;
+        action::run(name, &world, &tools, &mut Machine)?;
         // An action may have made a token, which the workload has to know.
         let world = World::read(&context, &tools, &pebble, || world.fqdn.clone())?;
-        apply::apply(&world, reconcile(&world, &mut Token::random), &tools, &pebble)?;
+        apply::apply(&world, reconcile(&world, &mut Machine), &tools, &pebble)?;
         return Ok(());
     }
-    apply::apply(&world, reconcile(&world, &mut Token::random), &tools, &pebble)?;
+    apply::apply(&world, reconcile(&world, &mut Machine), &tools, &pebble)?;
     Ok(())
 }

@@ -20,6 +20,12 @@ pub const ETC: &str = "/etc/parca";
 pub const CONFIG_FILE: &str = "/etc/parca/parca.yaml";
 /// Hashes of the tokens that the workload takes.
 pub const TOKENS_FILE: &str = "/etc/parca/tokens.json";
+/// The certificate that the workload serves with, and those between it and the authority.
+pub const CERTIFICATE_FILE: &str = "/etc/parca/server.crt";
+/// Its private key.
+pub const KEY_FILE: &str = "/etc/parca/server.key";
+/// The authority's certificate.
+pub const CA_FILE: &str = "/etc/parca/ca.crt";
 /// The token that the workload sends to another store; the beginning of its name, followed by a part of its hash.
 pub const FORWARD_TOKEN_FILE: &str = "/etc/parca/store-token-";
 /// Where the storage `profiles` is mounted. What another charm left there is not touched.
@@ -43,6 +49,10 @@ pub const METRICS: &str = "metrics-endpoint";
 pub const GRAFANA: &str = "grafana-source";
 /// Traefik leads to this store.
 pub const INGRESS: &str = "ingress";
+/// A bucket is offered.
+pub const S3: &str = "s3";
+/// An authority gives this store a certificate.
+pub const CERTIFICATES: &str = "certificates";
 /// Loki takes the workload's output.
 pub const LOGGING: &str = "logging";
 /// Other units of this application.

@@ -8,13 +8,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use decima_juju::{OwnBag, Port, RelationId, SecretId, Status, pebble::Layer};
 
 use crate::{
+    mint::Mint,
     names,
     options::Options,
     relations::{
-        Problem, Wanted, external_store, grafana, ingress, ingress::Ingress, logging, metrics, profiling,
-        self_profiling, store,
+        Problem, Wanted,
+        certificates::{self, Certificate, KeptIdentity},
+        external_store, grafana, ingress,
+        ingress::Ingress,
+        logging, metrics, profiling, self_profiling, store,
     },
-    token::{Grant, RandomError, Scope, Token, tokens_file},
+    token::{Grant, Scope, Token, tokens_file},
     workload::{self, File},
     world::{Container, Relation, World},
 };
@@ -31,6 +35,8 @@ pub struct Writes {
     pub close: Vec<Port>,
     /// Tokens to be kept in secrets.
     pub tokens: Vec<NewToken>,
+    /// The unit's key and request for a certificate, to be kept in a secret.
+    pub keep: Option<KeptIdentity>,
     /// Files of the container to be written.
     pub files: BTreeMap<String, File>,
     /// The layer to be combined into the plan.
@@ -53,6 +59,7 @@ impl Writes {
             open: Vec::new(),
             close: Vec::new(),
             tokens: Vec::new(),
+            keep: None,
             files: BTreeMap::new(),
             layer: None,
             replan: false,
@@ -91,8 +98,8 @@ pub struct BagWrite {
     pub has_token: bool,
 }
 
-/// Decides what is to be written. `make_token` gives a new token each time.
-pub fn reconcile(world: &World, make_token: &mut dyn FnMut() -> Result<Token, RandomError>) -> Writes {
+/// Decides what is to be written. `mint` makes what has to be new each time.
+pub fn reconcile(world: &World, mint: &mut dyn Mint) -> Writes {
     if world.peers > 0 {
         return Writes::of(Status::blocked(
             "more than one unit is not supported; remove the others or deploy another application",
@@ -106,13 +113,15 @@ pub fn reconcile(world: &World, make_token: &mut dyn FnMut() -> Result<Token, Ra
         Reconciliation { world, options, problems: Vec::new(), writes: Writes::of(Status::active()) };
     reconciliation.ports();
     let ingress = reconciliation.ingress();
-    let tokens = reconciliation.tokens(make_token);
+    let certificate = reconciliation.certificate(mint);
+    let certificate = certificate.as_ref();
+    let tokens = reconciliation.tokens(mint);
     match &world.container {
-        Some(container) => reconciliation.workload(container, &tokens),
+        Some(container) => reconciliation.workload(container, certificate, &tokens),
         None => reconciliation.problems.push(Problem::passing("parca", "waiting for the container")),
     }
-    reconciliation.databags(ingress.as_ref(), &tokens);
-    reconciliation.finish(ingress.as_ref())
+    reconciliation.databags(ingress.as_ref(), certificate, &tokens);
+    reconciliation.finish(ingress.as_ref(), certificate.is_some())
 }
 
 struct Reconciliation<'a> {
@@ -121,9 +130,6 @@ struct Reconciliation<'a> {
     problems: Vec<Problem>,
     writes: Writes,
 }
-
-/// Whether the store itself serves TLS. It does not until it has a certificate.
-const IS_TLS: bool = false;
 
 impl<'a> Reconciliation<'a> {
     fn ports(&mut self) {
@@ -147,6 +153,17 @@ impl<'a> Reconciliation<'a> {
         self.noted(ingress::read(self.world))
     }
 
+    /// The certificate to serve with. Asking for one is this unit's own business, whoever leads.
+    fn certificate(&mut self, mint: &mut dyn Mint) -> Option<Certificate> {
+        let reading = certificates::read(self.world, mint, &mut self.problems);
+        if let Some(relation) = self.world.of(names::CERTIFICATES).next() {
+            self.unit_bag(relation, reading.wanted);
+        }
+        self.writes.keep = reading.keep;
+        self.writes.orphans.extend(reading.orphan);
+        reading.certificate
+    }
+
     /// Endpoints whose relations have a token, and what it is good for.
     fn scopes(&self) -> Vec<(&'static str, Scope)> {
         let mut scopes = vec![(names::STORE, Scope::Write)];
@@ -157,17 +174,14 @@ impl<'a> Reconciliation<'a> {
     }
 
     /// The token of each relation that has one, old or new; tokens whose relation needs none any more are orphans.
-    fn tokens(
-        &mut self,
-        make_token: &mut dyn FnMut() -> Result<Token, RandomError>,
-    ) -> BTreeMap<RelationId, (Scope, Token)> {
+    fn tokens(&mut self, mint: &mut dyn Mint) -> BTreeMap<RelationId, (Scope, Token)> {
         let mut tokens = BTreeMap::new();
         for (endpoint, scope) in self.scopes() {
             for relation in self.world.of(endpoint) {
                 if let Some(token) = self.world.token(&relation.id) {
                     tokens.insert(relation.id.clone(), (scope, token.clone()));
                 } else if self.world.is_leader && self.world.container.is_some() {
-                    match make_token() {
+                    match mint.token() {
                         Ok(token) => {
                             let new = NewToken { relation: relation.id.clone(), token: token.clone() };
                             self.writes.tokens.push(new);
@@ -180,18 +194,28 @@ impl<'a> Reconciliation<'a> {
         }
         let needed: BTreeSet<String> = tokens.keys().map(ToString::to_string).collect();
         let orphans = self.world.relation_tokens.iter().filter(|token| !needed.contains(&token.relation));
-        self.writes.orphans = orphans.filter_map(|token| token.secret.clone()).collect();
+        self.writes.orphans.extend(orphans.filter_map(|token| token.secret.clone()));
         tokens
     }
 
-    fn workload(&mut self, container: &Container, tokens: &BTreeMap<RelationId, (Scope, Token)>) {
+    fn workload(
+        &mut self,
+        container: &Container,
+        certificate: Option<&Certificate>,
+        tokens: &BTreeMap<RelationId, (Scope, Token)>,
+    ) {
         let forward = self.noted(external_store::read(self.world));
         let mut jobs = profiling::jobs(self.world, &mut self.problems);
         if self.world.of(names::SELF_PROFILING).next().is_none() {
             jobs.push(workload::self_job(self.world));
         }
+        if self.world.of(names::S3).next().is_some() {
+            let message =
+                "profiles are not stored in S3 by this version; they stay in the pod or on its storage";
+            self.problems.push(Problem::blocking(names::S3, message));
+        }
         let log_targets = logging::targets(self.world, &container.plan, &mut self.problems);
-        let layer = workload::layer(self.options, forward.as_ref(), log_targets);
+        let layer = workload::layer(self.options, certificate.is_some(), forward.as_ref(), log_targets);
         let is_right =
             layer.services.iter().all(|(name, service)| container.plan.services.get(name) == Some(service))
                 && layer.checks.iter().all(|(name, check)| container.plan.checks.get(name) == Some(check))
@@ -206,6 +230,7 @@ impl<'a> Reconciliation<'a> {
             (names::CONFIG_FILE.to_owned(), workload::config_file(&jobs)),
             (names::TOKENS_FILE.to_owned(), workload::tokens_file(self.grants(container, tokens))),
         ]);
+        files.extend(certificate.map(workload::certificate_files).into_iter().flatten());
         files.extend(forward.as_ref().and_then(workload::forward_token_file));
         self.writes.stale_files =
             container.files.keys().filter(|path| !files.contains_key(*path)).cloned().collect();
@@ -237,15 +262,21 @@ impl<'a> Reconciliation<'a> {
         tokens_file(grants)
     }
 
-    fn databags(&mut self, ingress: Option<&Ingress>, tokens: &BTreeMap<RelationId, (Scope, Token)>) {
+    fn databags(
+        &mut self,
+        ingress: Option<&Ingress>,
+        certificate: Option<&Certificate>,
+        tokens: &BTreeMap<RelationId, (Scope, Token)>,
+    ) {
+        let is_tls = certificate.is_some();
         let world = self.world;
         for relation in world.of(names::STORE) {
             // Not before the workload can know the token.
             if let (Some((_, token)), Some(_)) = (tokens.get(&relation.id), &world.container) {
-                self.app_bag(relation, store::wanted(world, ingress, IS_TLS, token), true);
+                self.app_bag(relation, store::wanted(world, ingress, is_tls, token), true);
             }
         }
-        let url = grafana::url(world, ingress, IS_TLS);
+        let url = grafana::url(world, ingress, is_tls);
         for relation in world.of(names::GRAFANA) {
             let token = tokens.get(&relation.id).map(|(_, token)| token);
             if !self.options.require_sign_in || (token.is_some() && world.container.is_some()) {
@@ -254,14 +285,14 @@ impl<'a> Reconciliation<'a> {
         }
         for relation in world.of(names::METRICS) {
             self.unit_bag(relation, metrics::unit(world));
-            self.app_bag(relation, metrics::app(world, IS_TLS), false);
+            self.app_bag(relation, metrics::app(world, certificate), false);
         }
         for relation in world.of(names::SELF_PROFILING) {
             self.unit_bag(relation, self_profiling::unit(world));
-            self.app_bag(relation, self_profiling::app(world, IS_TLS), false);
+            self.app_bag(relation, self_profiling::app(world, certificate), false);
         }
         for relation in world.of(names::INGRESS) {
-            self.app_bag(relation, ingress::wanted(world, IS_TLS), false);
+            self.app_bag(relation, ingress::wanted(world, is_tls), false);
         }
     }
 
@@ -292,9 +323,9 @@ impl<'a> Reconciliation<'a> {
         }
     }
 
-    fn finish(mut self, ingress: Option<&Ingress>) -> Writes {
+    fn finish(mut self, ingress: Option<&Ingress>, is_tls: bool) -> Writes {
         self.writes.status = status(&self.problems).unwrap_or_else(|| Status {
-            message: format!("page at {}", grafana::url(self.world, ingress, IS_TLS)),
+            message: format!("page at {}", grafana::url(self.world, ingress, is_tls)),
             ..Status::active()
         });
         self.writes
@@ -313,4 +344,4 @@ pub fn status(problems: &[Problem]) -> Option<Status> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -1,5 +1,6 @@
 //! One module an interface: what it says, checked, and what we say, as the databags shall hold it.
 
+pub mod certificates;
 pub mod external_store;
 pub mod grafana;
 pub mod ingress;

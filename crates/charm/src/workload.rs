@@ -8,11 +8,11 @@ use serde_json::{Value, json};
 
 use crate::{
     names::{
-        CONFIG_FILE, DATA, FORWARD_TOKEN_FILE, GRPC_PORT, HTTP_PORT, LOCAL_PORT, SERVICE, TOKENS_FILE,
-        TRANSIENT_DATA,
+        CA_FILE, CERTIFICATE_FILE, CONFIG_FILE, DATA, FORWARD_TOKEN_FILE, GRPC_PORT, HTTP_PORT, KEY_FILE,
+        LOCAL_PORT, SERVICE, TOKENS_FILE, TRANSIENT_DATA,
     },
     options::Options,
-    relations::profiling,
+    relations::{certificates::Certificate, profiling},
     token::Token,
     world::World,
 };
@@ -43,6 +43,18 @@ pub fn tokens_file(content: Vec<u8>) -> File {
     File { content, permissions: PRIVATE }
 }
 
+/// The files of a certificate, by path.
+pub fn certificate_files(certificate: &Certificate) -> [(String, File); 3] {
+    let file = |path: &str, text: &str, permissions| {
+        (path.to_owned(), File { content: text.as_bytes().to_owned(), permissions })
+    };
+    [
+        file(CERTIFICATE_FILE, &certificate.chain, PUBLIC),
+        file(KEY_FILE, &certificate.key, PRIVATE),
+        file(CA_FILE, &certificate.ca, PUBLIC),
+    ]
+}
+
 /// The token for another store, in a file whose name changes with it: the workload reads it at its start only.
 pub fn forward_token_file(store: &Store) -> Option<(String, File)> {
     let token = store.bearer_token.as_ref()?;
@@ -70,12 +82,17 @@ pub fn self_job(world: &World) -> Value {
 }
 
 /// The layer of the workload.
-pub fn layer(options: &Options, forward: Option<&Store>, log_targets: BTreeMap<String, LogTarget>) -> Layer {
+pub fn layer(
+    options: &Options,
+    is_tls: bool,
+    forward: Option<&Store>,
+    log_targets: BTreeMap<String, LogTarget>,
+) -> Layer {
     let service = Service {
         r#override: Override::Replace,
         summary: Some("Decima, a store for profiles".to_owned()),
         startup: Some(Startup::Enabled),
-        command: Some(command(options, forward)),
+        command: Some(command(options, is_tls, forward)),
         ..Service::default()
     };
     let ready = Check {
@@ -99,7 +116,7 @@ pub fn layer(options: &Options, forward: Option<&Store>, log_targets: BTreeMap<S
 }
 
 /// Program and flags in one line.
-fn command(options: &Options, forward: Option<&Store>) -> String {
+fn command(options: &Options, is_tls: bool, forward: Option<&Store>) -> String {
     let mut words = vec![
         "/parca".to_owned(),
         format!("--config-path={CONFIG_FILE}"),
@@ -109,6 +126,10 @@ fn command(options: &Options, forward: Option<&Store>) -> String {
         format!("--auth-tokens-file={TOKENS_FILE}"),
         format!("--auth-anonymous={}", if options.require_sign_in { "metrics" } else { "read" }),
     ];
+    if is_tls {
+        words.push(format!("--tls-cert-file={CERTIFICATE_FILE}"));
+        words.push(format!("--tls-key-file={KEY_FILE}"));
+    }
     if options.enable_persistence {
         words.push("--enable-persistence".to_owned());
         words.push(format!("--storage-path={DATA}"));
@@ -143,7 +164,7 @@ mod tests {
     fn commands() {
         let options = Options { enable_persistence: true, ..Options::default() };
         assert_eq!(
-            command(&options, None),
+            command(&options, false, None),
             "/parca --config-path=/etc/parca/parca.yaml --http-address=localhost:7070 --http-address=:7993 --http-address=:7994 \
              --auth-tokens-file=/etc/parca/tokens.json --auth-anonymous=read --enable-persistence --storage-path=/var/lib/parca/decima"
         );
@@ -153,7 +174,11 @@ mod tests {
             bearer_token: BearerToken::new("it's").ok(),
             transport: Transport::Plaintext,
         };
-        let line = command(&options, Some(&store));
+        let line = command(&options, true, Some(&store));
+        assert!(
+            line.contains("--tls-cert-file=/etc/parca/server.crt --tls-key-file=/etc/parca/server.key"),
+            "{line}"
+        );
         assert!(line.contains("--auth-anonymous=metrics"), "{line}");
         assert!(line.contains("--storage-active-memory=2097152"), "{line}");
         assert!(line.contains("'--store-address=[fd00::1]:7070'"), "{line}");

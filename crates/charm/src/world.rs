@@ -9,6 +9,7 @@ use decima_juju::{
 };
 
 use crate::{
+    mint::Identity,
     names,
     options::{OptionError, Options},
     token::{Scope, Token},
@@ -16,6 +17,8 @@ use crate::{
 
 /// The beginning of labels of secrets that hold the token of a relation; the relation's id follows.
 const RELATION_LABEL: &str = "token:";
+/// Label of the unit's secret that holds its key and its request for a certificate.
+pub const IDENTITY_LABEL: &str = "identity";
 /// The beginning of labels of secrets that hold the hash of somebody's token; his name follows.
 const PERSON_LABEL: &str = "person:";
 
@@ -44,6 +47,10 @@ pub struct World {
     pub relation_tokens: Vec<RelationToken>,
     /// Tokens of people.
     pub person_tokens: Vec<PersonToken>,
+    /// The key of this unit, and its request for a certificate.
+    pub identity: Option<StoredIdentity>,
+    /// What time it is, in seconds since 1970.
+    pub now_s: i64,
     /// The container; none as long as its Pebble does not answer.
     pub container: Option<Container>,
 }
@@ -89,6 +96,15 @@ pub struct PersonToken {
     pub hash: String,
 }
 
+/// A key and a request for a certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredIdentity {
+    /// The secret that holds them.
+    pub secret: Option<SecretId>,
+    /// Key and request.
+    pub identity: Identity,
+}
+
 /// The container of the workload.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Container {
@@ -127,6 +143,8 @@ const READS: &[Reads] = &[
     Reads { endpoint: names::METRICS, units: false, own_unit: true, own_app: true },
     Reads { endpoint: names::GRAFANA, units: false, own_unit: true, own_app: true },
     Reads { endpoint: names::INGRESS, units: false, own_unit: false, own_app: true },
+    Reads { endpoint: names::CERTIFICATES, units: false, own_unit: true, own_app: false },
+    Reads { endpoint: names::S3, units: false, own_unit: false, own_app: false },
     Reads { endpoint: names::LOGGING, units: true, own_unit: false, own_app: false },
 ];
 
@@ -163,6 +181,8 @@ impl World {
             relations,
             relation_tokens: Vec::new(),
             person_tokens: Vec::new(),
+            identity: identity(tools)?,
+            now_s: now_s(),
             container: container(pebble)?,
         };
         if is_leader {
@@ -233,6 +253,30 @@ pub fn person_label(name: &str) -> String {
     format!("{PERSON_LABEL}{name}")
 }
 
+/// The unit's key and request.
+fn identity(tools: &HookTools) -> Result<Option<StoredIdentity>, ToolError> {
+    let Some((id, _)) = tools.secret_metadata(SecretKey::Label(IDENTITY_LABEL))? else { return Ok(None) };
+    let mut content = tools.peek_secret(SecretKey::Id(&id))?;
+    let mut text = |key: &str| content.remove(key).unwrap_or_default();
+    let names = text("names").split_whitespace().map(str::to_owned).collect();
+    let identity = Identity { key: text("private-key"), request: text("request"), names };
+    Ok(Some(StoredIdentity { secret: Some(id), identity }))
+}
+
+/// What a secret holds of a key and a request; [`World::read`] reads it back.
+pub fn identity_content(identity: &Identity) -> BTreeMap<String, String> {
+    BTreeMap::from([
+        ("private-key".to_owned(), identity.key.clone()),
+        ("request".to_owned(), identity.request.clone()),
+        ("names".to_owned(), identity.names.join(" ")),
+    ])
+}
+
+fn now_s() -> i64 {
+    let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since_1970.as_secs()).unwrap_or(i64::MAX)
+}
+
 /// A relation with what matters of it; none if it went away meanwhile.
 fn relation(
     id: &RelationId,
@@ -241,7 +285,7 @@ fn relation(
     tools: &HookTools,
     is_leader: bool,
 ) -> Result<Option<Relation>, ToolError> {
-    let read = || {
+    let read = || -> Result<Relation, ToolError> {
         let mut units = BTreeMap::new();
         if reads.units {
             for unit in tools.relation_units(id)? {
@@ -264,7 +308,8 @@ fn relation(
     };
     match read() {
         Ok(relation) => Ok(Some(relation)),
-        Err(ToolError::Refused { message, .. }) if message.contains("not found") => Ok(None),
+        // Of a relation that its controller no longer has, an agent may also say that permission is denied.
+        Err(error) if error.is_not_found() || error.is_denied() => Ok(None),
         Err(error) => Err(error),
     }
 }
@@ -288,12 +333,15 @@ fn container(pebble: &Pebble) -> Result<Option<Container>, ReadError> {
     };
     match read() {
         Ok(container) => Ok(Some(container)),
-        Err(error) if error.is_unavailable() => Ok(None),
+        // One that is too busy to answer is as good as away; the next hook finds it.
+        Err(error) if error.is_unavailable() || matches!(error, PebbleError::Late { .. }) => Ok(None),
         Err(error) => Err(ReadError::Pebble(error)),
     }
 }
 
 /// Whether a file in the container is the charm's to write and remove.
 fn is_ours(path: &str) -> bool {
-    [names::CONFIG_FILE, names::TOKENS_FILE].contains(&path) || path.starts_with(names::FORWARD_TOKEN_FILE)
+    [names::CONFIG_FILE, names::TOKENS_FILE, names::CERTIFICATE_FILE, names::KEY_FILE, names::CA_FILE]
+        .contains(&path)
+        || path.starts_with(names::FORWARD_TOKEN_FILE)
 }

@@ -141,7 +141,6 @@ impl Generator {
 fn provide(arguments: &Arguments, context: &HookContext, tools: &HookTools) -> Result<(), Box<dyn Error>> {
     let generator = Generator::from_env()?;
     let fqdn = variable("TESTCHARM_FQDN")?;
-    let fqdn = || fqdn.clone().unwrap_or_else(parca_store::fqdn);
     let endpoint: Endpoint = arguments.relation_name.parse()?;
     if arguments.seed_compat {
         let config = SeedCompatConfig {
@@ -155,7 +154,11 @@ fn provide(arguments: &Arguments, context: &HookContext, tools: &HookTools) -> R
             endpoint,
         };
         let provider = ParcaStoreEndpointProvider::seed_compat(config);
-        provider.with_token_generator(|| generator.call()).with_fqdn(fqdn).handle(context, tools)?;
+        let mut provider = provider.with_token_generator(|| generator.call());
+        if let Some(fqdn) = fqdn {
+            provider = provider.with_fqdn(move || fqdn.clone());
+        }
+        provider.handle(context, tools)?;
         return Ok(());
     }
     let external = arguments.external_url.as_deref().filter(|url| !url.is_empty());
@@ -169,12 +172,13 @@ fn provide(arguments: &Arguments, context: &HookContext, tools: &HookTools) -> R
         external: external.transpose()?,
         endpoint,
     };
-    let provider = ParcaStoreEndpointProvider::new(config).with_fqdn(fqdn);
-    let mut provider = if generator.answer.is_empty() {
-        provider
-    } else {
-        provider.with_tokens(OncePerRelation(|_: &_| BearerToken::new(&generator.call())))
-    };
+    let mut provider = ParcaStoreEndpointProvider::new(config);
+    if let Some(fqdn) = fqdn {
+        provider = provider.with_fqdn(move || fqdn.clone());
+    }
+    if !generator.answer.is_empty() {
+        provider = provider.with_tokens(OncePerRelation(|_: &_| BearerToken::new(&generator.call())));
+    }
     provider.handle(context, tools)?;
     Ok(())
 }

@@ -62,7 +62,7 @@ pub struct SeedCompatProvider<'a> {
 impl<'a> SeedCompatProvider<'a> {
     /// A provider whose token is empty.
     pub fn new(config: SeedCompatConfig) -> Self {
-        Self { config, token_generator: Box::new(String::new), fqdn: Box::new(crate::fqdn::fqdn) }
+        Self { config, token_generator: Box::new(String::new), fqdn: Box::new(crate::fqdn::getfqdn) }
     }
 
     /// Asks for a token once per relation and publication, so that a random one changes at each.

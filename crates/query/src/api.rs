@@ -113,6 +113,15 @@ pub struct RangeSeries {
     pub samples: Vec<RangeSample>,
 }
 
+/// Values over time.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct RangeAnswer {
+    /// By labels.
+    pub series: Vec<RangeSeries>,
+    /// Things the reader must know (a saturated sum, a missing block).
+    pub notices: Vec<String>,
+}
+
 /// Which samples make the report.
 #[derive(Debug, Clone)]
 pub enum Selection {

@@ -5,7 +5,7 @@ use decima_store::{Store, source::Snapshot};
 
 use crate::{
     api::{
-        LabelsRequest, QueryError, QueryRangeRequest, RangeSeries, ReportAnswer, ReportRequest, TimeRange,
+        LabelsRequest, QueryError, QueryRangeRequest, RangeAnswer, ReportAnswer, ReportRequest, TimeRange,
     },
     catalog::{self, Scope},
     evaluate, range,
@@ -94,7 +94,7 @@ impl Engine {
     }
 
     /// Values over time.
-    pub async fn query_range(&self, request: QueryRangeRequest) -> Result<Vec<RangeSeries>, QueryError> {
+    pub async fn query_range(&self, request: QueryRangeRequest) -> Result<RangeAnswer, QueryError> {
         range::query_range(&self.snapshot(), &self.settings, &request).await
     }
 

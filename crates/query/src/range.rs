@@ -12,14 +12,14 @@ use decima_store::source::{Point, SampleRun, ScanRequest, Snapshot, Source};
 use hashbrown::HashMap;
 
 use crate::{
-    api::{QueryError, QueryRangeRequest, RangeSample, RangeSeries, TimeRange},
+    api::{QueryError, QueryRangeRequest, RangeAnswer, RangeSample, RangeSeries, TimeRange},
     engine::Settings,
     group::{GroupKey, Grouping},
     plan::{self, Task, Wanted},
     read::{self, Failures},
     rows::{DROPPED, RowReader, RunGroups},
     selector::Selector,
-    sums::add_saturating,
+    sums::{SATURATED, add_saturating},
 };
 
 /// Points of one answer at most: 100 series of ten thousand points are more than a screen shows.
@@ -33,12 +33,12 @@ const BUCKET_NS: i64 = 1_000_000_000;
 
 const NO_DATA: &str = "No data found for the query, try a different query or time range or no data has been written to be queried yet.";
 
-/// Answers a range request. Parts that cannot be read are left out if the settings allow it; there is no place for a notice.
+/// Answers a range request. Parts that cannot be read are left out, and named, if the settings allow it.
 pub(crate) async fn query_range(
     snapshot: &Snapshot,
     settings: &Settings,
     request: &QueryRangeRequest,
-) -> Result<Vec<RangeSeries>, QueryError> {
+) -> Result<RangeAnswer, QueryError> {
     let (profile_type, matchers) = Selector::parse_typed(&request.query)?;
     if request.range.end_ns < request.range.start_ns {
         return Err(QueryError::InvalidArgument { message: "end must not be before start".to_owned() });
@@ -70,6 +70,7 @@ pub(crate) async fn query_range(
         merge_cells(groups.entry(key).or_default(), &cells);
     }
     groups.retain(|_, cells| !cells.is_empty());
+    let saturated = groups.values().flat_map(HashMap::values).any(|cell| cell.saturated);
     if groups.is_empty() {
         return Err(QueryError::NotFound { message: NO_DATA.to_owned() });
     }
@@ -77,7 +78,11 @@ pub(crate) async fn query_range(
     let mut series: Vec<RangeSeries> =
         groups.into_iter().map(|(key, cells)| shape.series(key, &cells)).collect();
     series.sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
-    Ok(series)
+    let mut notices = failures.into_notices();
+    if saturated {
+        notices.push(SATURATED.to_owned());
+    }
+    Ok(RangeAnswer { series, notices })
 }
 
 /// How times fall into buckets.
@@ -139,17 +144,24 @@ struct Cell {
     /// The one time that all its samples have.
     time_ns: Option<i64>,
     duration_ns: i64,
+    /// Whether the sum did not fit.
+    saturated: bool,
 }
 
 impl Cell {
     fn add(&mut self, other: &Self) {
-        add_saturating(&mut self.sum, other.sum);
+        self.saturated |= add_saturating(&mut self.sum, other.sum) | other.saturated;
         self.count += other.count;
         if self.time_ns != other.time_ns {
             self.time_ns = None;
         }
         self.duration_ns = self.duration_ns.min(other.duration_ns);
     }
+}
+
+/// A value times a scale, and whether that did not fit.
+fn scaled(value: i64, scale: i64) -> (i64, bool) {
+    (value.saturating_mul(scale), value.checked_mul(scale).is_none())
 }
 
 /// Cells by bucket start (delta types) or time (others).
@@ -204,12 +216,13 @@ impl Accumulator<'_> {
         let Some(series) = self.task.series(id) else { return };
         let group = self.rows.constant_group(series);
         for point in points {
-            let sum = point.sum.saturating_mul(series.scale);
+            let (sum, saturated) = scaled(point.sum, series.scale);
             let cell = Cell {
                 sum,
                 count: point.count,
                 time_ns: Some(point.time_ns),
                 duration_ns: point.duration_ns,
+                saturated,
             };
             let fits = self.delta && self.buckets.hold_bucket_of(point.time_ns);
             match point.bucket_ns {
@@ -260,8 +273,14 @@ impl Accumulator<'_> {
                 continue;
             }
             let time_ns = run.times_ns.get(row);
-            let sum = value.saturating_mul(series.scale);
-            let cell = Cell { sum, count: 1, time_ns: Some(time_ns), duration_ns: run.durations_ns.get(row) };
+            let (sum, saturated) = scaled(value, series.scale);
+            let cell = Cell {
+                sum,
+                count: 1,
+                time_ns: Some(time_ns),
+                duration_ns: run.durations_ns.get(row),
+                saturated,
+            };
             self.add(group, time_ns, cell);
         }
     }

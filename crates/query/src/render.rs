@@ -12,6 +12,7 @@ use crate::{
     names::{Names, SymbolView},
     question::Question,
     report::{self, Forest, Reported, Scale, callgraph, flamegraph, metadata, pprof, table, top},
+    sums::SATURATED,
     walk,
 };
 
@@ -78,7 +79,7 @@ pub(crate) fn render(
         }
     };
     if saturated {
-        notices.push("a sum is larger than a 64-bit integer holds and was cut there".to_owned());
+        notices.push(SATURATED.to_owned());
     }
     Ok(ReportAnswer { report, total, filtered, notices })
 }

@@ -16,6 +16,9 @@ pub(crate) fn add_saturating(sum: &mut i64, value: i64) -> bool {
     overflowed
 }
 
+/// What a reader is told when a sum did not fit.
+pub(crate) const SATURATED: &str = "a sum is larger than a 64-bit integer holds and was cut there";
+
 /// Sums of one group in one partition.
 #[derive(Debug)]
 pub(crate) struct StackSums {

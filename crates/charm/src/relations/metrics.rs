@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Wanted, topology};
+use super::{Wanted, certificates::Certificate, topology};
 use crate::{names::HTTP_PORT, world::World};
 
 /// What each unit says.
@@ -15,13 +15,15 @@ pub fn unit(world: &World) -> Wanted {
 }
 
 /// What the application says.
-pub fn app(world: &World, is_tls: bool) -> Wanted {
+pub fn app(world: &World, certificate: Option<&Certificate>) -> Wanted {
     let mut job = json!({
         "metrics_path": "/metrics",
         "static_configs": [{"targets": [format!("*:{HTTP_PORT}")]}],
     });
-    if is_tls {
+    if let Some(certificate) = certificate {
         job["scheme"] = json!("https");
+        // Prometheus' charm takes the certificate itself here.
+        job["tls_config"] = json!({"ca_file": certificate.ca});
     }
     vec![
         ("scrape_metadata", topology(world).to_string()),

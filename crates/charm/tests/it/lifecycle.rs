@@ -166,6 +166,40 @@ fn garbage_in_a_databag_is_named_and_harms_nobody() {
 }
 
 #[test]
+fn a_key_is_made_once_and_goes_with_its_relation() {
+    let unit = Unit::up();
+    unit.agent
+        .change(|model| {
+            model.relate(4, "certificates", "authority", &["authority/0"]);
+        })
+        .unwrap();
+    let joined = || Event::relation("certificates", 4, "joined", "authority").unit("authority/0");
+    assert_eq!(unit.hook(joined()), "waiting: certificates: waiting for a certificate");
+    let first = unit.agent.model().unwrap();
+    let requests = &first.relations[&4].unit_bag["certificate_signing_requests"];
+    assert!(requests.contains("BEGIN CERTIFICATE REQUEST"), "{requests}");
+    let secret = first.secrets.values().next().unwrap();
+    assert_eq!((secret.owner.as_str(), secret.label.as_str()), ("unit", "identity"));
+    unit.hook(joined());
+    assert_eq!(unit.agent.model().unwrap(), first);
+    unit.hook(Event::relation("certificates", 4, "broken", "authority"));
+    assert!(unit.agent.model().unwrap().secrets.is_empty());
+}
+
+#[test]
+fn a_bucket_is_refused_by_name() {
+    let unit = Unit::up();
+    unit.agent
+        .change(|model| {
+            model.relate(4, "s3", "minio", &[]);
+        })
+        .unwrap();
+    let status = unit.hook(Event::relation("s3", 4, "created", "minio"));
+    assert!(status.starts_with("blocked: s3: profiles are not stored in S3 by this version"), "{status}");
+    assert_eq!(unit.pebble().running().len(), 1, "it serves nevertheless");
+}
+
+#[test]
 fn a_follower_never_fails() {
     let unit = Unit::up();
     unit.agent
@@ -217,6 +251,19 @@ fn hooks_that_are_not_known_end_well() {
     }
     unit.hook(Event::storage("profiles/0", "attached", "/var/lib/juju/storage/profiles/0"));
     unit.hook(Event::secret("changed", "secret:d0er", "", None));
+}
+
+#[test]
+fn a_container_that_talks_nonsense_is_waited_for() {
+    let unit = Unit::new();
+    let listener = unit.listen_in_place_of_pebble();
+    let talks = std::thread::spawn(move || {
+        for client in listener.incoming().take(1) {
+            std::io::Write::write_all(&mut client.unwrap(), b"nonsense\r\n\r\n").unwrap();
+        }
+    });
+    assert_eq!(unit.hook(Event::pebble_ready("parca")), "waiting: parca: waiting for the container");
+    talks.join().unwrap();
 }
 
 #[test]

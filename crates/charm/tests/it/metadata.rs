@@ -73,6 +73,8 @@ fn what_the_program_uses_is_declared() {
         names::GRAFANA,
         names::INGRESS,
         names::LOGGING,
+        names::CERTIFICATES,
+        names::S3,
         names::PEERS,
     ] {
         assert!(ENDPOINTS.iter().any(|(_, name, _)| *name == endpoint), "{endpoint}");

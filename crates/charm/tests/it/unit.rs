@@ -1,6 +1,6 @@
 //! A unit: the agent, the container's Pebble, and the charm's program.
 
-use std::{collections::BTreeMap, path::PathBuf, process::Command};
+use std::{collections::BTreeMap, os::unix::net::UnixListener, path::PathBuf, process::Command};
 
 use decima_juju_fake::{Agent, Event, Model, Outcome, hook_tools_example, pebble::FakePebble};
 use serde_json::Value;
@@ -39,6 +39,13 @@ impl Unit {
         let folder = self.containers().join("parca");
         std::fs::create_dir_all(&folder).unwrap();
         self.pebble = Some(FakePebble::start(&folder.join("pebble.socket")).unwrap());
+    }
+
+    /// A socket at which something else than a Pebble answers.
+    pub(crate) fn listen_in_place_of_pebble(&self) -> UnixListener {
+        let folder = self.containers().join("parca");
+        std::fs::create_dir_all(&folder).unwrap();
+        UnixListener::bind(folder.join("pebble.socket")).unwrap()
     }
 
     pub(crate) fn pebble(&self) -> &FakePebble {

@@ -7,7 +7,7 @@ use crate::{
     answers::{self, answer, column, flamegraph, flamegraph_record, texts, uints},
     memory::{self, MemorySource, Sample},
     naive::{self, Look, Node},
-    world::{self, TYPE, World, counts, diff_of, filters, merge_of, request, signed, worlds},
+    world::{self, TYPE, World, counts, diff_of, filters, merge_of, request, run, signed, worlds},
 };
 
 const FLAME: ReportType = ReportType::FlamegraphArrow;
@@ -344,6 +344,32 @@ fn what_cannot_be_read_fails_the_query_or_is_named() {
     assert_eq!(
         got.notices,
         ["the answer lacks bad, which cannot be read: block bad: series is damaged: made so"]
+    );
+}
+
+#[test]
+fn values_over_time_name_what_they_lack() {
+    let asked = || decima_query::QueryRangeRequest {
+        query: format!("{TYPE}{{}}"),
+        range: TimeRange::ALL,
+        step_ns: 0,
+        limit: 0,
+        sum_by: Vec::new(),
+    };
+    let good = || memory::source("good", &[sample(&[0], i64::MAX), sample(&[0], 3)], 0);
+    let sources = || memory::snapshot(vec![good(), MemorySource::broken("bad")]);
+    let strict = decima_query::Engine::over(sources(), Settings::default());
+    let error = run(strict.query_range(asked())).unwrap_err();
+    assert_eq!(error.to_string(), "block bad: series is damaged: made so");
+    let settings = Settings { allow_partial: true, ..Settings::default() };
+    let got = run(decima_query::Engine::over(sources(), settings).query_range(asked())).unwrap();
+    assert_eq!(got.series.iter().flat_map(|series| &series.samples).map(|s| s.value).max(), Some(i64::MAX));
+    assert_eq!(
+        got.notices,
+        [
+            "the answer lacks bad, which cannot be read: block bad: series is damaged: made so",
+            "a sum is larger than a 64-bit integer holds and was cut there"
+        ]
     );
 }
 

@@ -32,7 +32,7 @@ fn ask(
     request: QueryRangeRequest,
 ) -> Result<Vec<RangeSeries>, decima_query::QueryError> {
     let engine = Engine::over(memory::snapshot(sources), decima_query::engine::Settings::default());
-    run(engine.query_range(request))
+    run(engine.query_range(request)).map(|answer| answer.series)
 }
 
 fn request(query: &str, start_ns: i64, end_ns: i64, step_ns: i64) -> QueryRangeRequest {

@@ -108,18 +108,23 @@ impl QueryService {
     ) -> Result<Response<QueryResponse>, Status> {
         let mut answer = self.report(request, extras, RecordBuffers::Compressed).await?;
         let notices = std::mem::take(&mut answer.notices);
-        let mut response = Response::new(to_proto::report(answer));
-        for notice in notices {
-            if let Ok(value) = MetadataValue::try_from(header_text(&notice)) {
-                response.metadata_mut().append(NOTICE, value);
-            }
-        }
-        Ok(response)
+        Ok(with_notices(to_proto::report(answer), &notices))
     }
 
     async fn permit(&self) -> Result<SemaphorePermit<'_>, Status> {
         self.permits.acquire().await.map_err(|_| Status::unavailable("the server is stopping"))
     }
+}
+
+/// An answer with what its reader must know, which Parca's messages have no field for.
+fn with_notices<M>(message: M, notices: &[String]) -> Response<M> {
+    let mut response = Response::new(message);
+    for notice in notices {
+        if let Ok(value) = MetadataValue::try_from(header_text(notice)) {
+            response.metadata_mut().append(NOTICE, value);
+        }
+    }
+    response
 }
 
 /// Text that a header can hold: characters outside printable ASCII become `?`.
@@ -135,8 +140,8 @@ impl query_service_server::QueryService for QueryService {
     ) -> Result<Response<QueryRangeResponse>, Status> {
         let request = from_proto::query_range(request.into_inner())?;
         let _permit = self.permit().await?;
-        let series = self.engine.query_range(request).await.map_err(|error| status::of_query(&error))?;
-        Ok(Response::new(to_proto::query_range(series)))
+        let answer = self.engine.query_range(request).await.map_err(|error| status::of_query(&error))?;
+        Ok(with_notices(to_proto::query_range(answer.series), &answer.notices))
     }
 
     async fn query(&self, request: Request<QueryRequest>) -> Result<Response<QueryResponse>, Status> {

@@ -91,7 +91,8 @@ impl Chunk {
         }
         let mut points: BTreeMap<i64, Point> = BTreeMap::new();
         for (&time, &value) in self.times_ns.iter().zip(&self.values) {
-            let start = time.div_euclid(EVENT_BUCKET_NS) * EVENT_BUCKET_NS;
+            // The first bucket of all begins before the first time there is.
+            let start = time.div_euclid(EVENT_BUCKET_NS).saturating_mul(EVENT_BUCKET_NS);
             let point = points.entry(start).or_insert(Point {
                 time_ns: start,
                 bucket_ns: EVENT_BUCKET_NS,
@@ -185,5 +186,24 @@ impl Chunk {
             values: &self.values,
             attributes: &attributes,
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buckets_of_the_first_and_last_times_there_are() {
+        let chunk = Chunk {
+            series: 0,
+            duration_ns: 0,
+            times_ns: vec![i64::MIN, i64::MIN + 1, i64::MAX],
+            stacktraces: vec![0; 3],
+            values: vec![1, 2, 4],
+            attributes: Vec::new(),
+        };
+        let points: Vec<_> = chunk.points().into_iter().map(|p| (p.time_ns, p.sum)).collect();
+        assert_eq!(points, [(i64::MIN, 3), (i64::MAX / EVENT_BUCKET_NS * EVENT_BUCKET_NS, 4)]);
     }
 }

@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use decima_juju::pebble::{
-    Activity, Change, Check, CheckStatus, FileKind, HttpCheck, Layer, NewFile, Override, Pebble, PebbleError,
-    Service, Startup,
+    Activity, Change, Check, CheckStatus, FileKind, HttpCheck, Layer, LogTarget, NewFile, Override, Pebble,
+    PebbleError, Service, Startup,
 };
 
 /// Starting a service takes a second in the real daemon, which waits whether it stays.
@@ -144,6 +144,45 @@ pub(super) fn checks(pebble: &Pebble) {
         std::thread::sleep(Duration::from_millis(50));
     }
     panic!("a check that cannot succeed is not down");
+}
+
+/// What is put into a layer comes back in the plan, so that a charm can tell whether something is to be changed.
+pub(super) fn the_plan_is_what_was_asked_for(pebble: &Pebble) {
+    let ready = Check {
+        level: Some("ready".into()),
+        period: Some("10s".into()),
+        timeout: Some("3s".into()),
+        threshold: Some(3),
+        http: Some(HttpCheck { url: "http://127.0.0.1:1/".into(), headers: BTreeMap::new() }),
+        ..Check::default()
+    };
+    let target = LogTarget {
+        r#type: "loki".into(),
+        location: "http://127.0.0.1:1/loki/api/v1/push".into(),
+        services: vec!["all".into()],
+        labels: BTreeMap::from([("product".into(), "Juju".into())]),
+        ..LogTarget::default()
+    };
+    let told = Service {
+        summary: Some("Tells".into()),
+        startup: Some(Startup::Disabled),
+        ..service("sleep '1 2' \"3\"")
+    };
+    let mut asked = Layer {
+        summary: "Everything".into(),
+        services: BTreeMap::from([("told".into(), told)]),
+        checks: BTreeMap::from([("ready".into(), ready)]),
+        log_targets: BTreeMap::from([("loki/0".into(), target)]),
+    };
+    for _ in 0..2 {
+        pebble.combine_layer("everything", &asked).unwrap();
+        let plan = pebble.plan().unwrap();
+        assert_eq!(plan.services["told"], asked.services["told"]);
+        assert_eq!(plan.checks["ready"], asked.checks["ready"]);
+        assert_eq!(plan.log_targets["loki/0"], asked.log_targets["loki/0"]);
+        // And once more without anybody sending logs there.
+        asked.log_targets.values_mut().for_each(|target| target.services.clear());
+    }
 }
 
 pub(super) fn what_is_not_there(pebble: &Pebble) {

@@ -23,6 +23,7 @@ fn does_what_a_daemon_does() {
     });
     fake.set_check("up", false);
     conformance::checks(&pebble);
+    conformance::the_plan_is_what_was_asked_for(&pebble);
     conformance::what_is_not_there(&pebble);
 }
 
