@@ -668,4 +668,41 @@ export const CASES = [
       }
     },
   ],
+  [
+    'signing in: asked for when the server refuses, once',
+    {
+      // A store that knows one token, and who has shown it.
+      before: async (page) => {
+        page.signedIn = false;
+        const refusal = { code: 16, message: 'a token is needed', details: [] };
+        await page.route('**/api/**', (route) => {
+          const request = route.request();
+          if (new URL(request.url()).pathname.endsWith('/api/session')) {
+            const right = request.headers().authorization === 'Bearer right';
+            if (request.method() === 'DELETE') page.signedIn = false;
+            else if (right) page.signedIn = true;
+            else return route.fulfill(json({ ...refusal, message: 'the token is not valid' }, 401));
+            return route.fulfill({ status: 204 });
+          }
+          return page.signedIn ? route.continue() : route.fulfill(json(refusal, 401));
+        });
+      },
+      allow: (problem) => /401/.test(problem),
+    },
+    async ({ page, painted }) => {
+      const token = page.getByLabel('Token');
+      await token.waitFor();
+      check((await text(page, 'h1')) === 'Sign in', 'it asks who is there');
+      await token.fill('wrong');
+      await page.getByRole('button', { name: 'Sign in' }).click();
+      await page.getByText('the token is not valid').waitFor();
+      await token.fill('right');
+      await page.getByRole('button', { name: 'Sign in' }).click();
+      await painted();
+      check((await token.count()) === 0, 'it does not ask again');
+      check(!(await page.evaluate(() => JSON.stringify({ ...localStorage }))).includes('right'), 'the token is kept nowhere');
+      await page.getByRole('button', { name: 'Sign out' }).click();
+      await token.waitFor();
+    },
+  ],
 ];

@@ -4,7 +4,7 @@
 //! means the default), `15d`, `512MiB`, `:7070`. Flags of Parca without meaning here are in [`crate::parca_flags`].
 //! What the flags mean together is [`crate::settings`].
 
-use std::{ffi::OsString, path::PathBuf};
+use std::{ffi::OsString, path::PathBuf, sync::LazyLock};
 
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 use decima_server::auth::Scope;
@@ -325,6 +325,10 @@ const COMMIT: &str = match option_env!("DECIMA_COMMIT") {
     None => "unknown",
 };
 
+/// What follows `parca,`. Scripts read the number from the third word.
+static PARCA_VERSION: LazyLock<String> =
+    LazyLock::new(|| format!("version {} (commit: {COMMIT})", env!("CARGO_PKG_VERSION")));
+
 impl Arguments {
     /// Reads the command line, without a panic or an exit. A program that is called `parca` answers as Parca does.
     pub(crate) fn parse_from_line(line: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
@@ -332,9 +336,7 @@ impl Arguments {
         let as_parca = line.first().is_some_and(|program| PathBuf::from(program).ends_with("parca"));
         let mut command = Self::command();
         if as_parca {
-            // Scripts read the number from the third word.
-            let version = format!("version {} (commit: {COMMIT})", env!("CARGO_PKG_VERSION"));
-            command = command.display_name("parca,").version(version);
+            command = command.display_name("parca,").version(PARCA_VERSION.as_str());
         }
         let matches = command.try_get_matches_from_mut(line)?;
         let mut arguments = Self::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;

@@ -77,7 +77,8 @@ impl Interceptor for Credentials {
 }
 
 fn token_in(path: &Path) -> anyhow::Result<String> {
-    let text = fs::read_to_string(path).with_context(|| format!("--bearer-token-file: {}", path.display()))?;
+    let text =
+        fs::read_to_string(path).with_context(|| format!("--bearer-token-file: {}", path.display()))?;
     let token = text.trim();
     if token.is_empty() {
         return Err(anyhow!("--bearer-token-file: {} is empty", path.display()));
@@ -89,7 +90,9 @@ fn token_in(path: &Path) -> anyhow::Result<String> {
 fn check(remote: &Remote, origin: &Uri, credentials: &Credentials) -> Result<(), UsageError> {
     let wrong = |flag, reason: &str| Err(UsageError { flag, reason: reason.to_owned() });
     match is_tls(origin) {
-        true if remote.insecure => wrong("insecure", "means without TLS, and the address begins with https://"),
+        true if remote.insecure => {
+            wrong("insecure", "means without TLS, and the address begins with https://")
+        }
         false if remote.tls_ca.is_some() => wrong("tls-ca", "needs an address that begins with https://"),
         false if credentials.0.is_some() && !remote.insecure && !is_loopback(origin) => {
             wrong("address", "a token would go without TLS: use https://, or --insecure if that is fine")

@@ -40,13 +40,19 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
     let tls: Vec<_> = listeners.iter().map(|listener| listener.tls).collect();
     let path_prefix = settings.server.path_prefix.clone();
     let has_certificate = settings.server.tls.is_some();
+    let has_tokens = settings.server.access.tokens_file.is_some();
     let server = Server::start(listeners, settings.server)?;
     let bound: Vec<_> = server.addresses().iter().copied().zip(tls).collect();
     for (address, tls) in &bound {
         tracing::info!(%address, tls, "listening");
     }
     if has_certificate && !bound.iter().any(|(_, tls)| *tls) {
-        tracing::warn!("the certificate is not used: addresses on loopback are without TLS unless they begin with https://");
+        tracing::warn!(
+            "the certificate is not used: addresses on loopback are without TLS unless they begin with https://"
+        );
+    }
+    if has_tokens && bound.iter().any(|(address, tls)| !tls && !address.ip().to_canonical().is_loopback()) {
+        tracing::warn!("tokens that are sent to addresses without TLS can be read on their way");
     }
     if server.is_open() {
         tracing::warn!(

@@ -47,11 +47,6 @@ use tonic::Status;
 use tonic_health::ServingStatus;
 use tower::Service as _;
 
-pub use crate::{
-    listener::Listener,
-    reload::ReloadError,
-    settings::{Access, Bounds, Settings, TlsFiles},
-};
 use crate::{
     auth::{
         Tokens, TokensError,
@@ -65,6 +60,11 @@ use crate::{
         agents::AgentsService, otlp::ProfilesService, profile_store::ProfileStoreService,
         query::QueryService, scrape::ScrapeService,
     },
+};
+pub use crate::{
+    listener::Listener,
+    reload::ReloadError,
+    settings::{Access, Bounds, Settings, TlsFiles},
 };
 
 /// What a server serves.
@@ -157,14 +157,17 @@ impl Server {
         let addresses: Result<Vec<_>, _> =
             listeners.iter().map(|listener| listener.socket.local_addr()).collect();
         let addresses = addresses.map_err(ServeError::Address)?;
-        let open = settings.access.tokens_file.is_none() && listeners.iter().zip(&addresses).any(is_open(&settings));
+        let open =
+            settings.access.tokens_file.is_none() && listeners.iter().zip(&addresses).any(is_open(&settings));
         let metrics = Arc::new(Metrics::new());
         let mut reloads = JoinSet::new();
         let tokens = match &settings.access.tokens_file {
             None => None,
             Some(path) => {
-                let parse = |contents: &[Vec<u8>]| Ok(Tokens::parse(contents.first().map_or(&[], Vec::as_slice))?);
-                let tokens = Reloaded::open("tokens", vec![path.clone()], Box::new(parse)).map_err(ServeError::Tokens)?;
+                let parse =
+                    |contents: &[Vec<u8>]| Ok(Tokens::parse(contents.first().map_or(&[], Vec::as_slice))?);
+                let tokens = Reloaded::open("tokens", vec![path.clone()], Box::new(parse))
+                    .map_err(ServeError::Tokens)?;
                 Some(follow(tokens, &mut reloads, &metrics))
             }
         };
@@ -327,7 +330,10 @@ fn follow<T: Send + Sync + 'static>(
 /// Whether anybody on the network reaches a listener and needs no certificate there.
 fn is_open(settings: &Settings) -> impl Fn((&Listener, &SocketAddr)) -> bool {
     let certificates = settings.tls.as_ref().is_some_and(|files| files.client_ca.is_some());
-    move |(listener, address)| !address.ip().to_canonical().is_loopback() && !(listener.tls && certificates)
+    move |(listener, address)| {
+        let asks = listener.tls && certificates;
+        !asks && !address.ip().to_canonical().is_loopback()
+    }
 }
 
 /// Where a request goes first.

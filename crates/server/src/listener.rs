@@ -3,8 +3,8 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{Router, body::Body, response::Response};
-use hyper::{Request, body::Incoming, service::service_fn};
 use futures::future::join_all;
+use hyper::{Request, body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::{
@@ -100,13 +100,13 @@ where
             peer,
             transport,
         };
-        let (metrics, timeout, tls) =
-            (Arc::clone(&shared.metrics), shared.bounds.head_read_timeout, tls.clone());
+        let (metrics, timeout, tls, stop) =
+            (Arc::clone(&shared.metrics), shared.bounds.head_read_timeout, tls.clone(), shared.stop.clone());
         tokio::spawn(async move {
             metrics.connections.inc();
             match tls {
                 None => connection.serve(stream).await,
-                Some(tls) => connection.serve_tls(stream, &tls, timeout).await,
+                Some(tls) => connection.serve_tls(stream, &tls, timeout, stop).await,
             }
             metrics.connections.dec();
             drop(permit);
@@ -142,10 +142,16 @@ impl<R: Fn() -> Router + Clone + Send + Sync + 'static> Connection<R> {
         stream: TcpStream,
         tls: &watch::Receiver<Arc<ServerConfig>>,
         timeout: Duration,
+        mut stop: watch::Receiver<bool>,
     ) {
         let peer = self.peer;
         let acceptor = TlsAcceptor::from(Arc::clone(&tls.borrow()));
-        match tokio::time::timeout(timeout, acceptor.accept(stream)).await {
+        let accepted = tokio::select! {
+            accepted = tokio::time::timeout(timeout, acceptor.accept(stream)) => accepted,
+            // Nothing is lost with a handshake, and one that never ends would hold up the end of the server.
+            _ = stop.wait_for(|stop| *stop) => return,
+        };
+        match accepted {
             Ok(Ok(stream)) => {
                 // Only certificates that were verified get through a handshake.
                 let client_certificate = stream.get_ref().1.peer_certificates().is_some();

@@ -169,7 +169,8 @@ impl Metrics {
     /// The files of this name are right.
     pub(crate) fn reloaded(&self, what: &'static str) {
         self.reload_good.get_or_create(&ReloadLabels { what }).set(1);
-        self.reload_failures.get_or_create(&ReloadLabels { what });
+        // Shown from the start, so that an increase can be seen.
+        let _ = self.reload_failures.get_or_create(&ReloadLabels { what });
     }
 
     /// The files of this name have changed and cannot be used.

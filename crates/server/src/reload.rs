@@ -61,7 +61,11 @@ pub(crate) struct Reloaded<T> {
 
 impl<T: Send + Sync + 'static> Reloaded<T> {
     /// Reads the files for the first time.
-    pub(crate) fn open(name: &'static str, files: Vec<PathBuf>, build: Build<T>) -> Result<Self, ReloadError> {
+    pub(crate) fn open(
+        name: &'static str,
+        files: Vec<PathBuf>,
+        build: Build<T>,
+    ) -> Result<Self, ReloadError> {
         let contents = read(&files)?;
         let value = build(&contents).map_err(|source| invalid(&files, source))?;
         let (current, _) = watch::channel(Arc::new(value));
@@ -97,7 +101,11 @@ impl<T: Send + Sync + 'static> Reloaded<T> {
                 Look::Refused(error) => {
                     metrics.not_reloaded(self.name);
                     let error = status::chain(&error);
-                    tracing::error!(what = self.name, error, "changed files cannot be used; keeping what was there before");
+                    tracing::error!(
+                        what = self.name,
+                        error,
+                        "changed files cannot be used; keeping what was there before"
+                    );
                 }
             }
         }
@@ -143,7 +151,8 @@ fn invalid(files: &[PathBuf], source: Box<dyn Error + Send + Sync>) -> ReloadErr
 }
 
 fn read(files: &[PathBuf]) -> Result<Vec<Vec<u8>>, ReloadError> {
-    let one = |path: &PathBuf| read_one(path).map_err(|source| ReloadError::Read { path: path.clone(), source });
+    let one =
+        |path: &PathBuf| read_one(path).map_err(|source| ReloadError::Read { path: path.clone(), source });
     files.iter().map(one).collect()
 }
 

@@ -49,7 +49,9 @@ fn server_config(certificate: &[u8], key: &[u8], client_ca: Option<&[u8]>) -> Re
     let chain = certificates(certificate, "certificate")?;
     let key = match PrivateKeyDer::from_pem_slice(key) {
         Ok(key) => key,
-        Err(rustls::pki_types::pem::Error::NoItemsFound) => return Err(TlsError::NoPem { what: "private key" }),
+        Err(rustls::pki_types::pem::Error::NoItemsFound) => {
+            return Err(TlsError::NoPem { what: "private key" });
+        }
         Err(source) => return Err(TlsError::Pem { what: "private key", source }),
     };
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
@@ -91,7 +93,8 @@ mod tests {
     use super::*;
 
     fn pair() -> (String, String) {
-        let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let CertifiedKey { cert, signing_key } =
+            generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         (cert.pem(), signing_key.serialize_pem())
     }
 

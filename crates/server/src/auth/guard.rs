@@ -125,9 +125,8 @@ pub(crate) async fn enforce(State(guard): State<Arc<Guard>>, request: Request, n
     let asked = asked(need, form, &request);
     match decision::decide(&guard.rules, tokens.as_deref(), &asked, now_s()) {
         Err(refusal) => guard.refuse(form, refusal),
-        Ok(_) if need == Need::Session => {
-            answer_session(&guard, tokens.as_deref(), &asked).unwrap_or_else(|refusal| guard.refuse(form, refusal))
-        }
+        Ok(_) if need == Need::Session => answer_session(&guard, tokens.as_deref(), &asked)
+            .unwrap_or_else(|refusal| guard.refuse(form, refusal)),
         Ok(Admission::Anybody) => next.run(request).await,
         Ok(admission) => until_revoked(&guard, admission, need, form, next.run(request)).await,
     }
@@ -175,7 +174,7 @@ async fn revocation(guard: Arc<Guard>, admission: Admission, need: Need) {
         }
     }
     // Nobody changes them any more.
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 type Revoked = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -291,9 +290,8 @@ fn is_secure(asked: &Asked<'_>) -> bool {
 fn set_cookie(cookie: &str) -> Response {
     const NO_STORE: (HeaderName, HeaderValue) = (header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     match HeaderValue::from_str(cookie) {
-        Ok(value) => {
-            (StatusCode::NO_CONTENT, HeaderMap::from_iter([(header::SET_COOKIE, value), NO_STORE])).into_response()
-        }
+        Ok(value) => (StatusCode::NO_CONTENT, HeaderMap::from_iter([(header::SET_COOKIE, value), NO_STORE]))
+            .into_response(),
         // Names of tokens are visible ASCII.
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
@@ -335,9 +333,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_ends_with_its_token() {
-        for (content_type, has_status) in [("application/grpc", true), ("application/grpc-web", false), ("", false)] {
+        for (content_type, has_status) in
+            [("application/grpc", true), ("application/grpc-web", false), ("", false)]
+        {
             let (router, change, token) = bench();
-            let path = if content_type.is_empty() { "/metrics" } else { "/parca.query.v1alpha1.QueryService/Query" };
+            let path =
+                if content_type.is_empty() { "/metrics" } else { "/parca.query.v1alpha1.QueryService/Query" };
             let response = router.oneshot(request(path, &token, content_type)).await.unwrap();
             assert_eq!(response.status(), 200);
             let mut body = response.into_body();
@@ -382,7 +383,8 @@ mod tests {
         let check = async |path: &str, content_type: &'static str, expected: (u16, &str, &str)| {
             let (router, _change, _) = bench();
             let response = router.oneshot(request(path, "wrong", content_type)).await.unwrap();
-            let header = |name: &str| response.headers().get(name).map_or("", |value| value.to_str().unwrap());
+            let header =
+                |name: &str| response.headers().get(name).map_or("", |value| value.to_str().unwrap());
             let got = (response.status().as_u16(), header("content-type"), header("grpc-status"));
             assert_eq!(got, expected, "{path}");
             assert_eq!(header("www-authenticate").is_empty(), !header("grpc-status").is_empty());

@@ -92,12 +92,16 @@ mod tests {
         [Need::Health, Need::Page, Need::Session, Need::Metrics, Need::Read, Need::Write, Need::Admin];
 
     fn allowed(allows: impl Fn(Need) -> bool) -> Vec<Need> {
-        NEEDS.into_iter().filter(|&need| need != Need::Page && need != Need::Session && allows(need)).collect()
+        NEEDS
+            .into_iter()
+            .filter(|&need| need != Need::Page && need != Need::Session && allows(need))
+            .collect()
     }
 
     #[test]
     fn scopes() {
-        let check = |scope: Scope, needs: &[Need]| assert_eq!(allowed(|need| scope.allows(need)), needs, "{scope}");
+        let check =
+            |scope: Scope, needs: &[Need]| assert_eq!(allowed(|need| scope.allows(need)), needs, "{scope}");
         check(Scope::Read, &[Need::Health, Need::Metrics, Need::Read]);
         check(Scope::Write, &[Need::Health, Need::Write]);
         check(Scope::Admin, &[Need::Health, Need::Metrics, Need::Read, Need::Write, Need::Admin]);
@@ -105,8 +109,9 @@ mod tests {
 
     #[test]
     fn modes_without_a_token() {
-        let check =
-            |mode: Anonymous, needs: &[Need]| assert_eq!(allowed(|need| mode.allows(need)), needs, "{mode:?}");
+        let check = |mode: Anonymous, needs: &[Need]| {
+            assert_eq!(allowed(|need| mode.allows(need)), needs, "{mode:?}");
+        };
         check(Anonymous::None, &[Need::Health]);
         check(Anonymous::Metrics, &[Need::Health, Need::Metrics]);
         check(Anonymous::Read, &[Need::Health, Need::Metrics, Need::Read]);

@@ -25,7 +25,8 @@ pub(crate) struct Sessions {
 impl Sessions {
     /// With a key of its own.
     pub(crate) fn new() -> Result<Self, TokensError> {
-        let key = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new()).map_err(|_| TokensError::Random)?;
+        let key =
+            hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new()).map_err(|_| TokensError::Random)?;
         Ok(Self { key })
     }
 
@@ -35,11 +36,18 @@ impl Sessions {
         let code = hmac::sign(&self.key, &signed(grant, expiry_s));
         let code = URL_SAFE_NO_PAD.encode(code.as_ref());
         let name = &grant.name;
-        format!("{COOKIE}={name}.{expiry_s}.{code}; Path=/; Max-Age={LASTS_S}; Secure; HttpOnly; SameSite=Strict")
+        format!(
+            "{COOKIE}={name}.{expiry_s}.{code}; Path=/; Max-Age={LASTS_S}; Secure; HttpOnly; SameSite=Strict"
+        )
     }
 
     /// The token that a request's cookie stands for, if it is still one that may read.
-    pub(crate) fn holder<'a>(&self, headers: &HeaderMap, tokens: &'a Tokens, now_s: u64) -> Option<&'a Grant> {
+    pub(crate) fn holder<'a>(
+        &self,
+        headers: &HeaderMap,
+        tokens: &'a Tokens,
+        now_s: u64,
+    ) -> Option<&'a Grant> {
         let (rest, code) = cookie(headers)?.rsplit_once('.')?;
         let (name, expiry_s) = rest.rsplit_once('.')?;
         let expiry_s: u64 = expiry_s.parse().ok()?;
@@ -98,7 +106,7 @@ mod tests {
         assert!(holds(&tokens, NOW_S));
         assert!(holds(&tokens, NOW_S + LASTS_S - 1));
         assert!(!holds(&tokens, NOW_S + LASTS_S));
-        assert!(!Sessions::new().unwrap().holder(&headers, &tokens, NOW_S).is_some(), "another process' key");
+        assert!(Sessions::new().unwrap().holder(&headers, &tokens, NOW_S).is_none(), "another process' key");
         tokens.revoke("rel:7/a.b").unwrap();
         assert!(!holds(&tokens, NOW_S));
         tokens.create("rel:7/a.b", Scope::Admin).unwrap();

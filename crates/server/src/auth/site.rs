@@ -34,7 +34,8 @@ impl Origins {
     }
 
     fn has_host(&self, host: &str) -> bool {
-        self.all() || self.list.iter().any(|listed| host_of_origin(listed).is_some_and(|(own, _)| own == host))
+        self.all()
+            || self.list.iter().any(|listed| host_of_origin(listed).is_some_and(|(own, _)| own == host))
     }
 }
 
@@ -91,7 +92,9 @@ fn is_own(origin: &str, host: Option<&str>) -> bool {
     let (Some((name, port)), Some(host)) = (host_of_origin(origin), host) else { return false };
     let own_port = host.strip_prefix(without_port(host)).and_then(|rest| rest.strip_prefix(':'));
     without_port(host).eq_ignore_ascii_case(&name)
-        && own_port.map_or(port.is_empty(), |own| if port.is_empty() { is_default_port(origin, own) } else { own == port })
+        && own_port.map_or(port.is_empty(), |own| {
+            if port.is_empty() { is_default_port(origin, own) } else { own == port }
+        })
 }
 
 fn is_default_port(origin: &str, port: &str) -> bool {
@@ -124,7 +127,10 @@ mod tests {
     use super::*;
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
-        pairs.iter().map(|&(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
+        pairs
+            .iter()
+            .map(|&(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+            .collect()
     }
 
     #[test]
@@ -146,7 +152,11 @@ mod tests {
         check(&[("sec-fetch-site", "cross-site")], &["*"], Site::Listed);
         check(&[("sec-fetch-site", "cross-site"), ("origin", GRAFANA)], &[], Site::Foreign);
         check(&[("sec-fetch-site", "cross-site"), ("origin", GRAFANA)], &[GRAFANA], Site::Listed);
-        check(&[("sec-fetch-site", "cross-site"), ("origin", "https://evil.example")], &[GRAFANA], Site::Foreign);
+        check(
+            &[("sec-fetch-site", "cross-site"), ("origin", "https://evil.example")],
+            &[GRAFANA],
+            Site::Foreign,
+        );
         check(&[("origin", "http://store.example:7070")], &[], Site::Own);
         check(&[("origin", "http://STORE.example:7070")], &[], Site::Own);
         check(&[("origin", "http://store.example")], &[], Site::Foreign);
@@ -160,7 +170,9 @@ mod tests {
 
     #[test]
     fn default_ports() {
-        let check = |origin: &str, host: &str, own: bool| assert_eq!(is_own(origin, Some(host)), own, "{origin} {host}");
+        let check = |origin: &str, host: &str, own: bool| {
+            assert_eq!(is_own(origin, Some(host)), own, "{origin} {host}");
+        };
         check("https://a", "a", true);
         check("https://a", "a:443", true);
         check("http://a", "a:443", false);

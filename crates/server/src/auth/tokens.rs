@@ -207,7 +207,8 @@ impl Tokens {
         let invalid = |line, field: String, reason: &serde_json::Error| {
             let reason = reason.to_string();
             // The line is told by itself.
-            let reason = reason.rsplit_once(" at line ").map_or(reason.as_str(), |(reason, _)| reason).to_owned();
+            let reason =
+                reason.rsplit_once(" at line ").map_or(reason.as_str(), |(reason, _)| reason).to_owned();
             TokensError::Invalid { line, field, reason }
         };
         let mut json = serde_json::Deserializer::from_slice(text);

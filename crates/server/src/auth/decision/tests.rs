@@ -106,7 +106,11 @@ fn every_need_with_every_credential_in_every_mode() {
             scope => Some(("authorization", bench.secret(scope.parse().unwrap()))),
         };
         let pairs: Vec<_> = pair.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        assert_eq!(NEEDS.map(|need| status(bench.decide(need, &pairs))), expected, "{anonymous:?} {credential}");
+        assert_eq!(
+            NEEDS.map(|need| status(bench.decide(need, &pairs))),
+            expected,
+            "{anonymous:?} {credential}"
+        );
     };
     check(Anonymous::None, "none", [200, 200, 200, 401, 401, 401, 401]);
     check(Anonymous::None, "basic", [200, 200, 200, 401, 401, 401, 401]);
@@ -230,7 +234,8 @@ fn what_was_let_in_ends_with_its_token() {
 #[test]
 fn bearers() {
     let check = |value: &[u8], expected: Option<&str>| {
-        let headers = HeaderMap::from_iter([(header::AUTHORIZATION, HeaderValue::from_bytes(value).unwrap())]);
+        let headers =
+            HeaderMap::from_iter([(header::AUTHORIZATION, HeaderValue::from_bytes(value).unwrap())]);
         assert_eq!(bearer(&headers), expected);
     };
     check(b"Bearer abc", Some("abc"));
