@@ -24,6 +24,17 @@ const typesArrive = (page) => page.route('**/api/profiles/types*', async (route)
   return route.fulfill(json({ types: types.filter(({ delta }) => !delta) }));
 });
 
+/** Finds barriers for assistive technology in what a page shows. */
+const auditor = async (page) => {
+  const source = await readFile(AXE, 'utf8');
+  return async (where) => {
+    await page.evaluate(source);
+    const found = await page.evaluate(() => window.axe.run(document, { resultTypes: ['violations'] }));
+    const said = found.violations.map(({ id, nodes }) => `${id}: ${nodes.slice(0, 3).map(({ target, any }) => `${target} ${any[0]?.message ?? ''}`).join(' | ')}`);
+    check(said.length === 0, `${where}: ${said.join('; ')}`);
+  };
+};
+
 const text = (page, selector) => page.locator(selector).first().innerText();
 
 /** Mean lightness of the pixels on the flame canvas, 0–255. */
@@ -532,13 +543,7 @@ export const CASES = [
     `no barriers for assistive technology, ${colorScheme}`,
     { colorScheme },
     async ({ page, painted, until }) => {
-      const source = await readFile(AXE, 'utf8');
-      const audit = async (where) => {
-        await page.evaluate(source);
-        const found = await page.evaluate(() => window.axe.run(document, { resultTypes: ['violations'] }));
-        const said = found.violations.map(({ id, nodes }) => `${id}: ${nodes.slice(0, 3).map(({ target, any }) => `${target} ${any[0]?.message ?? ''}`).join(' | ')}`);
-        check(said.length === 0, `${where}: ${said.join('; ')}`);
-      };
+      const audit = await auditor(page);
       await painted();
       await page.getByRole('button', { name: 'Both', exact: true }).click();
       await until('rows', () => document.querySelectorAll('.table-row').length > 0);
@@ -693,6 +698,7 @@ export const CASES = [
       const token = page.getByLabel('Token');
       await token.waitFor();
       check((await text(page, 'h1')) === 'Sign in', 'it asks who is there');
+      await (await auditor(page))('signing in');
       await token.fill('wrong');
       await page.getByRole('button', { name: 'Sign in' }).click();
       await page.getByText('the token is not valid').waitFor();
