@@ -22,7 +22,7 @@ pub(crate) enum Need {
 }
 
 /// What the services need.
-const SERVICES: [(&str, Need); 10] = [
+const SERVICES: [(&str, Need); 12] = [
     ("grpc.health.v1.Health", Need::Health),
     ("grpc.reflection.v1.ServerReflection", Need::Read),
     ("grpc.reflection.v1alpha.ServerReflection", Need::Read),
@@ -31,6 +31,9 @@ const SERVICES: [(&str, Need); 10] = [
     ("parca.profilestore.v1alpha1.AgentsService", Need::Read),
     ("parca.profilestore.v1alpha1.ProfileStoreService", Need::Write),
     ("opentelemetry.proto.collector.profiles.v1development.ProfilesService", Need::Write),
+    // Not offered; agents that send these too shall hear that rather than that they may not.
+    ("opentelemetry.proto.collector.logs.v1.LogsService", Need::Write),
+    ("opentelemetry.proto.collector.trace.v1.TraceService", Need::Write),
     ("parca.debuginfo.v1alpha1.DebuginfoService", Need::Write),
     ("parca.telemetry.v1alpha1.TelemetryService", Need::Write),
 ];
