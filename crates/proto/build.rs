@@ -4,8 +4,9 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use protox::prost::Message as _;
 
-const FILES: [&str; 5] = [
+const FILES: [&str; 6] = [
     "opentelemetry/proto/collector/profiles/v1development/profiles_service.proto",
+    "parca/debuginfo/v1alpha1/debuginfo.proto",
     "parca/metastore/v1alpha1/metastore.proto",
     "parca/profilestore/v1alpha1/profilestore.proto",
     "parca/query/v1alpha1/query.proto",

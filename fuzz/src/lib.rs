@@ -4,6 +4,8 @@
 //! found. A new reader of foreign bytes gets a function here, a line in [`TARGETS`], a file in `fuzz_targets/` and a folder
 //! in `corpus/`.
 
+pub mod symbols;
+
 use std::path::Path;
 
 use decima_ingest::{agent, config::Config, otlp, push};
@@ -15,6 +17,8 @@ use decima_profile::{
 };
 use decima_query::selector::Selector;
 use decima_store::inspect;
+
+pub use self::symbols::{dwarf, elf, mangled, pclntab};
 
 /// A fuzz target: the name of its corpus and what it does with an input.
 pub type Target = (&'static str, fn(&[u8]));
@@ -30,6 +34,10 @@ pub const TARGETS: &[Target] = &[
     ("agent_first", agent_first),
     ("agent_second", agent_second),
     ("otlp", otlp),
+    ("elf", elf),
+    ("dwarf", dwarf),
+    ("pclntab", pclntab),
+    ("mangled", mangled),
 ];
 
 /// A fuzzer's small input must not make us hold more.

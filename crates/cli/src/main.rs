@@ -30,7 +30,7 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 /// Read by jemalloc before `main`: sample allocations, one each 512 KiB on average, so that the store can show where its
 /// memory comes from. That is Go's default too and costs less than a percent. Few arenas whose free pages go back after a
 /// second: queries take and free hundreds of megabytes, and with jemalloc's defaults (four arenas a core, ten seconds) the
-/// process looked half as large again as what it used.
+/// process looked far larger than what it used.
 #[expect(unsafe_code, reason = "jemalloc finds its settings by this symbol")]
 #[unsafe(export_name = "malloc_conf")]
 pub static MALLOC_CONF: &[u8; 115] =

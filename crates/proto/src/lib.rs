@@ -38,6 +38,15 @@ pub mod parca {
         }
     }
 
+    /// Object files of what is profiled.
+    pub mod debuginfo {
+        /// First version, the only one.
+        #[expect(clippy::allow_attributes, reason = "generated")]
+        pub mod v1alpha1 {
+            tonic::include_proto!("parca.debuginfo.v1alpha1");
+        }
+    }
+
     /// The way in.
     pub mod profilestore {
         /// First version, the only one.

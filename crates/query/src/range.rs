@@ -216,7 +216,9 @@ impl Accumulator<'_> {
         let Some(series) = self.task.series(id) else { return };
         let group = self.rows.constant_group(series);
         for point in points {
-            let (sum, saturated) = scaled(point.sum, series.scale);
+            let (sum, overflows) = scaled(point.sum, series.scale);
+            // A stored sum at an end of the range was cut there: nothing else has such values.
+            let saturated = overflows || matches!(point.sum, i64::MIN | i64::MAX);
             let cell = Cell {
                 sum,
                 count: point.count,

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::TryStreamExt;
-use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, path::Path};
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, path::Path};
 
 use crate::{
     block::{columns, meta::BLOCK_FORMAT, meta::BlockMeta, write::EncodedBlock},
@@ -90,6 +90,17 @@ impl Storage {
         self.objects.get(path).await?.bytes().await
     }
 
+    /// The bytes of an object that is known to have so many.
+    ///
+    /// On a local disk this is one piece of blocking work, where [`get`](Self::get) takes one to open and one to read.
+    pub(crate) async fn get_sized(&self, path: &Path, size_bytes: u64) -> Result<Bytes, object_store::Error> {
+        if size_bytes == 0 {
+            return self.get(path).await;
+        }
+        let whole = 0..size_bytes;
+        Ok(self.objects.get_ranges(path, &[whole]).await?.pop().unwrap_or_default())
+    }
+
     /// Deletes an object; one that is gone already is fine.
     pub(crate) async fn delete(&self, path: &Path) -> Result<(), object_store::Error> {
         match self.objects.delete(path).await {
@@ -99,9 +110,12 @@ impl Storage {
     }
 
     async fn names(&self, prefix: &Path) -> Result<Vec<Path>, OpenError> {
+        Ok(self.metas(prefix).await?.into_iter().map(|meta| meta.location).collect())
+    }
+
+    async fn metas(&self, prefix: &Path) -> Result<Vec<ObjectMeta>, OpenError> {
         self.objects
             .list(Some(prefix))
-            .map_ok(|meta| meta.location)
             .try_collect()
             .await
             .map_err(|source| OpenError::Storage { object: prefix.to_string(), source })
@@ -159,19 +173,24 @@ impl Storage {
 
     /// Positions of all log objects, ascending.
     pub(crate) async fn log_positions(&self) -> Result<Vec<LogPosition>, OpenError> {
-        let mut positions: Vec<LogPosition> = self
-            .names(&Self::path(&["log"]))
+        Ok(self.log_objects().await?.into_iter().map(|(position, _)| position).collect())
+    }
+
+    /// Positions and sizes of all log objects, ascending.
+    pub(crate) async fn log_objects(&self) -> Result<Vec<(LogPosition, u64)>, OpenError> {
+        let mut objects: Vec<(LogPosition, u64)> = self
+            .metas(&Self::path(&["log"]))
             .await?
             .iter()
-            .filter_map(|path| {
-                let mut parts = path.parts().skip(2);
+            .filter_map(|meta| {
+                let mut parts = meta.location.parts().skip(2);
                 let epoch = parts.next()?.as_ref().parse().ok()?;
                 let seq = parts.next()?.as_ref().parse().ok()?;
-                parts.next().is_none().then_some(LogPosition { epoch, seq })
+                parts.next().is_none().then_some((LogPosition { epoch, seq }, meta.size))
             })
             .collect();
-        positions.sort_unstable();
-        Ok(positions)
+        objects.sort_unstable();
+        Ok(objects)
     }
 
     /// Puts a block's files, `block.json` last, and gives its entry for the manifest.

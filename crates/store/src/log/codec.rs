@@ -24,6 +24,7 @@
 use std::sync::Arc;
 
 use xxhash_rust::xxh3::Xxh3;
+use zstd::bulk::Decompressor;
 
 use super::varint::{DecodeError, put, put_bytes, put_signed};
 use crate::{
@@ -138,6 +139,15 @@ fn checksum(header: &[u8], body: &[u8]) -> u64 {
 
 /// Checks an object and gives its header and raw body.
 pub(crate) fn open(object: &[u8]) -> Result<(Header, Vec<u8>), ObjectError> {
+    let mut decompressor = Decompressor::new().map_err(|_| ObjectError::Body)?;
+    open_with(object, &mut decompressor)
+}
+
+/// [`open`] for many objects: making a decompressor takes as long as using it for a small object.
+pub(crate) fn open_with(
+    object: &[u8],
+    decompressor: &mut Decompressor<'_>,
+) -> Result<(Header, Vec<u8>), ObjectError> {
     if object.len() < HEADER_BYTES {
         return Err(ObjectError::Torn { found: object.len(), expected: HEADER_BYTES });
     }
@@ -169,7 +179,7 @@ pub(crate) fn open(object: &[u8]) -> Result<(Header, Vec<u8>), ObjectError> {
     let raw = if raw_size == 0 {
         Vec::new()
     } else {
-        zstd::bulk::decompress(body, raw_size).map_err(|_| ObjectError::Body)?
+        decompressor.decompress(body, raw_size).map_err(|_| ObjectError::Body)?
     };
     if raw.len() != raw_size {
         return Err(ObjectError::Body);

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use futures::{StreamExt, stream};
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt, future, stream};
 
 use crate::{
     error::OpenError,
@@ -15,8 +16,12 @@ use crate::{
     storage::Storage,
 };
 
-/// Objects read ahead of the one that is decoded.
-const READ_AHEAD: usize = 16;
+/// Groups of objects read and parsed while one is applied.
+const GROUPS_AHEAD: usize = 3;
+/// Objects of a group at most: enough that threads seldom wait for each other.
+const GROUP_OBJECTS: usize = 32;
+/// Bytes of a group at most, unless one object has more: what is read ahead is held in memory, several times as large.
+const GROUP_BYTES: u64 = 2 << 20;
 
 /// A head out of the log, and what of the log holds it.
 #[derive(Default)]
@@ -47,18 +52,17 @@ pub(crate) struct Replayed {
 /// A torn last object was never acknowledged: it is deleted. A gap or damage before the end is an error, since what follows depends
 /// on what is missing.
 pub(crate) async fn replay(storage: &Storage, floor: LogPosition) -> Result<Replayed, OpenError> {
-    let all = storage.log_positions().await?;
+    let all = storage.log_objects().await?;
     let unsealed = (floor.epoch > 0).then_some(floor);
     let mut out = Replayed { epoch: floor.epoch, unsealed, ..Replayed::default() };
-    if let Some(last) = all.last() {
+    if let Some((last, _)) = all.last() {
         out.epoch = out.epoch.max(last.epoch);
     }
-    let positions: Vec<LogPosition> = all.into_iter().filter(|p| *p >= floor).collect();
+    let all: Vec<(LogPosition, u64)> = all.into_iter().filter(|(position, _)| *position >= floor).collect();
     let mut expected = floor;
-    let mut objects = std::pin::pin!(
-        stream::iter(positions.clone()).map(|position| fetch(storage, position)).buffered(READ_AHEAD)
-    );
-    for (at, &position) in positions.iter().enumerate() {
+    let groups = stream::iter(groups(&all)).map(|group| fetch(storage, group)).buffered(GROUPS_AHEAD);
+    let mut objects = std::pin::pin!(groups.map_ok(|group| stream::iter(group).map(Ok)).try_flatten());
+    for (at, &(position, size_bytes)) in all.iter().enumerate() {
         let path = Storage::log_path(position);
         let corrupt = |reason: String| OpenError::Corrupt { object: path.to_string(), reason };
         // A seal ends an epoch; the next one that was written to begins at 0.
@@ -69,9 +73,9 @@ pub(crate) async fn replay(storage: &Storage, floor: LogPosition) -> Result<Repl
                 expected.epoch, expected.seq
             )));
         }
-        let Some((size_bytes, opened)) = objects.next().await.transpose()? else { break };
+        let Some(opened) = objects.next().await.transpose()? else { break };
         let (header, delta) = match opened {
-            Err(ObjectError::Torn { .. }) if at + 1 == positions.len() => {
+            Err(ObjectError::Torn { .. }) if at + 1 == all.len() => {
                 storage
                     .delete(&path)
                     .await
@@ -123,24 +127,51 @@ impl ReplayedHead {
     }
 }
 
-/// Reads, checks and parses an object on a thread of its own; applying, which has to be in order, goes on meanwhile.
-async fn fetch(
-    storage: &Storage,
-    position: LogPosition,
-) -> Result<(u64, Result<(codec::Header, Delta), ObjectError>), OpenError> {
-    let path = Storage::log_path(position);
-    let failed = |source| OpenError::Storage { object: path.to_string(), source };
-    let bytes = storage.get(&path).await.map_err(failed)?;
-    let size_bytes = bytes.len() as u64;
-    let opened = tokio::task::spawn_blocking(move || open(&bytes))
-        .await
-        .map_err(|source| failed(object_store::Error::JoinError { source }))?;
-    Ok((size_bytes, opened))
+/// An object, checked and parsed.
+type Opened = Result<(codec::Header, Delta), ObjectError>;
+
+/// Cuts objects, in order, into groups.
+fn groups(objects: &[(LogPosition, u64)]) -> Vec<&[(LogPosition, u64)]> {
+    let mut groups = Vec::new();
+    let (mut first, mut bytes) = (0, 0);
+    for (at, &(_, size_bytes)) in objects.iter().enumerate() {
+        if at > first && (at - first == GROUP_OBJECTS || bytes + size_bytes > GROUP_BYTES) {
+            groups.extend(objects.get(first..at));
+            (first, bytes) = (at, 0);
+        }
+        bytes += size_bytes;
+    }
+    groups.extend(objects.get(first..).filter(|last| !last.is_empty()));
+    groups
+}
+
+/// Reads a group; checks and parses it on a thread of its own. Applying, which has to be in order, goes on meanwhile.
+async fn fetch(storage: &Storage, group: &[(LogPosition, u64)]) -> Result<Vec<Opened>, OpenError> {
+    let reads = group.iter().map(async |&(position, size_bytes)| {
+        let path = Storage::log_path(position);
+        let bytes = storage.get_sized(&path, size_bytes).await;
+        bytes.map_err(|source| OpenError::Storage { object: path.to_string(), source })
+    });
+    let objects = future::try_join_all(reads).await?;
+    tokio::task::spawn_blocking(move || open_all(&objects)).await.map_err(|source| OpenError::Storage {
+        object: "log".to_owned(),
+        source: object_store::Error::JoinError { source },
+    })
+}
+
+fn open_all(objects: &[Bytes]) -> Vec<Opened> {
+    let Ok(mut decompressor) = zstd::bulk::Decompressor::new() else {
+        return objects.iter().map(|_| Err(ObjectError::Body)).collect();
+    };
+    objects.iter().map(|bytes| parse(codec::open_with(bytes, &mut decompressor)?)).collect()
 }
 
 /// Checks and parses an object.
-pub(crate) fn open(bytes: &[u8]) -> Result<(codec::Header, Delta), ObjectError> {
-    let (header, raw) = codec::open(bytes)?;
+pub(crate) fn open(bytes: &[u8]) -> Opened {
+    parse(codec::open(bytes)?)
+}
+
+fn parse((header, raw): (codec::Header, Vec<u8>)) -> Opened {
     let delta = match header.kind {
         ObjectKind::Seal => Delta::default(),
         ObjectKind::Delta | ObjectKind::HeadStart => decode::parse(&raw)?,

@@ -1,0 +1,141 @@
+//! Against a server here.
+
+use std::{
+    convert::Infallible,
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::{Request, Response, body::Incoming, service::service_fn};
+use hyper_util::rt::TokioIo;
+
+use super::*;
+
+/// Answers with what `answer` gives for a path, and counts.
+async fn server(answer: fn(&str) -> (u16, &'static [u8])) -> (String, Arc<AtomicUsize>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&asked);
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let counter = Arc::clone(&counter);
+            let service = service_fn(move |request: Request<Incoming>| {
+                counter.fetch_add(1, Ordering::Relaxed);
+                let (status, body) = answer(request.uri().path());
+                let mut response = Response::new(Full::new(Bytes::from_static(body)));
+                *response.status_mut() = hyper::StatusCode::from_u16(status).unwrap();
+                async move { Ok::<_, Infallible>(response) }
+            });
+            tokio::spawn(
+                hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service),
+            );
+        }
+    });
+    (url, asked)
+}
+
+fn client(servers: &[&str]) -> Debuginfod {
+    let servers = servers.iter().map(|&server| server.to_owned()).collect();
+    Debuginfod::new(DebuginfodOptions { servers, file_max_bytes: 10_000, ..DebuginfodOptions::default() })
+        .unwrap()
+}
+
+fn id(text: &str) -> BuildId {
+    BuildId::parse(text).unwrap()
+}
+
+#[tokio::test]
+async fn first_server_that_has_it() {
+    let (without, _) = server(|_| (404, b"")).await;
+    let (with, asked) = server(|path| match path {
+        "/buildid/aabbccdd/debuginfo" => (200, b"\x7fELF and more"),
+        _ => (404, b""),
+    })
+    .await;
+    let client = client(&[&without, &with]);
+    assert_eq!(client.find(&id("aabbccdd")).await, Lookup::Found { server: format!("{with}/") });
+    assert_eq!(client.find(&id("11223344")).await, Lookup::Absent);
+    let before = asked.load(Ordering::Relaxed);
+    assert_eq!(client.find(&id("11223344")).await, Lookup::Absent);
+    assert_eq!(client.find(&id("not-hexadecimal")).await, Lookup::Absent);
+    assert_eq!(asked.load(Ordering::Relaxed), before, "answers are remembered");
+
+    let folder = tempfile::tempdir().unwrap();
+    let fetched = client.fetch(&id("aabbccdd"), folder.path()).await.unwrap();
+    assert_eq!(std::fs::read(fetched.file.path()).unwrap(), b"\x7fELF and more");
+    assert_eq!(fetched.size_bytes, 13);
+    assert_eq!(client.fetch(&id("11223344"), folder.path()).await.err(), Some(Lookup::Absent));
+}
+
+#[tokio::test]
+async fn servers_that_fail() {
+    let (broken, _) = server(|_| (500, b"")).await;
+    let (large, _) = server(|_| (200, &[0; 10_001])).await;
+    assert_eq!(client(&[&broken]).find(&id("aabbccdd")).await, Lookup::Failed);
+    // Nobody listens there.
+    assert_eq!(client(&["http://127.0.0.1:1"]).find(&id("aabbccdd")).await, Lookup::Failed);
+    let folder = tempfile::tempdir().unwrap();
+    let client = client(&[&large]);
+    assert_eq!(client.fetch(&id("aabbccdd"), folder.path()).await.err(), Some(Lookup::Failed), "too large");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is left behind");
+}
+
+#[test]
+fn server_names() {
+    let check = |server: &str, expected: Option<&str>| {
+        assert_eq!(server_url(server).ok().map(|url| url.to_string()).as_deref(), expected, "{server}");
+    };
+    check("debuginfod.elfutils.org", Some("https://debuginfod.elfutils.org/"));
+    check("http://localhost:8002/x", Some("http://localhost:8002/x/"));
+    check("ftp://a", None);
+    check("", None);
+}
+
+/// What a server has is asked for once, kept, and told to senders.
+#[tokio::test]
+async fn a_store_keeps_what_it_gives() {
+    use crate::{
+        Debuginfo, DebuginfoOptions,
+        decision::{Proposal, Reason},
+        record::FileKind,
+    };
+
+    const PROGRAM: &[u8] = include_bytes!("../../../../fuzz/corpus/elf/program-dwarf5");
+    let (url, asked) = server(|path| match path {
+        "/buildid/aabbccdd/debuginfo" => (200, PROGRAM),
+        "/buildid/11223344/debuginfo" => (200, b"not ELF"),
+        _ => (404, b""),
+    })
+    .await;
+    let folder = tempfile::tempdir().unwrap();
+    let objects = Arc::new(object_store::memory::InMemory::new());
+    let open = async |debuginfod| {
+        let options =
+            DebuginfoOptions { cache_folder: folder.path().to_owned(), ..DebuginfoOptions::default() };
+        Debuginfo::open(Arc::clone(&objects) as _, options, debuginfod).await.unwrap()
+    };
+    let store = open(Some(Arc::new(client(&[&url])))).await;
+    let should = async |text: &str| {
+        store.should_initiate(text, FileKind::Debuginfo, Proposal::default(), true).await.unwrap()
+    };
+    assert_eq!(should("aabbccdd").await, Reason::InDebuginfod);
+    assert_eq!(should("aabbccdd").await, Reason::DebuginfodSource);
+    assert_eq!(should("99999999").await, Reason::FirstTimeSeen);
+    assert_eq!(store.object_file(&id("aabbccdd")).await.unwrap().bytes(), Some(PROGRAM));
+    let before = asked.load(Ordering::Relaxed);
+    assert_eq!(store.object_file(&id("aabbccdd")).await.unwrap().bytes(), Some(PROGRAM));
+    assert_eq!(asked.load(Ordering::Relaxed), before, "it is kept");
+    // What is no ELF file is not used, and a sender may do better.
+    assert_eq!(should("11223344").await, Reason::InDebuginfod);
+    assert!(store.object_file(&id("11223344")).await.unwrap().bytes().is_none());
+    assert_eq!(should("11223344").await, Reason::DebuginfodInvalid);
+    let store = open(None).await;
+    assert_eq!(
+        store.object_file(&id("aabbccdd")).await.unwrap().bytes(),
+        Some(PROGRAM),
+        "also without the server"
+    );
+}

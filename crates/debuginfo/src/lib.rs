@@ -1,0 +1,25 @@
+//! Which object files we hold and how we got them.
+//!
+//! ```text
+//! senders ─► Debuginfo::{should_initiate, initiate, upload, finish} ─► object store ─► local copy ─► Symbolizer
+//!                 └ decision (pure)                    debuginfod ──────────┘
+//! ```
+//!
+//! Constraints: what is said to senders is decided in [`decision`], without I/O or clock. What is stored outlives a restart:
+//! an upload is announced in a record before its first byte, and its bytes are there before the record says so. Every
+//! object has a name of its own, so that nothing is ever overwritten but records. Debuginfo has its own retention
+//! ([`retention`]): by last use and by bytes.
+//!
+//! Start at [`Debuginfo`] for files and [`Resolver`] for addresses.
+
+pub mod debuginfod;
+pub mod decision;
+mod files;
+pub mod record;
+mod resolver;
+pub mod retention;
+mod store;
+
+pub use files::FileError;
+pub use resolver::{Resolver, ResolverOptions};
+pub use store::{Debuginfo, DebuginfoError, DebuginfoOptions, Initiated, ObjectFile, UploadSink};

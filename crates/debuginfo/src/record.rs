@@ -1,0 +1,177 @@
+//! What is known of one file of a build ID. Stored as JSON beside the files.
+
+use decima_symbols::{BuildId, Quality, elf::Elf};
+use serde::{Deserialize, Serialize};
+
+/// What kind of file was uploaded for a build ID.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FileKind {
+    /// Debug information, or the whole file.
+    Debuginfo,
+    /// The program as it runs.
+    Executable,
+    /// Its source files.
+    Sources,
+    /// A source map.
+    SourceMap,
+}
+
+impl FileKind {
+    /// All kinds.
+    pub const ALL: [Self; 4] = [Self::Debuginfo, Self::Executable, Self::Sources, Self::SourceMap];
+
+    /// Its name in paths.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Debuginfo => "debuginfo",
+            Self::Executable => "executable",
+            Self::Sources => "sources",
+            Self::SourceMap => "sourcemap",
+        }
+    }
+
+    /// Whether it must be ELF.
+    pub fn is_elf(self) -> bool {
+        matches!(self, Self::Debuginfo | Self::Executable)
+    }
+}
+
+/// Where a file came from, and how far it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum State {
+    /// A sender said that it would upload.
+    Uploading(Upload),
+    /// A sender said that it is done.
+    Uploaded(Upload),
+    /// It was held and went by retention.
+    Purged {
+        /// When, Unix time.
+        at_ns: i64,
+    },
+    /// A debuginfod server has it.
+    Debuginfod {
+        /// Which.
+        server: String,
+        /// Our copy, if we have one.
+        stored: Option<Stored>,
+    },
+}
+
+/// An upload.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Upload {
+    /// Given to the sender.
+    pub id: String,
+    /// What the sender says is the file's hash.
+    pub hash: String,
+    /// What the sender says is the file's size.
+    pub announced_bytes: u64,
+    /// When it began, Unix time.
+    pub started_ns: i64,
+    /// The bytes, once all arrived.
+    pub stored: Option<Stored>,
+}
+
+/// Bytes that are held.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stored {
+    /// Name of the object, below the build ID.
+    pub object: String,
+    /// How many.
+    pub size_bytes: u64,
+}
+
+/// What a file can tell of, as it is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RecordedQuality {
+    /// It is no ELF file.
+    pub not_valid_elf: bool,
+    /// It has DWARF.
+    pub has_dwarf: bool,
+    /// It has Go's line table.
+    pub has_go_pclntab: bool,
+    /// It has a symbol table.
+    pub has_symtab: bool,
+    /// It has a table of dynamic symbols.
+    pub has_dynsym: bool,
+}
+
+impl RecordedQuality {
+    /// Looks at a file; also gives its GNU build ID.
+    pub fn of(bytes: &[u8]) -> (Self, Option<BuildId>) {
+        let Ok(elf) = Elf::parse(bytes) else {
+            return (Self { not_valid_elf: true, ..Self::default() }, None);
+        };
+        let Quality { has_dwarf, has_go_pclntab, has_symtab, has_dynsym } = Quality::of(&elf);
+        let quality = Self { not_valid_elf: false, has_dwarf, has_go_pclntab, has_symtab, has_dynsym };
+        (quality, BuildId::gnu(&elf))
+    }
+}
+
+/// All that is known of one file of a build ID.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// The build ID that it was first seen under.
+    pub build_id: String,
+    /// What kind of file.
+    pub kind: FileKind,
+    /// How far it is.
+    #[serde(flatten)]
+    pub state: State,
+    /// What is in it, once it was looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quality: Option<RecordedQuality>,
+    /// Its GNU build ID where that is another: one file under two names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gnu_build_id: Option<String>,
+    /// When it was last needed, Unix time.
+    pub last_used_ns: i64,
+}
+
+impl Record {
+    /// The bytes that are held.
+    pub fn stored(&self) -> Option<&Stored> {
+        match &self.state {
+            State::Uploading(upload) | State::Uploaded(upload) => upload.stored.as_ref(),
+            State::Debuginfod { stored, .. } => stored.as_ref(),
+            State::Purged { .. } => None,
+        }
+    }
+
+    /// Whether it was looked at and is not what it must be.
+    pub fn is_invalid(&self) -> bool {
+        self.quality.is_some_and(|quality| quality.not_valid_elf)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stored_form() {
+        let record = Record {
+            build_id: "ab12".to_owned(),
+            kind: FileKind::Debuginfo,
+            state: State::Uploading(Upload {
+                id: "u1".to_owned(),
+                hash: "h".to_owned(),
+                announced_bytes: 7,
+                started_ns: 5,
+                stored: None,
+            }),
+            quality: None,
+            gnu_build_id: None,
+            last_used_ns: 9,
+        };
+        let json = serde_json::to_string(&record).unwrap();
+        assert_eq!(
+            json,
+            r#"{"build_id":"ab12","kind":"debuginfo","state":"uploading","id":"u1","hash":"h","announced_bytes":7,"started_ns":5,"stored":null,"last_used_ns":9}"#
+        );
+        assert_eq!(serde_json::from_str::<Record>(&json).unwrap(), record);
+    }
+}

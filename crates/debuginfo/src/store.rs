@@ -1,0 +1,415 @@
+//! The files of all build IDs: uploads, what is held, what has to go. See [`crate::decision`] for what senders are told.
+//!
+//! ```text
+//! <tenant>/debuginfo/<build id>/<kind>.json       record, replaced at each step
+//! <tenant>/debuginfo/<build id>/<kind>.<ULID>     bytes, put once
+//! ```
+
+mod upload;
+
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use decima_base::ErrorKind;
+use decima_symbols::{BuildId, ObjectBytes, Unresolved, build_id::BuildIdError};
+use futures::{StreamExt as _, TryStreamExt as _};
+use object_store::{ObjectStore, ObjectStoreExt as _, path::Path};
+use parking_lot::Mutex;
+
+pub use self::upload::{Initiated, UploadSink};
+use crate::{
+    debuginfod::{Debuginfod, Lookup},
+    files::{FileError, Files},
+    record::{FileKind, Record, State, Stored},
+    retention::{self, Limits},
+};
+
+/// The tenant of a store that has only one.
+const TENANT: &str = "default";
+/// Records read at one time when a store is opened.
+const READS_MAX: usize = 16;
+/// Uses of a file closer together than this are not written down one by one.
+const USE_WRITTEN_EVERY_NS: i64 = 3_600 * 1_000_000_000;
+
+/// Bounds.
+#[derive(Debug, Clone)]
+pub struct DebuginfoOptions {
+    /// Largest file that is taken.
+    pub upload_max_bytes: u64,
+    /// How long an upload may take.
+    pub upload_max_duration: Duration,
+    /// What is kept for how long.
+    pub retention: Limits,
+    /// Where local copies are.
+    pub cache_folder: PathBuf,
+    /// How many bytes of local copies there may be.
+    pub cache_max_bytes: u64,
+    /// Unix time in nanoseconds.
+    pub clock: fn() -> i64,
+}
+
+impl Default for DebuginfoOptions {
+    /// Parca's bounds for uploads.
+    fn default() -> Self {
+        Self {
+            upload_max_bytes: 1_000_000_000,
+            upload_max_duration: Duration::from_secs(15 * 60),
+            retention: Limits::default(),
+            cache_folder: std::env::temp_dir(),
+            cache_max_bytes: 10_000_000_000,
+            clock: now_ns,
+        }
+    }
+}
+
+fn now_ns() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.ok().and_then(|since| i64::try_from(since.as_nanos()).ok()).unwrap_or_default()
+}
+
+/// A step of an upload that was refused, or a store that failed. The words of refusals are Parca's.
+#[derive(Debug, thiserror::Error)]
+pub enum DebuginfoError {
+    /// What is named as a build ID is none.
+    #[error(transparent)]
+    BuildId(#[from] BuildIdError),
+    /// An upload without a hash.
+    #[error("hash must be set")]
+    HashMissing,
+    /// An upload without a size.
+    #[error("size must be set")]
+    SizeMissing,
+    /// An upload that is too large, as announced or as it arrives.
+    #[error("upload size {size_bytes} exceeds maximum allowed size {max_bytes}")]
+    TooLarge {
+        /// What was announced, or has arrived so far.
+        size_bytes: u64,
+        /// The bound.
+        max_bytes: u64,
+    },
+    /// An upload that was not asked for.
+    #[error(
+        "upload should not have been attempted to be initiated, a previous check should have failed with: {reason}"
+    )]
+    NotWanted {
+        /// Why it is not wanted.
+        reason: &'static str,
+    },
+    /// The same unusable file again.
+    #[error("{reason}")]
+    SameInvalid {
+        /// The words for it.
+        reason: &'static str,
+    },
+    /// Bytes for an upload that was not initiated.
+    #[error("metadata not found, this indicates that the upload was not previously initiated")]
+    NotInitiated,
+    /// Bytes for an upload other than the one that was initiated last.
+    #[error("the upload ID does not match the one returned by the InitiateUpload call")]
+    OtherUpload,
+    /// The end of an upload that nobody began.
+    #[error("no debuginfo metadata found for build id")]
+    Unknown,
+    /// The end of an upload other than the one that was initiated last.
+    #[error("upload id mismatch")]
+    OtherFinished,
+    /// The end of an upload without bytes.
+    #[error("nothing was uploaded")]
+    NothingUploaded,
+    /// The object store failed.
+    #[error("the object store failed")]
+    Store(#[from] object_store::Error),
+    /// The file cannot be read.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// A record is damaged.
+    #[error("record {object} is damaged")]
+    Record {
+        /// Its name.
+        object: String,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
+}
+
+impl DebuginfoError {
+    /// What a caller can do about it.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::BuildId(_)
+            | Self::HashMissing
+            | Self::SizeMissing
+            | Self::TooLarge { .. }
+            | Self::OtherUpload
+            | Self::OtherFinished => ErrorKind::InvalidArgument,
+            Self::NotWanted { .. }
+            | Self::SameInvalid { .. }
+            | Self::NotInitiated
+            | Self::NothingUploaded => ErrorKind::Conflict,
+            Self::Unknown => ErrorKind::NotFound,
+            Self::Store(_) => ErrorKind::Unavailable,
+            Self::File(error) => error.kind(),
+            Self::Record { .. } => ErrorKind::Corrupt,
+        }
+    }
+}
+
+/// The file of a build ID.
+#[derive(Clone)]
+pub enum ObjectFile {
+    /// It is here.
+    Held {
+        /// Its object's name: another file has another one.
+        object: String,
+        /// What is in it.
+        bytes: ObjectBytes,
+    },
+    /// Nobody has one, for this reason.
+    Missing(Unresolved),
+}
+
+impl ObjectFile {
+    /// Its bytes, if it is here.
+    pub fn bytes(&self) -> Option<&[u8]> {
+        match self {
+            Self::Held { bytes, .. } => Some((**bytes).as_ref()),
+            Self::Missing(_) => None,
+        }
+    }
+}
+
+/// All files of all build IDs.
+pub struct Debuginfo {
+    objects: Arc<dyn ObjectStore>,
+    options: DebuginfoOptions,
+    debuginfod: Option<Arc<Debuginfod>>,
+    files: Files,
+    records: Mutex<Records>,
+    /// Records change one at a time: there are few, and each is a small object.
+    changes: tokio::sync::Mutex<()>,
+    version: AtomicU64,
+}
+
+#[derive(Default)]
+struct Records {
+    by_name: HashMap<(String, FileKind), Record>,
+    /// Build IDs under which a file is known by its GNU build ID.
+    other_names: HashMap<String, String>,
+    /// Uses that are not written down yet.
+    used: HashMap<(String, FileKind), i64>,
+}
+
+impl Debuginfo {
+    /// Reads what is held, and removes what was left by uploads that never ended.
+    ///
+    /// # Errors
+    /// If the object store fails or a record is damaged.
+    pub async fn open(
+        objects: Arc<dyn ObjectStore>,
+        options: DebuginfoOptions,
+        debuginfod: Option<Arc<Debuginfod>>,
+    ) -> Result<Self, DebuginfoError> {
+        let listed: Vec<_> = objects.list(Some(&root())).map_ok(|meta| meta.location).try_collect().await?;
+        let (records, others): (Vec<_>, Vec<_>) =
+            listed.into_iter().partition(|path| path.as_ref().ends_with(".json"));
+        let read = |path: Path| {
+            let objects = Arc::clone(&objects);
+            async move {
+                let bytes = objects.get(&path).await?.bytes().await?;
+                let damaged = |source| DebuginfoError::Record { object: path.to_string(), source };
+                serde_json::from_slice::<Record>(&bytes).map_err(damaged)
+            }
+        };
+        let found: Vec<Record> = futures::stream::iter(records.into_iter().map(read))
+            .buffer_unordered(READS_MAX)
+            .try_collect()
+            .await?;
+        let mut records = Records::default();
+        found.into_iter().for_each(|record| records.insert(record));
+        for path in others {
+            if !records.by_name.values().any(|record| stored_path(record).is_some_and(|held| held == path)) {
+                objects.delete(&path).await?;
+            }
+        }
+        Ok(Self {
+            files: Files::new(options.cache_folder.clone(), options.cache_max_bytes),
+            objects,
+            options,
+            debuginfod,
+            records: Mutex::new(records),
+            changes: tokio::sync::Mutex::default(),
+            version: AtomicU64::new(0),
+        })
+    }
+
+    /// Grows whenever a file arrives: what could not be resolved before may be then.
+    pub fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
+    /// All that is known, by build ID.
+    pub fn list(&self) -> Vec<Record> {
+        let mut records: Vec<_> = self.records.lock().by_name.values().cloned().collect();
+        records.sort_by(|a, b| (&a.build_id, a.kind).cmp(&(&b.build_id, b.kind)));
+        records
+    }
+
+    /// What is known of a build ID, under either of its names.
+    pub fn records_of(&self, build_id: &BuildId) -> Vec<Record> {
+        let records = self.records.lock();
+        FileKind::ALL.iter().filter_map(|&kind| records.find(build_id.as_str(), kind).cloned()).collect()
+    }
+
+    /// The best file to symbolise a build ID with: its debug information, else the program. Asks debuginfod if we have
+    /// neither.
+    ///
+    /// # Errors
+    /// If the store fails; the file may well exist.
+    pub async fn object_file(&self, build_id: &BuildId) -> Result<ObjectFile, DebuginfoError> {
+        if let Some(found) = self.held(build_id).await? {
+            return Ok(found);
+        }
+        let known = self.records.lock().find(build_id.as_str(), FileKind::Debuginfo).cloned();
+        // An upload that goes on will be better than what a server has.
+        if known.as_ref().is_some_and(|record| matches!(record.state, State::Uploading(_))) {
+            return Ok(ObjectFile::Missing(Unresolved::Uploading));
+        }
+        let invalid = known.is_some_and(|record| record.is_invalid());
+        let missing = |reason| ObjectFile::Missing(if invalid { Unresolved::NotAnObject } else { reason });
+        let Some(debuginfod) = &self.debuginfod else { return Ok(missing(Unresolved::NoDebuginfo)) };
+        match debuginfod.fetch(build_id, &self.options.cache_folder).await {
+            Ok(fetched) => self.keep_fetched(build_id, fetched).await?,
+            Err(Lookup::Failed) => return Ok(missing(Unresolved::DebuginfodFailed)),
+            Err(_) => return Ok(missing(Unresolved::AbsentAtDebuginfod)),
+        }
+        Ok(self.held(build_id).await?.unwrap_or(ObjectFile::Missing(Unresolved::NotAnObject)))
+    }
+
+    async fn held(&self, build_id: &BuildId) -> Result<Option<ObjectFile>, DebuginfoError> {
+        for kind in [FileKind::Debuginfo, FileKind::Executable] {
+            let path = {
+                let mut records = self.records.lock();
+                let Some(record) = records.find(build_id.as_str(), kind) else { continue };
+                if record.is_invalid() || matches!(record.state, State::Uploading(_)) {
+                    continue;
+                }
+                let Some(path) = stored_path(record) else { continue };
+                let name = (record.build_id.clone(), kind);
+                records.used.insert(name, (self.options.clock)());
+                path
+            };
+            match self.files.get(&*self.objects, &path).await {
+                Ok(bytes) => return Ok(Some(ObjectFile::Held { object: path.to_string(), bytes })),
+                // It went by retention just now.
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Writes down uses and lets go what has to; to be called every some minutes. Gives how many files went.
+    ///
+    /// # Errors
+    /// If the store fails; what is left is done next time.
+    pub async fn maintain(&self) -> Result<usize, DebuginfoError> {
+        let _changes = self.changes.lock().await;
+        let now_ns = (self.options.clock)();
+        let used: Vec<_> = self.records.lock().used.drain().collect();
+        for (name, at_ns) in used {
+            let record = self.records.lock().by_name.get(&name).cloned();
+            if let Some(mut record) =
+                record.filter(|record| record.last_used_ns + USE_WRITTEN_EVERY_NS < at_ns)
+            {
+                record.last_used_ns = at_ns;
+                self.write(record).await?;
+            }
+        }
+        let gone = retention::expired(self.records.lock().by_name.values(), self.options.retention, now_ns);
+        for name in &gone {
+            let Some(mut record) = self.records.lock().by_name.get(name).cloned() else { continue };
+            let path = stored_path(&record);
+            record.state = State::Purged { at_ns: now_ns };
+            // First what names it, then the bytes: what is named is there.
+            self.write(record).await?;
+            if let Some(path) = path {
+                self.remove(&path).await?;
+            }
+        }
+        let forgotten =
+            retention::forgotten(self.records.lock().by_name.values(), self.options.retention, now_ns);
+        for name in &forgotten {
+            let Some(record) = self.records.lock().by_name.get(name).cloned() else { continue };
+            self.remove(&record_path(&record.build_id, record.kind)).await?;
+            self.records.lock().by_name.remove(name);
+            if let Some(path) = stored_path(&record) {
+                self.remove(&path).await?;
+            }
+        }
+        Ok(gone.len())
+    }
+
+    async fn remove(&self, path: &Path) -> Result<(), DebuginfoError> {
+        self.files.forget(path);
+        match self.objects.delete(path).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Makes a record durable, then visible.
+    async fn write(&self, record: Record) -> Result<(), DebuginfoError> {
+        let path = record_path(&record.build_id, record.kind);
+        let damaged = |source| DebuginfoError::Record { object: path.to_string(), source };
+        let json = serde_json::to_vec(&record).map_err(damaged)?;
+        self.objects.put(&path, json.into()).await?;
+        self.records.lock().insert(record);
+        Ok(())
+    }
+
+    fn arrived(&self) {
+        self.version.fetch_add(1, Ordering::AcqRel);
+    }
+}
+
+impl Records {
+    fn insert(&mut self, record: Record) {
+        if let Some(gnu) = &record.gnu_build_id {
+            self.other_names.insert(gnu.clone(), record.build_id.clone());
+        }
+        self.by_name.insert((record.build_id.clone(), record.kind), record);
+    }
+
+    /// The record of a file under either of its names.
+    fn find(&self, build_id: &str, kind: FileKind) -> Option<&Record> {
+        let by = |name: &str| self.by_name.get(&(name.to_owned(), kind));
+        by(build_id).or_else(|| by(self.other_names.get(build_id)?))
+    }
+}
+
+fn root() -> Path {
+    Path::from_iter([TENANT, "debuginfo"])
+}
+
+fn record_path(build_id: &str, kind: FileKind) -> Path {
+    Path::from_iter([TENANT, "debuginfo", build_id, &format!("{}.json", kind.as_str())])
+}
+
+fn object_path(build_id: &str, object: &str) -> Path {
+    Path::from_iter([TENANT, "debuginfo", build_id, object])
+}
+
+fn stored_path(record: &Record) -> Option<Path> {
+    record.stored().map(|Stored { object, .. }| object_path(&record.build_id, object))
+}
+
+#[cfg(test)]
+mod tests;

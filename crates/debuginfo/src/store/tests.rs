@@ -1,0 +1,232 @@
+//! Uploads from end to end over a store in memory.
+
+use std::cell::Cell;
+
+use object_store::memory::InMemory;
+
+use super::*;
+use crate::{
+    Resolver,
+    decision::{Proposal, Reason},
+    resolver::ResolverOptions,
+};
+
+thread_local! {
+    /// Hours since the epoch. Each test has a thread and a clock of its own.
+    static HOURS: Cell<i64> = const { Cell::new(1) };
+}
+
+fn clock() -> i64 {
+    HOURS.get() * 3_600 * 1_000_000_000
+}
+
+fn days_pass(days: i64) {
+    HOURS.set(HOURS.get() + days * 24);
+}
+
+const PROGRAM: &[u8] = include_bytes!("../../../../fuzz/corpus/elf/program-dwarf5");
+const KIND: FileKind = FileKind::Debuginfo;
+
+struct Fixture {
+    objects: Arc<InMemory>,
+    folder: tempfile::TempDir,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        Self { objects: Arc::new(InMemory::new()), folder: tempfile::tempdir().unwrap() }
+    }
+
+    async fn open(&self) -> Debuginfo {
+        let options = DebuginfoOptions {
+            cache_folder: self.folder.path().to_owned(),
+            upload_max_bytes: 100_000,
+            clock,
+            ..DebuginfoOptions::default()
+        };
+        Debuginfo::open(Arc::clone(&self.objects) as _, options, None).await.unwrap()
+    }
+
+    async fn stored(&self) -> usize {
+        self.objects.list(None).count().await
+    }
+}
+
+const fn hash(hash: &str) -> Proposal<'_> {
+    Proposal { hash, force: false }
+}
+
+async fn upload(store: &Debuginfo, build_id: &str, bytes: &'static [u8], hash_text: &str) -> String {
+    let id =
+        store.initiate(build_id, KIND, hash(hash_text), bytes.len() as u64, false).await.unwrap().upload_id;
+    send(store, build_id, bytes, &id).await;
+    store.finish(build_id, KIND, &id).await.unwrap();
+    id
+}
+
+async fn send(store: &Debuginfo, build_id: &str, bytes: &'static [u8], id: &str) {
+    let mut sink = store.upload(build_id, KIND, id).await.unwrap();
+    for chunk in bytes.chunks(1000) {
+        sink.write(bytes::Bytes::from_static(chunk)).await.unwrap();
+    }
+    assert_eq!(sink.finish().await.unwrap(), bytes.len() as u64);
+}
+
+async fn reason(store: &Debuginfo, build_id: &str, hash_text: &str) -> Reason {
+    store.should_initiate(build_id, KIND, hash(hash_text), false).await.unwrap()
+}
+
+#[tokio::test]
+async fn an_upload_survives_a_restart_at_every_step() {
+    let fixture = Fixture::new();
+    let store = fixture.open().await;
+    assert_eq!(reason(&store, "abcd", "").await, Reason::FirstTimeSeen);
+    let id = store.initiate("abcd", KIND, hash("h"), 10, false).await.unwrap().upload_id;
+    let store = fixture.open().await;
+    assert_eq!(reason(&store, "abcd", "").await, Reason::UploadInProgress);
+    send(&store, "abcd", PROGRAM, &id).await;
+    let store = fixture.open().await;
+    let build_id = BuildId::parse("abcd").unwrap();
+    assert!(store.object_file(&build_id).await.unwrap().bytes().is_none(), "not ended yet");
+    let version = store.version();
+    store.finish("abcd", KIND, &id).await.unwrap();
+    assert!(store.version() > version);
+    store.finish("abcd", KIND, &id).await.unwrap();
+    let store = fixture.open().await;
+    assert_eq!(reason(&store, "abcd", "").await, Reason::AlreadyExists);
+    assert_eq!(store.object_file(&build_id).await.unwrap().bytes(), Some(PROGRAM));
+    let record = &store.list()[0];
+    assert!(record.quality.unwrap().has_dwarf);
+    // The file is known by what the linker wrote into it, too.
+    let gnu = BuildId::parse(record.gnu_build_id.as_deref().unwrap()).unwrap();
+    assert_eq!(gnu.as_str().len(), 40);
+    assert_eq!(store.object_file(&gnu).await.unwrap().bytes(), Some(PROGRAM));
+    assert_eq!(reason(&store, gnu.as_str(), "").await, Reason::AlreadyExists);
+    assert_eq!(fixture.stored().await, 2);
+}
+
+#[tokio::test]
+async fn steps_that_are_refused() {
+    let fixture = Fixture::new();
+    let store = fixture.open().await;
+    let check = |result: Result<String, DebuginfoError>, kind: ErrorKind, text: &str| {
+        let error = result.unwrap_err();
+        assert_eq!((error.kind(), error.to_string().as_str()), (kind, text));
+    };
+    let initiate = async |build_id: &str, hash_text: &str, size: u64| {
+        store.initiate(build_id, KIND, hash(hash_text), size, false).await.map(|begun| begun.upload_id)
+    };
+    let invalid = ErrorKind::InvalidArgument;
+    check(initiate("ab", "h", 1).await, invalid, "unexpectedly short input");
+    check(
+        initiate("../../x", "h", 1).await,
+        invalid,
+        "build ID has '.' at byte 0; letters, digits, '-', '_' and '.' are allowed",
+    );
+    check(initiate("abcd", "", 1).await, invalid, "hash must be set");
+    check(initiate("abcd", "h", 0).await, invalid, "size must be set");
+    check(
+        initiate("abcd", "h", 100_001).await,
+        invalid,
+        "upload size 100001 exceeds maximum allowed size 100000",
+    );
+    let send = async |id: &str| store.upload("abcd", KIND, id).await.map(|_| String::new());
+    check(
+        send("x").await,
+        ErrorKind::Conflict,
+        "metadata not found, this indicates that the upload was not previously initiated",
+    );
+    let finish = async |id: &str| store.finish("abcd", KIND, id).await.map(|()| String::new());
+    check(finish("x").await, ErrorKind::NotFound, "no debuginfo metadata found for build id");
+    let id = initiate("abcd", "h", 5).await.unwrap();
+    check(
+        initiate("abcd", "h", 5).await,
+        ErrorKind::Conflict,
+        "upload should not have been attempted to be initiated, a previous check should have failed with: A previous upload is still in-progress and not stale yet (only stale uploads can be retried).",
+    );
+    check(
+        send("x").await,
+        invalid,
+        "the upload ID does not match the one returned by the InitiateUpload call",
+    );
+    check(finish("x").await, invalid, "upload id mismatch");
+    check(finish(&id).await, ErrorKind::Conflict, "nothing was uploaded");
+    // More arrives than is allowed, whatever was announced.
+    let mut sink = store.upload("abcd", KIND, &id).await.unwrap();
+    sink.write(vec![0; 60_000].into()).await.unwrap();
+    let error = sink.write(vec![0; 60_000].into()).await.unwrap_err();
+    assert_eq!(error.to_string(), "upload size 120000 exceeds maximum allowed size 100000");
+    sink.abort().await;
+    assert_eq!(fixture.stored().await, 1, "only the record");
+}
+
+#[tokio::test]
+async fn what_is_no_elf_file() {
+    let fixture = Fixture::new();
+    let store = fixture.open().await;
+    upload(&store, "abcd", b"#!/bin/sh", "h").await;
+    assert_eq!(reason(&store, "abcd", "").await, Reason::Invalid);
+    assert_eq!(reason(&store, "abcd", "h").await, Reason::InvalidEqual);
+    assert_eq!(reason(&store, "abcd", "other").await, Reason::InvalidNotEqual);
+    let file = store.object_file(&BuildId::parse("abcd").unwrap()).await.unwrap();
+    assert!(matches!(file, ObjectFile::Missing(decima_symbols::Unresolved::NotAnObject)));
+    assert_eq!(fixture.stored().await, 1, "its bytes are not kept");
+    upload(&store, "abcd", PROGRAM, "other").await;
+    assert_eq!(reason(&store, "abcd", "").await, Reason::AlreadyExists);
+}
+
+#[tokio::test]
+async fn files_that_nobody_needs_go() {
+    let fixture = Fixture::new();
+    let store = fixture.open().await;
+    upload(&store, "abcd", PROGRAM, "h").await;
+    let id = upload(&store, "efgh", PROGRAM, "h").await;
+    // What an upload left that never ended.
+    fixture.objects.put(&object_path("efgh", "debuginfo.left"), "x".into()).await.unwrap();
+    days_pass(20);
+    assert!(store.object_file(&BuildId::parse("abcd").unwrap()).await.unwrap().bytes().is_some());
+    assert_eq!(store.maintain().await.unwrap(), 0);
+    days_pass(20);
+    let store = fixture.open().await;
+    assert_eq!(store.maintain().await.unwrap(), 1);
+    assert_eq!(reason(&store, "abcd", "").await, Reason::AlreadyExists);
+    assert_eq!(reason(&store, "efgh", "").await, Reason::Purged);
+    assert!(store.finish("efgh", KIND, &id).await.is_err());
+    assert_eq!(fixture.stored().await, 3, "two records and one file");
+    store.initiate("ijkl", KIND, hash("h"), 10, false).await.unwrap();
+    days_pass(25);
+    store.maintain().await.unwrap();
+    assert_eq!(reason(&store, "ijkl", "").await, Reason::FirstTimeSeen, "never ended");
+    days_pass(25);
+    store.maintain().await.unwrap();
+    assert_eq!(reason(&store, "efgh", "").await, Reason::FirstTimeSeen, "long gone");
+}
+
+#[tokio::test]
+async fn addresses_heal_when_the_file_arrives() {
+    let fixture = Fixture::new();
+    let store = Arc::new(fixture.open().await);
+    let resolver = Arc::new(Resolver::new(Arc::clone(&store), ResolverOptions::default()));
+    let deadline = || std::time::Instant::now() + Duration::from_secs(60);
+    let names = async |build_id: &str, address: u64| {
+        let answers = resolver.resolve(build_id, &[address], deadline()).await;
+        match &answers[0] {
+            decima_symbols::Answer::Resolved(symbols) => {
+                symbols.frames.iter().map(|frame| frame.function.name.clone()).collect::<Vec<_>>().join(" < ")
+            }
+            decima_symbols::Answer::Unresolved(reason) => reason.to_string(),
+        }
+    };
+    let entry = u64::from_le_bytes(PROGRAM[24..32].try_into().unwrap());
+    assert_eq!(names("", entry).await, "the mapping has no build ID");
+    assert_eq!(names("abcd", entry).await, "no debuginfo for this build ID");
+    upload(&store, "abcd", PROGRAM, "h").await;
+    assert_eq!(names("abcd", entry).await, "_start");
+    assert_eq!(names("abcd", 1).await, "in no function of the debuginfo");
+    let build_id = BuildId::parse("abcd").unwrap();
+    assert!(resolver.cached(&build_id, &[entry, 1]).is_some());
+    assert!(resolver.cached(&build_id, &[entry + 1]).is_none());
+    let late = std::time::Instant::now() - Duration::from_secs(1);
+    let answers = resolver.resolve("abcd", &[entry, entry + 1], late).await;
+    assert!(answers.contains(&decima_symbols::Answer::Unresolved(decima_symbols::Unresolved::Deadline)));
+}

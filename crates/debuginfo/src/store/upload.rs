@@ -1,0 +1,322 @@
+//! Uploads: announced, streamed, ended, and looked at.
+
+use bytes::Bytes;
+use decima_symbols::{BuildId, ObjectBytes};
+use object_store::{ObjectStoreExt as _, WriteMultipart, path::Path};
+use ulid::Ulid;
+
+use super::{Debuginfo, DebuginfoError, object_path, stored_path};
+use crate::{
+    debuginfod::{Fetched, Lookup},
+    decision::{self, Proposal, Reason},
+    files,
+    record::{FileKind, Record, RecordedQuality, State, Stored, Upload},
+};
+
+/// Parts of an upload that are written at one time.
+const PARTS_MAX: usize = 2;
+
+/// An upload that may begin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Initiated {
+    /// What the sender names it by.
+    pub upload_id: String,
+}
+
+impl Debuginfo {
+    /// Whether a sender should upload a file, and why. `ask_debuginfod`: the build ID is one that debuginfod may know.
+    ///
+    /// # Errors
+    /// If the build ID is none, or the store fails.
+    pub async fn should_initiate(
+        &self,
+        build_id: &str,
+        kind: FileKind,
+        proposal: Proposal<'_>,
+        ask_debuginfod: bool,
+    ) -> Result<Reason, DebuginfoError> {
+        let build_id = BuildId::parse(build_id)?;
+        if let Some(reason) = self.decide(&build_id, kind, proposal) {
+            return Ok(reason);
+        }
+        let Some(debuginfod) =
+            self.debuginfod.as_ref().filter(|_| ask_debuginfod && kind == FileKind::Debuginfo)
+        else {
+            return Ok(Reason::FirstTimeSeen);
+        };
+        let Lookup::Found { server } = debuginfod.find(&build_id).await else {
+            return Ok(Reason::FirstTimeSeen);
+        };
+        let _changes = self.changes.lock().await;
+        // Somebody may have begun an upload meanwhile.
+        if let Some(reason) = self.decide(&build_id, kind, proposal) {
+            return Ok(reason);
+        }
+        self.write(Record {
+            build_id: build_id.to_string(),
+            kind,
+            state: State::Debuginfod { server, stored: None },
+            quality: None,
+            gnu_build_id: None,
+            last_used_ns: (self.options.clock)(),
+        })
+        .await?;
+        self.arrived();
+        Ok(Reason::InDebuginfod)
+    }
+
+    /// What is known decides; `None` if nothing is.
+    fn decide(&self, build_id: &BuildId, kind: FileKind, proposal: Proposal<'_>) -> Option<Reason> {
+        let duration_ns = i64::try_from(self.options.upload_max_duration.as_nanos()).unwrap_or(i64::MAX);
+        let records = self.records.lock();
+        let record = records.find(build_id.as_str(), kind)?;
+        Some(decision::decide(record, proposal, (self.options.clock)(), duration_ns))
+    }
+
+    /// Announces an upload. The one that was announced before, if any, is over.
+    ///
+    /// # Errors
+    /// If it is not wanted or too large, or the store fails.
+    pub async fn initiate(
+        &self,
+        build_id: &str,
+        kind: FileKind,
+        proposal: Proposal<'_>,
+        size_bytes: u64,
+        ask_debuginfod: bool,
+    ) -> Result<Initiated, DebuginfoError> {
+        if proposal.hash.is_empty() {
+            return Err(DebuginfoError::HashMissing);
+        }
+        if size_bytes == 0 {
+            return Err(DebuginfoError::SizeMissing);
+        }
+        let reason = self.should_initiate(build_id, kind, proposal, ask_debuginfod).await?;
+        if !reason.wants_upload() {
+            let text = reason.as_str();
+            return Err(match reason {
+                Reason::InvalidEqual => DebuginfoError::SameInvalid { reason: text },
+                _ => DebuginfoError::NotWanted { reason: text },
+            });
+        }
+        let max_bytes = self.options.upload_max_bytes;
+        if size_bytes > max_bytes {
+            return Err(DebuginfoError::TooLarge { size_bytes, max_bytes });
+        }
+        let _changes = self.changes.lock().await;
+        let parsed = BuildId::parse(build_id)?;
+        // Two senders may have been told the same.
+        let still = self.decide(&parsed, kind, proposal);
+        if let Some(reason) = still.filter(|reason| !reason.wants_upload()) {
+            return Err(DebuginfoError::NotWanted { reason: reason.as_str() });
+        }
+        let before = self.records.lock().find(build_id, kind).cloned();
+        let now_ns = (self.options.clock)();
+        let upload_id = Ulid::new().to_string();
+        self.write(Record {
+            // A file that is known by another name keeps its place.
+            build_id: before.as_ref().map_or_else(|| parsed.to_string(), |record| record.build_id.clone()),
+            kind,
+            state: State::Uploading(Upload {
+                id: upload_id.clone(),
+                hash: proposal.hash.to_owned(),
+                announced_bytes: size_bytes,
+                started_ns: now_ns,
+                stored: None,
+            }),
+            quality: None,
+            gnu_build_id: before.as_ref().and_then(|record| record.gnu_build_id.clone()),
+            last_used_ns: now_ns,
+        })
+        .await?;
+        if let Some(path) = before.as_ref().and_then(stored_path) {
+            self.remove(&path).await?;
+        }
+        Ok(Initiated { upload_id })
+    }
+
+    /// Takes the bytes of an upload that was announced.
+    ///
+    /// # Errors
+    /// If it was not announced, or the store fails.
+    pub async fn upload(
+        &self,
+        build_id: &str,
+        kind: FileKind,
+        upload_id: &str,
+    ) -> Result<UploadSink<'_>, DebuginfoError> {
+        BuildId::parse(build_id)?;
+        let record = self.records.lock().find(build_id, kind).cloned().ok_or(DebuginfoError::NotInitiated)?;
+        match &record.state {
+            State::Uploading(upload) if upload.id == upload_id => {}
+            State::Uploading(_) => return Err(DebuginfoError::OtherUpload),
+            _ => return Err(DebuginfoError::NotInitiated),
+        }
+        let object = format!("{}.{}", kind.as_str(), Ulid::new());
+        let path = object_path(&record.build_id, &object);
+        let parts = WriteMultipart::new(self.objects.put_multipart(&path).await?);
+        Ok(UploadSink {
+            debuginfo: self,
+            build_id: record.build_id,
+            kind,
+            upload_id: upload_id.to_owned(),
+            object,
+            parts,
+            size_bytes: 0,
+        })
+    }
+
+    /// Ends an upload: looks at what arrived, and uses it from now on.
+    ///
+    /// # Errors
+    /// If there is no such upload, or the store fails.
+    pub async fn finish(
+        &self,
+        build_id: &str,
+        kind: FileKind,
+        upload_id: &str,
+    ) -> Result<(), DebuginfoError> {
+        BuildId::parse(build_id)?;
+        let _changes = self.changes.lock().await;
+        let mut record = self.records.lock().find(build_id, kind).cloned().ok_or(DebuginfoError::Unknown)?;
+        let mut upload = match &record.state {
+            // Said again, by a sender that did not hear the answer.
+            State::Uploaded(upload) if upload.id == upload_id => return Ok(()),
+            State::Uploading(upload) if upload.id == upload_id => upload.clone(),
+            State::Uploading(_) | State::Uploaded(_) => return Err(DebuginfoError::OtherFinished),
+            State::Purged { .. } | State::Debuginfod { .. } => return Err(DebuginfoError::Unknown),
+        };
+        let path = stored_path(&record).ok_or(DebuginfoError::NothingUploaded)?;
+        let mut useless = None;
+        if kind.is_elf() {
+            let bytes = self.files.get(&*self.objects, &path).await?;
+            let (quality, gnu) = look_at(bytes).await;
+            record.quality = Some(quality);
+            record.gnu_build_id = gnu.map(|gnu| gnu.to_string()).filter(|gnu| *gnu != record.build_id);
+            if quality.not_valid_elf {
+                upload.stored = None;
+                useless = Some(path);
+            }
+        }
+        record.state = State::Uploaded(upload);
+        record.last_used_ns = (self.options.clock)();
+        self.write(record).await?;
+        if let Some(path) = useless {
+            self.remove(&path).await?;
+        }
+        self.arrived();
+        Ok(())
+    }
+
+    /// Keeps a file that a debuginfod server gave.
+    pub(super) async fn keep_fetched(
+        &self,
+        build_id: &BuildId,
+        fetched: Fetched,
+    ) -> Result<(), DebuginfoError> {
+        let Fetched { server, file, size_bytes } = fetched;
+        let object = format!("{}.{}", FileKind::Debuginfo.as_str(), Ulid::new());
+        let copy = |source| files::FileError::Copy { object: object.clone(), source };
+        let bytes = files::map(file).map_err(copy)?;
+        let (quality, gnu) = look_at(std::sync::Arc::clone(&bytes)).await;
+        let mut parts =
+            WriteMultipart::new(self.objects.put_multipart(&object_path(build_id.as_str(), &object)).await?);
+        for chunk in (*bytes).as_ref().chunks(1 << 20) {
+            parts.wait_for_capacity(PARTS_MAX).await?;
+            parts.write(chunk);
+        }
+        parts.finish().await?;
+        let _changes = self.changes.lock().await;
+        let stored = (!quality.not_valid_elf).then(|| Stored { object: object.clone(), size_bytes });
+        let uploaded =
+            self.records.lock().find(build_id.as_str(), FileKind::Debuginfo).is_some_and(|record| {
+                !record.is_invalid() && matches!(record.state, State::Uploading(_) | State::Uploaded(_))
+            });
+        if stored.is_none() || uploaded {
+            self.remove(&object_path(build_id.as_str(), &object)).await?;
+        }
+        // What a sender uploaded meanwhile stays.
+        if uploaded {
+            return Ok(());
+        }
+        self.write(Record {
+            build_id: build_id.to_string(),
+            kind: FileKind::Debuginfo,
+            state: State::Debuginfod { server, stored },
+            quality: Some(quality),
+            gnu_build_id: gnu.map(|gnu| gnu.to_string()).filter(|gnu| gnu != build_id.as_str()),
+            last_used_ns: (self.options.clock)(),
+        })
+        .await?;
+        self.arrived();
+        Ok(())
+    }
+}
+
+/// Looks at a file, on a thread that may block: reading a mapped file does.
+async fn look_at(bytes: ObjectBytes) -> (RecordedQuality, Option<BuildId>) {
+    let unreadable = (RecordedQuality { not_valid_elf: true, ..RecordedQuality::default() }, None);
+    tokio::task::spawn_blocking(move || RecordedQuality::of((*bytes).as_ref())).await.unwrap_or(unreadable)
+}
+
+/// An upload while its bytes arrive. One that is dropped leaves nothing that anybody sees.
+pub struct UploadSink<'a> {
+    debuginfo: &'a Debuginfo,
+    build_id: String,
+    kind: FileKind,
+    upload_id: String,
+    object: String,
+    parts: WriteMultipart,
+    size_bytes: u64,
+}
+
+impl UploadSink<'_> {
+    /// Takes the next bytes.
+    ///
+    /// # Errors
+    /// If there are too many, or the store fails. The upload is over then.
+    pub async fn write(&mut self, bytes: Bytes) -> Result<(), DebuginfoError> {
+        self.size_bytes += bytes.len() as u64;
+        let max_bytes = self.debuginfo.options.upload_max_bytes;
+        if self.size_bytes > max_bytes {
+            return Err(DebuginfoError::TooLarge { size_bytes: self.size_bytes, max_bytes });
+        }
+        self.parts.wait_for_capacity(PARTS_MAX).await?;
+        self.parts.put(bytes);
+        Ok(())
+    }
+
+    /// All bytes have arrived: makes them durable, and gives how many there are.
+    ///
+    /// # Errors
+    /// If another upload was announced meanwhile, or the store fails.
+    pub async fn finish(self) -> Result<u64, DebuginfoError> {
+        let Self { debuginfo, build_id, kind, upload_id, object, parts, size_bytes } = self;
+        parts.finish().await?;
+        let _changes = debuginfo.changes.lock().await;
+        let path = object_path(&build_id, &object);
+        let record = debuginfo.records.lock().find(&build_id, kind).cloned();
+        let before = record.as_ref().and_then(stored_path);
+        let announced = record.and_then(|record| match &record.state {
+            State::Uploading(upload) if upload.id == upload_id => Some((upload.clone(), record)),
+            _ => None,
+        });
+        let Some((upload, mut record)) = announced else {
+            debuginfo.remove(&path).await?;
+            return Err(DebuginfoError::OtherUpload);
+        };
+        record.state = State::Uploading(Upload { stored: Some(Stored { object, size_bytes }), ..upload });
+        debuginfo.write(record).await?;
+        // The same upload, sent twice.
+        if let Some(before) = before.filter(|before: &Path| *before != path) {
+            debuginfo.remove(&before).await?;
+        }
+        Ok(size_bytes)
+    }
+
+    /// Gives up; what has arrived is forgotten.
+    pub async fn abort(self) {
+        // What cannot be removed now goes when the store is opened again.
+        let _ = self.parts.abort().await;
+    }
+}
