@@ -149,6 +149,20 @@ async fn both_versions_of_http() {
     assert_eq!((answer.status(), answer.version()), (StatusCode::OK, reqwest::Version::HTTP_11));
 }
 
+/// The answer arrives although the request is still on its way.
+#[tokio::test(flavor = "multi_thread")]
+async fn large_requests_hear_why_they_are_refused() {
+    let authority = Authority::new("one");
+    let files = Files::with_pair(&authority.pair());
+    let (tokens, _) = TokensFile::with_all_scopes(files.path());
+    let server = files.start("https://127.0.0.1:0", &[&tokens.flag()]);
+    for size in [2, 100_000, 20 << 20] {
+        let request = client(&authority, None).post(format!("{}/api/profiles/writeraw", server.url()));
+        let answer = request.body(vec![b' '; size]).send().await.unwrap();
+        assert_eq!(answer.status(), 401, "{size} bytes");
+    }
+}
+
 #[test]
 fn addresses_say_how_or_it_depends_on_where() {
     let authority = Authority::new("one");

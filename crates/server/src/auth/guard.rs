@@ -5,7 +5,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use axum::{
@@ -17,6 +17,7 @@ use axum::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
 use http_body::{Frame, SizeHint};
+use http_body_util::BodyExt as _;
 use serde::Serialize;
 use tokio::sync::watch;
 use tonic::Status;
@@ -38,6 +39,11 @@ use crate::{
 };
 
 const ENDED: &str = "the token is not valid any more";
+
+/// What is received of a request that was refused: as much as the largest message of those that are not.
+const DRAINED_BYTES_MAX: usize = 64 << 20;
+/// And for how long.
+const DRAINED_WITHIN: Duration = Duration::from_secs(10);
 
 /// The tokens as they are now; `None` where none are asked for.
 pub(crate) type CurrentTokens = Option<watch::Receiver<Arc<Tokens>>>;
@@ -124,12 +130,32 @@ pub(crate) async fn enforce(State(guard): State<Arc<Guard>>, request: Request, n
     let tokens = guard.tokens.as_ref().map(|tokens| Arc::clone(&tokens.borrow()));
     let asked = asked(need, form, &request);
     match decision::decide(&guard.rules, tokens.as_deref(), &asked, now_s()) {
-        Err(refusal) => guard.refuse(form, refusal),
+        Err(refusal) => {
+            tokio::spawn(drain(request.into_body()));
+            guard.refuse(form, refusal)
+        }
         Ok(_) if need == Need::Session => answer_session(&guard, tokens.as_deref(), &asked)
             .unwrap_or_else(|refusal| guard.refuse(form, refusal)),
         Ok(Admission::Anybody) => next.run(request).await,
         Ok(admission) => until_revoked(&guard, admission, need, form, next.run(request)).await,
     }
+}
+
+/// Receives what belongs to a request that was refused. An HTTP/2 stream whose body nobody takes is reset, and clients that
+/// are still sending then never see the answer.
+async fn drain(mut body: Body) {
+    let mut left_bytes = DRAINED_BYTES_MAX;
+    let receive = async {
+        while let Some(Ok(frame)) = body.frame().await {
+            let size = frame.data_ref().map_or(0, Bytes::len);
+            match left_bytes.checked_sub(size) {
+                Some(left) => left_bytes = left,
+                None => return,
+            }
+        }
+    };
+    // Who sends slower than this has had its answer.
+    let _ = tokio::time::timeout(DRAINED_WITHIN, receive).await;
 }
 
 fn asked<'a>(need: Need, form: Form, request: &'a Request) -> Asked<'a> {
@@ -300,7 +326,6 @@ fn set_cookie(cookie: &str) -> Response {
 #[cfg(test)]
 mod tests {
     use axum::{Router, middleware::from_fn_with_state, routing::get};
-    use http_body_util::BodyExt as _;
     use tower::ServiceExt as _;
 
     use super::*;
