@@ -43,8 +43,8 @@ export function SignIn() {
 export function OpenWarning() {
   if (!OPEN) return null;
   return (
-    <p class="open-warning" role="note">
+    <aside class="open-warning" aria-label="Warning">
       Anybody who reaches this address can read and write profiles. With <code>--auth-tokens-file</code> the store asks for tokens.
-    </p>
+    </aside>
   );
 }
