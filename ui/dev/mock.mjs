@@ -171,7 +171,7 @@ async function page(path) {
   try {
     let body = await readFile(join(BUNDLE, file));
     if (file === '/index.html') {
-      body = Buffer.from(String(body).replaceAll('{{.PathPrefix}}', PREFIX).replaceAll('{{.Version}}', OPTIONS.version));
+      body = Buffer.from(String(body).replaceAll('{{.PathPrefix}}', PREFIX).replaceAll('{{.Open}}', '').replaceAll('{{.Version}}', OPTIONS.version));
     }
     return { status: 200, type: CONTENT_TYPES[extname(file)] ?? 'application/octet-stream', body, headers: inAssets ? { 'cache-control': 'public, max-age=31536000, immutable' } : {} };
   } catch {

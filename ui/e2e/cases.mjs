@@ -24,6 +24,17 @@ const typesArrive = (page) => page.route('**/api/profiles/types*', async (route)
   return route.fulfill(json({ types: types.filter(({ delta }) => !delta) }));
 });
 
+/** Finds barriers for assistive technology in what a page shows. */
+const auditor = async (page) => {
+  const source = await readFile(AXE, 'utf8');
+  return async (where) => {
+    await page.evaluate(source);
+    const found = await page.evaluate(() => window.axe.run(document, { resultTypes: ['violations'] }));
+    const said = found.violations.map(({ id, nodes }) => `${id}: ${nodes.slice(0, 3).map(({ target, any }) => `${target} ${any[0]?.message ?? ''}`).join(' | ')}`);
+    check(said.length === 0, `${where}: ${said.join('; ')}`);
+  };
+};
+
 const text = (page, selector) => page.locator(selector).first().innerText();
 
 /** Mean lightness of the pixels on the flame canvas, 0–255. */
@@ -532,13 +543,7 @@ export const CASES = [
     `no barriers for assistive technology, ${colorScheme}`,
     { colorScheme },
     async ({ page, painted, until }) => {
-      const source = await readFile(AXE, 'utf8');
-      const audit = async (where) => {
-        await page.evaluate(source);
-        const found = await page.evaluate(() => window.axe.run(document, { resultTypes: ['violations'] }));
-        const said = found.violations.map(({ id, nodes }) => `${id}: ${nodes.slice(0, 3).map(({ target, any }) => `${target} ${any[0]?.message ?? ''}`).join(' | ')}`);
-        check(said.length === 0, `${where}: ${said.join('; ')}`);
-      };
+      const audit = await auditor(page);
       await painted();
       await page.getByRole('button', { name: 'Both', exact: true }).click();
       await until('rows', () => document.querySelectorAll('.table-row').length > 0);
@@ -666,6 +671,44 @@ export const CASES = [
         check(seen.script <= seen.answer && seen.answer <= seen.flame, `marks out of order: ${JSON.stringify(seen)}`);
         note(`again: ${JSON.stringify(seen)}`);
       }
+    },
+  ],
+  [
+    'signing in: asked for when the server refuses, once',
+    {
+      // A store that knows one token, and who has shown it.
+      before: async (page) => {
+        page.signedIn = false;
+        const refusal = { code: 16, message: 'a token is needed', details: [] };
+        await page.route('**/api/**', (route) => {
+          const request = route.request();
+          if (new URL(request.url()).pathname.endsWith('/api/session')) {
+            const right = request.headers().authorization === 'Bearer right';
+            if (request.method() === 'DELETE') page.signedIn = false;
+            else if (right) page.signedIn = true;
+            else return route.fulfill(json({ ...refusal, message: 'the token is not valid' }, 401));
+            return route.fulfill({ status: 204 });
+          }
+          return page.signedIn ? route.continue() : route.fulfill(json(refusal, 401));
+        });
+      },
+      allow: (problem) => /401/.test(problem),
+    },
+    async ({ page, painted }) => {
+      const token = page.getByLabel('Token');
+      await token.waitFor();
+      check((await text(page, 'h1')) === 'Sign in', 'it asks who is there');
+      await (await auditor(page))('signing in');
+      await token.fill('wrong');
+      await page.getByRole('button', { name: 'Sign in' }).click();
+      await page.getByText('the token is not valid').waitFor();
+      await token.fill('right');
+      await page.getByRole('button', { name: 'Sign in' }).click();
+      await painted();
+      check((await token.count()) === 0, 'it does not ask again');
+      check(!(await page.evaluate(() => JSON.stringify({ ...localStorage }))).includes('right'), 'the token is kept nowhere');
+      await page.getByRole('button', { name: 'Sign out' }).click();
+      await token.waitFor();
     },
   ],
 ];

@@ -6,6 +6,7 @@ import './styles/base.css';
 import './styles/controls.css';
 import './styles/explorer.css';
 import './styles/reports.css';
+import './state/session';
 import { markOnce } from './marks';
 import { reportAsked, start } from './state/store';
 import { startZoom } from './state/zoom';

@@ -4,13 +4,14 @@
 //! means the default), `15d`, `512MiB`, `:7070`. Flags of Parca without meaning here are in [`crate::parca_flags`].
 //! What the flags mean together is [`crate::settings`].
 
-use std::{ffi::OsString, path::PathBuf};
+use std::{ffi::OsString, path::PathBuf, sync::LazyLock};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
+use decima_server::auth::Scope;
 
 use crate::{
     parca_flags::ParcaFlags,
-    value::{self, Address, Bytes, Moment, Span},
+    value::{self, Bytes, ListenAddress, Moment, Span},
 };
 
 /// Continuous profiling: stores profiles, answers queries, shows flame graphs.
@@ -38,6 +39,9 @@ pub(crate) enum Command {
     Inspect(Inspect),
     /// Check a configuration file.
     CheckConfig(CheckConfig),
+    /// Make, list and revoke tokens of a tokens file.
+    #[command(subcommand)]
+    Token(Token),
 }
 
 /// Flags of `decima serve`.
@@ -46,12 +50,14 @@ pub(crate) struct Serve {
     /// Configuration in Parca's format. Without one, the store scrapes itself.
     #[arg(long, value_name = "FILE", value_parser = value::optional(value::path))]
     pub(crate) config_path: Option<value::Maybe<PathBuf>>,
-    /// Address to listen on: `host:port`, `:port` for all interfaces, port 0 for any free one.
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7070", value_parser = value::or_default(Address::parse, "127.0.0.1:7070"))]
-    pub(crate) http_address: Address,
+    /// Address to listen on: `host:port`, `:port` for all interfaces, port 0 for any free one. May be repeated. `http://` or
+    /// `https://` before it says how; else it is TLS if there is a certificate, except on loopback. [default:
+    /// 127.0.0.1:7070]
+    #[arg(long, value_name = "ADDRESS", value_parser = value::optional(ListenAddress::parse))]
+    pub(crate) http_address: Vec<value::Maybe<ListenAddress>>,
     /// Parca's old name for --http-address; wins over it.
-    #[arg(long, value_name = "ADDRESS", hide = true, value_parser = value::optional(Address::parse))]
-    pub(crate) port: Option<value::Maybe<Address>>,
+    #[arg(long, value_name = "ADDRESS", hide = true, value_parser = value::optional(ListenAddress::parse))]
+    pub(crate) port: Option<value::Maybe<ListenAddress>>,
     /// Data directory.
     #[arg(long, value_name = "DIR", default_value = "data", value_parser = value::or_default(value::path, "data"))]
     pub(crate) storage_path: PathBuf,
@@ -90,12 +96,51 @@ pub(crate) struct Serve {
     /// Answer queries without damaged blocks, and say what is missing, rather than fail.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_parser = value::or_default(value::flag, "false"))]
     pub(crate) allow_partial: bool,
+    /// Whom to let in.
+    #[command(flatten)]
+    pub(crate) access: Access,
     /// Bounds on what one request may carry.
     #[command(flatten)]
     pub(crate) limits: Limits,
+    /// Whether the program was started under Parca's name.
+    #[arg(skip)]
+    pub(crate) as_parca: bool,
     /// Parca's flags without meaning here.
     #[command(flatten)]
     pub(crate) parca: ParcaFlags,
+}
+
+/// Whom to let in.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Access")]
+pub(crate) struct Access {
+    /// Who may do what, as `decima token` writes it. Changes are taken within seconds; an empty file lets nobody in. Without
+    /// this flag everybody may do everything.
+    #[arg(long, value_name = "FILE", value_parser = value::file)]
+    pub(crate) auth_tokens_file: Option<PathBuf>,
+    /// What needs no token although there is a tokens file. [default: none]
+    #[arg(long, value_name = "WHAT", value_parser = value::optional(value::choice::<AnonymousMode>))]
+    pub(crate) auth_anonymous: Option<value::Maybe<AnonymousMode>>,
+    /// Certificate of the server, with those between it and its authority, PEM. Changes are taken within seconds.
+    #[arg(long, value_name = "FILE", value_parser = value::file)]
+    pub(crate) tls_cert_file: Option<PathBuf>,
+    /// Key of this certificate, PEM.
+    #[arg(long, value_name = "FILE", value_parser = value::file)]
+    pub(crate) tls_key_file: Option<PathBuf>,
+    /// Authorities of clients, PEM: with TLS, everything but health needs a certificate of theirs, besides a token.
+    #[arg(long, value_name = "FILE", value_parser = value::file)]
+    pub(crate) tls_client_ca_file: Option<PathBuf>,
+}
+
+/// What needs no token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum AnonymousMode {
+    /// Health only.
+    None,
+    /// And metrics and profiles of the server itself.
+    Metrics,
+    /// And questions.
+    Read,
 }
 
 /// Bounds on what one request may carry or ask for.
@@ -156,6 +201,50 @@ pub(crate) struct Remote {
     /// URL of the running store, with its path prefix if it has one.
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:7070", value_parser = value::or_default(value::store_url, "http://127.0.0.1:7070"))]
     pub(crate) address: String,
+    /// Token to show. Others on this machine can see it in the list of processes: a file is better.
+    #[arg(long, value_name = "TOKEN", env = "DECIMA_BEARER_TOKEN", hide_env_values = true)]
+    pub(crate) bearer_token: Option<String>,
+    /// File with the token to show.
+    #[arg(long, value_name = "FILE", conflicts_with = "bearer_token", value_parser = value::file)]
+    pub(crate) bearer_token_file: Option<PathBuf>,
+    /// Authorities to trust instead of the system's, PEM.
+    #[arg(long, value_name = "FILE", value_parser = value::file)]
+    pub(crate) tls_ca: Option<PathBuf>,
+    /// Send requests, and the token, without TLS.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_parser = value::or_default(value::flag, "false"))]
+    pub(crate) insecure: bool,
+}
+
+/// Flags of `decima token`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Token {
+    /// Make a token and print it, for the only time.
+    Create {
+        /// Tokens file; made if it is not there.
+        #[arg(long, value_name = "FILE", value_parser = value::file)]
+        file: PathBuf,
+        /// Whom it is for.
+        #[arg(long, value_name = "NAME")]
+        name: String,
+        /// What it allows: read, write or admin.
+        #[arg(long, value_name = "SCOPE")]
+        scope: Scope,
+    },
+    /// Print names, scopes and hashes.
+    List {
+        /// Tokens file.
+        #[arg(long, value_name = "FILE", value_parser = value::file)]
+        file: PathBuf,
+    },
+    /// Take a token away.
+    Revoke {
+        /// Tokens file.
+        #[arg(long, value_name = "FILE", value_parser = value::file)]
+        file: PathBuf,
+        /// Whom it was for.
+        #[arg(long, value_name = "NAME")]
+        name: String,
+    },
 }
 
 /// Flags of `decima upload`.
@@ -230,9 +319,31 @@ pub(crate) struct CheckConfig {
     pub(crate) file: PathBuf,
 }
 
+/// Source that this was built from, if whoever built it said so.
+const COMMIT: &str = match option_env!("DECIMA_COMMIT") {
+    Some(commit) => commit,
+    None => "unknown",
+};
+
+/// What follows `parca,`. Scripts read the number from the third word.
+static PARCA_VERSION: LazyLock<String> =
+    LazyLock::new(|| format!("version {} (commit: {COMMIT})", env!("CARGO_PKG_VERSION")));
+
 impl Arguments {
-    /// Reads the command line, without a panic or an exit.
+    /// Reads the command line, without a panic or an exit. A program that is called `parca` answers as Parca does.
     pub(crate) fn parse_from_line(line: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
-        Self::try_parse_from(line)
+        let line: Vec<_> = line.into_iter().collect();
+        let as_parca = line.first().is_some_and(|program| PathBuf::from(program).ends_with("parca"));
+        let mut command = Self::command();
+        if as_parca {
+            command = command.display_name("parca,").version(PARCA_VERSION.as_str());
+        }
+        let matches = command.try_get_matches_from_mut(line)?;
+        let mut arguments = Self::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
+        arguments.serve.as_parca = as_parca;
+        if let Some(Command::Serve(serve)) = &mut arguments.command {
+            serve.as_parca = as_parca;
+        }
+        Ok(arguments)
     }
 }

@@ -1,12 +1,16 @@
 //! A connection to a running store.
 
-use std::time::Duration;
+use std::{fs, path::Path, time::Duration};
 
 use anyhow::{Context, anyhow};
 use tonic::{
-    Status,
-    transport::{Channel, ClientTlsConfig, Endpoint, Uri},
+    Request, Status,
+    metadata::{Ascii, MetadataValue},
+    service::{Interceptor, interceptor::InterceptedService},
+    transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Uri},
 };
+
+use crate::{args::Remote, settings::UsageError};
 
 /// Answers and requests up to this size, which is what the store takes and gives too.
 pub(crate) const MESSAGE_BYTES_MAX: usize = 64 << 20;
@@ -16,28 +20,129 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Where requests go: a connection, and the URL (with its path prefix) that they are for.
 pub(crate) struct Store {
     /// The connection.
-    pub(crate) channel: Channel,
+    pub(crate) channel: InterceptedService<Channel, Credentials>,
     /// What the paths of services are relative to.
     pub(crate) origin: Uri,
 }
 
 impl Store {
-    /// Connects to the store at a URL.
-    pub(crate) async fn connect(url: &str) -> anyhow::Result<Self> {
-        let mut endpoint = Endpoint::from_shared(url.to_owned())
-            .with_context(|| format!("--address: {url} is not a URL"))?
-            .connect_timeout(CONNECT_TIMEOUT);
-        if url.starts_with("https://") {
-            endpoint = endpoint.tls_config(ClientTlsConfig::new().with_enabled_roots())?;
+    /// Connects to the store that the flags name.
+    pub(crate) async fn connect(remote: &Remote) -> anyhow::Result<Self> {
+        let url = remote.address.as_str();
+        let credentials = Credentials::of(remote)?;
+        let origin: Uri = url.parse().with_context(|| format!("--address: {url} is not a URL"))?;
+        check(remote, &origin, &credentials)?;
+        let mut endpoint = Endpoint::from(origin.clone()).connect_timeout(CONNECT_TIMEOUT);
+        if is_tls(&origin) {
+            let tls = match &remote.tls_ca {
+                None => ClientTlsConfig::new().with_enabled_roots(),
+                Some(path) => {
+                    let pem = fs::read(path).with_context(|| format!("--tls-ca: {}", path.display()))?;
+                    ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem))
+                }
+            };
+            endpoint = endpoint.tls_config(tls)?;
         }
         let channel =
             endpoint.connect().await.with_context(|| format!("no store answers at {url} (--address)"))?;
-        Ok(Self { channel, origin: url.parse()? })
+        Ok(Self { channel: InterceptedService::new(channel, credentials), origin })
     }
+}
+
+/// What every request shows, if anything.
+#[derive(Clone)]
+pub(crate) struct Credentials(Option<MetadataValue<Ascii>>);
+
+impl Credentials {
+    fn of(remote: &Remote) -> anyhow::Result<Self> {
+        let (flag, token) = match (&remote.bearer_token_file, &remote.bearer_token) {
+            (Some(path), _) => ("bearer-token-file", token_in(path)?),
+            (None, Some(token)) if !token.is_empty() => ("bearer-token", token.trim().to_owned()),
+            _ => return Ok(Self(None)),
+        };
+        let wrong = || UsageError { flag, reason: "holds what no header can".to_owned() };
+        let mut value: MetadataValue<Ascii> = format!("Bearer {token}").parse().map_err(|_| wrong())?;
+        value.set_sensitive(true);
+        Ok(Self(Some(value)))
+    }
+}
+
+impl Interceptor for Credentials {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Self(Some(value)) = self {
+            request.metadata_mut().insert("authorization", value.clone());
+        }
+        Ok(request)
+    }
+}
+
+fn token_in(path: &Path) -> anyhow::Result<String> {
+    let text =
+        fs::read_to_string(path).with_context(|| format!("--bearer-token-file: {}", path.display()))?;
+    let token = text.trim();
+    if token.is_empty() {
+        return Err(anyhow!("--bearer-token-file: {} is empty", path.display()));
+    }
+    Ok(token.to_owned())
+}
+
+/// Flags that contradict the address, and tokens on their way where others can read them.
+fn check(remote: &Remote, origin: &Uri, credentials: &Credentials) -> Result<(), UsageError> {
+    let wrong = |flag, reason: &str| Err(UsageError { flag, reason: reason.to_owned() });
+    match is_tls(origin) {
+        true if remote.insecure => {
+            wrong("insecure", "means without TLS, and the address begins with https://")
+        }
+        false if remote.tls_ca.is_some() => wrong("tls-ca", "needs an address that begins with https://"),
+        false if credentials.0.is_some() && !remote.insecure && !is_loopback(origin) => {
+            wrong("address", "a token would go without TLS: use https://, or --insecure if that is fine")
+        }
+        _ => Ok(()),
+    }
+}
+
+fn is_tls(origin: &Uri) -> bool {
+    origin.scheme_str() == Some("https")
+}
+
+fn is_loopback(origin: &Uri) -> bool {
+    let host = origin.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
 }
 
 /// A refusal in the store's words.
 #[expect(clippy::needless_pass_by_value, reason = "has the shape that map_err wants")]
 pub(crate) fn refused(status: Status) -> anyhow::Error {
     anyhow!("the store answered {:?}: {}", status.code(), status.message())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_contradicts_the_address() {
+        let check = |address: &str, flags: &[&str], named: Option<&str>| {
+            let remote = Remote {
+                address: address.to_owned(),
+                bearer_token: flags.contains(&"token").then(|| "secret".to_owned()),
+                bearer_token_file: None,
+                tls_ca: flags.contains(&"ca").then(|| "ca.pem".into()),
+                insecure: flags.contains(&"insecure"),
+            };
+            let credentials = Credentials::of(&remote).unwrap();
+            let error = super::check(&remote, &address.parse().unwrap(), &credentials).err();
+            assert_eq!(error.map(|error| error.flag), named, "{address} {flags:?}");
+        };
+        check("http://store:7070", &[], None);
+        check("http://store:7070", &["token"], Some("address"));
+        check("http://store:7070", &["token", "insecure"], None);
+        check("http://127.0.0.1:7070", &["token"], None);
+        check("http://[::1]:7070", &["token"], None);
+        check("http://localhost:7070", &["token"], None);
+        check("http://localhost.evil:7070", &["token"], Some("address"));
+        check("http://store:7070", &["ca"], Some("tls-ca"));
+        check("https://store:7070", &["ca", "token"], None);
+        check("https://store:7070", &["insecure"], Some("insecure"));
+    }
 }

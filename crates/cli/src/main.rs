@@ -13,6 +13,7 @@ mod profile_name;
 mod query;
 mod serve;
 mod settings;
+mod token;
 mod upload;
 mod value;
 
@@ -61,5 +62,6 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Query(flags) => runtime.block_on(query::run(flags)),
         Command::Inspect(flags) => runtime.block_on(inspect::run(flags)),
         Command::CheckConfig(flags) => check_config::run(&flags),
+        Command::Token(command) => token::run(command),
     }
 }

@@ -30,7 +30,7 @@ const NOTICE: &str = "x-decima-notice";
 pub(crate) async fn run(flags: Query) -> anyhow::Result<()> {
     let now_ms = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?;
     let request = request(&flags, now_ms);
-    let store = Store::connect(&flags.remote.address).await?;
+    let store = Store::connect(&flags.remote).await?;
     let mut client = QueryServiceClient::with_origin(store.channel, store.origin)
         .max_decoding_message_size(MESSAGE_BYTES_MAX);
     let (metadata, answer, _) = client.query(request).await.map_err(client::refused)?.into_parts();

@@ -3,23 +3,28 @@
 use std::{
     io::{self, Write},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::Path,
 };
 
 use anyhow::{Context, bail};
 use decima_ingest::{
-    config::{self, Config},
+    config::{self, Config, Credentials, Scheme, Secret, SecretSource},
     push::Push,
     scrape::{self, Scraper},
 };
 use decima_query::Engine;
-use decima_server::{Handles, Server};
+use decima_server::{Handles, Listener, Server};
 use decima_store::Store;
 use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
 };
 
-use crate::{logging, settings::Settings, value::Address};
+use crate::{
+    logging,
+    settings::Settings,
+    value::{Address, ListenAddress},
+};
 
 /// Runs the store until a signal asks it to stop, then drains and flushes.
 ///
@@ -31,12 +36,34 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
         tracing::warn!(flag, "this flag of Parca has no effect here");
     }
     let mut stop = StopSignals::listen()?;
-    let listener = bind(&settings.address).await?;
-    let address = listener.local_addr()?;
-    let config = configuration(&settings, address)?;
-    tracing::info!(%address, "listening");
-    let url = page_url(address, &settings.server.path_prefix);
-    let server = Server::start(listener, settings.server)?;
+    let listeners = listen(&settings).await?;
+    let tls: Vec<_> = listeners.iter().map(|listener| listener.tls).collect();
+    let path_prefix = settings.server.path_prefix.clone();
+    let has_certificate = settings.server.tls.is_some();
+    let has_tokens = settings.server.access.tokens_file.is_some();
+    let server = Server::start(listeners, settings.server)?;
+    let bound: Vec<_> = server.addresses().iter().copied().zip(tls).collect();
+    for (address, tls) in &bound {
+        tracing::info!(%address, tls, "listening");
+    }
+    if has_certificate && !bound.iter().any(|(_, tls)| *tls) {
+        tracing::warn!(
+            "the certificate is not used: addresses on loopback are without TLS unless they begin with https://"
+        );
+    }
+    if has_tokens && bound.iter().any(|(address, tls)| !tls && !address.ip().to_canonical().is_loopback()) {
+        tracing::warn!("tokens that are sent to addresses without TLS can be read on their way");
+    }
+    if server.is_open() {
+        tracing::warn!(
+            "anybody who reaches this machine can read and write profiles: --auth-tokens-file makes it ask for tokens"
+        );
+    }
+    let config = match &settings.config_path {
+        Some(path) => configuration(path)?,
+        None => of_itself(&bound, &path_prefix, server.own_token()),
+    };
+    let url = bound.first().map(|&(address, tls)| page_url(address, tls, &path_prefix)).unwrap_or_default();
     let store = tokio::select! {
         opened = Store::open(settings.store) => opened?,
         () = stop.next() => return Ok(()),
@@ -80,16 +107,45 @@ impl StopSignals {
     }
 }
 
-/// What to scrape: what the configuration says, or this store itself if there is none.
-fn configuration(settings: &Settings, address: SocketAddr) -> anyhow::Result<Config> {
-    let Some(path) = &settings.config_path else {
-        return Ok(config::self_scrape(address, &settings.server.path_prefix));
-    };
+/// What to scrape, as the configuration says.
+fn configuration(path: &Path) -> anyhow::Result<Config> {
     let config = Config::load(path)?;
     if config.object_storage.is_some() {
         tracing::warn!("object_storage has no effect yet: everything is kept in --storage-path");
     }
     Ok(config)
+}
+
+/// What to scrape without a configuration: this store itself, by a token that only it knows, without TLS if it can be.
+fn of_itself(bound: &[(SocketAddr, bool)], path_prefix: &str, token: &str) -> Config {
+    let Some(&(address, tls)) = bound.iter().find(|(_, tls)| !tls).or_else(|| bound.first()) else {
+        return Config::default();
+    };
+    let mut config = config::self_scrape(address, path_prefix);
+    for job in &mut config.scrape_configs {
+        job.http_client.credentials = Some(Credentials::Authorization {
+            scheme: "Bearer".to_owned(),
+            credentials: Some(SecretSource::Inline(Secret::new(token))),
+        });
+        if tls {
+            job.scheme = Scheme::Https;
+            // It asks on the address that it has bound itself, and its certificate names others.
+            job.http_client.tls.insecure_skip_verify = true;
+        }
+    }
+    config
+}
+
+/// Takes the ports. With a certificate, those beyond loopback are with TLS unless they say otherwise.
+async fn listen(settings: &Settings) -> anyhow::Result<Vec<Listener>> {
+    let has_certificate = settings.server.tls.is_some();
+    let mut listeners = Vec::new();
+    for ListenAddress { tls, address } in &settings.addresses {
+        let socket = bind(address).await?;
+        let loopback = socket.local_addr()?.ip().to_canonical().is_loopback();
+        listeners.push(Listener { socket, tls: tls.unwrap_or(has_certificate && !loopback) });
+    }
+    Ok(listeners)
 }
 
 /// Takes the port. Without a host, of all interfaces (both protocols where the system has both).
@@ -106,12 +162,13 @@ async fn bind(address: &Address) -> anyhow::Result<TcpListener> {
 }
 
 /// Where a browser on this machine finds the page.
-fn page_url(bound: SocketAddr, path_prefix: &str) -> String {
+fn page_url(bound: SocketAddr, tls: bool, path_prefix: &str) -> String {
     let reachable = match bound.ip() {
         ip if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
         ip => ip,
     };
-    format!("http://{}{path_prefix}/", SocketAddr::new(reachable, bound.port()))
+    let scheme = if tls { "https" } else { "http" };
+    format!("{scheme}://{}{path_prefix}/", SocketAddr::new(reachable, bound.port()))
 }
 
 /// The one line on standard output: scripts read the address from it.
@@ -129,11 +186,12 @@ mod tests {
 
     #[test]
     fn page_urls() {
-        let check =
-            |bound: &str, prefix: &str, url: &str| assert_eq!(page_url(bound.parse().unwrap(), prefix), url);
-        check("127.0.0.1:7070", "", "http://127.0.0.1:7070/");
-        check("0.0.0.0:80", "/parca", "http://127.0.0.1:80/parca/");
-        check("[::]:7070", "", "http://127.0.0.1:7070/");
-        check("[::1]:7070", "", "http://[::1]:7070/");
+        let check = |bound: &str, tls: bool, prefix: &str, url: &str| {
+            assert_eq!(page_url(bound.parse().unwrap(), tls, prefix), url);
+        };
+        check("127.0.0.1:7070", false, "", "http://127.0.0.1:7070/");
+        check("0.0.0.0:80", false, "/parca", "http://127.0.0.1:80/parca/");
+        check("[::]:7070", true, "", "https://127.0.0.1:7070/");
+        check("[::1]:7070", false, "", "http://[::1]:7070/");
     }
 }

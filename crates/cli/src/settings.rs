@@ -5,10 +5,11 @@
 use std::path::PathBuf;
 
 use decima_ingest::push::Limits;
+use decima_server::{TlsFiles, auth::Anonymous};
 
 use crate::{
-    args::{LogFormat, LogLevel, Serve},
-    value::{Address, Maybe},
+    args::{Access, AnonymousMode, LogFormat, LogLevel, Serve},
+    value::{Address, ListenAddress, Maybe},
 };
 
 /// Heads smaller than this could not hold a single large request while another one is flushed.
@@ -29,8 +30,8 @@ pub(crate) struct UsageError {
 pub(crate) struct Settings {
     /// Configuration file, if one was named.
     pub(crate) config_path: Option<PathBuf>,
-    /// Where to listen.
-    pub(crate) address: Address,
+    /// Where to listen; at least one.
+    pub(crate) addresses: Vec<ListenAddress>,
     /// What the wire needs to know.
     pub(crate) server: decima_server::Settings,
     /// Least severe messages to log.
@@ -60,15 +61,15 @@ impl Settings {
                 reason: format!("must not be above --flamegraph-nodes-max ({most})"),
             });
         }
+        let tls = tls_files(&flags.access)?;
         Ok(Self {
+            addresses: addresses(&flags, tls.is_some())?,
             config_path: flags.config_path.and_then(|Maybe(path)| path),
-            address: match flags.port {
-                Some(Maybe(Some(address))) => address,
-                _ => flags.http_address,
-            },
             server: decima_server::Settings {
                 path_prefix: path_prefix(&flags.path_prefix)?,
                 cors_allowed_origins: without_empty(flags.cors_allowed_origins),
+                access: access(flags.access)?,
+                tls,
                 ..decima_server::Settings::default()
             },
             log_level: flags.log_level,
@@ -96,6 +97,61 @@ impl Settings {
             },
             without_effect: flags.parca.given,
         })
+    }
+}
+
+/// Where to listen: on loopback unless flags say otherwise; as Parca does if started under its name.
+fn addresses(flags: &Serve, has_certificate: bool) -> Result<Vec<ListenAddress>, UsageError> {
+    if let Some(Maybe(Some(address))) = &flags.port {
+        return checked_addresses("port", vec![address.clone()], has_certificate);
+    }
+    let given: Vec<_> = flags.http_address.iter().filter_map(|Maybe(address)| address.clone()).collect();
+    if !given.is_empty() {
+        return checked_addresses("http-address", given, has_certificate);
+    }
+    let host = if flags.as_parca { "" } else { "127.0.0.1" };
+    Ok(vec![ListenAddress { tls: None, address: Address { host: host.to_owned(), port: 7070 } }])
+}
+
+fn checked_addresses(
+    flag: &'static str,
+    addresses: Vec<ListenAddress>,
+    has_certificate: bool,
+) -> Result<Vec<ListenAddress>, UsageError> {
+    if !has_certificate && addresses.iter().any(|address| address.tls == Some(true)) {
+        return Err(UsageError { flag, reason: "https needs --tls-cert-file and --tls-key-file".to_owned() });
+    }
+    Ok(addresses)
+}
+
+fn access(flags: Access) -> Result<decima_server::Access, UsageError> {
+    let anonymous = flags.auth_anonymous.and_then(|Maybe(mode)| mode);
+    if anonymous.is_some() && flags.auth_tokens_file.is_none() {
+        let reason = "needs --auth-tokens-file: without one, everybody may do everything".to_owned();
+        return Err(UsageError { flag: "auth-anonymous", reason });
+    }
+    let anonymous = match anonymous {
+        None | Some(AnonymousMode::None) => Anonymous::None,
+        Some(AnonymousMode::Metrics) => Anonymous::Metrics,
+        Some(AnonymousMode::Read) => Anonymous::Read,
+    };
+    Ok(decima_server::Access { tokens_file: flags.auth_tokens_file, anonymous })
+}
+
+fn tls_files(flags: &Access) -> Result<Option<TlsFiles>, UsageError> {
+    let missing = |flag, other| Err(UsageError { flag, reason: format!("needs {other} too") });
+    match (&flags.tls_cert_file, &flags.tls_key_file) {
+        (Some(certificate), Some(key)) => Ok(Some(TlsFiles {
+            certificate: certificate.clone(),
+            key: key.clone(),
+            client_ca: flags.tls_client_ca_file.clone(),
+        })),
+        (Some(_), None) => missing("tls-cert-file", "--tls-key-file"),
+        (None, Some(_)) => missing("tls-key-file", "--tls-cert-file"),
+        (None, None) if flags.tls_client_ca_file.is_some() => {
+            missing("tls-client-ca-file", "--tls-cert-file and --tls-key-file")
+        }
+        (None, None) => Ok(None),
     }
 }
 
@@ -129,7 +185,9 @@ mod tests {
     #[test]
     fn defaults() {
         let settings = checked(&[]).unwrap();
-        assert_eq!(settings.address, Address { host: "127.0.0.1".to_owned(), port: 7070 });
+        let address = Address { host: "127.0.0.1".to_owned(), port: 7070 };
+        assert_eq!(settings.addresses, [ListenAddress { tls: None, address }]);
+        assert!(settings.server.access.tokens_file.is_none() && settings.server.tls.is_none());
         assert_eq!(settings.store.path, PathBuf::from("data"));
         assert_eq!(settings.store.retention, Some(Duration::from_secs(15 * 86_400)));
         assert_eq!(settings.store.partition_labels, ["job", "service_name", "service", "container", "comm"]);
@@ -155,7 +213,7 @@ mod tests {
         ])
         .unwrap();
         assert_eq!(settings.config_path, None);
-        assert_eq!(settings.address.port, 7070);
+        assert_eq!(settings.addresses[0].address.port, 7070);
         assert_eq!(settings.store.path, PathBuf::from("data"));
         assert!(settings.server.cors_allowed_origins.is_empty());
         assert!(!settings.query.allow_partial);
@@ -173,13 +231,62 @@ mod tests {
 
     #[test]
     fn addresses() {
-        let check = |flags: &[&str], host: &str, port: u16| {
-            let address = checked(flags).unwrap().address;
-            assert_eq!((address.host.as_str(), address.port), (host, port), "{flags:?}");
+        let check = |flags: &[&str], expected: &[(&str, u16)]| {
+            let addresses = checked(flags).unwrap().addresses;
+            let got: Vec<_> =
+                addresses.iter().map(|listen| (listen.address.host.as_str(), listen.address.port)).collect();
+            assert_eq!(got, expected, "{flags:?}");
         };
-        check(&["--http-address", ":7070"], "", 7070);
-        check(&["--http-address=localhost:7171"], "localhost", 7171);
-        check(&["--http-address=localhost:7171", "--port=:9090"], "", 9090);
+        check(&["--http-address", ":7070"], &[("", 7070)]);
+        check(&["--http-address=localhost:7171"], &[("localhost", 7171)]);
+        check(&["--http-address=localhost:1", "--http-address=http://:2"], &[("localhost", 1), ("", 2)]);
+        check(&["--http-address=localhost:7171", "--port=:9090"], &[("", 9090)]);
+    }
+
+    #[test]
+    fn under_the_name_of_parca() {
+        let parsed = |program: &str, flags: &[&str]| {
+            let line = std::iter::once(program).chain(flags.iter().copied()).map(OsString::from);
+            Arguments::parse_from_line(line)
+        };
+        let host = |program: &str, flags: &[&str]| {
+            let settings = Settings::check(parsed(program, flags).unwrap().serve).unwrap();
+            settings.addresses[0].address.host.clone()
+        };
+        assert_eq!(host("/parca", &[]), "");
+        assert_eq!(host("parca", &["--http-address=localhost:7070"]), "localhost");
+        assert_eq!(host("/usr/bin/decima", &[]), "127.0.0.1");
+        let version = parsed("/parca", &["--version"]).unwrap_err().to_string();
+        let expected = format!("parca, version {} (commit: ", env!("CARGO_PKG_VERSION"));
+        assert!(version.starts_with(&expected), "{version}");
+    }
+
+    #[test]
+    fn access_flags_fit_together() {
+        let check = |flags: &[&str], named: Option<&str>| {
+            assert_eq!(checked(flags).map(|_| ()).err().map(|error| error.flag), named, "{flags:?}");
+        };
+        let pair = ["--tls-cert-file=c", "--tls-key-file=k"];
+        check(&["--auth-tokens-file=t"], None);
+        check(&["--auth-tokens-file=t", "--auth-anonymous=read"], None);
+        check(&["--auth-anonymous=read"], Some("auth-anonymous"));
+        check(&["--auth-anonymous=none"], Some("auth-anonymous"));
+        check(&["--auth-anonymous="], None);
+        check(&pair, None);
+        check(&pair[..1], Some("tls-cert-file"));
+        check(&pair[1..], Some("tls-key-file"));
+        check(&["--tls-client-ca-file=c"], Some("tls-client-ca-file"));
+        check(&["--http-address=https://:7070"], Some("http-address"));
+        check(&["--port=https://:7070"], Some("port"));
+        check(&["--http-address=http://:7070"], None);
+        let with_anonymous = |mode: &str| {
+            let mode = format!("--auth-anonymous={mode}");
+            checked(&["--auth-tokens-file=t", &mode]).unwrap().server.access.anonymous
+        };
+        assert_eq!(with_anonymous("none"), Anonymous::None);
+        assert_eq!(with_anonymous("metrics"), Anonymous::Metrics);
+        assert_eq!(with_anonymous("read"), Anonymous::Read);
+        assert_eq!(with_anonymous(""), Anonymous::None);
     }
 
     #[test]

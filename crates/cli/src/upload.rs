@@ -33,7 +33,7 @@ const DUPLICATE: &str = "x-decima-duplicate";
 
 /// Stores every file, in order; stops at the first that is refused.
 pub(crate) async fn run(flags: Upload) -> anyhow::Result<()> {
-    let store = Store::connect(&flags.remote.address).await?;
+    let store = Store::connect(&flags.remote).await?;
     let mut client = ProfileStoreServiceClient::with_origin(store.channel, store.origin)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
     for file in &flags.files {

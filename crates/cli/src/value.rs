@@ -36,6 +36,9 @@ pub(crate) enum ValueError {
     /// Not a URL of a store.
     #[error("expected a URL such as http://127.0.0.1:7070")]
     Url,
+    /// Not a file.
+    #[error("must name a file")]
+    File,
     /// None of the words that are possible.
     #[error("expected one of {0}")]
     Choice(String),
@@ -83,6 +86,29 @@ impl Address {
             return Err(ValueError::Address);
         }
         Ok(Self { host: host.to_owned(), port })
+    }
+}
+
+/// Where to listen, and how to be spoken to there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ListenAddress {
+    /// Whether it is with TLS; `None` if the address does not say.
+    pub(crate) tls: Option<bool>,
+    /// Where.
+    pub(crate) address: Address,
+}
+
+impl ListenAddress {
+    /// Reads an address with or without `http://` or `https://` before it.
+    pub(crate) fn parse(text: &str) -> Result<Self, ValueError> {
+        let (tls, address) = match text.split_once("://") {
+            None => (None, text),
+            Some(("http", address)) => (Some(false), address),
+            Some(("https", address)) => (Some(true), address),
+            Some(_) => return Err(ValueError::Address),
+        };
+        let address = Address::parse(address.strip_suffix('/').unwrap_or(address))?;
+        Ok(Self { tls, address })
     }
 }
 
@@ -159,6 +185,11 @@ pub(crate) fn path(text: &str) -> Result<PathBuf, ValueError> {
     Ok(PathBuf::from(text))
 }
 
+/// Reads a path. An empty one is an error: where a file keeps others out, leaving it blank must not let them in.
+pub(crate) fn file(text: &str) -> Result<PathBuf, ValueError> {
+    if text.is_empty() { Err(ValueError::File) } else { path(text) }
+}
+
 /// Reads `true` or `false`.
 pub(crate) fn flag(text: &str) -> Result<bool, ValueError> {
     text.parse().map_err(|_| ValueError::Flag)
@@ -215,6 +246,21 @@ mod tests {
         check("localhost", None);
         check("localhost:70700", None);
         check("http://localhost:7070", None);
+    }
+
+    #[test]
+    fn listen_addresses() {
+        let check = |text: &str, expected: Option<(Option<bool>, &str, u16)>| {
+            let got = ListenAddress::parse(text).ok();
+            let got = got.as_ref().map(|a| (a.tls, a.address.host.as_str(), a.address.port));
+            assert_eq!(got, expected, "{text}");
+        };
+        check(":7070", Some((None, "", 7070)));
+        check("http://:7070", Some((Some(false), "", 7070)));
+        check("https://[::1]:7070/", Some((Some(true), "::1", 7070)));
+        check("https://localhost", None);
+        check("ftp://localhost:1", None);
+        check("http://localhost:1/path", None);
     }
 
     #[test]

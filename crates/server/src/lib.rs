@@ -1,24 +1,27 @@
-//! The wire: Parca's services over gRPC, gRPC-Web and REST, OTLP, the page, metrics and probes, on one port without TLS.
+//! The wire: Parca's services over gRPC, gRPC-Web and REST, OTLP, the page, metrics and probes.
 //!
 //! ```text
-//! listener ─► grpc ─┬─► service (from_proto ─► ingest, query ─► to_proto)
-//!          └► http ─┴─► rest ┘
+//! listener ─► auth ─► grpc ─┬─► service (from_proto ─► ingest, query ─► to_proto)
+//!                 └► http ──┴─► rest ┘
 //! ```
 //! Only this crate knows messages and statuses; what is behind it knows neither. A request that panics fails alone.
 //! Start at [`Server`]: it listens before the store is open, so that probes get an answer, and serves once it has
 //! [`Handles`].
 
+pub mod auth;
 mod deadline;
 mod grpc;
 mod listener;
 mod metrics;
 mod otlp_http;
+mod reload;
 mod rest;
 pub mod self_profile;
 mod service;
 mod settings;
 mod status;
 mod time;
+mod tls;
 mod ui;
 mod web;
 
@@ -32,28 +35,36 @@ use std::{
     },
 };
 
-use axum::{Router, body::Body, response::Response};
+use axum::{Router, body::Body, middleware::from_fn_with_state, response::Response};
 use decima_ingest::{push::Push, scrape::Scraper};
 use decima_query::Engine;
 use decima_store::Store;
 use tokio::{
-    net::TcpListener,
     sync::{Semaphore, watch},
-    task::JoinHandle,
+    task::{JoinHandle, JoinSet},
 };
 use tonic::Status;
 use tonic_health::ServingStatus;
 use tower::Service as _;
 
-pub use crate::settings::{Bounds, Settings};
 use crate::{
+    auth::{
+        Tokens, TokensError,
+        guard::{self, Guard},
+    },
     metrics::Metrics,
     otlp_http::Receiver,
+    reload::Reloaded,
     rest::Gateway,
     service::{
         agents::AgentsService, otlp::ProfilesService, profile_store::ProfileStoreService,
         query::QueryService, scrape::ScrapeService,
     },
+};
+pub use crate::{
+    listener::Listener,
+    reload::ReloadError,
+    settings::{Access, Bounds, Settings, TlsFiles},
 };
 
 /// What a server serves.
@@ -71,6 +82,18 @@ pub enum ServeError {
     /// The listener has no address.
     #[error("the listener has no address")]
     Address(#[source] io::Error),
+    /// No listener, or one with TLS and nothing to make TLS of.
+    #[error("no listener, or a listener with TLS without certificate and key")]
+    Listeners,
+    /// The tokens file cannot be used.
+    #[error("the tokens file cannot be used")]
+    Tokens(#[source] ReloadError),
+    /// Certificate, key or authority of clients cannot be used.
+    #[error("the files for TLS cannot be used")]
+    Tls(#[source] ReloadError),
+    /// There are no random bits for a key.
+    #[error("no key of its own")]
+    Key(#[source] TokensError),
     /// The compiled-in descriptors cannot be served.
     #[error("the message descriptors cannot be served")]
     Descriptors(#[source] tonic_reflection::server::Error),
@@ -79,13 +102,18 @@ pub enum ServeError {
 /// A server that listens. Dropping it stops it at once.
 pub struct Server {
     settings: Settings,
-    address: SocketAddr,
+    addresses: Vec<SocketAddr>,
+    guard: Arc<Guard>,
+    /// Whether anybody on the network may do anything.
+    open: bool,
     metrics: Arc<Metrics>,
     readiness: Arc<Readiness>,
     scraper: Option<Scraper>,
     serving: Arc<OnceLock<Router>>,
     stop: watch::Sender<bool>,
     connections: JoinHandle<()>,
+    /// Those who look at files. They end with the server.
+    _reloads: JoinSet<()>,
 }
 
 /// Where a server is in its life.
@@ -117,10 +145,37 @@ impl Readiness {
 impl Server {
     /// Begins to listen. Until [`Server::serve`], `/healthy` answers 200, and everything else that it is not ready.
     ///
-    /// Must be called in a Tokio runtime.
-    pub fn start(listener: TcpListener, settings: Settings) -> Result<Self, ServeError> {
-        let address = listener.local_addr().map_err(ServeError::Address)?;
+    /// Reads the files that the settings name: they must be right now. Must be called in a Tokio runtime.
+    pub fn start(
+        listeners: impl IntoIterator<Item = Listener>,
+        settings: Settings,
+    ) -> Result<Self, ServeError> {
+        let listeners: Vec<_> = listeners.into_iter().collect();
+        if listeners.is_empty() || (settings.tls.is_none() && listeners.iter().any(|listener| listener.tls)) {
+            return Err(ServeError::Listeners);
+        }
+        let addresses: Result<Vec<_>, _> =
+            listeners.iter().map(|listener| listener.socket.local_addr()).collect();
+        let addresses = addresses.map_err(ServeError::Address)?;
+        let open =
+            settings.access.tokens_file.is_none() && listeners.iter().zip(&addresses).any(is_open(&settings));
         let metrics = Arc::new(Metrics::new());
+        let mut reloads = JoinSet::new();
+        let tokens = match &settings.access.tokens_file {
+            None => None,
+            Some(path) => {
+                let parse =
+                    |contents: &[Vec<u8>]| Ok(Tokens::parse(contents.first().map_or(&[], Vec::as_slice))?);
+                let tokens = Reloaded::open("tokens", vec![path.clone()], Box::new(parse))
+                    .map_err(ServeError::Tokens)?;
+                Some(follow(tokens, &mut reloads, &metrics))
+            }
+        };
+        let tls = match &settings.tls {
+            None => None,
+            Some(files) => Some(follow(tls::open(files).map_err(ServeError::Tls)?, &mut reloads, &metrics)),
+        };
+        let guard = Arc::new(Guard::new(&settings, tokens, Arc::clone(&metrics)).map_err(ServeError::Key)?);
         let readiness = Arc::new(Readiness::default());
         let opening = Entry {
             path_prefix: settings.path_prefix.as_str().into(),
@@ -128,22 +183,51 @@ impl Server {
                 .fallback(|| async { grpc::to_response(&Status::unavailable("the store is being opened")) }),
             http: web::opening(Arc::clone(&readiness)),
         }
-        .router(&settings);
+        .router(&settings, Arc::clone(&guard));
         let serving = Arc::new(OnceLock::<Router>::new());
         let (stop, stopped) = watch::channel(false);
-        let current = {
+        let router = {
             let serving = Arc::clone(&serving);
             move || serving.get().unwrap_or(&opening).clone()
         };
-        let bounds = settings.bounds.clone();
-        let connections =
-            tokio::spawn(listener::run(listener, current, bounds, Arc::clone(&metrics), stopped));
-        Ok(Self { settings, address, metrics, readiness, scraper: None, serving, stop, connections })
+        let shared = listener::Shared {
+            router,
+            bounds: settings.bounds.clone(),
+            metrics: Arc::clone(&metrics),
+            tls,
+            stop: stopped,
+        };
+        let connections = tokio::spawn(listener::run(listeners, shared));
+        Ok(Self {
+            settings,
+            addresses,
+            guard,
+            open,
+            metrics,
+            readiness,
+            scraper: None,
+            serving,
+            stop,
+            connections,
+            _reloads: reloads,
+        })
     }
 
-    /// Where it listens.
-    pub fn address(&self) -> SocketAddr {
-        self.address
+    /// Where it listens, in the order of the listeners.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Whether it lets anybody on the network do anything: it listens beyond loopback, asks for no tokens, and for no
+    /// certificates there.
+    pub fn is_open(&self) -> bool {
+        self.open
+    }
+
+    /// A token by which this server's own metrics and profiles can be asked for, whatever else it asks for. Made anew at each
+    /// start and written nowhere.
+    pub fn own_token(&self) -> &str {
+        self.guard.own_token()
     }
 
     /// Tells about the targets of `scraper`, in `ScrapeService` and among the metrics.
@@ -219,15 +303,36 @@ impl Server {
             Arc::clone(&self.metrics),
             Arc::clone(&self.readiness),
             &self.settings,
+            self.open,
         );
         let entry = Entry { path_prefix: self.settings.path_prefix.as_str().into(), grpc, http };
-        Ok((entry.router(&self.settings), health))
+        Ok((entry.router(&self.settings, Arc::clone(&self.guard)), health))
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
         self.connections.abort();
+    }
+}
+
+/// Hands on a value that is made of files, and looks at them from now on.
+fn follow<T: Send + Sync + 'static>(
+    reloaded: Reloaded<T>,
+    reloads: &mut JoinSet<()>,
+    metrics: &Arc<Metrics>,
+) -> watch::Receiver<Arc<T>> {
+    let current = reloaded.subscribe();
+    reloads.spawn(reloaded.run(Arc::clone(metrics)));
+    current
+}
+
+/// Whether anybody on the network reaches a listener and needs no certificate there.
+fn is_open(settings: &Settings) -> impl Fn((&Listener, &SocketAddr)) -> bool {
+    let certificates = settings.tls.as_ref().is_some_and(|files| files.client_ca.is_some());
+    move |(listener, address)| {
+        let asks = listener.tls && certificates;
+        !asks && !address.ip().to_canonical().is_loopback()
     }
 }
 
@@ -240,9 +345,11 @@ struct Entry {
 }
 
 impl Entry {
-    /// The whole, with CORS around it.
-    fn router(self, settings: &Settings) -> Router {
-        let router = Router::new().fallback(move |request: http::Request<Body>| self.clone().answer(request));
+    /// The whole, with the guard before it, and CORS around both: preflights need no token, and refusals can be read.
+    fn router(self, settings: &Settings, guard: Arc<Guard>) -> Router {
+        let router = Router::new()
+            .fallback(move |request: http::Request<Body>| self.clone().answer(request))
+            .layer(from_fn_with_state(guard, guard::enforce));
         match web::cors(&settings.cors_allowed_origins) {
             Some(cors) => router.layer(cors),
             None => router,

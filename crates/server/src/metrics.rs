@@ -44,6 +44,16 @@ struct MethodLabels {
     method: String,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabels {
+    reason: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReloadLabels {
+    what: &'static str,
+}
+
 /// How a request came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Protocol {
@@ -67,6 +77,9 @@ pub(crate) struct Metrics {
     registry: Registry,
     requests: Family<RequestLabels, Counter>,
     durations: Family<MethodLabels, Histogram, fn() -> Histogram>,
+    refused: Family<ReasonLabels, Counter>,
+    reload_good: Family<ReloadLabels, Gauge>,
+    reload_failures: Family<ReloadLabels, Counter>,
     sources: Sources,
     /// Whether the store is open and answers.
     pub(crate) ready: Gauge,
@@ -81,6 +94,8 @@ impl Metrics {
         let durations: Family<MethodLabels, Histogram, fn() -> Histogram> =
             Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.001, 4.0, 9)));
         let (ready, connections) = (Gauge::default(), Gauge::default());
+        let refused = Family::default();
+        let (reload_good, reload_failures) = (Family::default(), Family::default());
         let sources = Sources::default();
         let build = Gauge::<i64>::default();
         build.set(1);
@@ -93,6 +108,13 @@ impl Metrics {
             durations.clone(),
         );
         ours.register("ready", "1 once every acknowledged sample can be queried", ready.clone());
+        ours.register("requests_not_let_in", "Requests without the right token or origin", refused.clone());
+        ours.register("reload_good", "1 while the files that are reloaded are right", reload_good.clone());
+        ours.register(
+            "reload_failures",
+            "Changes of these files that could not be used",
+            reload_failures.clone(),
+        );
         ours.register("connections", "Open connections", connections.clone());
         ours.register_collector(Box::new(sources.clone()));
         ours.sub_registry_with_label(("version".into(), env!("CARGO_PKG_VERSION").into())).register(
@@ -100,7 +122,17 @@ impl Metrics {
             "The program that runs",
             build,
         );
-        Self { registry, requests, durations, sources, ready, connections }
+        Self {
+            registry,
+            requests,
+            durations,
+            refused,
+            reload_good,
+            reload_failures,
+            sources,
+            ready,
+            connections,
+        }
     }
 
     /// Shows the numbers of a store from now on. Only the first one counts.
@@ -127,6 +159,24 @@ impl Metrics {
         };
         self.requests.get_or_create(&labels).inc();
         self.durations.get_or_create(&MethodLabels { method: method.to_owned() }).observe(took.as_secs_f64());
+    }
+
+    /// Counts a request that was not let in.
+    pub(crate) fn refused(&self, reason: &'static str) {
+        self.refused.get_or_create(&ReasonLabels { reason }).inc();
+    }
+
+    /// The files of this name are right.
+    pub(crate) fn reloaded(&self, what: &'static str) {
+        self.reload_good.get_or_create(&ReloadLabels { what }).set(1);
+        // Shown from the start, so that an increase can be seen.
+        let _ = self.reload_failures.get_or_create(&ReloadLabels { what });
+    }
+
+    /// The files of this name have changed and cannot be used.
+    pub(crate) fn not_reloaded(&self, what: &'static str) {
+        self.reload_good.get_or_create(&ReloadLabels { what }).set(0);
+        self.reload_failures.get_or_create(&ReloadLabels { what }).inc();
     }
 
     /// All numbers as text.

@@ -1,6 +1,8 @@
 //! What a server can be told, and its bounds.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use crate::auth::Anonymous;
 
 /// Settings of a server. Plain data; the defaults are those of the flags.
 #[derive(Debug, Clone, Default)]
@@ -9,8 +11,32 @@ pub struct Settings {
     pub path_prefix: String,
     /// Origins whose pages may call, compared exactly. A single `*` allows all. Credentials are never allowed.
     pub cors_allowed_origins: Vec<String>,
+    /// Whom to let in.
+    pub access: Access,
+    /// What connections with TLS are made of. Needed by listeners that have it.
+    pub tls: Option<TlsFiles>,
     /// Bounds.
     pub bounds: Bounds,
+}
+
+/// Whom to let in.
+#[derive(Debug, Clone, Default)]
+pub struct Access {
+    /// File of those who may, looked at every second; without one, everybody may.
+    pub tokens_file: Option<PathBuf>,
+    /// What needs no token although there is a file.
+    pub anonymous: Anonymous,
+}
+
+/// PEM files, looked at every second.
+#[derive(Debug, Clone)]
+pub struct TlsFiles {
+    /// Certificate of the server, followed by those between it and its authority.
+    pub certificate: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+    /// Authorities of clients' certificates. If given, clients must show one for everything but health.
+    pub client_ca: Option<PathBuf>,
 }
 
 /// How much of everything a server takes on.
@@ -52,3 +78,14 @@ impl Default for Bounds {
 /// Who is at the other end of a connection.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Peer(pub(crate) SocketAddr);
+
+/// What carries a request.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Transport {
+    /// Whether the connection came to a loopback address.
+    pub(crate) loopback: bool,
+    /// Whether it is encrypted up to here.
+    pub(crate) tls: bool,
+    /// Whether the client has shown a certificate of an authority of clients.
+    pub(crate) client_certificate: bool,
+}

@@ -108,7 +108,7 @@ fn shortened(mut message: String) -> String {
 }
 
 /// An error with its causes on one line.
-fn chain(error: &dyn Error) -> String {
+pub(crate) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

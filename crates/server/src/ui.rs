@@ -43,21 +43,22 @@ struct Index {
     etag: String,
 }
 
-/// The page below a path prefix.
-pub(crate) fn routes(path_prefix: &str) -> Router {
+/// The page below a path prefix. It warns if the server is `open` to everybody on the network.
+pub(crate) fn routes(path_prefix: &str, open: bool) -> Router {
     let mut routes = Router::new();
     for view in VIEWS {
         routes = routes.route(view, get(index));
     }
-    routes.fallback(get(file)).with_state(Arc::new(Index::render(path_prefix)))
+    routes.fallback(get(file)).with_state(Arc::new(Index::render(path_prefix, open)))
 }
 
 impl Index {
     /// Fills in the template. The prefix is a plain path: the settings say so.
-    fn render(path_prefix: &str) -> Self {
+    fn render(path_prefix: &str, open: bool) -> Self {
         let template = Bundle::get(INDEX).map(|file| file.data).unwrap_or_default();
         let html = String::from_utf8_lossy(&template)
             .replace("{{.PathPrefix}}", path_prefix)
+            .replace("{{.Open}}", if open { "yes" } else { "" })
             .replace("{{.Version}}", env!("CARGO_PKG_VERSION"));
         let etag = format!("\"{:032x}\"", xxhash_rust::xxh3::xxh3_128(html.as_bytes()));
         Self { html: html.into(), etag }

@@ -39,6 +39,7 @@ pub(crate) fn routes(
     metrics: Arc<Metrics>,
     readiness: Arc<Readiness>,
     settings: &Settings,
+    open: bool,
 ) -> Router {
     // What is compressed by itself is left alone.
     let compressed = SizeAbove::new(COMPRESSED_BYTES_MIN)
@@ -51,7 +52,7 @@ pub(crate) fn routes(
         .route("/metrics", get(render_metrics).with_state(metrics))
         .merge(probes(readiness))
         .merge(self_profile::routes())
-        .fallback_service(ui::routes(&settings.path_prefix))
+        .fallback_service(ui::routes(&settings.path_prefix, open))
         .layer(CatchPanicLayer::custom(|panic: Box<dyn std::any::Any + Send>| {
             crate::log_panic(&*panic);
             status::to_rest(&Status::internal("internal error; the server's log says more"))

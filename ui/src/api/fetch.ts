@@ -11,6 +11,19 @@ export class ApiError extends Error {
   }
 }
 
+let signInWanted = (): void => undefined;
+
+/** Has `call` called whenever the server wants to know who asks. */
+export function onSignInWanted(call: () => void): void {
+  signInWanted = call;
+}
+
+/** The failure that a status means. */
+export function refusal(status: number, message: string): ApiError {
+  if (status === 401) signInWanted();
+  return new ApiError(status, message);
+}
+
 const meta = (name: string): string => {
   const content = document.querySelector<HTMLMetaElement>(`meta[name="${name}"]`)?.content ?? '';
   // Served without the template step (the development server): no prefix.
@@ -21,6 +34,8 @@ const meta = (name: string): string => {
 export const PATH_PREFIX = meta('decima-path-prefix').replace(/\/+$/, '');
 /** Version of the server. */
 export const VERSION = meta('decima-version');
+/** Anybody on the network may read and write here. */
+export const OPEN = meta('decima-open') === 'yes';
 
 /** Parameters of a request; a list repeats its name, undefined is left out. */
 export type Parameters = Record<string, string | readonly string[] | undefined>;
@@ -37,7 +52,7 @@ const url = (path: string, parameters: Parameters): string => {
 };
 
 const WORDS: Record<number, string> = {
-  401: 'The server wants credentials that this page does not have.',
+  401: 'The server wants to know who asks.',
   403: 'The server refuses this request.',
   429: 'The server has too much to do right now. Try again in a moment.',
   502: 'The proxy before the server got no answer from it.',
@@ -56,7 +71,7 @@ export async function failure(response: Response): Promise<ApiError> {
   } catch {
     // Not JSON: a proxy's page. Its status says enough.
   }
-  return new ApiError(
+  return refusal(
     response.status,
     message || WORDS[response.status] || `The server answered with status ${response.status}.`,
   );

@@ -3,7 +3,7 @@
  * found" is an answer: over REST it would be a 404, which browsers write to the console as an error
  * that nobody made.
  */
-import { ApiError, failure, PATH_PREFIX, reach } from './fetch';
+import { failure, PATH_PREFIX, reach, refusal } from './fetch';
 import { frame, unframe } from './message';
 
 const NOT_FOUND = 5;
@@ -31,6 +31,6 @@ export async function call(method: string, request: Uint8Array, signal?: AbortSi
   const said = (name: string): string | null => trailers.get(name) ?? response.headers.get(name);
   const code = Number(said('grpc-status') ?? (message ? 0 : 2));
   if (code === NOT_FOUND) return null;
-  if (code !== 0) throw new ApiError(HTTP_STATUS[code] ?? 500, percentDecoded(said('grpc-message') ?? '') || `The server answered with gRPC status ${code}.`);
+  if (code !== 0) throw refusal(HTTP_STATUS[code] ?? 500, percentDecoded(said('grpc-message') ?? '') || `The server answered with gRPC status ${code}.`);
   return message ?? new Uint8Array();
 }

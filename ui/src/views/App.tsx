@@ -5,12 +5,14 @@ import { describeType } from '../profile-type';
 import { newData } from '../state/live';
 import type { Side } from '../state/side';
 import { compare, comparing, flame, go, keepOnly, nothingHere, page, profileType, refresh, route, sideA, sideB, swapSides, table, types } from '../state/store';
+import { signedIn, signInNeeded, signOut } from '../state/session';
 import { dark, toggleTheme } from '../state/theme';
 import { Nothing, storeEmpty } from './Empty';
 import { FlamePanel } from './FlamePanel';
 import { Icon } from './Icon';
 import { MatcherInput } from './MatcherInput';
 import { SeriesPanel } from './SeriesPanel';
+import { OpenWarning, SignIn } from './SignIn';
 import { SumBy } from './SumBy';
 import { TablePanel } from './TablePanel';
 import { Targets } from './Targets';
@@ -64,6 +66,7 @@ function Header() {
       </nav>
       <span class="header-space" />
       <span class="version">{VERSION}</span>
+      {signedIn.value && <button type="button" class="control ghost" onClick={() => void signOut()}>Sign out</button>}
       <button type="button" class="control icon-only ghost" onClick={toggleTheme} aria-label={dark.value ? 'Light colours' : 'Dark colours'} title={dark.value ? 'Light colours' : 'Dark colours'}>
         <Icon name={dark.value ? 'sun' : 'moon'} />
       </button>
@@ -211,9 +214,11 @@ export function App() {
   return (
     <div class="app">
       <Header />
-      {route.value === 'explore' && <Explorer />}
-      {route.value === 'targets' && <Targets />}
-      {route.value === 'missing' && (
+      <OpenWarning />
+      {signInNeeded.value && <SignIn />}
+      {!signInNeeded.value && route.value === 'explore' && <Explorer />}
+      {!signInNeeded.value && route.value === 'targets' && <Targets />}
+      {!signInNeeded.value && route.value === 'missing' && (
         <main class="nothing">
           <h1>No such page</h1>
           <p><button type="button" class="primary" onClick={() => go('explore')}>Explore profiles</button></p>

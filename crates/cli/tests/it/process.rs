@@ -36,8 +36,14 @@ pub(crate) struct Server {
 impl Server {
     /// Starts a store on any free port and waits until it says where it is. Panics with its log if it does not.
     pub(crate) fn start(storage: &Path, flags: &[&str]) -> Self {
+        Self::start_at("127.0.0.1:0", storage, flags)
+    }
+
+    /// The same, listening where it is told to.
+    pub(crate) fn start_at(address: &str, storage: &Path, flags: &[&str]) -> Self {
         let mut child = decima()
-            .args(["--http-address=127.0.0.1:0", "--storage-path"])
+            .arg(format!("--http-address={address}"))
+            .arg("--storage-path")
             .arg(storage)
             .args(flags)
             .stdout(Stdio::piped())

@@ -147,8 +147,8 @@ impl profile_store_service_server::ProfileStoreService for ProfileStoreService {
         let stream = request.into_inner().ipc_buffer;
         let hash = stream_hash("WriteArrow", &[&stream]);
         let _permit = self.permit().await?;
-        self.push.write_arrow(stream, &origin, Some(hash)).await.map_err(|error| status::of_push(&error))?;
-        Ok(Response::new(WriteArrowResponse {}))
+        let appended = self.push.write_arrow(stream, &origin, Some(hash)).await;
+        Ok(told(WriteArrowResponse {}, appended.map_err(|error| status::of_push(&error))?))
     }
 }
 

@@ -45,8 +45,8 @@ impl TestServer {
         let data = tempfile::tempdir().unwrap();
         let store = Store::open(store_settings(data.path())).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let server = Server::start(listener, settings).unwrap();
-        let address = server.address();
+        let server = Server::start([listener.into()], settings).unwrap();
+        let address = server.addresses()[0];
         let handles = Handles {
             engine: Engine::new(store.clone(), decima_query::engine::Settings::default()),
             push: Push::new(store, Limits::default()),

@@ -16,7 +16,7 @@ use crate::harness::TestServer;
 async fn ask(address: std::net::SocketAddr, head: &str) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream
-        .write_all(format!("{head} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").as_bytes())
+        .write_all(format!("{head} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").as_bytes())
         .await
         .unwrap();
     let mut answer = String::new();
@@ -27,8 +27,8 @@ async fn ask(address: std::net::SocketAddr, head: &str) -> String {
 #[tokio::test]
 async fn answers_probes_before_the_store_is_open() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let server = Server::start(listener, Settings::default()).unwrap();
-    let address = server.address();
+    let server = Server::start([listener.into()], Settings::default()).unwrap();
+    let address = server.addresses()[0];
     assert!(ask(address, "GET /healthy").await.starts_with("HTTP/1.1 200"));
     assert!(ask(address, "GET /ready").await.starts_with("HTTP/1.1 503"));
     assert!(ask(address, "GET /api/profiles/types").await.starts_with("HTTP/1.1 503"));
