@@ -47,6 +47,10 @@ pub use self::{
 };
 use self::{counts::Counters, delivery::Delivery, labels::External, record::Record, remote::Remote, spool::Spool};
 
+/// Requests with more bytes than this are worked on elsewhere than in the runtime's threads: decompressing takes a millisecond
+/// and more.
+const INLINE_BYTES_MAX: usize = 256 << 10;
+
 /// A forwarder that cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -121,7 +125,7 @@ impl Forwarder {
         let spool = Spool::open(&settings.spool_path, bounds, counters.clone()).await?;
         let delivery =
             Delivery::start(spool.clone(), remote.clone(), counters.clone(), settings.spool_age_max);
-        let external = External::new(settings.external_labels.clone(), settings.profile_bytes_max);
+        let external = External::new(settings.external_labels.clone());
         let (senders, delivery) = (Senders::default(), Mutex::new(Some(delivery)));
         let shared = Shared { settings, external, remote, spool, counters, senders, delivery };
         Ok(Self { shared: Arc::new(shared) })
@@ -159,7 +163,11 @@ impl Forwarder {
         let labels = || request.series.iter().filter_map(|series| series.labels.as_ref());
         let node = labels().flat_map(|set| &set.labels).find(|label| label.name == "node");
         let node = node.map(|label| label.value.clone()).unwrap_or_default();
-        let ready = async {
+        let (external, profile_bytes_max, received_ns) =
+            (self.shared.external.clone(), self.shared.settings.profile_bytes_max, origin.received_ns);
+        let profiles = request.series.iter().flat_map(|series| &series.samples);
+        let size_bytes = profiles.map(|sample| sample.raw_profile.len()).sum();
+        let parts = work(size_bytes, move || {
             for (index, series) in request.series.iter_mut().enumerate() {
                 let Some(labels) = &mut series.labels else {
                     return Err(ForwardError::InvalidArgument {
@@ -167,14 +175,15 @@ impl Forwarder {
                         message: format!("series[{index}].labels: missing"),
                     });
                 };
-                self.shared.external.set(labels);
+                external.set(labels);
                 for sample in &mut series.samples {
-                    sample.raw_profile = self.profile(&sample.raw_profile, &[], origin.received_ns);
+                    sample.raw_profile =
+                        pprof::ready(&sample.raw_profile, &[], received_ns, profile_bytes_max);
                 }
             }
             Ok(vec![request.encode_to_vec().into()])
-        };
-        let parts = ready.await;
+        });
+        let parts = parts.await.unwrap_or_else(|| Err(SpoolError::Closed.into()));
         self.finish(Method::WriteRaw, parts, &node, origin).await
     }
 
@@ -254,15 +263,6 @@ impl Forwarder {
         let outcome = Outcome { took: origin.received.elapsed(), refused, ..Outcome::default() };
         self.shared.senders.note(node, origin, outcome);
     }
-
-    fn profile(
-        &self,
-        profile: &Bytes,
-        keep: &[decima_ingest::config::SampleType],
-        received_ns: i64,
-    ) -> Bytes {
-        pprof::ready(profile, keep, received_ns, self.shared.settings.profile_bytes_max)
-    }
 }
 
 #[async_trait::async_trait]
@@ -272,29 +272,50 @@ impl Sink for Forwarder {
         series: Vec<RawSeries>,
         received_ns: i64,
     ) -> Result<(), Box<dyn Error + Send + Sync>> {
-        let mut sender = Xxh3::new();
-        let mut request = WriteRawRequest::default();
-        for RawSeries { labels, profiles, keep } in series {
-            for (name, value) in &labels {
-                sender.update(name.as_bytes());
-                sender.update(value.as_bytes());
+        let (external, profile_bytes_max) =
+            (self.shared.external.clone(), self.shared.settings.profile_bytes_max);
+        let size_bytes = series.iter().flat_map(|series| &series.profiles).map(Bytes::len).sum();
+        let record = work(size_bytes, move || {
+            let mut sender = Xxh3::new();
+            let mut request = WriteRawRequest::default();
+            for RawSeries { labels, profiles, keep } in series {
+                for (name, value) in &labels {
+                    sender.update(name.as_bytes());
+                    sender.update(value.as_bytes());
+                }
+                let labels = labels.into_iter().map(|(name, value)| Label { name, value }).collect();
+                let mut labels = LabelSet { labels };
+                external.set(&mut labels);
+                let samples = profiles.iter().map(|profile| RawSample {
+                    raw_profile: pprof::ready(profile, &keep, received_ns, profile_bytes_max),
+                    ..RawSample::default()
+                });
+                let samples = samples.collect();
+                request.series.push(RawProfileSeries { labels: Some(labels), samples });
             }
-            let labels = labels.into_iter().map(|(name, value)| Label { name, value }).collect();
-            let mut labels = LabelSet { labels };
-            self.shared.external.set(&mut labels);
-            let samples = profiles.iter().map(|profile| RawSample {
-                raw_profile: self.profile(profile, &keep, received_ns),
-                ..RawSample::default()
-            });
-            let samples = samples.collect();
-            request.series.push(RawProfileSeries { labels: Some(labels), samples });
-        }
-        let record = Record {
-            method: Method::WriteRaw,
-            sender: sender.digest(),
-            received_ms: received_ns / 1_000_000,
-            parts: vec![request.encode_to_vec().into()],
-        };
+            let parts = vec![request.encode_to_vec().into()];
+            let received_ms = received_ns / 1_000_000;
+            Record { method: Method::WriteRaw, sender: sender.digest(), received_ms, parts }
+        });
+        let record = record.await.ok_or(SpoolError::Closed)?;
         Ok(self.shared.spool.append(record).await?)
+    }
+}
+
+/// Does work on so many bytes here, or on another thread if it would take long; `None` if the process stops first.
+async fn work<T: Send + 'static>(
+    size_bytes: usize,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
+    if size_bytes <= INLINE_BYTES_MAX {
+        return Some(work());
+    }
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => Some(done),
+        Err(error) => match error.try_into_panic() {
+            // A panic fails this request, as it would have without the other thread.
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => None,
+        },
     }
 }

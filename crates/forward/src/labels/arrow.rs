@@ -252,7 +252,7 @@ impl Edit {
             out.nodes.extend([(rows, 0), (runs, 0), (runs, 0)].map(|(len, nulls)| wire::FieldNode::new(len, nulls)));
             for value in [run_end, 0] {
                 out.buffer(&[]);
-                out.buffer(if rows > 0 { &value.to_le_bytes() } else { &[] }.as_slice());
+                out.buffer(value.to_le_bytes().get(..if rows > 0 { 4 } else { 0 }).unwrap_or_default());
             }
         };
         // Theirs are taken in the old order, and put where the new one has them: both are the same but for ours.
