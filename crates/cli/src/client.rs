@@ -93,7 +93,9 @@ fn check(remote: &Remote, origin: &Uri, credentials: &Credentials) -> Result<(),
         true if remote.insecure => {
             wrong("insecure", "means without TLS, and the address begins with https://")
         }
-        false if matches!(remote.tls_ca, Some(Maybe(Some(_)))) => wrong("tls-ca", "needs an address that begins with https://"),
+        false if matches!(remote.tls_ca, Some(Maybe(Some(_)))) => {
+            wrong("tls-ca", "needs an address that begins with https://")
+        }
         false if credentials.0.is_some() && !remote.insecure && !is_loopback(origin) => {
             wrong("address", "a token would go without TLS: use https://, or --insecure if that is fine")
         }
