@@ -11,8 +11,11 @@ use tonic::Code;
 
 use crate::record::Method;
 
-/// Drops of one kind are logged at most so often.
+/// Drops of one kind, and failures, are logged at most so often.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
+/// A remote store that takes nothing for so long is away. One that refuses now and then is not: each refusal has its own
+/// wait.
+const AWAY_AFTER: Duration = Duration::from_secs(2);
 
 /// Why a request that had been taken does not arrive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -86,6 +89,9 @@ struct ByKind {
     refused: BTreeMap<(Method, i32), u64>,
     dropped: BTreeMap<DropReason, Dropped>,
     remote_good: Option<bool>,
+    /// Since when attempts have failed and none succeeded.
+    failing_since: Option<Instant>,
+    failure_logged: Option<Instant>,
 }
 
 #[derive(Debug, Default)]
@@ -106,14 +112,22 @@ impl Counters {
         self.left_out.fetch_add(left_out, Ordering::Relaxed);
         let mut by_kind = self.by_kind.lock();
         *by_kind.forwarded.entry(method).or_default() += 1;
-        by_kind.remote_good.replace(true) == Some(false)
+        by_kind.remote_good = Some(true);
+        by_kind.failing_since.take().is_some_and(|since| since.elapsed() >= AWAY_AFTER)
     }
 
-    /// Counts an attempt that failed. Whether the attempt before had not, or was the first.
+    /// Counts an attempt that failed. Whether that is worth a line: it had succeeded, and the last line was not just now.
     pub(crate) fn failed(&self, method: Method, code: Code) -> bool {
         let mut by_kind = self.by_kind.lock();
         *by_kind.failed_attempts.entry((method, code as i32)).or_default() += 1;
-        by_kind.remote_good.replace(false) != Some(false)
+        let now = Instant::now();
+        by_kind.failing_since.get_or_insert(now);
+        let is_new = by_kind.remote_good.replace(false) != Some(false);
+        let was_logged = by_kind.failure_logged.is_some_and(|at| now.duration_since(at) < LOG_INTERVAL);
+        if is_new && !was_logged {
+            by_kind.failure_logged = Some(now);
+        }
+        is_new && !was_logged
     }
 
     pub(crate) fn refused(&self, method: Method, code: Code) {
@@ -135,7 +149,12 @@ impl Counters {
         dropped.logged = Some(Instant::now());
         let requests = std::mem::take(&mut dropped.since_logged);
         drop(by_kind);
-        tracing::warn!(reason = reason.name(), requests, detail, "dropped requests instead of forwarding them");
+        tracing::warn!(
+            reason = reason.name(),
+            requests,
+            detail,
+            "dropped requests instead of forwarding them"
+        );
     }
 
     /// The numbers now; those of the spool are the caller's.

@@ -83,12 +83,14 @@ impl Debuginfo {
 
 /// The remote store's own words, but for what is between it and this process: a connection that cannot be made, and a token
 /// that is not the sender's, are no reason for the sender to give up.
+#[expect(clippy::needless_pass_by_value, reason = "has the shape that map_err wants")]
 fn passed_on(status: Status) -> Status {
     let transport = std::error::Error::source(&status).is_some();
     match status.code() {
-        Code::Unauthenticated | Code::PermissionDenied => {
-            Status::unavailable(format!("the remote store does not let the forwarder in: {}", status.message()))
-        }
+        Code::Unauthenticated | Code::PermissionDenied => Status::unavailable(format!(
+            "the remote store does not let the forwarder in: {}",
+            status.message()
+        )),
         _ if transport => {
             Status::unavailable(format!("the remote store is away: {}", crate::spool::chain(&status)))
         }

@@ -1,7 +1,9 @@
 //! External labels: put into requests of every protocol, where they win over a sender's own of the same name, as Parca has it
-//! for what it scrapes. A request passes unread if there are none. No I/O, no clock.
+//! for what it scrapes. A request passes unread if there are none. No I/O, no clock. Start at [`External`].
 
 mod arrow;
+#[cfg(test)]
+mod dump_tmp;
 mod otlp;
 mod schema;
 #[cfg(test)]
@@ -10,37 +12,38 @@ mod tests;
 use bytes::Bytes;
 use decima_proto::parca::profilestore::v1alpha1::{Label, LabelSet};
 
-pub(crate) use self::arrow::ArrowError;
+pub use self::arrow::ArrowError;
 use self::arrow::Place;
 
 /// Labels for everything that passes.
 #[derive(Debug, Clone)]
-pub(crate) struct External {
+pub struct External {
     /// Sorted by name, each once.
     labels: Vec<(String, String)>,
 }
 
 impl External {
     /// Of several labels of the same name, the last counts.
-    pub(crate) fn new(labels: impl IntoIterator<Item = (String, String)>) -> Self {
+    pub fn new(labels: impl IntoIterator<Item = (String, String)>) -> Self {
         let labels: std::collections::BTreeMap<_, _> = labels.into_iter().collect();
         Self { labels: labels.into_iter().collect() }
     }
 
     /// Puts them into a label set.
-    pub(crate) fn set(&self, set: &mut LabelSet) {
+    pub fn set(&self, set: &mut LabelSet) {
         set.labels.retain(|label| !self.has(&label.name));
-        set.labels
-            .extend(self.labels.iter().map(|(name, value)| Label { name: name.clone(), value: value.clone() }));
+        set.labels.extend(
+            self.labels.iter().map(|(name, value)| Label { name: name.clone(), value: value.clone() }),
+        );
     }
 
     /// Puts them into the samples of the agent's first schema.
-    pub(crate) fn add_to_first_schema(&self, stream: Bytes) -> Result<Bytes, ArrowError> {
+    pub fn add_to_first_schema(&self, stream: Bytes) -> Result<Bytes, ArrowError> {
         self.add_to_arrow(stream, Place::Columns)
     }
 
     /// Puts them into a stream of the agent's second schema.
-    pub(crate) fn add_to_second_schema(&self, stream: Bytes) -> Result<Bytes, ArrowError> {
+    pub fn add_to_second_schema(&self, stream: Bytes) -> Result<Bytes, ArrowError> {
         self.add_to_arrow(stream, Place::Struct)
     }
 
@@ -49,7 +52,7 @@ impl External {
     }
 
     /// Puts them into the resources of an OTLP request.
-    pub(crate) fn add_to_otlp(&self, request: Bytes) -> Result<Bytes, prost::DecodeError> {
+    pub fn add_to_otlp(&self, request: Bytes) -> Result<Bytes, prost::DecodeError> {
         if self.labels.is_empty() { Ok(request) } else { otlp::add(request, &self.labels) }
     }
 

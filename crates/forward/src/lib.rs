@@ -14,7 +14,7 @@ mod clock;
 mod counts;
 mod debuginfo;
 mod delivery;
-mod labels;
+pub mod labels;
 mod pprof;
 mod record;
 mod remote;
@@ -37,15 +37,17 @@ use parking_lot::Mutex;
 use prost::Message as _;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
+use self::{
+    counts::Counters, delivery::Delivery, labels::External, record::Record, remote::Remote, spool::Spool,
+};
 pub use self::{
     counts::{Counts, DropReason},
     debuginfo::Debuginfo,
     record::Method,
-    remote::RemoteError,
+    remote::{CredentialsError, RemoteError},
     settings::Settings,
     spool::{OpenError, SpoolError},
 };
-use self::{counts::Counters, delivery::Delivery, labels::External, record::Record, remote::Remote, spool::Spool};
 
 /// Requests with more bytes than this are worked on elsewhere than in the runtime's threads: decompressing takes a millisecond
 /// and more.
@@ -188,12 +190,7 @@ impl Forwarder {
     }
 
     /// Takes both records of an exchange in the agent's first schema.
-    pub async fn write(
-        &self,
-        samples: Bytes,
-        locations: Bytes,
-        origin: &Origin,
-    ) -> Result<(), ForwardError> {
+    pub async fn write(&self, samples: Bytes, locations: Bytes, origin: &Origin) -> Result<(), ForwardError> {
         let parts = self.shared.external.add_to_first_schema(samples).map(|samples| vec![samples, locations]);
         self.finish(Method::Write, parts.map_err(ForwardError::malformed), "", origin).await
     }
@@ -303,10 +300,7 @@ impl Sink for Forwarder {
 }
 
 /// Does work on so many bytes here, or on another thread if it would take long; `None` if the process stops first.
-async fn work<T: Send + 'static>(
-    size_bytes: usize,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Option<T> {
+async fn work<T: Send + 'static>(size_bytes: usize, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     if size_bytes <= INLINE_BYTES_MAX {
         return Some(work());
     }

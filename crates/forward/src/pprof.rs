@@ -91,7 +91,8 @@ pub(crate) fn ready(profile: &Bytes, keep: &[SampleType], received_ns: i64, limi
 impl Profile {
     fn keep(&mut self, keep: &[SampleType]) {
         let text = |index: i64| usize::try_from(index).ok().and_then(|index| self.strings.get(index));
-        let is_text = |index: i64, expected: &str| text(index).is_some_and(|text| text == expected.as_bytes());
+        let is_text =
+            |index: i64, expected: &str| text(index).is_some_and(|text| text == expected.as_bytes());
         let kept: Vec<bool> = self
             .sample_types
             .iter()
@@ -152,11 +153,14 @@ mod tests {
 
     fn profile(time_ns: i64) -> Profile {
         let value_type = |kind, unit| ValueType { kind, unit };
-        let sample = |values: [i64; 2]| Sample { location_ids: vec![1], values: values.into(), labels: vec![] };
+        let sample =
+            |values: [i64; 2]| Sample { location_ids: vec![1], values: values.into(), labels: vec![] };
         Profile {
             sample_types: vec![value_type(1, 2), value_type(3, 4)],
             samples: vec![sample([1, 10]), sample([2, 20])],
-            strings: ["", "objects", "count", "space", "bytes"].map(|s| Bytes::from_static(s.as_bytes())).into(),
+            strings: ["", "objects", "count", "space", "bytes"]
+                .map(|s| Bytes::from_static(s.as_bytes()))
+                .into(),
             time_ns,
             ..Profile::default()
         }
@@ -170,7 +174,8 @@ mod tests {
     fn what_has_a_time_passes_as_it_came() {
         let plain = Bytes::from(profile(5).encode_to_vec());
         let compressed = gzip(&[&plain]);
-        for given in [&plain, &compressed, &Bytes::from_static(b"no profile"), &Bytes::from_static(&[0x1f, 0x8b, 0])]
+        for given in
+            [&plain, &compressed, &Bytes::from_static(b"no profile"), &Bytes::from_static(&[0x1f, 0x8b, 0])]
         {
             assert_eq!(&ready(given, &[], 7, LIMIT), given);
         }

@@ -124,14 +124,17 @@ mod tests {
 
     #[test]
     fn numbers_are_the_format() {
-        let numbers: Vec<_> = Method::ALL.into_iter().map(|method| (method.number(), method.name())).collect();
+        let numbers: Vec<_> =
+            Method::ALL.into_iter().map(|method| (method.number(), method.name())).collect();
         assert_eq!(numbers, [(1, "write_raw"), (2, "write"), (3, "write_arrow"), (4, "otlp_export")]);
     }
 
     #[test]
     fn parts_must_be_as_many_as_the_method_has() {
-        let wire = |method, parts: usize| Wire { method, parts: vec![Bytes::new(); parts], ..Wire::default() };
-        for (method, parts, good) in [(1, 1, true), (1, 2, false), (2, 2, true), (2, 1, false), (9, 1, false)] {
+        let wire =
+            |method, parts: usize| Wire { method, parts: vec![Bytes::new(); parts], ..Wire::default() };
+        for (method, parts, good) in [(1, 1, true), (1, 2, false), (2, 2, true), (2, 1, false), (9, 1, false)]
+        {
             let decoded = Record::decode(wire(method, parts).encode_to_vec().into());
             assert_eq!(decoded.is_ok(), good, "{method} {parts}");
         }

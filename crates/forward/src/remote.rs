@@ -30,8 +30,8 @@ use tonic::{
     transport::{Certificate, Channel, ClientTlsConfig, Endpoint},
 };
 
-pub use self::credentials::CredentialsError;
 use self::credentials::Credentials;
+pub use self::credentials::CredentialsError;
 use crate::{
     record::{Method, Record},
     settings::{Remote as Settings, Trust},
@@ -98,8 +98,8 @@ impl Remote {
             endpoint = match &settings.trust {
                 Trust::System => endpoint.tls_config(tls.with_enabled_roots()),
                 Trust::File(path) => {
-                    let pem = fs::read(path)
-                        .map_err(|source| RemoteError::Trust { path: path.clone(), source })?;
+                    let pem =
+                        fs::read(path).map_err(|source| RemoteError::Trust { path: path.clone(), source })?;
                     endpoint.tls_config(tls.ca_certificate(Certificate::from_pem(pem)))
                 }
                 Trust::Anyone => endpoint.tls_config_with_verifier(tls, trust::anyone()),

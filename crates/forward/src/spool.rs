@@ -270,8 +270,10 @@ impl Spool {
             tokio::time::sleep(READ_PAUSE).await;
         };
         let decoded = segment::decode(&bytes);
-        if let Some(offset) = decoded.damaged_at {
-            let lost = segment.requests.saturating_sub(decoded.records.len() as u64).max(1);
+        // The name says how many there were: one that ends between two requests looks whole otherwise.
+        let lost = segment.requests.saturating_sub(decoded.records.len() as u64);
+        if lost > 0 || decoded.damaged_at.is_some() {
+            let offset = decoded.damaged_at.unwrap_or(bytes.len());
             let detail = format!("segment {number} is damaged at byte {offset}");
             self.shared.counters.dropped(DropReason::Damaged, lost, &detail);
         }

@@ -44,7 +44,9 @@ pub(crate) fn of(status: &Status) -> Verdict {
 
 /// What gRPC for Go, tonic and Decima say of messages beyond their limit, under the code of a server that is busy.
 fn is_too_large(message: &str) -> bool {
-    ["larger than max", "too large", "larger than a message may be"].iter().any(|words| message.contains(words))
+    ["larger than max", "too large", "larger than a message may be"]
+        .iter()
+        .any(|words| message.contains(words))
 }
 
 #[cfg(test)]
@@ -58,11 +60,7 @@ mod tests {
         };
         check(Code::Unavailable, "connection refused", Verdict::Later);
         check(Code::ResourceExhausted, "out of memory for samples", Verdict::Later);
-        check(
-            Code::ResourceExhausted,
-            "grpc: received message larger than max (7 vs. 4)",
-            Verdict::Never,
-        );
+        check(Code::ResourceExhausted, "grpc: received message larger than max (7 vs. 4)", Verdict::Never);
         check(
             Code::ResourceExhausted,
             "Error, decoded message length too large: found 9 bytes, the limit is: 4 bytes",

@@ -24,13 +24,13 @@ use decima_base::ErrorKind;
 use decima_store::{AppendError, Appended, Store};
 use parking_lot::Mutex;
 
+use self::counts::Counters;
 pub use self::{
     batch::{Decoded, batch_of},
     counts::Counts,
     refusal::Refusal,
     senders::{Origin, Outcome, Sender, SenderCounts, Senders},
 };
-use self::counts::Counters;
 use crate::{
     agent::{self, first::Pending},
     arrow::ArrowError,

@@ -31,7 +31,7 @@ const NOT_COMPRESSED: [u8; 8] = (-1_i64).to_le_bytes();
 
 /// A stream to which no labels can be added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum ArrowError {
+pub enum ArrowError {
     /// It is no stream.
     #[error("byte {offset}: {what}")]
     Framing {
@@ -143,7 +143,8 @@ impl<'a> Messages<'a> {
         }
         let length = usize::try_from(length).map_err(|_| wrong("a message of negative length"))?;
         let metadata = self.take(length)?;
-        let header = wire::root_as_message(metadata).map_err(|_| wrong("the metadata of a message is damaged"))?;
+        let header =
+            wire::root_as_message(metadata).map_err(|_| wrong("the metadata of a message is damaged"))?;
         if header.version() < MetadataVersion::V5 {
             return Err(ArrowError::Unsupported("a message of an Arrow version before 1.0"));
         }
@@ -224,7 +225,7 @@ impl Edit {
             let is_label = |(_, field): &(Slot, Field)| place.is_label(field);
             let at = merged.iter().position(is_after);
             let at = at.or_else(|| merged.iter().rposition(is_label).map(|last| last + 1)).unwrap_or(0);
-            merged.insert(at, (Slot::Ours, column(name, id, place)));
+            merged.insert(at, (Slot::Ours, column(&name, id, place)));
             columns.push(Column { id });
         }
         let mut used = BTreeSet::new();
@@ -249,7 +250,9 @@ impl Edit {
         };
         let mut ours = |out: &mut Out| {
             let runs = i64::from(rows > 0);
-            out.nodes.extend([(rows, 0), (runs, 0), (runs, 0)].map(|(len, nulls)| wire::FieldNode::new(len, nulls)));
+            out.nodes.extend(
+                [(rows, 0), (runs, 0), (runs, 0)].map(|(len, nulls)| wire::FieldNode::new(len, nulls)),
+            );
             for value in [run_end, 0] {
                 out.buffer(&[]);
                 out.buffer(value.to_le_bytes().get(..if rows > 0 { 4 } else { 0 }).unwrap_or_default());
@@ -274,7 +277,7 @@ impl Edit {
 }
 
 /// A label column: run ends over a dictionary.
-fn column(name: String, id: i64, place: Place) -> Field {
+fn column(name: &str, id: i64, place: Place) -> Field {
     let part = |name: &str, kind, dictionary, nullable| Field {
         name: name.to_owned(),
         kind,
@@ -287,7 +290,7 @@ fn column(name: String, id: i64, place: Place) -> Field {
     let text = if place == Place::Columns { Kind::Binary } else { Kind::Utf8 };
     let dictionary = Dictionary { id, index_bits: 32, is_signed: false, is_ordered: false };
     let values = part("values", text, Some(dictionary), true);
-    Field { children: vec![run_ends, values], ..part(&name, Kind::RunEnds, None, true) }
+    Field { children: vec![run_ends, values], ..part(name, Kind::RunEnds, None, true) }
 }
 
 fn dictionaries(field: &Field, ids: &mut BTreeSet<i64>) {
@@ -375,7 +378,8 @@ impl Parts {
             out.nodes.push(node);
         }
         for _ in 0..count {
-            let buffer = self.buffers.next().ok_or(ArrowError::Inconsistent("a batch has too few buffers"))?;
+            let buffer =
+                self.buffers.next().ok_or(ArrowError::Inconsistent("a batch has too few buffers"))?;
             if keep {
                 out.buffers.push(buffer);
             }
@@ -414,8 +418,7 @@ impl Out {
     ) -> Result<(Vec<u8>, Vec<u8>), ArrowError> {
         let mut builder = FlatBufferBuilder::new();
         let compression = batch.compression().map(|compression| {
-            let args =
-                wire::BodyCompressionArgs { codec: compression.codec(), method: compression.method() };
+            let args = wire::BodyCompressionArgs { codec: compression.codec(), method: compression.method() };
             wire::BodyCompression::create(&mut builder, &args)
         });
         let variadic = (!self.variadic.is_empty()).then(|| builder.create_vector(&self.variadic));

@@ -180,8 +180,7 @@ impl Field {
         let name = builder.create_string(&self.name);
         let custom_metadata = write_pairs(&self.metadata, builder);
         let dictionary = self.dictionary.map(|dictionary| {
-            let index =
-                wire::IntArgs { bitWidth: dictionary.index_bits, is_signed: dictionary.is_signed };
+            let index = wire::IntArgs { bitWidth: dictionary.index_bits, is_signed: dictionary.is_signed };
             let index = wire::Int::create(builder, &index);
             let args = wire::DictionaryEncodingArgs {
                 id: dictionary.id,
@@ -211,9 +210,9 @@ impl Kind {
         let kind = match field.type_type() {
             wire::Type::Null => Some(Self::Null),
             wire::Type::Bool => Some(Self::Bool),
-            wire::Type::Int => field
-                .type_as_int()
-                .map(|int| Self::Int { bits: int.bitWidth(), is_signed: int.is_signed() }),
+            wire::Type::Int => {
+                field.type_as_int().map(|int| Self::Int { bits: int.bitWidth(), is_signed: int.is_signed() })
+            }
             wire::Type::FloatingPoint => {
                 field.type_as_floating_point().map(|float| Self::Float(float.precision()))
             }

@@ -182,13 +182,14 @@ mod tests {
         assert_eq!(shown(&both, "authorization").as_deref(), Some("Bearer secret"));
         assert_eq!(shown(&both, "x-scope").as_deref(), Some("a=b"));
         assert_eq!(shown(&credentials(None, &[]).unwrap(), "authorization"), None);
-        for (name, value) in [("a b", "1"), ("grpc-timeout", "1S"), ("x-bin", "1"), ("x", "a\nb"), ("", "1")] {
-            assert!(matches!(credentials(None, &[(name, value)]), Err(CredentialsError::Header { .. })), "{name}");
+        for (name, value) in [("a b", "1"), ("grpc-timeout", "1S"), ("x-bin", "1"), ("x", "a\nb"), ("", "1")]
+        {
+            assert!(
+                matches!(credentials(None, &[(name, value)]), Err(CredentialsError::Header { .. })),
+                "{name}"
+            );
         }
-        assert!(matches!(
-            credentials(Some(Token::Inline("a\nb".into())), &[]),
-            Err(CredentialsError::Token)
-        ));
+        assert!(matches!(credentials(Some(Token::Inline("a\nb".into())), &[]), Err(CredentialsError::Token)));
     }
 
     #[test]
