@@ -5,9 +5,9 @@
 //!               points.parquet       one row a series and time: sum, count
 //!               nodes.parquet        stacktrace tree, preorder within the partition
 //!               stacktraces.parquet  leaf node of each stacktrace
-//!               locations.parquet    one row a location and line
+//!               locations.parquet    one row a location and line, shared by partitions first
 //!               series.parquet       labels, and the row ranges of the series and of its partition in the files above
-//!               attributes.parquet   distinct values of sample attributes
+//!               attributes.parquet   which series have which sample attributes, with which values
 //!               requests.parquet     hashes of the requests, for repeats
 //!               block.json           ranges, counts, sizes, checksums of all files
 //! ```
@@ -34,6 +34,7 @@ use crate::{
 
 pub(crate) mod columns;
 pub(crate) mod file;
+mod locations;
 pub(crate) mod meta;
 pub(crate) mod read;
 mod scan;
@@ -86,7 +87,7 @@ impl Source for Unreadable {
         Err(self.error.clone())
     }
 
-    async fn symbols(&self) -> Result<Arc<Symbols>, ReadError> {
+    async fn symbols(&self, _partitions: &[u32]) -> Result<Arc<Symbols>, ReadError> {
         Err(self.error.clone())
     }
 

@@ -6,7 +6,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use arrow_array::{
-    ArrayRef, BooleanArray, Int32Array, Int64Array, RecordBatch, StringArray,
+    ArrayRef, BooleanArray, DictionaryArray, Int32Array, Int64Array, RecordBatch, StringArray,
     builder::{MapBuilder, MapFieldNames, StringBuilder, StringDictionaryBuilder},
     types::Int32Type,
 };
@@ -15,7 +15,7 @@ use parquet::{arrow::ArrowWriter, errors::ParquetError, file::properties::Writer
 
 use super::{
     columns,
-    meta::{BLOCK_FORMAT, BlockMeta, FileMeta},
+    meta::{BLOCK_FORMAT, BlockMeta, FileMeta, LocationCounts},
 };
 use crate::{
     head::{
@@ -23,7 +23,7 @@ use crate::{
         chunk::{Chunk, ChunkAttributeValues},
         partition::Partition,
     },
-    source::{NO_MAPPING, Point, Symbols, Tree},
+    source::{AttributeTable, NO_MAPPING, Point, Symbols, TimeRange, Tree},
 };
 
 /// A request that the block makes recognisable.
@@ -96,7 +96,6 @@ impl Table {
 struct SeriesRow {
     head_series: u32,
     partition_name: String,
-    duration_ns: Option<i64>,
     numbers: [i64; columns::SERIES_NUMBERS.len()],
 }
 
@@ -112,6 +111,7 @@ struct BlockWriter<'a> {
     location_ids: Vec<u32>,
     /// Head location of each block location.
     locations: Vec<u32>,
+    location_counts: LocationCounts,
     series: Vec<SeriesRow>,
     sample_count: u64,
     point_count: u64,
@@ -125,6 +125,8 @@ impl<'a> BlockWriter<'a> {
         let (text_attributes, integer_attributes) = attribute_columns(view);
         let integer_names: Vec<String> = integer_attributes.keys().cloned().collect();
         let (location_ids, locations) = shared_locations(view);
+        let shared_rows = locations.iter().map(|&l| location_row_count(&view.symbols, l)).sum();
+        let shared_locations = locations.len() as u64;
         Ok(Self {
             samples: Table::new(columns::samples(&text_attributes, &integer_names))?,
             points: Table::new(columns::points())?,
@@ -134,6 +136,12 @@ impl<'a> BlockWriter<'a> {
             integer_attributes,
             location_ids,
             locations,
+            location_counts: LocationCounts {
+                locations: shared_locations,
+                rows: shared_rows,
+                shared_locations,
+                shared_rows,
+            },
             series: Vec::new(),
             sample_count: 0,
             point_count: 0,
@@ -147,6 +155,7 @@ impl<'a> BlockWriter<'a> {
     fn partition(&mut self, partition: u32) -> Result<(), ParquetError> {
         let rows = &self.view.partitions[partition as usize];
         let (first_node, first_stacktrace) = (self.node_count, self.stacktrace_count);
+        let before = self.location_counts;
         let stacktrace_ids = self.tree(&rows.tree)?;
         let mut by_series: BTreeMap<u32, Vec<&Arc<Chunk>>> = BTreeMap::new();
         for chunk in rows.chunks.iter() {
@@ -155,7 +164,12 @@ impl<'a> BlockWriter<'a> {
         let mut series: Vec<u32> = by_series.keys().copied().collect();
         series.sort_by(|&a, &b| {
             let (a, b) = (&self.view.series[a as usize].key, &self.view.series[b as usize].key);
-            (&a.profile_type, &a.labels, a.period).cmp(&(&b.profile_type, &b.labels, b.period))
+            (&a.profile_type, &a.labels, a.period, a.duration_ns).cmp(&(
+                &b.profile_type,
+                &b.labels,
+                b.period,
+                b.duration_ns,
+            ))
         });
         for id in series {
             let (first_row, first_point) = (self.sample_count, self.point_count);
@@ -164,7 +178,6 @@ impl<'a> BlockWriter<'a> {
             let range = self.view.series[id as usize].range;
             self.series.push(SeriesRow {
                 head_series: id,
-                duration_ns: shared_duration(&by_series[&id]),
                 partition_name: self.view.partition_names[partition as usize].clone(),
                 numbers: [
                     range.start_ns,
@@ -179,6 +192,10 @@ impl<'a> BlockWriter<'a> {
                     (self.node_count - first_node) as i64,
                     first_stacktrace as i64,
                     (self.stacktrace_count - first_stacktrace) as i64,
+                    before.locations as i64,
+                    (self.location_counts.locations - before.locations) as i64,
+                    before.rows as i64,
+                    (self.location_counts.rows - before.rows) as i64,
                 ],
             });
         }
@@ -226,6 +243,8 @@ impl<'a> BlockWriter<'a> {
         if *id == UNMAPPED {
             *id = self.locations.len() as u32;
             self.locations.push(head_location);
+            self.location_counts.locations += 1;
+            self.location_counts.rows += location_row_count(&self.view.symbols, head_location);
         }
         *id
     }
@@ -340,7 +359,7 @@ impl<'a> BlockWriter<'a> {
         let mut files = vec![
             (columns::SERIES, series_file(self.view, &self.series)?),
             (columns::LOCATIONS, locations_file(&self.view.symbols, &self.locations)?),
-            (columns::ATTRIBUTES, attributes_file(self.view)?),
+            (columns::ATTRIBUTES, attributes_file(&self.view.attributes, &self.series)?),
             (columns::REQUESTS, requests_file(requests)?),
         ];
         files.push((columns::SAMPLES, self.samples.finish()?));
@@ -358,6 +377,7 @@ impl<'a> BlockWriter<'a> {
             partitions: self.partition_count,
             stacktraces: self.stacktrace_count,
             nodes: self.node_count,
+            locations: self.location_counts,
             text_attributes: self.text_attributes,
             integer_attributes: self.integer_attributes,
             files: files.iter().map(|(name, bytes)| ((*name).to_owned(), FileMeta::of(bytes))).collect(),
@@ -464,13 +484,6 @@ fn preorder(tree: &Tree) -> Vec<u32> {
     order
 }
 
-/// The duration that all samples have.
-fn shared_duration(chunks: &[&Arc<Chunk>]) -> Option<i64> {
-    let mut durations = chunks.iter().map(|chunk| chunk.duration_ns);
-    let first = durations.next()?;
-    durations.all(|duration| duration == first).then_some(first)
-}
-
 fn series_file(view: &HeadView, rows: &[SeriesRow]) -> Result<Vec<u8>, ParquetError> {
     let mut table = Table::new(columns::series())?;
     let text = |f: &dyn Fn(&decima_profile::ProfileType) -> &str| -> ArrayRef {
@@ -501,7 +514,9 @@ fn series_file(view: &HeadView, rows: &[SeriesRow]) -> Result<Vec<u8>, ParquetEr
         Arc::new(Int64Array::from(
             rows.iter().map(|r| view.series[r.head_series as usize].key.period).collect::<Vec<_>>(),
         )),
-        Arc::new(rows.iter().map(|r| r.duration_ns).collect::<Int64Array>()),
+        Arc::new(Int64Array::from(
+            rows.iter().map(|r| view.series[r.head_series as usize].key.duration_ns).collect::<Vec<_>>(),
+        )),
         Arc::new(labels.finish()),
     ];
     for at in 0..columns::SERIES_NUMBERS.len() {
@@ -510,6 +525,11 @@ fn series_file(view: &HeadView, rows: &[SeriesRow]) -> Result<Vec<u8>, ParquetEr
     columns.push(Arc::new(StringArray::from_iter_values(rows.iter().map(|r| &r.partition_name))));
     table.write(columns)?;
     table.finish()
+}
+
+/// Rows that a location has in `locations.parquet`.
+fn location_row_count(symbols: &Symbols, location: u32) -> u64 {
+    symbols.location_lines(location).len().max(1) as u64
 }
 
 fn locations_file(symbols: &Symbols, locations: &[u32]) -> Result<Vec<u8>, ParquetError> {
@@ -558,19 +578,41 @@ fn locations_file(symbols: &Symbols, locations: &[u32]) -> Result<Vec<u8>, Parqu
     table.finish()
 }
 
-fn attributes_file(view: &HeadView) -> Result<Vec<u8>, ParquetError> {
-    let mut rows: Vec<(&str, Option<&str>)> = Vec::new();
-    for (name, summary) in view.attributes.iter() {
-        rows.extend(summary.values.iter().map(|v| (name.as_str(), Some(v.as_str()))));
-        if summary.truncated {
-            rows.push((name, None));
-        }
-    }
+/// Attributes of the series that have rows, sorted by name, series and value.
+fn attributes_file(attributes: &AttributeTable, rows: &[SeriesRow]) -> Result<Vec<u8>, ParquetError> {
     let mut table = Table::new(columns::attributes())?;
-    table.write(vec![
-        Arc::new(StringArray::from_iter_values(rows.iter().map(|r| r.0))),
-        Arc::new(StringArray::from_iter(rows.iter().map(|r| r.1))),
-    ])?;
+    for (name, attribute) in attributes.iter() {
+        let mut series = Vec::new();
+        let mut values = StringDictionaryBuilder::<Int32Type>::new();
+        let mut times: Vec<TimeRange> = Vec::new();
+        let mut truncated = Vec::new();
+        for (id, row) in (0..).zip(rows) {
+            let Some(of) = attribute.of_series(row.head_series) else { continue };
+            let mut listed: Vec<(&str, TimeRange)> =
+                of.values.iter().map(|(&value, &times)| (attribute.text(value), times)).collect();
+            listed.sort_unstable_by_key(|(text, _)| *text);
+            series.resize(series.len() + 1 + listed.len(), id);
+            truncated.resize(series.len(), of.truncated);
+            values.append_null();
+            times.push(of.range);
+            for (text, range) in listed {
+                values.append_value(text);
+                times.push(range);
+            }
+        }
+        let names = DictionaryArray::try_new(
+            Int32Array::from(vec![0; series.len()]),
+            Arc::new(StringArray::from(vec![name])),
+        )?;
+        table.write(vec![
+            Arc::new(names),
+            Arc::new(Int32Array::from(series)),
+            Arc::new(values.finish()),
+            Arc::new(times.iter().map(|t| Some(t.start_ns)).collect::<Int64Array>()),
+            Arc::new(times.iter().map(|t| Some(t.end_ns)).collect::<Int64Array>()),
+            Arc::new(BooleanArray::from(truncated)),
+        ])?;
+    }
     table.finish()
 }
 
