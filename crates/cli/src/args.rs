@@ -116,20 +116,20 @@ pub(crate) struct Serve {
 pub(crate) struct Access {
     /// Who may do what, as `decima token` writes it. Changes are taken within seconds; an empty file lets nobody in. Without
     /// this flag everybody may do everything.
-    #[arg(long, value_name = "FILE", value_parser = value::file)]
-    pub(crate) auth_tokens_file: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", value_parser = value::optional(value::path))]
+    pub(crate) auth_tokens_file: Option<value::Maybe<PathBuf>>,
     /// What needs no token although there is a tokens file. [default: none]
     #[arg(long, value_name = "WHAT", value_parser = value::optional(value::choice::<AnonymousMode>))]
     pub(crate) auth_anonymous: Option<value::Maybe<AnonymousMode>>,
     /// Certificate of the server, with those between it and its authority, PEM. Changes are taken within seconds.
-    #[arg(long, value_name = "FILE", value_parser = value::file)]
-    pub(crate) tls_cert_file: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", value_parser = value::optional(value::path))]
+    pub(crate) tls_cert_file: Option<value::Maybe<PathBuf>>,
     /// Key of this certificate, PEM.
-    #[arg(long, value_name = "FILE", value_parser = value::file)]
-    pub(crate) tls_key_file: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", value_parser = value::optional(value::path))]
+    pub(crate) tls_key_file: Option<value::Maybe<PathBuf>>,
     /// Authorities of clients, PEM: with TLS, everything but health needs a certificate of theirs, besides a token.
-    #[arg(long, value_name = "FILE", value_parser = value::file)]
-    pub(crate) tls_client_ca_file: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", value_parser = value::optional(value::path))]
+    pub(crate) tls_client_ca_file: Option<value::Maybe<PathBuf>>,
 }
 
 /// What needs no token.
@@ -205,11 +205,11 @@ pub(crate) struct Remote {
     #[arg(long, value_name = "TOKEN", env = "DECIMA_BEARER_TOKEN", hide_env_values = true)]
     pub(crate) bearer_token: Option<String>,
     /// File with the token to show.
-    #[arg(long, value_name = "FILE", conflicts_with = "bearer_token", value_parser = value::file)]
-    pub(crate) bearer_token_file: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", conflicts_with = "bearer_token", value_parser = value::optional(value::path))]
+    pub(crate) bearer_token_file: Option<value::Maybe<PathBuf>>,
     /// Authorities to trust instead of the system's, PEM.
-    #[arg(long, value_name = "FILE", value_parser = value::file)]
-    pub(crate) tls_ca: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", value_parser = value::optional(value::path))]
+    pub(crate) tls_ca: Option<value::Maybe<PathBuf>>,
     /// Send requests, and the token, without TLS.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_parser = value::or_default(value::flag, "false"))]
     pub(crate) insecure: bool,
@@ -256,7 +256,7 @@ pub(crate) struct Upload {
     /// Label of the stored series, may be repeated.
     #[arg(long = "label", short = 'l', value_name = "NAME=VALUE", value_parser = value::label)]
     pub(crate) labels: Vec<(String, String)>,
-    /// Profile name; derived from the sample types when left out.
+    /// Profile name; derived from the sample types when left out or empty.
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
     /// Where the store is.
@@ -280,7 +280,7 @@ pub(crate) struct Query {
     #[arg(long, value_name = "FORMAT", default_value = "top", value_parser = value::or_default(value::choice::<QueryFormat>, "top"))]
     pub(crate) format: QueryFormat,
     /// Rows of `top` to print; 0 = all.
-    #[arg(long, value_name = "N", default_value = "40")]
+    #[arg(long, value_name = "N", default_value = "40", value_parser = value::or_default(value::count_or_zero, "40"))]
     pub(crate) rows: usize,
     /// Where the store is.
     #[command(flatten)]

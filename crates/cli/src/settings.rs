@@ -126,7 +126,8 @@ fn checked_addresses(
 
 fn access(flags: Access) -> Result<decima_server::Access, UsageError> {
     let anonymous = flags.auth_anonymous.and_then(|Maybe(mode)| mode);
-    if anonymous.is_some() && flags.auth_tokens_file.is_none() {
+    let tokens_file = guard("auth-tokens-file", flags.auth_tokens_file)?;
+    if anonymous.is_some() && tokens_file.is_none() {
         let reason = "needs --auth-tokens-file: without one, everybody may do everything".to_owned();
         return Err(UsageError { flag: "auth-anonymous", reason });
     }
@@ -135,23 +136,35 @@ fn access(flags: Access) -> Result<decima_server::Access, UsageError> {
         Some(AnonymousMode::Metrics) => Anonymous::Metrics,
         Some(AnonymousMode::Read) => Anonymous::Read,
     };
-    Ok(decima_server::Access { tokens_file: flags.auth_tokens_file, anonymous })
+    Ok(decima_server::Access { tokens_file, anonymous })
 }
 
+/// Without a certificate nobody is let in unnoticed: clients that expect TLS fail. So a blank pair means none.
 fn tls_files(flags: &Access) -> Result<Option<TlsFiles>, UsageError> {
+    let named = |flag: &Option<Maybe<PathBuf>>| flag.clone().and_then(|Maybe(path)| path);
+    let client_ca = guard("tls-client-ca-file", flags.tls_client_ca_file.clone())?;
     let missing = |flag, other| Err(UsageError { flag, reason: format!("needs {other} too") });
-    match (&flags.tls_cert_file, &flags.tls_key_file) {
-        (Some(certificate), Some(key)) => Ok(Some(TlsFiles {
-            certificate: certificate.clone(),
-            key: key.clone(),
-            client_ca: flags.tls_client_ca_file.clone(),
-        })),
+    match (named(&flags.tls_cert_file), named(&flags.tls_key_file)) {
+        (Some(certificate), Some(key)) => Ok(Some(TlsFiles { certificate, key, client_ca })),
         (Some(_), None) => missing("tls-cert-file", "--tls-key-file"),
         (None, Some(_)) => missing("tls-key-file", "--tls-cert-file"),
-        (None, None) if flags.tls_client_ca_file.is_some() => {
+        (None, None) if client_ca.is_some() => {
             missing("tls-client-ca-file", "--tls-cert-file and --tls-key-file")
         }
         (None, None) => Ok(None),
+    }
+}
+
+/// A file that keeps others out. Left blank it is one that is missing, not one that was not asked for: a template
+/// without a value must not open the store.
+fn guard(flag: &'static str, file: Option<Maybe<PathBuf>>) -> Result<Option<PathBuf>, UsageError> {
+    match file {
+        None => Ok(None),
+        Some(Maybe(Some(path))) => Ok(Some(path)),
+        Some(Maybe(None)) => Err(UsageError {
+            flag,
+            reason: "is empty: name the file, or leave the flag out to ask nobody".to_owned(),
+        }),
     }
 }
 
@@ -272,6 +285,10 @@ mod tests {
         check(&["--auth-anonymous=read"], Some("auth-anonymous"));
         check(&["--auth-anonymous=none"], Some("auth-anonymous"));
         check(&["--auth-anonymous="], None);
+        check(&["--auth-tokens-file="], Some("auth-tokens-file"));
+        check(&["--tls-cert-file=", "--tls-key-file="], None);
+        check(&["--tls-cert-file=", pair[1]], Some("tls-key-file"));
+        check(&[pair[0], pair[1], "--tls-client-ca-file="], Some("tls-client-ca-file"));
         check(&pair, None);
         check(&pair[..1], Some("tls-cert-file"));
         check(&pair[1..], Some("tls-key-file"));
