@@ -56,7 +56,7 @@ impl LocationPart {
     /// Numbers of the block in the order of the rows.
     fn expected(&self) -> Vec<Range<u64>> {
         match self {
-            Self::Whole { count } => vec![0..*count],
+            Self::Whole { count } => std::iter::once(0..*count).collect(),
             Self::Part { shared, own, .. } => {
                 let own = own.iter().map(|p| {
                     let first = p.first_location as u64;
