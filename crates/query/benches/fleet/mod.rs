@@ -1,6 +1,6 @@
 //! A generated fleet as one source in memory. The same numbers every time.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use decima_profile::ProfileType;
