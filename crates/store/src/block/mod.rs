@@ -15,7 +15,7 @@
 //! last; its own checksum is in the manifest. Every read of a file is checked against the checksums of its 32 KiB parts,
 //! so damage is found before a number is computed from it.
 //!
-//! [`write`] makes a block of a head, [`read`] answers queries from it.
+//! [`encode`] makes a block of a head, [`read`] answers queries from it.
 
 use std::sync::Arc;
 
@@ -33,6 +33,7 @@ use crate::{
 };
 
 pub(crate) mod columns;
+pub(crate) mod encode;
 pub(crate) mod file;
 mod locations;
 pub(crate) mod meta;

@@ -32,7 +32,7 @@ use crate::{
 pub(crate) use source::HeadSource;
 
 /// What identifies a series.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct SeriesKey {
     pub(crate) profile_type: Arc<ProfileType>,
     pub(crate) labels: Arc<[(String, String)]>,
