@@ -73,15 +73,15 @@ pub(crate) fn forwarding(
 
 /// The flags of Parca among those that were given.
 fn given(flags: &Forward) -> Vec<&'static str> {
-    let on_the_line = [
+    let all = [
         ("insecure", flags.insecure.is_some()),
         ("insecure-skip-verify", flags.insecure_skip_verify.is_some()),
-        // The token may be in the environment for somebody else.
+        ("bearer-token", flags.bearer_token.as_deref().is_some_and(|token| !token.is_empty())),
         ("bearer-token-file", matches!(flags.bearer_token_file, Some(Maybe(Some(_))))),
         ("external-label", !flags.external_label.is_empty()),
         ("grpc-headers", !flags.grpc_headers.is_empty()),
     ];
-    on_the_line.into_iter().filter(|(_, given)| *given).map(|(name, _)| name).collect()
+    all.into_iter().filter(|(_, given)| *given).map(|(name, _)| name).collect()
 }
 
 /// The URL of the remote store. Without a scheme, TLS is what `insecure` leaves out.
@@ -204,7 +204,7 @@ mod tests {
             assert_eq!(without_effect, expected);
         };
         check(&[], &[]);
-        check(&["--mode=", "--store-address=", "--bearer-token=x"], &[]);
+        check(&["--mode=", "--store-address=", "--bearer-token=x"], &["bearer-token"]);
         check(&["--mode=all", "--insecure=false", "--external-label=a=b"], &["insecure", "external-label"]);
         assert_eq!(checked(&["--store-address=store:1"]).err().unwrap().flag, "store-address");
     }

@@ -2,8 +2,6 @@
 //! for what it scrapes. A request passes unread if there are none. No I/O, no clock. Start at [`External`].
 
 mod arrow;
-#[cfg(test)]
-mod dump_tmp;
 mod otlp;
 mod schema;
 #[cfg(test)]

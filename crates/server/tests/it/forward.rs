@@ -509,6 +509,7 @@ async fn object_files_go_straight_through() {
     assert_eq!(status.code(), Code::Unavailable, "{status:?}");
     forwarding.stop().await;
     // A store that is away wants nobody to give up.
+    let spool = tempfile::tempdir().unwrap();
     let forwarding = Forwarding::start(spool.path(), free_address().await, &[]).await;
     let mut client = DebuginfoServiceClient::new(forwarding.channel().await);
     let status = client.should_initiate_upload(should).await.unwrap_err();
