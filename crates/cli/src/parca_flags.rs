@@ -17,7 +17,6 @@ use Takes::{Switch, Value};
 
 /// Every flag of Parca's server that this one has no use for.
 const WITHOUT_EFFECT: &[(&str, Takes)] = &[
-    ("mode", Value),
     ("http-read-timeout", Value),
     ("http-write-timeout", Value),
     ("otlp-address", Value),
@@ -34,20 +33,8 @@ const WITHOUT_EFFECT: &[(&str, Takes)] = &[
     ("symbolizer-demangle-mode", Value),
     ("symbolizer-external-addr-2-line-path", Value),
     ("symbolizer-number-of-tries", Value),
-    ("debuginfo-cache-dir", Value),
-    ("debuginfo-upload-max-size", Value),
-    ("debuginfo-upload-max-duration", Value),
     ("debuginfo-uploads-signed-url", Switch),
-    ("debuginfod-upstream-servers", Value),
-    ("debuginfod-http-request-timeout", Value),
     ("profile-share-server", Value),
-    ("store-address", Value),
-    ("bearer-token", Value),
-    ("bearer-token-file", Value),
-    ("insecure", Switch),
-    ("insecure-skip-verify", Switch),
-    ("external-label", Value),
-    ("grpc-headers", Value),
     ("debug-normalize-addresses", Switch),
     ("iceberg-storage", Switch),
     ("clickhouse-enabled", Switch),

@@ -4,9 +4,15 @@ use std::{
     io::{self, Write},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::Path,
+    sync::Arc,
 };
 
 use anyhow::{Context, bail};
+use decima_debuginfo::{
+    Debuginfo,
+    debuginfod::{Debuginfod, DebuginfodOptions},
+};
+use decima_forward::Forwarder;
 use decima_ingest::{
     config::{self, Config, Credentials, Scheme, Secret, SecretSource},
     push::Push,
@@ -18,6 +24,7 @@ use decima_store::Store;
 use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
+    task::JoinSet,
 };
 
 use crate::{
@@ -59,18 +66,32 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
             "anybody who reaches this machine can read and write profiles: --auth-tokens-file makes it ask for tokens"
         );
     }
+    let url = bound.first().map(|&(address, tls)| page_url(address, tls, &path_prefix)).unwrap_or_default();
+    if let Some(forward) = settings.forward {
+        // Without a configuration nothing is scraped: whoever wants profiles of this process says so.
+        let config = settings.config_path.as_deref().map(configuration).transpose()?.unwrap_or_default();
+        return send_on(server, forward, &config, &url, &mut stop).await;
+    }
     let config = match &settings.config_path {
         Some(path) => configuration(path)?,
         None => of_itself(&bound, &path_prefix, server.own_token()),
     };
-    let url = bound.first().map(|&(address, tls)| page_url(address, tls, &path_prefix)).unwrap_or_default();
     let store = tokio::select! {
         opened = Store::open(settings.store) => opened?,
         () = stop.next() => return Ok(()),
     };
+    let debuginfo = Debuginfo::open(store.objects(), settings.debuginfo, debuginfod(settings.debuginfod)?)
+        .await
+        .context("cannot open what is kept of object files")?;
+    let debuginfo = Arc::new(debuginfo);
+    let mut background = JoinSet::new();
+    background.spawn({
+        let debuginfo = Arc::clone(&debuginfo);
+        async move { debuginfo.keep_maintained().await }
+    });
     let push = Push::new(store.clone(), settings.limits);
     let scraper = Scraper::new(push.clone(), scrape::Settings::default());
-    let handles = Handles { engine: Engine::new(store.clone(), settings.query), push };
+    let handles = Handles { engine: Engine::new(store.clone(), settings.query), push, debuginfo };
     let serving = async {
         // Not earlier: both promise that it serves.
         announce(&url);
@@ -86,6 +107,40 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Sends everything on until a signal asks it to stop. What has not arrived then is sent after the next start.
+async fn send_on(
+    server: Server,
+    settings: decima_forward::Settings,
+    config: &Config,
+    url: &str,
+    stop: &mut StopSignals,
+) -> anyhow::Result<()> {
+    let forwarder = Forwarder::start(settings).await?;
+    let waiting = forwarder.counts().spool_requests;
+    tracing::info!(store = forwarder.address(), waiting, "forwarding");
+    let scraper = Scraper::new(forwarder.clone(), scrape::Settings::default());
+    let serving = async {
+        announce(url);
+        scraper.apply(config);
+        stop.next().await;
+        tracing::info!("stopping: draining; what waits in the spool is sent after the next start");
+        scraper.shutdown().await;
+    };
+    server.with_scraper(scraper.clone()).forward(forwarder.clone(), serving).await?;
+    forwarder.stop().await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Whom to ask for object files, if anybody.
+fn debuginfod(options: DebuginfodOptions) -> anyhow::Result<Option<Arc<Debuginfod>>> {
+    if options.servers.is_empty() {
+        return Ok(None);
+    }
+    let client = Debuginfod::new(options).context("--debuginfod-upstream-servers")?;
+    Ok(Some(Arc::new(client)))
 }
 
 /// SIGTERM and SIGINT.

@@ -22,6 +22,9 @@ pub(crate) enum ValueError {
     /// Not a whole number above zero.
     #[error("expected a whole number above 0")]
     Count,
+    /// Not a whole number.
+    #[error("expected a whole number, 0 or more")]
+    CountOrZero,
     /// Not `true` or `false`.
     #[error("expected true or false")]
     Flag,
@@ -33,6 +36,9 @@ pub(crate) enum ValueError {
     /// Not `name=value`.
     #[error("expected NAME=VALUE")]
     Label,
+    /// Not `name=value;name=value`.
+    #[error("expected NAME=VALUE, several of them separated by semicolons")]
+    Pairs,
     /// Not a URL of a store.
     #[error("expected a URL such as http://127.0.0.1:7070")]
     Url,
@@ -185,7 +191,7 @@ pub(crate) fn path(text: &str) -> Result<PathBuf, ValueError> {
     Ok(PathBuf::from(text))
 }
 
-/// Reads a path. An empty one is an error: where a file keeps others out, leaving it blank must not let them in.
+/// Reads the path of a file that has to be named.
 pub(crate) fn file(text: &str) -> Result<PathBuf, ValueError> {
     if text.is_empty() { Err(ValueError::File) } else { path(text) }
 }
@@ -198,6 +204,11 @@ pub(crate) fn flag(text: &str) -> Result<bool, ValueError> {
 /// Reads a whole number above 0.
 pub(crate) fn count(text: &str) -> Result<usize, ValueError> {
     text.parse().ok().filter(|&n| n > 0).ok_or(ValueError::Count)
+}
+
+/// Reads a whole number, for flags to which 0 means all.
+pub(crate) fn count_or_zero(text: &str) -> Result<usize, ValueError> {
+    text.parse().map_err(|_| ValueError::CountOrZero)
 }
 
 /// Reads one of the words of `T`, in any case.
@@ -214,6 +225,17 @@ pub(crate) fn label(text: &str) -> Result<(String, String), ValueError> {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err(ValueError::Label),
     }
+}
+
+/// Names with values.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Pairs(pub(crate) Vec<(String, String)>);
+
+/// Reads `name=value;name=value`; values may contain `=`.
+pub(crate) fn pairs(text: &str) -> Result<Pairs, ValueError> {
+    let pairs = text.split(';').filter(|pair| !pair.trim().is_empty());
+    let pairs = pairs.map(|pair| label(pair.trim()).map_err(|_| ValueError::Pairs));
+    Ok(Pairs(pairs.collect::<Result<_, _>>()?))
 }
 
 /// Reads the URL of a store; `host:port` alone means HTTP. Gives it without a slash at the end.
@@ -304,6 +326,23 @@ mod tests {
         check("2020-09-13T12:26:40Z", Some(1_600_000_000_000));
         check("2020-09-13T14:26:40+02:00", Some(1_600_000_000_000));
         check("yesterday", None);
+    }
+
+    #[test]
+    fn name_value_pairs() {
+        let check = |text: &str, expected: Option<&[(&str, &str)]>| {
+            let got = pairs(text).ok();
+            let got = got.as_ref().map(|Pairs(pairs)| {
+                pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect::<Vec<_>>()
+            });
+            assert_eq!(got.as_deref(), expected, "{text}");
+        };
+        check("", Some(&[]));
+        check("a=1", Some(&[("a", "1")]));
+        check("a=1;b=x=y; c=;", Some(&[("a", "1"), ("b", "x=y"), ("c", "")]));
+        check("a", None);
+        check("=1", None);
+        check("a=1;b", None);
     }
 
     #[test]

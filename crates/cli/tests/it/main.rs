@@ -4,7 +4,9 @@
 mod access;
 mod ask;
 mod configuration;
+mod debuginfo;
 mod durability;
+mod forwarding;
 mod process;
 mod start_and_stop;
 mod tls;
