@@ -83,7 +83,8 @@ impl Architecture {
 
     /// Rust's standard library for the target, from rustup unless it is here.
     fn install(&self) -> anyhow::Result<()> {
-        let folder = Step::new("rustc").args(["--print", "target-libdir", "--target", self.target]).output()?;
+        let folder =
+            Step::new("rustc").args(["--print", "target-libdir", "--target", self.target]).output()?;
         if Path::new(folder.trim()).is_dir() {
             return Ok(());
         }

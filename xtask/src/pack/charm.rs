@@ -83,7 +83,9 @@ fn bases(project: &Map<String, Value>, architecture: &str) -> anyhow::Result<Vec
     let mut bases = Vec::new();
     for platform in platforms.keys() {
         let parts = platform.split_once(':').and_then(|(base, of)| Some((base.split_once('@')?, of)));
-        let Some(((name, channel), of)) = parts else { bail!("platform {platform} is not NAME@CHANNEL:ARCHITECTURE") };
+        let Some(((name, channel), of)) = parts else {
+            bail!("platform {platform} is not NAME@CHANNEL:ARCHITECTURE")
+        };
         if of == architecture {
             bases.push(Base { name: name.to_owned(), channel: channel.to_owned() });
         }
@@ -171,7 +173,8 @@ config: {options: {a: {type: boolean, default: false}}}
     fn what_juju_reads_is_in_the_archive() {
         let project = project(PROJECT).unwrap();
         let base = Base { name: "ubuntu".to_owned(), channel: "26.04".to_owned() };
-        let make = || archive(&project, &base, "arm64", b"program", &[("LICENSE", b"free".to_vec())]).unwrap();
+        let make =
+            || archive(&project, &base, "arm64", b"program", &[("LICENSE", b"free".to_vec())]).unwrap();
         assert_eq!(make(), make(), "it is the same for the same sources");
         let files = unpacked(make());
         assert_eq!(

@@ -194,6 +194,12 @@ fn root_filesystem(root: &Path) {
 /// Starts the daemon in the root filesystem, as Juju does with every container's.
 fn start_pebble(root: &Path, socket: &Path) -> Child {
     fs::copy(program("DECIMA_PEBBLE"), root.join("pebble")).unwrap();
+    // All that the daemon asks of the system's files.
+    let boot_id = "proc/sys/kernel/random/boot_id";
+    fs::create_dir_all(root.join("proc/sys/kernel/random")).unwrap();
+    fs::write(root.join(boot_id), fs::read(Path::new("/").join(boot_id)).unwrap()).unwrap();
+    fs::create_dir_all(root.join("dev")).unwrap();
+    fs::write(root.join("dev/null"), "").unwrap();
     symlink(root.join("run/pebble.socket"), socket).unwrap();
     let child = Command::new("chroot")
         .arg(root)

@@ -28,8 +28,11 @@ impl PythonUnit {
         let folder = tempfile::tempdir().unwrap();
         let agent = Agent::new(folder.path(), &Model::new("agent/0")).unwrap();
         let agent = agent.with_tools(&hook_tools_example("hook-tools").unwrap()).unwrap();
-        fs::copy(library().join("differential/charm/metadata.yaml"), agent.charm_folder().join("metadata.yaml"))
-            .unwrap();
+        fs::copy(
+            library().join("differential/charm/metadata.yaml"),
+            agent.charm_folder().join("metadata.yaml"),
+        )
+        .unwrap();
         Self { agent, folder }
     }
 

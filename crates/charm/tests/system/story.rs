@@ -29,9 +29,11 @@ fn deployed(daemon: Daemon, authority: &Authority) -> Pod {
     pod.hook(Event::pebble_ready("parca"));
     let status = pod.related(CERTIFICATES, "certificates", "authority", &[], "joined");
     assert_eq!(status, "waiting: certificates: waiting for a certificate");
-    let asked = pod.agent.model().unwrap().relations[&CERTIFICATES].unit_bag["certificate_signing_requests"].clone();
+    let asked =
+        pod.agent.model().unwrap().relations[&CERTIFICATES].unit_bag["certificate_signing_requests"].clone();
     let given = authority.answer(&asked);
-    let status = pod.related(CERTIFICATES, "certificates", "authority", &[("certificates", &given)], "changed");
+    let status =
+        pod.related(CERTIFICATES, "certificates", "authority", &[("certificates", &given)], "changed");
     assert_eq!(status, format!("active: page at https://{SERVICE}"));
     pod
 }
@@ -74,7 +76,8 @@ pub(crate) fn integrating_is_the_credential_and_removing_revokes_it(daemon: Daem
     let store_config = integrate(&mut pod, &charm);
     assert_eq!(text(&store_config, "remote-store-address"), UNIT);
     assert_eq!(text(&store_config, "remote-store-insecure"), "false");
-    let (address, token) = (text(&store_config, "remote-store-address"), text(&store_config, "remote-store-bearer-token"));
+    let (address, token) =
+        (text(&store_config, "remote-store-address"), text(&store_config, "remote-store-bearer-token"));
 
     let sender = Sender::trusting(&authority);
     eventually("the token is good", || sender.push(address, Some(token)));
@@ -160,7 +163,10 @@ pub(crate) fn an_agent_is_let_in_by_its_flags(daemon: Daemon) {
     let sender = Sender::trusting(&authority);
     eventually("the token is good", || sender.push(UNIT, Some(token)));
     assert_eq!(sender.agent(UNIT, token).as_deref(), Ok("OK"));
-    assert_eq!(sender.agent(UNIT, "another-token-of-43-characters-or-so-000000").as_deref(), Ok("Unauthenticated"));
+    assert_eq!(
+        sender.agent(UNIT, "another-token-of-43-characters-or-so-000000").as_deref(),
+        Ok("Unauthenticated")
+    );
     let stranger = Sender::trusting(&Authority::new());
     let refusal = stranger.agent(UNIT, token).unwrap_err();
     assert!(refusal.contains("certificate"), "{refusal}");
@@ -179,12 +185,18 @@ pub(crate) fn what_the_charm_writes_is_what_the_store_reads(daemon: Daemon) {
         "job_name": "shop",
         "static_configs": [{"targets": ["*:6060"], "labels": {"team": "a"}}],
         "scrape_interval": "15s",
-        "scrape_timeout": "10s",
+        "scrape_timeout": "20s",
         "scheme": "https",
         "tls_config": {"ca": authority.pem},
         "profiling_config": {"pprof_config": {"memory": {"enabled": true, "path": "/heap"}}},
     }]);
-    pod.related(9, "profiling-endpoint", "shop", &[("scrape_jobs", &jobs.to_string())], "joined");
+    let metadata = json!({
+        "model": "cos", "model_uuid": "0b2e7b0c-6a51-4a0c-8d0f-3b6a4e5f6a7b", "application": "shop",
+        "unit": "shop/0", "charm_name": "shop-k8s",
+    });
+    let said = [("scrape_jobs", jobs.to_string()), ("scrape_metadata", metadata.to_string())];
+    let said = said.each_ref().map(|(key, value)| (*key, value.as_str()));
+    pod.related(9, "profiling-endpoint", "shop", &said, "joined");
     pod.agent
         .change(|model| {
             let unit = model.relations.get_mut(&9).unwrap().units.get_mut("shop/0").unwrap();
@@ -192,9 +204,11 @@ pub(crate) fn what_the_charm_writes_is_what_the_store_reads(daemon: Daemon) {
             unit.insert("parca_scrape_unit_name".to_owned(), "shop/0".to_owned());
         })
         .unwrap();
-    pod.hook(Event::relation("profiling-endpoint", 9, "changed", "shop").unit("shop/0"));
+    let status = pod.hook(Event::relation("profiling-endpoint", 9, "changed", "shop").unit("shop/0"));
+    assert!(status.starts_with("active: "), "{status}");
     let config = pod.file("/etc/parca/parca.yaml");
-    assert!(std::fs::read_to_string(&config).unwrap().contains("10.1.0.9:6060"));
+    let written = std::fs::read_to_string(&config).unwrap();
+    assert!(written.contains("10.1.0.9:6060"), "{written}");
     decima(&["check-config", config.to_str().unwrap()]);
     let parameters = json!({"name": "ada", "scope": "read"}).as_object().unwrap().clone();
     pod.run(Event::action("create-token", parameters));
