@@ -11,6 +11,7 @@
 //! Start at [`Config::load`]; [`raw`] is the schema, [`check`] the rules.
 
 mod check;
+mod discovery;
 mod duration;
 mod raw;
 
@@ -22,6 +23,7 @@ use std::{
     time::Duration,
 };
 
+pub use discovery::{Discovery, FileDiscovery, HttpDiscovery};
 pub use duration::{ParseDurationError, format_duration, parse_duration};
 
 use crate::{discovery::TargetGroup, relabel::Rule};
@@ -78,10 +80,20 @@ pub struct ScrapeConfig {
     pub relabel_configs: Vec<Rule>,
     /// Targets given by name.
     pub static_configs: Vec<TargetGroup>,
+    /// Where further targets are found.
+    pub discoveries: Vec<Discovery>,
     /// How requests are made.
     pub http_client: HttpClientConfig,
     /// When the first scrape starts.
     pub first_scrape: FirstScrape,
+}
+
+impl ScrapeConfig {
+    /// Whether both fetch in the same way, whatever targets they have: a target of both can go on as it is.
+    pub fn fetches_as(&self, other: &Self) -> bool {
+        let Self { relabel_configs, static_configs, discoveries, .. } = other.clone();
+        Self { relabel_configs, static_configs, discoveries, ..self.clone() } == *other
+    }
 }
 
 /// How targets are spoken to.
@@ -357,6 +369,7 @@ pub fn self_scrape(address: SocketAddr, path_prefix: &str) -> Config {
         ]),
         relabel_configs: Vec::new(),
         static_configs: vec![TargetGroup { targets: vec![BTreeMap::from(target)], labels: BTreeMap::new() }],
+        discoveries: Vec::new(),
         http_client: HttpClientConfig::default(),
         first_scrape: FirstScrape::AtOnce { delta_seconds: 5, others_after: Duration::from_secs(2) },
     };
