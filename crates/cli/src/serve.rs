@@ -3,7 +3,7 @@
 use std::{
     io::{self, Write},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    path::Path,
+    sync::Arc,
 };
 
 use anyhow::{Context, bail};
@@ -18,9 +18,11 @@ use decima_store::Store;
 use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
+    sync::watch,
 };
 
 use crate::{
+    config_file::{self, ReloadSignal},
     logging,
     settings::Settings,
     value::{Address, ListenAddress},
@@ -36,12 +38,13 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
         tracing::warn!(flag, "this flag of Parca has no effect here");
     }
     let mut stop = StopSignals::listen()?;
+    let hangup = ReloadSignal::listen()?;
     let listeners = listen(&settings).await?;
     let tls: Vec<_> = listeners.iter().map(|listener| listener.tls).collect();
     let path_prefix = settings.server.path_prefix.clone();
     let has_certificate = settings.server.tls.is_some();
     let has_tokens = settings.server.access.tokens_file.is_some();
-    let server = Server::start(listeners, settings.server)?;
+    let mut server = Server::start(listeners, settings.server)?;
     let bound: Vec<_> = server.addresses().iter().copied().zip(tls).collect();
     for (address, tls) in &bound {
         tracing::info!(%address, tls, "listening");
@@ -60,9 +63,10 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
         );
     }
     let config = match &settings.config_path {
-        Some(path) => configuration(path)?,
-        None => of_itself(&bound, &path_prefix, server.own_token()),
+        Some(path) => config_file::follow(path, &mut server)?,
+        None => watch::channel(Arc::new(of_itself(&bound, &path_prefix, server.own_token()))).1,
     };
+    let reloading = tokio::spawn(hangup.serve(server.reloads()));
     let url = bound.first().map(|&(address, tls)| page_url(address, tls, &path_prefix)).unwrap_or_default();
     let store = tokio::select! {
         opened = Store::open(settings.store) => opened?,
@@ -74,8 +78,10 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
     let serving = async {
         // Not earlier: both promise that it serves.
         announce(&url);
-        scraper.apply(&config);
-        stop.next().await;
+        tokio::select! {
+            () = config_file::apply(config, &scraper) => {}
+            () = stop.next() => {}
+        }
         tracing::info!("stopping: draining, then flushing");
         scraper.shutdown().await;
     };
@@ -84,6 +90,7 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
         closed = store.close() => closed.context("cannot flush; the log keeps the samples for the next start")?,
         () = stop.next() => bail!("stopped while flushing; the log keeps the samples for the next start"),
     }
+    reloading.abort();
     tracing::info!("stopped");
     Ok(())
 }
@@ -105,15 +112,6 @@ impl StopSignals {
             _ = self.interrupt.recv() => {}
         }
     }
-}
-
-/// What to scrape, as the configuration says.
-fn configuration(path: &Path) -> anyhow::Result<Config> {
-    let config = Config::load(path)?;
-    if config.object_storage.is_some() {
-        tracing::warn!("object_storage has no effect yet: everything is kept in --storage-path");
-    }
-    Ok(config)
 }
 
 /// What to scrape without a configuration: this store itself, by a token that only it knows, without TLS if it can be.

@@ -13,6 +13,7 @@
 mod check;
 mod discovery;
 mod duration;
+mod files;
 mod raw;
 
 use std::{
@@ -23,8 +24,12 @@ use std::{
     time::Duration,
 };
 
-pub use discovery::{Discovery, FileDiscovery, HttpDiscovery};
+pub use discovery::{
+    ConsulDiscovery, Discovery, DnsDiscovery, DnsRecord, DockerDiscovery, DockerHost, FileDiscovery,
+    HttpDiscovery,
+};
 pub use duration::{ParseDurationError, format_duration, parse_duration};
+pub use files::wrong_files;
 
 use crate::{discovery::TargetGroup, relabel::Rule};
 

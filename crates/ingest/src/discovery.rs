@@ -9,16 +9,22 @@
 //! at its targets again.
 //! Labels are Prometheus': `__address__`, and `__meta_` labels that tell more. Start at [`run`].
 
+mod consul;
+mod dns;
+mod docker;
 mod file;
 mod findings;
 mod groups;
 mod http;
+#[cfg(test)]
+mod testing;
 
 use std::time::{Duration, SystemTime};
 
+use reqwest::Url;
 use tokio::time::{Interval, MissedTickBehavior};
 
-pub(crate) use self::findings::Findings;
+pub(crate) use self::{file::wrong_files, findings::Findings};
 use crate::{config::Discovery, labels::Labels};
 
 /// Targets that share labels.
@@ -52,6 +58,9 @@ pub(crate) async fn run(discovery: &Discovery, findings: &Findings) {
     match discovery {
         Discovery::File(file) => file::run(file, findings).await,
         Discovery::Http(http) => http::run(http, findings).await,
+        Discovery::Dns(dns) => dns::run(dns, findings).await,
+        Discovery::Consul(consul) => consul::run(consul, findings).await,
+        Discovery::Docker(docker) => docker::run(docker, findings).await,
     }
 }
 
@@ -60,4 +69,14 @@ fn refresh_ticks(interval: Duration) -> Interval {
     let mut ticks = tokio::time::interval(interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks
+}
+
+/// The URL with further parts of a path.
+fn below(url: &Url, parts: &[&str]) -> Url {
+    let mut url = url.clone();
+    // Only URLs without a host have no path, and the configuration refuses them.
+    if let Ok(mut path) = url.path_segments_mut() {
+        path.pop_if_empty().extend(parts);
+    }
+    url
 }

@@ -54,7 +54,6 @@ use crate::{
     },
     metrics::Metrics,
     otlp_http::Receiver,
-    reload::Reloaded,
     rest::Gateway,
     service::{
         agents::AgentsService, otlp::ProfilesService, profile_store::ProfileStoreService,
@@ -63,7 +62,8 @@ use crate::{
 };
 pub use crate::{
     listener::Listener,
-    reload::ReloadError,
+    metrics::CONFIG,
+    reload::{Build, ReloadError, Reloaded, Reloads},
     settings::{Access, Bounds, Settings, TlsFiles},
 };
 
@@ -113,7 +113,8 @@ pub struct Server {
     stop: watch::Sender<bool>,
     connections: JoinHandle<()>,
     /// Those who look at files. They end with the server.
-    _reloads: JoinSet<()>,
+    followers: JoinSet<()>,
+    reloads: Reloads,
 }
 
 /// Where a server is in its life.
@@ -160,7 +161,7 @@ impl Server {
         let open =
             settings.access.tokens_file.is_none() && listeners.iter().zip(&addresses).any(is_open(&settings));
         let metrics = Arc::new(Metrics::new());
-        let mut reloads = JoinSet::new();
+        let (mut followers, reloads) = (JoinSet::new(), Reloads::new());
         let tokens = match &settings.access.tokens_file {
             None => None,
             Some(path) => {
@@ -168,12 +169,15 @@ impl Server {
                     |contents: &[Vec<u8>]| Ok(Tokens::parse(contents.first().map_or(&[], Vec::as_slice))?);
                 let tokens = Reloaded::open("tokens", vec![path.clone()], Box::new(parse))
                     .map_err(ServeError::Tokens)?;
-                Some(follow(tokens, &mut reloads, &metrics))
+                Some(follow(tokens, &mut followers, &metrics, &reloads))
             }
         };
         let tls = match &settings.tls {
             None => None,
-            Some(files) => Some(follow(tls::open(files).map_err(ServeError::Tls)?, &mut reloads, &metrics)),
+            Some(files) => {
+                let files = tls::open(files).map_err(ServeError::Tls)?;
+                Some(follow(files, &mut followers, &metrics, &reloads))
+            }
         };
         let guard = Arc::new(Guard::new(&settings, tokens, Arc::clone(&metrics)).map_err(ServeError::Key)?);
         let readiness = Arc::new(Readiness::default());
@@ -209,7 +213,8 @@ impl Server {
             serving,
             stop,
             connections,
-            _reloads: reloads,
+            followers,
+            reloads,
         })
     }
 
@@ -228,6 +233,16 @@ impl Server {
     /// start and written nowhere.
     pub fn own_token(&self) -> &str {
         self.guard.own_token()
+    }
+
+    /// Looks at further files as at its own: every second, and when [`Server::reloads`] is asked; metrics tell how they are.
+    pub fn follow<T: Send + Sync + 'static>(&mut self, files: Reloaded<T>) -> watch::Receiver<Arc<T>> {
+        follow(files, &mut self.followers, &self.metrics, &self.reloads)
+    }
+
+    /// Asks for a look at all files that are followed.
+    pub fn reloads(&self) -> Reloads {
+        self.reloads.clone()
     }
 
     /// Tells about the targets of `scraper`, in `ScrapeService` and among the metrics.
@@ -319,11 +334,12 @@ impl Drop for Server {
 /// Hands on a value that is made of files, and looks at them from now on.
 fn follow<T: Send + Sync + 'static>(
     reloaded: Reloaded<T>,
-    reloads: &mut JoinSet<()>,
+    followers: &mut JoinSet<()>,
     metrics: &Arc<Metrics>,
+    reloads: &Reloads,
 ) -> watch::Receiver<Arc<T>> {
     let current = reloaded.subscribe();
-    reloads.spawn(reloaded.run(Arc::clone(metrics)));
+    followers.spawn(reloaded.run(Arc::clone(metrics), reloads.clone()));
     current
 }
 

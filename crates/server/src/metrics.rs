@@ -5,7 +5,7 @@ use std::{
     fmt::{self, Debug, Formatter},
     fs,
     sync::{Arc, OnceLock},
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use decima_ingest::{
@@ -28,6 +28,9 @@ use prometheus_client::{
 use tonic::Code;
 
 use crate::status;
+
+/// What a configuration file is called that is followed ([`Server::follow`](crate::Server::follow)).
+pub const CONFIG: &str = "config";
 
 /// Media type of [`Metrics::render`].
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -80,6 +83,9 @@ pub(crate) struct Metrics {
     refused: Family<ReasonLabels, Counter>,
     reload_good: Family<ReloadLabels, Gauge>,
     reload_failures: Family<ReloadLabels, Counter>,
+    reload_success_time: Family<ReloadLabels, Gauge>,
+    parca_reload_good: Family<Vec<(String, String)>, Gauge>,
+    parca_reload_success_time: Family<Vec<(String, String)>, Gauge>,
     sources: Sources,
     /// Whether the store is open and answers.
     pub(crate) ready: Gauge,
@@ -96,10 +102,23 @@ impl Metrics {
         let (ready, connections) = (Gauge::default(), Gauge::default());
         let refused = Family::default();
         let (reload_good, reload_failures) = (Family::default(), Family::default());
+        let reload_success_time = Family::default();
+        let (parca_reload_good, parca_reload_success_time) = (Family::default(), Family::default());
         let sources = Sources::default();
         let build = Gauge::<i64>::default();
         build.set(1);
         registry.register_collector(Box::new(Process));
+        // By Parca's names, for the dashboards that there are.
+        registry.register(
+            "parca_config_last_reload_successful",
+            "1 while the configuration file is right",
+            parca_reload_good.clone(),
+        );
+        registry.register(
+            "parca_config_last_reload_success_timestamp_seconds",
+            "When the configuration was last taken, as Unix time",
+            parca_reload_success_time.clone(),
+        );
         let ours = registry.sub_registry_with_prefix("decima");
         ours.register("requests", "Requests by method, way in and outcome", requests.clone());
         ours.register(
@@ -115,6 +134,11 @@ impl Metrics {
             "Changes of these files that could not be used",
             reload_failures.clone(),
         );
+        ours.register(
+            "reload_last_success_timestamp_seconds",
+            "When these files were last taken, as Unix time",
+            reload_success_time.clone(),
+        );
         ours.register("connections", "Open connections", connections.clone());
         ours.register_collector(Box::new(sources.clone()));
         ours.sub_registry_with_label(("version".into(), env!("CARGO_PKG_VERSION").into())).register(
@@ -129,6 +153,9 @@ impl Metrics {
             refused,
             reload_good,
             reload_failures,
+            reload_success_time,
+            parca_reload_good,
+            parca_reload_success_time,
             sources,
             ready,
             connections,
@@ -168,15 +195,25 @@ impl Metrics {
 
     /// The files of this name are right.
     pub(crate) fn reloaded(&self, what: &'static str) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now_s = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
         self.reload_good.get_or_create(&ReloadLabels { what }).set(1);
+        self.reload_success_time.get_or_create(&ReloadLabels { what }).set(now_s);
         // Shown from the start, so that an increase can be seen.
         let _ = self.reload_failures.get_or_create(&ReloadLabels { what });
+        if what == CONFIG {
+            self.parca_reload_good.get_or_create(&Vec::new()).set(1);
+            self.parca_reload_success_time.get_or_create(&Vec::new()).set(now_s);
+        }
     }
 
     /// The files of this name have changed and cannot be used.
     pub(crate) fn not_reloaded(&self, what: &'static str) {
         self.reload_good.get_or_create(&ReloadLabels { what }).set(0);
         self.reload_failures.get_or_create(&ReloadLabels { what }).inc();
+        if what == CONFIG {
+            self.parca_reload_good.get_or_create(&Vec::new()).set(0);
+        }
     }
 
     /// All numbers as text.

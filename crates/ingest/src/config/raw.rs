@@ -181,10 +181,13 @@ section_with_http_client! {
         file_sd_configs: Vec<Spanned<FileDiscovery>>,
         #[serde(default)]
         http_sd_configs: Vec<Spanned<HttpDiscovery>>,
-        dns_sd_configs: Option<Spanned<IgnoredAny>>,
+        #[serde(default)]
+        dns_sd_configs: Vec<Spanned<DnsDiscovery>>,
         kubernetes_sd_configs: Option<Spanned<IgnoredAny>>,
-        consul_sd_configs: Option<Spanned<IgnoredAny>>,
-        docker_sd_configs: Option<Spanned<IgnoredAny>>,
+        #[serde(default)]
+        consul_sd_configs: Vec<Spanned<ConsulDiscovery>>,
+        #[serde(default)]
+        docker_sd_configs: Vec<Spanned<DockerDiscovery>>,
 
         azure_sd_configs: Option<Spanned<IgnoredAny>>,
         digitalocean_sd_configs: Option<Spanned<IgnoredAny>>,
@@ -216,10 +219,7 @@ impl ScrapeConfig {
     /// What the file uses of the schema that is known and not built yet: name and line of each key.
     pub(super) fn not_built(&self) -> impl Iterator<Item = (&'static str, u64)> {
         [
-            ("dns_sd_configs", &self.dns_sd_configs),
             ("kubernetes_sd_configs", &self.kubernetes_sd_configs),
-            ("consul_sd_configs", &self.consul_sd_configs),
-            ("docker_sd_configs", &self.docker_sd_configs),
             ("azure_sd_configs", &self.azure_sd_configs),
             ("digitalocean_sd_configs", &self.digitalocean_sd_configs),
             ("dockerswarm_sd_configs", &self.dockerswarm_sd_configs),
@@ -262,6 +262,61 @@ section_with_http_client! {
         url: Option<Spanned<String>>,
         refresh_interval: Option<Spanned<String>>,
     }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DnsDiscovery {
+    #[serde(default)]
+    pub(super) names: Vec<String>,
+    #[serde(rename = "type")]
+    pub(super) record: Option<Spanned<String>>,
+    pub(super) port: Option<Spanned<u16>>,
+    pub(super) refresh_interval: Option<Spanned<String>>,
+}
+
+section_with_http_client! {
+    ConsulDiscovery {
+        server: Option<Spanned<String>>,
+        path_prefix: Option<String>,
+        token: Option<Spanned<String>>,
+        datacenter: Option<String>,
+        namespace: Option<String>,
+        partition: Option<String>,
+        tag_separator: Option<String>,
+        scheme: Option<Spanned<String>>,
+        username: Option<Spanned<String>>,
+        password: Option<Spanned<String>>,
+        #[serde(default)]
+        services: Vec<String>,
+        #[serde(default)]
+        tags: Vec<String>,
+        #[serde(default)]
+        node_meta: BTreeMap<String, String>,
+        filter: Option<String>,
+        allow_stale: Option<bool>,
+        refresh_interval: Option<Spanned<String>>,
+    }
+}
+
+section_with_http_client! {
+    DockerDiscovery {
+        host: Option<Spanned<String>>,
+        port: Option<u16>,
+        #[serde(default)]
+        filters: Vec<DockerFilter>,
+        host_networking_host: Option<String>,
+        match_first_network: Option<bool>,
+        refresh_interval: Option<Spanned<String>>,
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DockerFilter {
+    pub(super) name: String,
+    #[serde(default)]
+    pub(super) values: Vec<String>,
 }
 
 #[derive(Deserialize, Default)]

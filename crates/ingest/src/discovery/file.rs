@@ -44,11 +44,16 @@ pub(super) async fn run(config: &FileDiscovery, findings: &Findings) {
         // A panic there is a defect, and what was found stays.
         let Ok((looked, wrong)) = looked.await else { return };
         files = looked;
-        match wrong {
+        match FilesError::of(wrong) {
             None => findings.found(files.groups()),
-            Some(wrong) => findings.found_partly(files.groups(), &wrong),
+            Some(error) => findings.found_partly(files.groups(), &error),
         }
     }
+}
+
+/// What is wrong with the files as they are now, one line each.
+pub(crate) fn wrong_files(config: &FileDiscovery) -> Vec<String> {
+    Files::new(config.clone(), Duration::ZERO).look(Instant::now())
 }
 
 /// Files that cannot be used, or are not there.
@@ -59,6 +64,13 @@ struct FilesError {
     first: String,
     /// How many others there are.
     more: usize,
+}
+
+impl FilesError {
+    fn of(wrong: Vec<String>) -> Option<Self> {
+        let more = wrong.len().saturating_sub(1);
+        wrong.into_iter().next().map(|first| Self { first, more })
+    }
 }
 
 fn others(more: usize) -> String {
@@ -81,8 +93,8 @@ impl Files {
         Self { config, settle, watched: BTreeMap::new() }
     }
 
-    /// Reads what has changed; what is wrong now, if anything is.
-    fn look(&mut self, now: Instant) -> Option<FilesError> {
+    /// Reads what has changed; what is wrong now, in the order of names.
+    fn look(&mut self, now: Instant) -> Vec<String> {
         let (paths, mut wrong) = matches(&self.config.files);
         self.watched.retain(|path, watched| paths.contains(path) || watched.miss());
         let mut changed = Vec::new();
@@ -108,8 +120,7 @@ impl Files {
         }
         wrong.extend(self.watched.values().filter_map(Watched::wrong));
         wrong.sort_unstable();
-        let more = wrong.len().saturating_sub(1);
-        wrong.into_iter().next().map(|first| FilesError { first, more })
+        wrong
     }
 
     /// What all files say, by path and place in the file.

@@ -75,6 +75,16 @@ fn check(raw: Vec<Option<RawGroup>>) -> Result<Vec<TargetGroup>, GroupsError> {
     Ok(groups)
 }
 
+/// Host and port as an address has them.
+pub(super) fn host_port(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}
+
+/// A text as part of the name of a label: everything but ASCII letters, digits and `_` is `_`.
+pub(super) fn sanitized(text: &str) -> String {
+    text.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect()
+}
+
 /// A group of addresses.
 #[cfg(test)]
 pub(super) fn of_addresses(addresses: &[&str]) -> TargetGroup {
@@ -112,6 +122,13 @@ mod tests {
         }
         assert_eq!(show(from_json(b"[]")), "");
         assert_eq!(show(from_json(b"null")), "");
+    }
+
+    #[test]
+    fn addresses_and_names() {
+        assert_eq!(host_port("a.test", 80), "a.test:80");
+        assert_eq!(host_port("fd00::1", 80), "[fd00::1]:80");
+        assert_eq!(sanitized("app.kubernetes.io/name-ü_2"), "app_kubernetes_io_name___2");
     }
 
     #[test]

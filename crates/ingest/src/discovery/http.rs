@@ -82,3 +82,61 @@ async fn ask(config: &HttpDiscovery, client: &HttpClient) -> Result<Groups, Http
     }
     Ok(groups)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use axum::{
+        Router,
+        extract::State,
+        http::{HeaderMap, StatusCode},
+        response::IntoResponse,
+        routing::get,
+    };
+    use parking_lot::Mutex;
+
+    use crate::discovery::testing::{Running, discovery, serve};
+
+    type Said = Arc<Mutex<(StatusCode, &'static str, &'static str)>>;
+
+    #[tokio::test]
+    async fn lists_are_taken_and_failures_keep_them() {
+        let said: Said = Arc::new(Mutex::new((
+            StatusCode::OK,
+            "application/json; charset=utf-8",
+            r#"[{"targets": ["a:1", "b:1"], "labels": {"env": "x"}}, {"targets": ["c:1"]}]"#,
+        )));
+        let answer = async |State(said): State<Said>, headers: HeaderMap| {
+            assert_eq!(headers["accept"], "application/json");
+            assert_eq!(headers["x-prometheus-refresh-interval-seconds"], "0.05");
+            assert_eq!(headers["authorization"], "Bearer t");
+            let (status, content_type, body) = *said.lock();
+            (status, [("content-type", content_type)], body).into_response()
+        };
+        let address = serve(Router::new().route("/targets", get(answer)).with_state(said.clone())).await;
+        let running = Running::start(discovery(&format!(
+            "http_sd_configs: [{{url: 'http://{address}/targets', refresh_interval: 50ms, bearer_token: t}}]"
+        )));
+        let (targets, status) = running.until(|targets, _| targets.len() == 3).await;
+        assert_eq!((targets[0]["env"].as_str(), targets[2]["__address__"].as_str()), ("x", "c:1"));
+        let url = format!("http://{address}/targets");
+        assert_eq!(
+            (targets[0]["__meta_url"].as_str(), status.subject.as_str()),
+            (url.as_str(), url.as_str())
+        );
+
+        let check = async |status: StatusCode, content_type, body, expected: &str| {
+            *said.lock() = (status, content_type, body);
+            let (targets, status) = running.until(|_, status| status.last_error.starts_with(expected)).await;
+            assert_eq!(targets.len(), 3, "{}", status.last_error);
+        };
+        check(StatusCode::BAD_GATEWAY, "text/plain", "no", "server returned HTTP status 502 Bad Gateway: no")
+            .await;
+        check(StatusCode::OK, "text/html", "[]", "unsupported content type \"text/html\"").await;
+        check(StatusCode::OK, "application/json", "[{]", "not a list of target groups: ").await;
+        *said.lock() = (StatusCode::OK, "application/json", "[]");
+        let (_, status) = running.until(|targets, _| targets.is_empty()).await;
+        assert_eq!(status.last_error, "");
+    }
+}

@@ -354,6 +354,8 @@ async fn targets_are_kept_replaced_and_dropped() {
     bench.stop().await;
 }
 
+mod found;
+
 mod over_tls {
     use rustls::{
         RootCertStore, ServerConfig,

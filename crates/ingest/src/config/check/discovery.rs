@@ -1,18 +1,22 @@
 //! Where targets are found besides `static_configs`.
 
-use std::{sync::LazyLock, time::Duration};
+use std::{collections::BTreeMap, sync::LazyLock, time::Duration};
 
 use regex::Regex;
 use reqwest::Url;
 
 use super::{Checker, Place, line};
 use crate::config::{
-    ConfigError, Discovery, FileDiscovery, HttpDiscovery,
+    ConfigError, ConsulDiscovery, Credentials, Discovery, DnsDiscovery, DnsRecord, DockerDiscovery,
+    DockerHost, FileDiscovery, HttpDiscovery, Secret, SecretSource,
     raw::{self, Spanned},
 };
 
 const FILE_REFRESH_DEFAULT: Duration = Duration::from_secs(5 * 60);
 const HTTP_REFRESH_DEFAULT: Duration = Duration::from_secs(60);
+const DNS_REFRESH_DEFAULT: Duration = Duration::from_secs(30);
+const CONSUL_REFRESH_DEFAULT: Duration = Duration::from_secs(30);
+const DOCKER_REFRESH_DEFAULT: Duration = Duration::from_secs(60);
 
 /// Paths of files with targets: one `*` at most, in the last part, and an extension that tells the format.
 #[expect(clippy::expect_used, reason = "a constant that a test compiles")]
@@ -32,6 +36,15 @@ impl Checker<'_> {
         }
         for (place, given) in entries("http_sd_configs", std::mem::take(&mut raw.http_sd_configs), job) {
             discoveries.push(Discovery::Http(self.http_discovery(given, &place)?));
+        }
+        for (place, given) in entries("dns_sd_configs", std::mem::take(&mut raw.dns_sd_configs), job) {
+            discoveries.push(Discovery::Dns(self.dns_discovery(given, &place)?));
+        }
+        for (place, given) in entries("consul_sd_configs", std::mem::take(&mut raw.consul_sd_configs), job) {
+            discoveries.push(Discovery::Consul(self.consul_discovery(given, &place)?));
+        }
+        for (place, given) in entries("docker_sd_configs", std::mem::take(&mut raw.docker_sd_configs), job) {
+            discoveries.push(Discovery::Docker(self.docker_discovery(given, &place)?));
         }
         Ok(discoveries)
     }
@@ -72,6 +85,154 @@ impl Checker<'_> {
             refresh_interval,
             http_client: self.http_client(given.take_http_client(), place)?,
         })
+    }
+
+    fn dns_discovery(&self, given: raw::DnsDiscovery, place: &Place) -> Result<DnsDiscovery, ConfigError> {
+        if given.names.is_empty() {
+            let reason = "DNS-SD config must contain at least one SRV record name";
+            return self.invalid(place.key("names", place.line), reason);
+        }
+        let record = match given.record.as_ref().map(|record| (record.value.to_ascii_uppercase(), record)) {
+            None => DnsRecord::Srv,
+            Some((name, given)) => match name.as_str() {
+                "A" => DnsRecord::A,
+                "AAAA" => DnsRecord::Aaaa,
+                "MX" => DnsRecord::Mx,
+                "NS" => DnsRecord::Ns,
+                "SRV" => DnsRecord::Srv,
+                _ => {
+                    let reason = format!("invalid DNS-SD records type {}", given.value);
+                    return self.invalid(place.key("type", line(given)), reason);
+                }
+            },
+        };
+        let port = given.port.as_ref().map_or(0, |port| port.value);
+        if port == 0 && record != DnsRecord::Srv {
+            let line = given.port.as_ref().map_or(place.line, line);
+            let reason = "a port is required in DNS-SD configs for all record types except SRV";
+            return self.invalid(place.key("port", line), reason);
+        }
+        let refresh_interval =
+            self.refresh_interval(given.refresh_interval.as_ref(), DNS_REFRESH_DEFAULT, place)?;
+        Ok(DnsDiscovery { names: given.names, record, port, refresh_interval })
+    }
+
+    fn consul_discovery(
+        &self,
+        mut given: raw::ConsulDiscovery,
+        place: &Place,
+    ) -> Result<ConsulDiscovery, ConfigError> {
+        let server = given.server.as_ref().map_or("localhost:8500", |server| server.value.trim());
+        if server.is_empty() {
+            let line = given.server.as_ref().map_or(place.line, line);
+            return self
+                .invalid(place.key("server", line), "consul SD configuration requires a server address");
+        }
+        let scheme = match given.scheme.as_ref().map(|scheme| (scheme.value.as_str(), scheme)) {
+            None | Some(("", _)) => "http",
+            Some((scheme @ ("http" | "https"), _)) => scheme,
+            Some((other, scheme)) => {
+                let reason = format!("{other:?} is neither \"http\" nor \"https\"");
+                return self.invalid(place.key("scheme", line(scheme)), reason);
+            }
+        };
+        let prefix = given.path_prefix.as_deref().unwrap_or_default().trim_matches('/');
+        let url = match Url::parse(&format!("{scheme}://{server}/{prefix}")) {
+            Ok(url) if url.username().is_empty() && url.password().is_none() => url,
+            _ => {
+                let line = given.server.as_ref().map_or(place.line, line);
+                return self.invalid(
+                    place.key("server", line),
+                    format!("{server:?} is not the address of a server"),
+                );
+            }
+        };
+        let refresh_interval =
+            self.refresh_interval(given.refresh_interval.as_ref(), CONSUL_REFRESH_DEFAULT, place)?;
+        let mut http_client = self.http_client(given.take_http_client(), place)?;
+        if let Some(name) = given.username.as_ref().or(given.password.as_ref()) {
+            if http_client.credentials.is_some() {
+                let reason = "at most one of consul SD configuration username and password and basic auth can be configured";
+                return self.invalid(place.key("username", line(name)), reason);
+            }
+            let inline = |text: Spanned<String>| SecretSource::Inline(Secret::new(text.value));
+            http_client.credentials = Some(Credentials::Basic {
+                username: given.username.map(inline),
+                password: given.password.map(inline),
+            });
+        }
+        let token = given.token.filter(|token| !token.value.is_empty());
+        if let (Some(token), Some(Credentials::Authorization { .. })) = (&token, &http_client.credentials) {
+            let reason = "at most one of consul SD token, authorization, or oauth2 can be configured";
+            return self.invalid(place.key("token", line(token)), reason);
+        }
+        let given_text = |text: Option<String>| text.filter(|text| !text.is_empty());
+        Ok(ConsulDiscovery {
+            url,
+            token: token.map(|token| Secret::new(token.value)),
+            datacenter: given_text(given.datacenter),
+            namespace: given_text(given.namespace),
+            partition: given_text(given.partition),
+            tag_separator: given.tag_separator.unwrap_or_else(|| ",".to_owned()),
+            services: given.services,
+            tags: given.tags,
+            node_meta: given.node_meta,
+            filter: given_text(given.filter),
+            allow_stale: given.allow_stale.unwrap_or(true),
+            refresh_interval,
+            http_client,
+        })
+    }
+
+    fn docker_discovery(
+        &self,
+        mut given: raw::DockerDiscovery,
+        place: &Place,
+    ) -> Result<DockerDiscovery, ConfigError> {
+        let host = match given.host.as_ref().filter(|host| !host.value.is_empty()) {
+            Some(host) => self.docker_host(host, place)?,
+            None => {
+                let line = given.host.as_ref().map_or(place.line, line);
+                return self.invalid(place.key("host", line), "host missing");
+            }
+        };
+        let mut filters: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for filter in std::mem::take(&mut given.filters) {
+            filters.entry(filter.name).or_default().extend(filter.values);
+        }
+        let refresh_interval =
+            self.refresh_interval(given.refresh_interval.as_ref(), DOCKER_REFRESH_DEFAULT, place)?;
+        Ok(DockerDiscovery {
+            host,
+            port: given.port.unwrap_or(80),
+            filters,
+            host_networking_host: given.host_networking_host.take().unwrap_or_else(|| "localhost".to_owned()),
+            match_first_network: given.match_first_network.unwrap_or(true),
+            refresh_interval,
+            http_client: self.http_client(given.take_http_client(), place)?,
+        })
+    }
+
+    /// `unix:///path`, or a URL of HTTP; `tcp://` is plain HTTP, as Docker has it.
+    fn docker_host(&self, host: &Spanned<String>, place: &Place) -> Result<DockerHost, ConfigError> {
+        let place = place.key("host", line(host));
+        let text = match host.value.strip_prefix("tcp://") {
+            Some(address) => format!("http://{address}"),
+            None => host.value.clone(),
+        };
+        if let Some(socket) = text.strip_prefix("unix://") {
+            return match Url::parse("http://docker") {
+                Ok(url) if socket.starts_with('/') => Ok(DockerHost::Unix { socket: socket.into(), url }),
+                _ => self.invalid(place, "the path of the socket is missing"),
+            };
+        }
+        match Url::parse(&text) {
+            Ok(url) if ["http", "https"].contains(&url.scheme()) => Ok(DockerHost::Http(url)),
+            Ok(url) => {
+                self.invalid(place, format!("{:?} is none of unix, tcp, http and https", url.scheme()))
+            }
+            Err(error) => self.invalid(place, format!("{text:?} is not a URL: {error}")),
+        }
     }
 
     /// A URL of HTTP with a host.

@@ -30,7 +30,7 @@ impl Bench {
 
     /// What a look finds: names of files with their addresses, and what is wrong.
     fn look(&mut self) -> (Vec<String>, String) {
-        let wrong = self.files.look(Instant::now());
+        let wrong = FilesError::of(self.files.look(Instant::now()));
         let wrong =
             wrong.map(|wrong| wrong.to_string().replace(&format!("{}/", self.folder.path().display()), ""));
         let mut found = Vec::new();
