@@ -39,6 +39,9 @@ pub(crate) enum Command {
     Inspect(Inspect),
     /// Check a configuration file.
     CheckConfig(CheckConfig),
+    /// List the object files of a running store, and upload more: what addresses are symbolised with.
+    #[command(subcommand)]
+    Debuginfo(Debuginfo),
     /// Make, list and revoke tokens of a tokens file.
     #[command(subcommand)]
     Token(Token),
@@ -102,6 +105,9 @@ pub(crate) struct Serve {
     /// Bounds on what one request may carry.
     #[command(flatten)]
     pub(crate) limits: Limits,
+    /// Object files.
+    #[command(flatten)]
+    pub(crate) debuginfo: ObjectFiles,
     /// Whether the program was started under Parca's name.
     #[arg(skip)]
     pub(crate) as_parca: bool,
@@ -116,20 +122,20 @@ pub(crate) struct Serve {
 pub(crate) struct Access {
     /// Who may do what, as `decima token` writes it. Changes are taken within seconds; an empty file lets nobody in. Without
     /// this flag everybody may do everything.
-    #[arg(long, value_name = "FILE", value_parser = value::file)]
-    pub(crate) auth_tokens_file: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", value_parser = value::optional(value::path))]
+    pub(crate) auth_tokens_file: Option<value::Maybe<PathBuf>>,
     /// What needs no token although there is a tokens file. [default: none]
     #[arg(long, value_name = "WHAT", value_parser = value::optional(value::choice::<AnonymousMode>))]
     pub(crate) auth_anonymous: Option<value::Maybe<AnonymousMode>>,
     /// Certificate of the server, with those between it and its authority, PEM. Changes are taken within seconds.
-    #[arg(long, value_name = "FILE", value_parser = value::file)]
-    pub(crate) tls_cert_file: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", value_parser = value::optional(value::path))]
+    pub(crate) tls_cert_file: Option<value::Maybe<PathBuf>>,
     /// Key of this certificate, PEM.
-    #[arg(long, value_name = "FILE", value_parser = value::file)]
-    pub(crate) tls_key_file: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", value_parser = value::optional(value::path))]
+    pub(crate) tls_key_file: Option<value::Maybe<PathBuf>>,
     /// Authorities of clients, PEM: with TLS, everything but health needs a certificate of theirs, besides a token.
-    #[arg(long, value_name = "FILE", value_parser = value::file)]
-    pub(crate) tls_client_ca_file: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", value_parser = value::optional(value::path))]
+    pub(crate) tls_client_ca_file: Option<value::Maybe<PathBuf>>,
 }
 
 /// What needs no token.
@@ -173,6 +179,34 @@ pub(crate) struct Limits {
     pub(crate) report_size_max: Bytes,
 }
 
+/// Object files: which are taken, kept and asked for.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Debuginfo")]
+pub(crate) struct ObjectFiles {
+    /// Size of one uploaded object file.
+    #[arg(long, value_name = "SIZE", default_value = "1GB", value_parser = value::or_default(Bytes::parse, "1GB"))]
+    pub(crate) debuginfo_upload_max_size: Bytes,
+    /// How long one upload may take.
+    #[arg(long, value_name = "DURATION", default_value = "15m", value_parser = value::or_default(Span::parse, "15m"))]
+    pub(crate) debuginfo_upload_max_duration: Span,
+    /// How long an object file is kept that nothing needs; 0 = for ever.
+    #[arg(long, value_name = "DURATION", default_value = "30d", value_parser = value::or_default(Span::parse, "30d"))]
+    pub(crate) debuginfo_retention: Span,
+    /// Size of all object files; beyond it those go that were not needed for longest.
+    #[arg(long, value_name = "SIZE", default_value = "20GB", value_parser = value::or_default(Bytes::parse, "20GB"))]
+    pub(crate) debuginfo_retention_size: Bytes,
+    /// Folder for object files while they are fetched. [default: `debuginfo-cache` in the data directory]
+    #[arg(long, value_name = "DIR", value_parser = value::optional(value::path))]
+    pub(crate) debuginfo_cache_dir: Option<value::Maybe<PathBuf>>,
+    /// debuginfod servers that are asked for object files which nobody uploaded, by build ID, first one first; `none` for
+    /// none. Separated by commas or given several times. [default: none]
+    #[arg(long, value_name = "SERVERS", value_delimiter = ',')]
+    pub(crate) debuginfod_upstream_servers: Vec<String>,
+    /// How long a debuginfod server may take for one file.
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = value::or_default(Span::parse, "5m"))]
+    pub(crate) debuginfod_http_request_timeout: Span,
+}
+
 /// Severity of log messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LogLevel {
@@ -205,11 +239,11 @@ pub(crate) struct Remote {
     #[arg(long, value_name = "TOKEN", env = "DECIMA_BEARER_TOKEN", hide_env_values = true)]
     pub(crate) bearer_token: Option<String>,
     /// File with the token to show.
-    #[arg(long, value_name = "FILE", conflicts_with = "bearer_token", value_parser = value::file)]
-    pub(crate) bearer_token_file: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", conflicts_with = "bearer_token", value_parser = value::optional(value::path))]
+    pub(crate) bearer_token_file: Option<value::Maybe<PathBuf>>,
     /// Authorities to trust instead of the system's, PEM.
-    #[arg(long, value_name = "FILE", value_parser = value::file)]
-    pub(crate) tls_ca: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", value_parser = value::optional(value::path))]
+    pub(crate) tls_ca: Option<value::Maybe<PathBuf>>,
     /// Send requests, and the token, without TLS.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_parser = value::or_default(value::flag, "false"))]
     pub(crate) insecure: bool,
@@ -247,6 +281,48 @@ pub(crate) enum Token {
     },
 }
 
+/// Flags of `decima debuginfo`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Debuginfo {
+    /// List all files.
+    List {
+        /// Where the store is.
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Print all that is known of a build ID.
+    Show {
+        /// The build ID, under any name that the file is known by.
+        #[arg(value_name = "BUILD ID")]
+        build_id: String,
+        /// Where the store is.
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Upload ELF files: programs, shared libraries, or their debug information.
+    Upload(DebuginfoUpload),
+}
+
+/// Flags of `decima debuginfo upload`.
+#[derive(Debug, Args)]
+pub(crate) struct DebuginfoUpload {
+    /// Files.
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// Build ID, if it is not the one in the file; only with one file.
+    #[arg(long, value_name = "BUILD ID")]
+    pub(crate) build_id: Option<String>,
+    /// The file is the program as it runs, beside debug information that is uploaded too.
+    #[arg(long)]
+    pub(crate) executable: bool,
+    /// Upload it although the store has it already.
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Where the store is.
+    #[command(flatten)]
+    pub(crate) remote: Remote,
+}
+
 /// Flags of `decima upload`.
 #[derive(Debug, Args)]
 pub(crate) struct Upload {
@@ -256,7 +332,7 @@ pub(crate) struct Upload {
     /// Label of the stored series, may be repeated.
     #[arg(long = "label", short = 'l', value_name = "NAME=VALUE", value_parser = value::label)]
     pub(crate) labels: Vec<(String, String)>,
-    /// Profile name; derived from the sample types when left out.
+    /// Profile name; derived from the sample types when left out or empty.
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
     /// Where the store is.
@@ -280,7 +356,7 @@ pub(crate) struct Query {
     #[arg(long, value_name = "FORMAT", default_value = "top", value_parser = value::or_default(value::choice::<QueryFormat>, "top"))]
     pub(crate) format: QueryFormat,
     /// Rows of `top` to print; 0 = all.
-    #[arg(long, value_name = "N", default_value = "40")]
+    #[arg(long, value_name = "N", default_value = "40", value_parser = value::or_default(value::count_or_zero, "40"))]
     pub(crate) rows: usize,
     /// Where the store is.
     #[command(flatten)]

@@ -10,7 +10,7 @@ use tonic::{
     transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Uri},
 };
 
-use crate::{args::Remote, settings::UsageError};
+use crate::{args::Remote, settings::UsageError, value::Maybe};
 
 /// Answers and requests up to this size, which is what the store takes and gives too.
 pub(crate) const MESSAGE_BYTES_MAX: usize = 64 << 20;
@@ -35,8 +35,8 @@ impl Store {
         let mut endpoint = Endpoint::from(origin.clone()).connect_timeout(CONNECT_TIMEOUT);
         if is_tls(&origin) {
             let tls = match &remote.tls_ca {
-                None => ClientTlsConfig::new().with_enabled_roots(),
-                Some(path) => {
+                None | Some(Maybe(None)) => ClientTlsConfig::new().with_enabled_roots(),
+                Some(Maybe(Some(path))) => {
                     let pem = fs::read(path).with_context(|| format!("--tls-ca: {}", path.display()))?;
                     ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem))
                 }
@@ -56,8 +56,8 @@ pub(crate) struct Credentials(Option<MetadataValue<Ascii>>);
 impl Credentials {
     fn of(remote: &Remote) -> anyhow::Result<Self> {
         let (flag, token) = match (&remote.bearer_token_file, &remote.bearer_token) {
-            (Some(path), _) => ("bearer-token-file", token_in(path)?),
-            (None, Some(token)) if !token.is_empty() => ("bearer-token", token.trim().to_owned()),
+            (Some(Maybe(Some(path))), _) => ("bearer-token-file", token_in(path)?),
+            (_, Some(token)) if !token.is_empty() => ("bearer-token", token.trim().to_owned()),
             _ => return Ok(Self(None)),
         };
         let wrong = || UsageError { flag, reason: "holds what no header can".to_owned() };
@@ -93,7 +93,9 @@ fn check(remote: &Remote, origin: &Uri, credentials: &Credentials) -> Result<(),
         true if remote.insecure => {
             wrong("insecure", "means without TLS, and the address begins with https://")
         }
-        false if remote.tls_ca.is_some() => wrong("tls-ca", "needs an address that begins with https://"),
+        false if matches!(remote.tls_ca, Some(Maybe(Some(_)))) => {
+            wrong("tls-ca", "needs an address that begins with https://")
+        }
         false if credentials.0.is_some() && !remote.insecure && !is_loopback(origin) => {
             wrong("address", "a token would go without TLS: use https://, or --insecure if that is fine")
         }
@@ -127,7 +129,7 @@ mod tests {
                 address: address.to_owned(),
                 bearer_token: flags.contains(&"token").then(|| "secret".to_owned()),
                 bearer_token_file: None,
-                tls_ca: flags.contains(&"ca").then(|| "ca.pem".into()),
+                tls_ca: flags.contains(&"ca").then(|| Maybe(Some("ca.pem".into()))),
                 insecure: flags.contains(&"insecure"),
             };
             let credentials = Credentials::of(&remote).unwrap();

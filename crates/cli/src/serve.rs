@@ -7,6 +7,10 @@ use std::{
 };
 
 use anyhow::{Context, bail};
+use decima_debuginfo::{
+    Debuginfo,
+    debuginfod::{Debuginfod, DebuginfodOptions},
+};
 use decima_ingest::{
     config::{self, Config, Credentials, Scheme, Secret, SecretSource},
     push::Push,
@@ -19,6 +23,7 @@ use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
     sync::watch,
+    task::JoinSet,
 };
 
 use crate::{
@@ -66,15 +71,24 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
         Some(path) => config_file::follow(path, &mut server)?,
         None => watch::channel(Arc::new(of_itself(&bound, &path_prefix, server.own_token()))).1,
     };
-    let reloading = tokio::spawn(hangup.serve(server.reloads()));
     let url = bound.first().map(|&(address, tls)| page_url(address, tls, &path_prefix)).unwrap_or_default();
     let store = tokio::select! {
         opened = Store::open(settings.store) => opened?,
         () = stop.next() => return Ok(()),
     };
+    let debuginfo = Debuginfo::open(store.objects(), settings.debuginfo, debuginfod(settings.debuginfod)?)
+        .await
+        .context("cannot open what is kept of object files")?;
+    let debuginfo = Arc::new(debuginfo);
+    let mut background = JoinSet::new();
+    background.spawn({
+        let debuginfo = Arc::clone(&debuginfo);
+        async move { debuginfo.keep_maintained().await }
+    });
+    background.spawn(hangup.serve(server.reloads()));
     let push = Push::new(store.clone(), settings.limits);
     let scraper = Scraper::new(push.clone(), scrape::Settings::default());
-    let handles = Handles { engine: Engine::new(store.clone(), settings.query), push };
+    let handles = Handles { engine: Engine::new(store.clone(), settings.query), push, debuginfo };
     let serving = async {
         // Not earlier: both promise that it serves.
         announce(&url);
@@ -90,9 +104,17 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
         closed = store.close() => closed.context("cannot flush; the log keeps the samples for the next start")?,
         () = stop.next() => bail!("stopped while flushing; the log keeps the samples for the next start"),
     }
-    reloading.abort();
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Whom to ask for object files, if anybody.
+fn debuginfod(options: DebuginfodOptions) -> anyhow::Result<Option<Arc<Debuginfod>>> {
+    if options.servers.is_empty() {
+        return Ok(None);
+    }
+    let client = Debuginfod::new(options).context("--debuginfod-upstream-servers")?;
+    Ok(Some(Arc::new(client)))
 }
 
 /// SIGTERM and SIGINT.

@@ -2,13 +2,14 @@
 //!
 //! [`Settings::check`] is the only way from [`crate::args`] to here, so that nothing behind it meets a flag.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use decima_debuginfo::{DebuginfoOptions, debuginfod::DebuginfodOptions, retention};
 use decima_ingest::push::Limits;
 use decima_server::{TlsFiles, auth::Anonymous};
 
 use crate::{
-    args::{Access, AnonymousMode, LogFormat, LogLevel, Serve},
+    args::{Access, AnonymousMode, LogFormat, LogLevel, ObjectFiles, Serve},
     value::{Address, ListenAddress, Maybe},
 };
 
@@ -44,6 +45,10 @@ pub(crate) struct Settings {
     pub(crate) limits: Limits,
     /// Bounds on what is asked.
     pub(crate) query: decima_query::engine::Settings,
+    /// How object files are kept.
+    pub(crate) debuginfo: DebuginfoOptions,
+    /// Whom else to ask for them; nobody if it has no servers.
+    pub(crate) debuginfod: DebuginfodOptions,
     /// Parca's flags that were given and do nothing.
     pub(crate) without_effect: Vec<&'static str>,
 }
@@ -62,6 +67,8 @@ impl Settings {
             });
         }
         let tls = tls_files(&flags.access)?;
+        let debuginfo = debuginfo(&flags.debuginfo, &flags.storage_path);
+        let debuginfod = debuginfod(&flags.debuginfo, flags.as_parca);
         Ok(Self {
             addresses: addresses(&flags, tls.is_some())?,
             config_path: flags.config_path.and_then(|Maybe(path)| path),
@@ -95,8 +102,44 @@ impl Settings {
                 report_bytes_max: flags.limits.report_size_max.as_usize(),
                 allow_partial: flags.allow_partial,
             },
+            debuginfo,
+            debuginfod,
             without_effect: flags.parca.given,
         })
+    }
+}
+
+fn debuginfo(flags: &ObjectFiles, storage_path: &Path) -> DebuginfoOptions {
+    let unused = flags.debuginfo_retention.0;
+    let unused_max_ns = if unused.is_zero() { None } else { i64::try_from(unused.as_nanos()).ok() };
+    let cache = flags.debuginfo_cache_dir.as_ref().and_then(|Maybe(path)| path.clone());
+    DebuginfoOptions {
+        upload_max_bytes: flags.debuginfo_upload_max_size.0,
+        upload_max_duration: flags.debuginfo_upload_max_duration.0,
+        retention: retention::Limits {
+            unused_max_ns: unused_max_ns.unwrap_or(i64::MAX),
+            bytes_max: flags.debuginfo_retention_size.0,
+        },
+        objects_folder: Some(storage_path.to_owned()),
+        cache_folder: cache.unwrap_or_else(|| storage_path.join("debuginfo-cache")),
+        ..DebuginfoOptions::default()
+    }
+}
+
+/// Which servers to ask. Build IDs tell others what runs here, so that nobody is asked unless somebody said so: started
+/// under Parca's name, whoever did expects what Parca does.
+fn debuginfod(flags: &ObjectFiles, as_parca: bool) -> DebuginfodOptions {
+    let given = without_empty(flags.debuginfod_upstream_servers.clone());
+    let servers = match given.as_slice() {
+        [] if as_parca => DebuginfodOptions::default().servers,
+        [none] if none == "none" => Vec::new(),
+        _ => given,
+    };
+    DebuginfodOptions {
+        servers,
+        request_timeout: flags.debuginfod_http_request_timeout.0,
+        file_max_bytes: flags.debuginfo_upload_max_size.0.max(DebuginfodOptions::default().file_max_bytes),
+        ..DebuginfodOptions::default()
     }
 }
 
@@ -126,7 +169,8 @@ fn checked_addresses(
 
 fn access(flags: Access) -> Result<decima_server::Access, UsageError> {
     let anonymous = flags.auth_anonymous.and_then(|Maybe(mode)| mode);
-    if anonymous.is_some() && flags.auth_tokens_file.is_none() {
+    let tokens_file = guard("auth-tokens-file", flags.auth_tokens_file)?;
+    if anonymous.is_some() && tokens_file.is_none() {
         let reason = "needs --auth-tokens-file: without one, everybody may do everything".to_owned();
         return Err(UsageError { flag: "auth-anonymous", reason });
     }
@@ -135,23 +179,35 @@ fn access(flags: Access) -> Result<decima_server::Access, UsageError> {
         Some(AnonymousMode::Metrics) => Anonymous::Metrics,
         Some(AnonymousMode::Read) => Anonymous::Read,
     };
-    Ok(decima_server::Access { tokens_file: flags.auth_tokens_file, anonymous })
+    Ok(decima_server::Access { tokens_file, anonymous })
 }
 
+/// Without a certificate nobody is let in unnoticed: clients that expect TLS fail. So a blank pair means none.
 fn tls_files(flags: &Access) -> Result<Option<TlsFiles>, UsageError> {
+    let named = |flag: &Option<Maybe<PathBuf>>| flag.clone().and_then(|Maybe(path)| path);
+    let client_ca = guard("tls-client-ca-file", flags.tls_client_ca_file.clone())?;
     let missing = |flag, other| Err(UsageError { flag, reason: format!("needs {other} too") });
-    match (&flags.tls_cert_file, &flags.tls_key_file) {
-        (Some(certificate), Some(key)) => Ok(Some(TlsFiles {
-            certificate: certificate.clone(),
-            key: key.clone(),
-            client_ca: flags.tls_client_ca_file.clone(),
-        })),
+    match (named(&flags.tls_cert_file), named(&flags.tls_key_file)) {
+        (Some(certificate), Some(key)) => Ok(Some(TlsFiles { certificate, key, client_ca })),
         (Some(_), None) => missing("tls-cert-file", "--tls-key-file"),
         (None, Some(_)) => missing("tls-key-file", "--tls-cert-file"),
-        (None, None) if flags.tls_client_ca_file.is_some() => {
+        (None, None) if client_ca.is_some() => {
             missing("tls-client-ca-file", "--tls-cert-file and --tls-key-file")
         }
         (None, None) => Ok(None),
+    }
+}
+
+/// A file that keeps others out. Left blank it is one that is missing, not one that was not asked for: a template
+/// without a value must not open the store.
+fn guard(flag: &'static str, file: Option<Maybe<PathBuf>>) -> Result<Option<PathBuf>, UsageError> {
+    match file {
+        None => Ok(None),
+        Some(Maybe(Some(path))) => Ok(Some(path)),
+        Some(Maybe(None)) => Err(UsageError {
+            flag,
+            reason: "is empty: name the file, or leave the flag out to ask nobody".to_owned(),
+        }),
     }
 }
 
@@ -272,6 +328,10 @@ mod tests {
         check(&["--auth-anonymous=read"], Some("auth-anonymous"));
         check(&["--auth-anonymous=none"], Some("auth-anonymous"));
         check(&["--auth-anonymous="], None);
+        check(&["--auth-tokens-file="], Some("auth-tokens-file"));
+        check(&["--tls-cert-file=", "--tls-key-file="], None);
+        check(&["--tls-cert-file=", pair[1]], Some("tls-key-file"));
+        check(&[pair[0], pair[1], "--tls-client-ca-file="], Some("tls-client-ca-file"));
         check(&pair, None);
         check(&pair[..1], Some("tls-cert-file"));
         check(&pair[1..], Some("tls-key-file"));
@@ -287,6 +347,32 @@ mod tests {
         assert_eq!(with_anonymous("metrics"), Anonymous::Metrics);
         assert_eq!(with_anonymous("read"), Anonymous::Read);
         assert_eq!(with_anonymous(""), Anonymous::None);
+    }
+
+    #[test]
+    fn debuginfod_is_asked_by_whoever_says_so() {
+        let check = |flags: &[&str], expected: &[&str]| {
+            assert_eq!(checked(flags).unwrap().debuginfod.servers, expected, "{flags:?}");
+        };
+        check(&[], &[]);
+        check(&["--debuginfod-upstream-servers="], &[]);
+        check(&["--debuginfod-upstream-servers=none"], &[]);
+        check(&["--debuginfod-upstream-servers=a,https://b/c"], &["a", "https://b/c"]);
+        let as_parca = |flag: &str| {
+            let line = ["/usr/bin/parca", flag].map(OsString::from);
+            Settings::check(Arguments::parse_from_line(line).unwrap().serve).unwrap().debuginfod.servers
+        };
+        assert_eq!(as_parca("--debuginfod-upstream-servers="), ["debuginfod.elfutils.org"]);
+        assert!(as_parca("--debuginfod-upstream-servers=none").is_empty());
+    }
+
+    #[test]
+    fn object_files_have_their_own_retention() {
+        let limits = |flags: &[&str]| checked(flags).unwrap().debuginfo.retention;
+        assert_eq!(limits(&[]), retention::Limits::default());
+        let given = limits(&["--debuginfo-retention=1h", "--debuginfo-retention-size=1MB"]);
+        assert_eq!((given.unused_max_ns, given.bytes_max), (3_600_000_000_000, 1_000_000));
+        assert_eq!(limits(&["--debuginfo-retention=0"]).unused_max_ns, i64::MAX);
     }
 
     #[test]
@@ -329,7 +415,6 @@ mod tests {
             "--insecure=false",
             "--mode",
             "all",
-            "--debuginfod-upstream-servers=a,b",
             "--otlp-address=",
             "--external-label=a=b;c=d",
         ])
@@ -339,7 +424,6 @@ mod tests {
         assert_eq!(
             given,
             [
-                "debuginfod-upstream-servers",
                 "enable-persistence",
                 "external-label",
                 "insecure",

@@ -22,6 +22,9 @@ pub(crate) enum ValueError {
     /// Not a whole number above zero.
     #[error("expected a whole number above 0")]
     Count,
+    /// Not a whole number.
+    #[error("expected a whole number, 0 or more")]
+    CountOrZero,
     /// Not `true` or `false`.
     #[error("expected true or false")]
     Flag,
@@ -185,7 +188,7 @@ pub(crate) fn path(text: &str) -> Result<PathBuf, ValueError> {
     Ok(PathBuf::from(text))
 }
 
-/// Reads a path. An empty one is an error: where a file keeps others out, leaving it blank must not let them in.
+/// Reads the path of a file that has to be named.
 pub(crate) fn file(text: &str) -> Result<PathBuf, ValueError> {
     if text.is_empty() { Err(ValueError::File) } else { path(text) }
 }
@@ -198,6 +201,11 @@ pub(crate) fn flag(text: &str) -> Result<bool, ValueError> {
 /// Reads a whole number above 0.
 pub(crate) fn count(text: &str) -> Result<usize, ValueError> {
     text.parse().ok().filter(|&n| n > 0).ok_or(ValueError::Count)
+}
+
+/// Reads a whole number, for flags to which 0 means all.
+pub(crate) fn count_or_zero(text: &str) -> Result<usize, ValueError> {
+    text.parse().map_err(|_| ValueError::CountOrZero)
 }
 
 /// Reads one of the words of `T`, in any case.

@@ -4,6 +4,7 @@
 mod access;
 mod ask;
 mod configuration;
+mod debuginfo;
 mod durability;
 mod process;
 mod start_and_stop;
