@@ -116,7 +116,9 @@ pub struct JobStatus {
     pub unknown: usize,
     /// Targets that are not scraped: dropped by a rule, or without a usable address.
     pub dropped: usize,
-    /// Why some targets are left out; empty if none are.
+    /// Targets that are not scraped because there are too many.
+    pub left_out: usize,
+    /// Why; empty if there are none.
     pub error: String,
     /// How each of its discoveries goes, in the order of the configuration.
     pub discoveries: Vec<discovery::Status>,

@@ -9,8 +9,9 @@ use std::{
 };
 
 use decima_ingest::{
+    discovery,
     push::{Counts, Push, Sender, SenderCounts},
-    scrape::{Scraper, TargetHealth, TargetState},
+    scrape::{JobStatus, Scraper},
 };
 use decima_store::{Store, StoreCounts};
 use prometheus_client::{
@@ -359,12 +360,53 @@ fn encode_store(encoder: &mut DescriptorEncoder, counts: &StoreCounts) -> Result
 }
 
 fn encode_targets(encoder: &mut DescriptorEncoder, scraper: &Scraper) -> Result<(), fmt::Error> {
-    let targets = scraper.targets(TargetState::Active);
-    let good = targets.iter().filter(|target| target.health == TargetHealth::Good).count();
-    let bad = targets.iter().filter(|target| target.health == TargetHealth::Bad).count();
-    encode_gauge(encoder, "scrape_targets", "Targets that are scraped", targets.len() as u64)?;
-    encode_gauge(encoder, "scrape_targets_good", "Targets whose last profile was stored", good as u64)?;
-    encode_gauge(encoder, "scrape_targets_bad", "Targets whose last profile was not", bad as u64)
+    let jobs = scraper.jobs();
+    let sum = |number: fn(&JobStatus) -> usize| jobs.iter().map(number).sum::<usize>() as u64;
+    let gauges = [
+        ("scrape_targets", "Targets that are scraped", sum(|job| job.good + job.bad + job.unknown)),
+        ("scrape_targets_good", "Targets whose last profile was stored", sum(|job| job.good)),
+        ("scrape_targets_bad", "Targets whose last profile was not", sum(|job| job.bad)),
+        ("scrape_targets_left_out", "Targets beyond the bound of a job", sum(|job| job.left_out)),
+    ];
+    for (name, help, amount) in gauges {
+        encode_gauge(encoder, name, help, amount)?;
+    }
+    encode_discoveries(encoder, &jobs)
+}
+
+/// One of a discovery's numbers.
+type DiscoveryNumber = fn(&discovery::Status) -> u64;
+
+/// How discoveries go, by job and by kind and number within the job.
+fn encode_discoveries(encoder: &mut DescriptorEncoder, jobs: &[JobStatus]) -> Result<(), fmt::Error> {
+    let gauges: [(&str, &str, DiscoveryNumber); 2] = [
+        ("discovery_targets", "Targets found, before relabelling", |discovery| discovery.targets as u64),
+        ("discovery_good", "1 while a discovery knows everything that there is to know", |discovery| {
+            u64::from(discovery.last_error.is_empty() && discovery.last_success.is_some())
+        }),
+    ];
+    let each = || {
+        jobs.iter().flat_map(|job| {
+            let discoveries = job.discoveries.iter().enumerate();
+            discoveries.map(|(index, discovery)| {
+                let name = format!("{}/{index}", discovery.kind);
+                ([("job", job.job.clone()), ("discovery", name)], discovery)
+            })
+        })
+    };
+    for (name, help, number) in gauges {
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for (labels, discovery) in each() {
+            let amount = i64::try_from(number(discovery)).unwrap_or(i64::MAX);
+            ConstGauge::new(amount).encode(family.encode_family(&labels)?)?;
+        }
+    }
+    let help = "Attempts of a discovery that did not tell everything";
+    let mut family = encoder.encode_descriptor("discovery_failures", help, None, MetricType::Counter)?;
+    for (labels, discovery) in each() {
+        ConstCounter::new(discovery.failures).encode(family.encode_family(&labels)?)?;
+    }
+    Ok(())
 }
 
 fn encode_counters(

@@ -217,6 +217,7 @@ impl Job {
             bad: count(TargetHealth::Bad),
             unknown: count(TargetHealth::Unknown),
             dropped: self.found.dropped_count(),
+            left_out: self.left_out,
             error: self.error(shared),
             discoveries: self.discoveries.iter().map(|running| running.findings.status()).collect(),
         }
