@@ -57,7 +57,7 @@ use crate::{
     otlp_http::Receiver,
     rest::Gateway,
     service::{
-        agents::AgentsService, debuginfo::DebuginfoService, otlp::ProfilesService,
+        agents::AgentsService, debuginfo::DebuginfoService, ingest::IngestService, otlp::ProfilesService,
         profile_store::ProfileStoreService, query::QueryService, scrape::ScrapeService,
     },
 };
@@ -297,7 +297,8 @@ impl Server {
         let profile_store = ProfileStoreService::new(handles.push.clone(), Arc::clone(&writes));
         let profiles = ProfilesService::new(handles.push.clone(), writes);
         let query = QueryService::new(handles.engine, bounds.queries_max);
-        let agents = AgentsService::new(handles.push);
+        let agents = AgentsService::new(handles.push.clone());
+        let ingest = IngestService::new(handles.push, self.scraper.clone());
         let debuginfo = DebuginfoService::new(handles.debuginfo);
         let scrape = ScrapeService::new(self.scraper.clone());
         let gateway = Arc::new(Gateway {
@@ -305,6 +306,7 @@ impl Server {
             agents: agents.clone(),
             query: query.clone(),
             scrape: scrape.clone(),
+            ingest: ingest.clone(),
             debuginfo: debuginfo.clone(),
             metrics: Arc::clone(&self.metrics),
             bounds: bounds.clone(),
@@ -314,7 +316,7 @@ impl Server {
             metrics: Arc::clone(&self.metrics),
             bounds: bounds.clone(),
         });
-        let services = grpc::Services { profile_store, profiles, agents, query, scrape, debuginfo };
+        let services = grpc::Services { profile_store, profiles, agents, query, scrape, ingest, debuginfo };
         let (grpc, health) =
             grpc::router(services, Arc::clone(&self.metrics), bounds).map_err(ServeError::Descriptors)?;
         let http = web::routes(
