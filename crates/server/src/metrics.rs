@@ -10,7 +10,7 @@ use std::{
 
 use decima_ingest::{
     discovery,
-    push::{Counts, Push, Sender, SenderCounts},
+    push::{Counts, Push, SenderCounts},
     scrape::{JobStatus, Scraper},
 };
 use decima_store::{Store, StoreCounts};
@@ -246,7 +246,7 @@ impl Collector for Sources {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
         if let Some(push) = self.push.get() {
             encode_push(&mut encoder, &push.counts())?;
-            encode_senders(&mut encoder, &push.senders())?;
+            encode_senders(&mut encoder, push)?;
         }
         if let Some(store) = self.store.get() {
             encode_store(&mut encoder, &store.counts())?;
@@ -280,19 +280,18 @@ fn encode_push(encoder: &mut DescriptorEncoder, counts: &Counts) -> Result<(), f
 /// One of a sender's numbers.
 type SenderNumber = fn(&SenderCounts) -> u64;
 
-/// What became of each sender's requests, by way in.
-fn encode_senders(encoder: &mut DescriptorEncoder, senders: &[Sender]) -> Result<(), fmt::Error> {
+/// What became of each sender's requests, by way in; those without numbers of their own are `others`.
+fn encode_senders(encoder: &mut DescriptorEncoder, push: &Push) -> Result<(), fmt::Error> {
+    let (senders, others) = (push.senders(), push.other_senders());
     let counted = || {
-        senders.iter().flat_map(|sender| {
+        let named = senders.iter().filter(|sender| sender.named).flat_map(|sender| {
             let address = sender.address.map(|address| address.to_string()).unwrap_or_default();
-            sender.counts.iter().map(move |(protocol, counts)| {
-                let labels = [
-                    ("sender", sender.id()),
-                    ("address", address.clone()),
-                    ("protocol", protocol.name().to_owned()),
-                ];
-                (labels, counts)
-            })
+            sender.counts.iter().map(move |counted| (sender.id(), address.clone(), counted))
+        });
+        let others = others.iter().map(|counted| ("others".to_owned(), String::new(), counted));
+        named.chain(others).map(|(sender, address, (protocol, counts))| {
+            let protocol = protocol.name().to_owned();
+            ([("sender", sender), ("address", address), ("protocol", protocol)], counts)
         })
     };
     let mut family =

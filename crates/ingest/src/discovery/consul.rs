@@ -235,10 +235,7 @@ impl Watch {
                 }
             });
             for name in wanted {
-                if !watched.contains_key(&name) {
-                    let task = tasks.spawn(self.clone().service(name.clone()));
-                    watched.insert(name, task);
-                }
+                watched.entry(name.clone()).or_insert_with(|| tasks.spawn(self.clone().service(name)));
             }
             while tasks.try_join_next().is_some() {}
         }

@@ -32,7 +32,7 @@ impl Checker<'_> {
     ) -> Result<Vec<Discovery>, ConfigError> {
         let mut discoveries = Vec::new();
         for (place, given) in entries("file_sd_configs", std::mem::take(&mut raw.file_sd_configs), job) {
-            discoveries.push(Discovery::File(self.file_discovery(given, &place)?));
+            discoveries.push(Discovery::File(self.file_discovery(&given, &place)?));
         }
         for (place, given) in entries("http_sd_configs", std::mem::take(&mut raw.http_sd_configs), job) {
             discoveries.push(Discovery::Http(self.http_discovery(given, &place)?));
@@ -49,7 +49,11 @@ impl Checker<'_> {
         Ok(discoveries)
     }
 
-    fn file_discovery(&self, given: raw::FileDiscovery, place: &Place) -> Result<FileDiscovery, ConfigError> {
+    fn file_discovery(
+        &self,
+        given: &raw::FileDiscovery,
+        place: &Place,
+    ) -> Result<FileDiscovery, ConfigError> {
         if given.files.is_empty() {
             let reason = "file service discovery config must contain at least one path name";
             return self.invalid(place.key("files", place.line), reason);
