@@ -24,6 +24,7 @@ use std::time::{Duration, SystemTime};
 use reqwest::Url;
 use tokio::time::{Interval, MissedTickBehavior};
 
+pub use self::groups::{GroupsError, from_json as groups_from_json, from_yaml as groups_from_yaml};
 pub(crate) use self::{file::wrong_files, findings::Findings};
 use crate::{config::Discovery, labels::Labels};
 

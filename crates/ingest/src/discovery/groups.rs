@@ -11,7 +11,7 @@ pub(super) const ADDRESS: &str = "__address__";
 
 /// A list of groups that cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum GroupsError {
+pub enum GroupsError {
     /// It is not the JSON that it should be.
     #[error("not a list of target groups")]
     Json(#[from] serde_json::Error),
@@ -45,12 +45,12 @@ struct RawGroup {
 }
 
 /// Reads JSON.
-pub(super) fn from_json(text: &[u8]) -> Result<Vec<TargetGroup>, GroupsError> {
+pub fn from_json(text: &[u8]) -> Result<Vec<TargetGroup>, GroupsError> {
     check(serde_json::from_slice::<Option<Vec<_>>>(text)?.unwrap_or_default())
 }
 
 /// Reads YAML; an empty text is an empty list.
-pub(super) fn from_yaml(text: &str) -> Result<Vec<TargetGroup>, GroupsError> {
+pub fn from_yaml(text: &str) -> Result<Vec<TargetGroup>, GroupsError> {
     let options = serde_saphyr::options! { with_snippet: false };
     let parsed = serde_saphyr::from_str_with_options::<Option<Vec<_>>>(text, options);
     match parsed {
