@@ -111,7 +111,7 @@ fn changes_are_taken_while_it_runs_and_bad_ones_refused() {
         text.contains("decima_reload_good{what=\"config\"} 0")
     });
     assert!(text.contains("decima_reload_failures_total{what=\"config\"} 1\n"), "{text}");
-    assert!(text.contains("\nparca_config_last_reload_successful 0\n"), "{text}");
+    assert!(text.contains("\nparca_config_last_reload_successful{} 0\n"), "{text}");
     assert!(get(&targets).contains("\"second\""));
     store.signal("HUP");
     until("the signal looks again", &metrics, |text| {
@@ -121,8 +121,8 @@ fn changes_are_taken_while_it_runs_and_bad_ones_refused() {
     std::fs::write(folder.path().join("..3/parca.yaml"), job("third")).unwrap();
     until("the third is taken", &targets, |text| text.contains("\"third\""));
     let text =
-        until("all is well", &metrics, |text| text.contains("\nparca_config_last_reload_successful 1\n"));
-    assert!(text.contains("parca_config_last_reload_success_timestamp_seconds 1"), "{text}");
+        until("all is well", &metrics, |text| text.contains("\nparca_config_last_reload_successful{} 1\n"));
+    assert!(text.contains("parca_config_last_reload_success_timestamp_seconds{} 1"), "{text}");
     store.signal("TERM");
     let (status, _, log) = store.wait();
     assert!(status.success(), "{log}");

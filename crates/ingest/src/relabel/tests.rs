@@ -213,7 +213,7 @@ fn refused() {
 }
 
 mod properties {
-    use proptest::{collection::btree_map, prelude::*};
+    use proptest::{collection::btree_map, prelude::*, sample::select};
 
     use super::*;
 
@@ -273,9 +273,9 @@ mod properties {
         }
 
         #[test]
-        fn labeldrop_and_labelkeep_share_the_labels(labels in labels_strategy(), pattern in "[a-c]|[a-c][a-c]|a.*") {
-            let mut kept = apply(&labels, &[("regex", pattern.as_str()), ("action", "labelkeep")]).unwrap();
-            let dropped = apply(&labels, &[("regex", pattern.as_str()), ("action", "labeldrop")]).unwrap();
+        fn labeldrop_and_labelkeep_share_the_labels(labels in labels_strategy(), pattern in select(&["a", "b.", "a.*", "[ab]c?", "x"])) {
+            let mut kept = apply(&labels, &[("regex", pattern), ("action", "labelkeep")]).unwrap();
+            let dropped = apply(&labels, &[("regex", pattern), ("action", "labeldrop")]).unwrap();
             prop_assert!(kept.keys().all(|name| !dropped.contains_key(name)));
             kept.extend(dropped);
             prop_assert_eq!(kept, labels);
