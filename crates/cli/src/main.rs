@@ -9,6 +9,7 @@ mod client;
 mod config_file;
 mod debuginfo;
 mod file_hash;
+mod forwarding;
 mod inspect;
 mod logging;
 mod parca_flags;

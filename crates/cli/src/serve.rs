@@ -11,6 +11,7 @@ use decima_debuginfo::{
     Debuginfo,
     debuginfod::{Debuginfod, DebuginfodOptions},
 };
+use decima_forward::Forwarder;
 use decima_ingest::{
     config::{self, Config, Credentials, Scheme, Secret, SecretSource},
     push::Push,
@@ -67,11 +68,19 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
             "anybody who reaches this machine can read and write profiles: --auth-tokens-file makes it ask for tokens"
         );
     }
-    let config = match &settings.config_path {
-        Some(path) => config_file::follow(path, &mut server)?,
-        None => watch::channel(Arc::new(of_itself(&bound, &path_prefix, server.own_token()))).1,
-    };
     let url = bound.first().map(|&(address, tls)| page_url(address, tls, &path_prefix)).unwrap_or_default();
+    let mut background = JoinSet::new();
+    background.spawn(hangup.serve(server.reloads()));
+    let followed = settings.config_path.as_deref().map(|path| config_file::follow(path, &mut server));
+    let config = match followed.transpose()? {
+        Some(config) => config,
+        // Who forwards does not ask for profiles of the forwarder unless the configuration does.
+        None if settings.forward.is_some() => unchanging(Config::default()),
+        None => unchanging(of_itself(&bound, &path_prefix, server.own_token())),
+    };
+    if let Some(forward) = settings.forward {
+        return send_on(server, forward, config, &url, &mut stop).await;
+    }
     let store = tokio::select! {
         opened = Store::open(settings.store) => opened?,
         () = stop.next() => return Ok(()),
@@ -80,12 +89,10 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
         .await
         .context("cannot open what is kept of object files")?;
     let debuginfo = Arc::new(debuginfo);
-    let mut background = JoinSet::new();
     background.spawn({
         let debuginfo = Arc::clone(&debuginfo);
         async move { debuginfo.keep_maintained().await }
     });
-    background.spawn(hangup.serve(server.reloads()));
     let push = Push::new(store.clone(), settings.limits);
     let scraper = Scraper::new(push.clone(), scrape::Settings::default());
     let handles = Handles { engine: Engine::new(store.clone(), settings.query), push, debuginfo };
@@ -106,6 +113,38 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Sends everything on until a signal asks it to stop. What has not arrived then is sent after the next start.
+async fn send_on(
+    server: Server,
+    settings: decima_forward::Settings,
+    config: config_file::Current,
+    url: &str,
+    stop: &mut StopSignals,
+) -> anyhow::Result<()> {
+    let forwarder = Forwarder::start(settings).await?;
+    let waiting = forwarder.counts().spool_requests;
+    tracing::info!(store = forwarder.address(), waiting, "forwarding");
+    let scraper = Scraper::new(forwarder.clone(), scrape::Settings::default());
+    let serving = async {
+        announce(url);
+        tokio::select! {
+            () = config_file::apply(config, &scraper) => {}
+            () = stop.next() => {}
+        }
+        tracing::info!("stopping: draining; what waits in the spool is sent after the next start");
+        scraper.shutdown().await;
+    };
+    server.with_scraper(scraper.clone()).forward(forwarder.clone(), serving).await?;
+    forwarder.stop().await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// A configuration that no file changes.
+fn unchanging(config: Config) -> config_file::Current {
+    watch::channel(Arc::new(config)).1
 }
 
 /// Whom to ask for object files, if anybody.

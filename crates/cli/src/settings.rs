@@ -10,6 +10,7 @@ use decima_server::{TlsFiles, auth::Anonymous};
 
 use crate::{
     args::{Access, AnonymousMode, LogFormat, LogLevel, ObjectFiles, Serve},
+    forwarding::{Forwarding, forwarding},
     value::{Address, ListenAddress, Maybe},
 };
 
@@ -49,7 +50,9 @@ pub(crate) struct Settings {
     pub(crate) debuginfo: DebuginfoOptions,
     /// Whom else to ask for them; nobody if it has no servers.
     pub(crate) debuginfod: DebuginfodOptions,
-    /// Parca's flags that were given and do nothing.
+    /// Where to send everything on to, if this is no store.
+    pub(crate) forward: Option<decima_forward::Settings>,
+    /// Flags that were given and do nothing.
     pub(crate) without_effect: Vec<&'static str>,
 }
 
@@ -67,10 +70,14 @@ impl Settings {
             });
         }
         let tls = tls_files(&flags.access)?;
+        let addresses = addresses(&flags, tls.is_some())?;
+        let profile_bytes_max = flags.limits.profile_size_max.as_usize();
+        let Forwarding { forward, without_effect } =
+            forwarding(flags.forward, &flags.storage_path, profile_bytes_max)?;
         let debuginfo = debuginfo(&flags.debuginfo, &flags.storage_path);
         let debuginfod = debuginfod(&flags.debuginfo, flags.as_parca);
         Ok(Self {
-            addresses: addresses(&flags, tls.is_some())?,
+            addresses,
             config_path: flags.config_path.and_then(|Maybe(path)| path),
             server: decima_server::Settings {
                 path_prefix: path_prefix(&flags.path_prefix)?,
@@ -104,7 +111,8 @@ impl Settings {
             },
             debuginfo,
             debuginfod,
-            without_effect: flags.parca.given,
+            forward,
+            without_effect: flags.parca.given.into_iter().chain(without_effect).collect(),
         })
     }
 }
@@ -427,7 +435,6 @@ mod tests {
                 "enable-persistence",
                 "external-label",
                 "insecure",
-                "mode",
                 "otlp-address",
                 "storage-active-memory",
                 "storage-enable-wal",

@@ -16,16 +16,48 @@ mod target;
 
 use std::{
     collections::BTreeMap,
+    error::Error,
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
+use async_trait::async_trait;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::{client::BodyBounds, job::Job};
-use crate::{config::Config, discovery, labels::Labels, push::Push};
+use crate::{
+    config::Config,
+    discovery,
+    labels::Labels,
+    push::{Push, RawSeries},
+};
+
+/// Where profiles that were scraped go: into a store, or on to one.
+#[async_trait]
+pub trait Sink: Send + Sync {
+    /// Takes all series or none. When it returns, they are durable.
+    ///
+    /// `received_ns` is the Unix time of receipt, used for profiles without a time.
+    async fn store(
+        &self,
+        series: Vec<RawSeries>,
+        received_ns: i64,
+    ) -> Result<(), Box<dyn Error + Send + Sync>>;
+}
+
+#[async_trait]
+impl Sink for Push {
+    async fn store(
+        &self,
+        series: Vec<RawSeries>,
+        received_ns: i64,
+    ) -> Result<(), Box<dyn Error + Send + Sync>> {
+        self.write_raw(series, received_ns, None).await?;
+        Ok(())
+    }
+}
 
 /// Bounds of scraping, and labels for what is scraped.
 #[derive(Debug, Clone)]
@@ -131,7 +163,7 @@ pub struct Scraper {
 }
 
 struct Shared {
-    push: Push,
+    sink: Arc<dyn Sink>,
     settings: Settings,
     bodies: BodyBounds,
     requests: Arc<Semaphore>,
@@ -141,12 +173,13 @@ struct Shared {
 }
 
 impl Scraper {
-    /// A scraper without jobs, which stores by `push`.
-    pub fn new(push: Push, settings: Settings) -> Self {
+    /// A scraper without jobs, whose profiles go to `sink`.
+    pub fn new(sink: impl Sink + 'static, settings: Settings) -> Self {
         let bodies = BodyBounds::new(settings.body_bytes_max, settings.in_flight_bytes_max);
         let requests = Arc::new(Semaphore::new(settings.requests_max.clamp(1, Semaphore::MAX_PERMITS)));
         let (jobs, loops, cancelled) = (Mutex::default(), TaskTracker::new(), CancellationToken::new());
-        Self { shared: Arc::new(Shared { push, settings, bodies, requests, jobs, loops, cancelled }) }
+        let sink = Arc::new(sink);
+        Self { shared: Arc::new(Shared { sink, settings, bodies, requests, jobs, loops, cancelled }) }
     }
 
     /// Scrapes what `config` says from now on, and nothing else.

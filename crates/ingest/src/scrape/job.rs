@@ -268,7 +268,7 @@ impl Active {
             target: Arc::clone(target),
             config: Arc::clone(config),
             client: Arc::clone(client),
-            push: shared.push.clone(),
+            sink: Arc::clone(&shared.sink),
             bodies: shared.bodies.clone(),
             requests: Arc::clone(&shared.requests),
             health: Arc::clone(&health),

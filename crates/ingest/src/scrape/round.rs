@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::{
-    TargetHealth,
+    Sink, TargetHealth,
     client::{self, BodyBounds, FetchError},
     target::{NAME, Target},
 };
@@ -23,7 +23,7 @@ use crate::{
     config::{FirstScrape, SampleType, ScrapeConfig, format_duration},
     error_chain::error_chain,
     http_client::HttpClient,
-    push::{Push, PushError, RawSeries},
+    push::RawSeries,
 };
 
 /// How the last scrape went.
@@ -51,7 +51,7 @@ enum ScrapeError {
     #[error(transparent)]
     Fetch(#[from] FetchError),
     #[error("cannot be stored")]
-    Push(#[from] PushError),
+    Sink(#[source] Box<dyn Error + Send + Sync>),
     #[error("timed out after {}", format_duration(*after))]
     Timeout { after: Duration },
 }
@@ -61,7 +61,7 @@ pub(super) struct Round {
     pub(super) target: Arc<Target>,
     pub(super) config: Arc<ScrapeConfig>,
     pub(super) client: Arc<HttpClient>,
-    pub(super) push: Push,
+    pub(super) sink: Arc<dyn Sink>,
     pub(super) bodies: BodyBounds,
     pub(super) requests: Arc<Semaphore>,
     pub(super) health: Arc<Mutex<Health>>,
@@ -117,11 +117,11 @@ impl Round {
         let received_ns = i64::try_from(since_epoch(now).as_nanos()).unwrap_or(i64::MAX);
         let stored = timeout(
             deadline.saturating_duration_since(Instant::now()),
-            self.push.write_raw(vec![series], received_ns, None),
+            self.sink.store(vec![series], received_ns),
         );
         Some(match stored.await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => Err(error.into()),
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(ScrapeError::Sink(error)),
             Err(_) => Err(ScrapeError::Timeout { after }),
         })
     }

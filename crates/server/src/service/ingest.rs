@@ -4,7 +4,7 @@ use std::{cmp::Reverse, time::UNIX_EPOCH};
 
 use decima_ingest::{
     discovery,
-    push::{Push, Sender as Pusher},
+    push::Sender as Pusher,
     scrape::{JobStatus, Scraper},
 };
 use decima_proto::decima::ingest::v1alpha1::{
@@ -13,6 +13,7 @@ use decima_proto::decima::ingest::v1alpha1::{
 };
 use tonic::{Request, Response, Status};
 
+use super::Way;
 use crate::time;
 
 /// Senders of one answer: more than anybody reads, and a few hundred kilobytes.
@@ -21,20 +22,24 @@ const SENDERS_MAX: usize = 1000;
 /// The service.
 #[derive(Clone)]
 pub(crate) struct IngestService {
-    push: Push,
+    way: Way,
     scraper: Option<Scraper>,
 }
 
 impl IngestService {
-    pub(crate) fn new(push: Push, scraper: Option<Scraper>) -> Self {
-        Self { push, scraper }
+    pub(crate) fn new(way: Way, scraper: Option<Scraper>) -> Self {
+        Self { way, scraper }
     }
 }
 
 #[tonic::async_trait]
 impl ingest_service_server::IngestService for IngestService {
     async fn senders(&self, _: Request<SendersRequest>) -> Result<Response<SendersResponse>, Status> {
-        Ok(Response::new(senders(self.push.senders())))
+        let known = match &self.way {
+            Way::Store(push) => push.senders(),
+            Way::Forward(forwarder) => forwarder.senders(),
+        };
+        Ok(Response::new(senders(known)))
     }
 
     async fn jobs(&self, _: Request<JobsRequest>) -> Result<Response<JobsResponse>, Status> {
