@@ -1,6 +1,7 @@
 //! One target's loop: wait for its time, fetch, store, remember how it went.
 
 use std::{
+    error::Error,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
