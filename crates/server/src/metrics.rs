@@ -2,6 +2,7 @@
 //! asked for when somebody looks.
 
 use std::{
+    collections::BTreeMap,
     fmt::{self, Debug, Formatter},
     fs,
     sync::{Arc, OnceLock},
@@ -11,7 +12,7 @@ use std::{
 use decima_forward::{Counts as ForwardCounts, Forwarder, Method};
 use decima_ingest::{
     discovery,
-    push::{Counts, Push, SenderCounts},
+    push::{Counts, Protocol as WayIn, Push, Sender, SenderCounts},
     scrape::{JobStatus, Scraper},
 };
 use decima_store::{Store, StoreCounts};
@@ -253,14 +254,14 @@ impl Collector for Sources {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
         if let Some(push) = self.push.get() {
             encode_push(&mut encoder, &push.counts())?;
-            encode_senders(&mut encoder, push)?;
+            encode_senders(&mut encoder, &push.senders(), &push.other_senders())?;
         }
         if let Some(store) = self.store.get() {
             encode_store(&mut encoder, &store.counts())?;
         }
         if let Some(forwarder) = self.forwarder.get() {
             encode_forward(&mut encoder, &forwarder.counts())?;
-            encode_senders(&mut encoder, &forwarder.senders())?;
+            encode_senders(&mut encoder, &forwarder.senders(), &forwarder.other_senders())?;
         }
         if let Some(scraper) = self.scraper.get() {
             encode_targets(&mut encoder, scraper)?;
@@ -292,8 +293,11 @@ fn encode_push(encoder: &mut DescriptorEncoder, counts: &Counts) -> Result<(), f
 type SenderNumber = fn(&SenderCounts) -> u64;
 
 /// What became of each sender's requests, by way in; those without numbers of their own are `others`.
-fn encode_senders(encoder: &mut DescriptorEncoder, push: &Push) -> Result<(), fmt::Error> {
-    let (senders, others) = (push.senders(), push.other_senders());
+fn encode_senders(
+    encoder: &mut DescriptorEncoder,
+    senders: &[Sender],
+    others: &BTreeMap<WayIn, SenderCounts>,
+) -> Result<(), fmt::Error> {
     let counted = || {
         let named = senders.iter().filter(|sender| sender.named).flat_map(|sender| {
             let address = sender.address.map(|address| address.to_string()).unwrap_or_default();

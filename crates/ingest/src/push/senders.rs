@@ -152,7 +152,7 @@ impl Senders {
     }
 
     /// What became of the requests of senders without numbers of their own.
-    pub(super) fn others(&self) -> BTreeMap<Protocol, SenderCounts> {
+    pub fn others(&self) -> BTreeMap<Protocol, SenderCounts> {
         self.others.lock().clone()
     }
 
