@@ -9,7 +9,7 @@ pub mod symbols;
 use std::path::Path;
 
 use decima_forward::labels::External;
-use decima_ingest::{agent, config::Config, otlp, push};
+use decima_ingest::{agent, config::Config, discovery, otlp, push};
 use decima_profile::{
     SampleBatch,
     batch::{AttributeValues, NO_MAPPING},
@@ -29,6 +29,7 @@ pub const TARGETS: &[Target] = &[
     ("pprof", pprof),
     ("selector", selector),
     ("config", config),
+    ("target_list", target_list),
     ("log_object", log_object),
     ("log_body", log_body),
     ("block_file", block_file),
@@ -167,6 +168,14 @@ pub fn selector(input: &[u8]) {
 pub fn config(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     let _ = Config::parse(text, "fuzz.yaml", Path::new("/"));
+}
+
+/// A list of targets as files and servers give it, in both formats. Each target has an address, whatever the list says.
+pub fn target_list(input: &[u8]) {
+    let yaml = std::str::from_utf8(input).ok().and_then(|text| discovery::groups_from_yaml(text).ok());
+    for group in discovery::groups_from_json(input).into_iter().chain(yaml).flatten() {
+        assert!(group.targets.iter().all(|labels| labels.contains_key("__address__")));
+    }
 }
 
 /// A log object as it is stored. Damage is refused; the result itself is of no interest.

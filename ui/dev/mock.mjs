@@ -1,5 +1,5 @@
 // A stand-in for the server, for working on the page and for its browser tests.
-//   node dev/mock.mjs [--port 7099] [--scenario data|empty|late|big] [--prefix /decima] [--delay 0] [--upstream http://127.0.0.1:7070] [--bundle DIR]
+//   node dev/mock.mjs [--port 7099] [--scenario data|empty|late|big|many] [--prefix /decima] [--delay 0] [--upstream http://127.0.0.1:7070] [--bundle DIR]
 // It speaks only what the page asks for, over one made-up profile; with --upstream it serves the bundle that stands
 // here and passes all calls on to a real server.
 import { createServer } from 'node:http';
@@ -92,6 +92,8 @@ function api(path, q) {
   const values = /^\/profiles\/labels\/([^/]+)\/values$/.exec(path);
   if (values) return json({ labelValues: LABELS[decodeURIComponent(values[1])] ?? [], warnings: [] });
   if (path === '/targets') return json(targets());
+  if (path === '/jobs') return json(jobs());
+  if (path === '/senders') return json(senders());
   if (path === '/profiles/query') return query(q, start, end);
   return failure(404, 5, `no such path: ${path}`);
 }
@@ -145,7 +147,9 @@ function query(q, start, end) {
   return failure(400, 3, `report_type: ${report} is not served by the mock`);
 }
 
+/** `many` shows what a large installation looks like, `empty` what a new one does. */
 function targets() {
+  if (OPTIONS.scenario === 'empty') return { targets: {} };
   const target = (job, address, lastError = '') => ({
     discoveredLabels: { labels: [{ name: '__address__', value: address }, { name: '__scheme__', value: 'http' }] },
     labels: { labels: [{ name: 'instance', value: address }, { name: 'job', value: job }, { name: 'region', value: 'eu-central-1' }] },
@@ -158,9 +162,41 @@ function targets() {
   return {
     targets: {
       checkout: { targets: [target('checkout', '10.0.3.14:6060'), target('checkout', '10.0.3.15:6060')] },
+      ...(OPTIONS.scenario === 'many' && { fleet: { targets: Array.from({ length: 200 }, (_, n) => target('fleet', `10.1.${n >> 6}.${n & 63}:6060`, n % 40 === 7 ? 'timed out after 13s' : '')) } }),
       gateway: { targets: [target('gateway', '10.0.4.2:6060', 'Get "http://10.0.4.2:6060/debug/pprof/profile": connection refused')] },
     },
   };
+}
+
+function jobs() {
+  if (OPTIONS.scenario === 'empty') return { jobs: [] };
+  const job = (name, good, bad, discoveries, more = {}) => ({ name, good: String(good), bad: String(bad), unknown: '0', dropped: '0', leftOut: '0', error: '', discoveries, ...more });
+  const discovery = (kind, subject, count, lastError = '') => ({ kind, subject, targets: String(count), lastSuccess: new Date(Date.now() - (lastError ? 900_000 : 2000)).toISOString(), lastError, failures: lastError ? '31' : '0' });
+  return {
+    jobs: [
+      job('checkout', 2, 0, [discovery('file', '/etc/decima/targets/*.json', 2)]),
+      job('gateway', 0, 1, [discovery('consul', 'http://consul.internal:8500/', 1, 'server returned HTTP status 500 Internal Server Error: No cluster leader')], { dropped: '18' }),
+      ...(OPTIONS.scenario === 'many' ? [job('fleet', 195, 5, [discovery('kubernetes', 'pod', 1241)], { dropped: '1041' })] : []),
+    ],
+  };
+}
+
+function senders() {
+  if (OPTIONS.scenario === 'empty') return { senders: [], total: '0' };
+  const sender = (node, address, seconds, protocol, accepted, more = {}, lastError = '') => ({
+    node, address, lastError,
+    lastPush: new Date(Date.now() - seconds * 1000).toISOString(),
+    lastPushDuration: '0.004s',
+    counts: [{ protocol, acceptedRequests: String(accepted), samples: String(accepted * 4211), rejectedSamples: '0', repairedStrings: '0', refused: [], ...more }],
+  });
+  const all = [
+    sender('node-7', '10.0.1.7', 4, 'write_arrow', 8640),
+    sender('node-8', '10.0.1.8', 9, 'write_arrow', 8511, { repairedStrings: '12', refused: [{ reason: 'out_of_range', requests: '3' }, { reason: 'time', requests: '1' }] }, 'column stacktrace, row 3: dictionary index 99 is out of range (6)'),
+    sender('', '10.0.1.99', 2, 'otlp_grpc', 310, { rejectedSamples: '40' }),
+    sender('laptop', '10.0.9.1', 4000, 'write_raw', 1),
+  ];
+  if (OPTIONS.scenario === 'many') for (let n = 10; n < 60; n++) all.push(sender(`node-${n}`, `10.0.1.${n}`, n % 10, 'write_arrow', 8640 - n));
+  return { senders: all, total: String(all.length) };
 }
 
 const CONTENT_TYPES = { '.html': 'text/html; charset=utf-8', '.js': 'text/javascript', '.css': 'text/css', '.svg': 'image/svg+xml' };

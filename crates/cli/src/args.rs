@@ -448,6 +448,9 @@ pub(crate) struct CheckConfig {
     /// The file.
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
+    /// Do not look at the files that it names: credentials, certificates, lists of targets.
+    #[arg(long)]
+    pub(crate) syntax_only: bool,
 }
 
 /// Source that this was built from, if whoever built it said so.

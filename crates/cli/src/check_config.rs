@@ -1,15 +1,49 @@
-//! `decima check-config`: whether a configuration would be taken.
+//! `decima check-config`: whether a configuration would be taken, and what is wrong with the files that it names.
 
-use std::io::{self, Write};
+use std::{
+    fmt::Write as _,
+    io::{self, Write},
+};
 
-use decima_ingest::config::Config;
+use anyhow::bail;
+use decima_ingest::config::{Config, ScrapeConfig, format_duration, wrong_files};
 
 use crate::args::CheckConfig;
 
 /// Reads the file as `serve` does; an error names file, line and field.
 pub(crate) fn run(flags: &CheckConfig) -> anyhow::Result<()> {
     let config = Config::load(&flags.file)?;
-    let jobs = config.scrape_configs.len();
-    writeln!(io::stdout().lock(), "{}: fine, {jobs} scrape jobs", flags.file.display())?;
+    let wrong = if flags.syntax_only { Vec::new() } else { wrong_files(&config) };
+    let mut text = String::new();
+    for job in &config.scrape_configs {
+        let _ = writeln!(text, "  {}", describe(job));
+    }
+    for wrong in &wrong {
+        let _ = writeln!(text, "  {wrong}");
+    }
+    let (file, jobs) = (flags.file.display(), config.scrape_configs.len());
+    let verdict = if wrong.is_empty() { "fine" } else { "files are wrong" };
+    write!(io::stdout().lock(), "{file}: {verdict}, {jobs} scrape jobs\n{text}")?;
+    if !wrong.is_empty() {
+        bail!("{file}: {} files that it names cannot be used", wrong.len());
+    }
     Ok(())
+}
+
+/// A job in one line.
+fn describe(job: &ScrapeConfig) -> String {
+    let targets: usize = job.static_configs.iter().map(|group| group.targets.len()).sum();
+    let mut text = format!(
+        "{}: {} profiles every {}",
+        job.job_name,
+        job.endpoints.len(),
+        format_duration(job.scrape_interval)
+    );
+    if targets > 0 {
+        let _ = write!(text, ", {targets} static targets");
+    }
+    for discovery in &job.discoveries {
+        let _ = write!(text, ", {} ({})", discovery.kind(), discovery.subject());
+    }
+    text
 }

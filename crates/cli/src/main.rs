@@ -6,6 +6,7 @@
 mod args;
 mod check_config;
 mod client;
+mod config_file;
 mod debuginfo;
 mod file_hash;
 mod forwarding;

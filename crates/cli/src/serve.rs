@@ -3,7 +3,6 @@
 use std::{
     io::{self, Write},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    path::Path,
     sync::Arc,
 };
 
@@ -24,10 +23,12 @@ use decima_store::Store;
 use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
+    sync::watch,
     task::JoinSet,
 };
 
 use crate::{
+    config_file::{self, ReloadSignal},
     logging,
     settings::Settings,
     value::{Address, ListenAddress},
@@ -43,12 +44,13 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
         tracing::warn!(flag, "this flag of Parca has no effect here");
     }
     let mut stop = StopSignals::listen()?;
+    let hangup = ReloadSignal::listen()?;
     let listeners = listen(&settings).await?;
     let tls: Vec<_> = listeners.iter().map(|listener| listener.tls).collect();
     let path_prefix = settings.server.path_prefix.clone();
     let has_certificate = settings.server.tls.is_some();
     let has_tokens = settings.server.access.tokens_file.is_some();
-    let server = Server::start(listeners, settings.server)?;
+    let mut server = Server::start(listeners, settings.server)?;
     let bound: Vec<_> = server.addresses().iter().copied().zip(tls).collect();
     for (address, tls) in &bound {
         tracing::info!(%address, tls, "listening");
@@ -67,15 +69,18 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
         );
     }
     let url = bound.first().map(|&(address, tls)| page_url(address, tls, &path_prefix)).unwrap_or_default();
-    if let Some(forward) = settings.forward {
-        // Without a configuration nothing is scraped: whoever wants profiles of this process says so.
-        let config = settings.config_path.as_deref().map(configuration).transpose()?.unwrap_or_default();
-        return send_on(server, forward, &config, &url, &mut stop).await;
-    }
-    let config = match &settings.config_path {
-        Some(path) => configuration(path)?,
-        None => of_itself(&bound, &path_prefix, server.own_token()),
+    let mut background = JoinSet::new();
+    background.spawn(hangup.serve(server.reloads()));
+    let followed = settings.config_path.as_deref().map(|path| config_file::follow(path, &mut server));
+    let config = match followed.transpose()? {
+        Some(config) => config,
+        // Who forwards does not ask for profiles of the forwarder unless the configuration does.
+        None if settings.forward.is_some() => unchanging(Config::default()),
+        None => unchanging(of_itself(&bound, &path_prefix, server.own_token())),
     };
+    if let Some(forward) = settings.forward {
+        return send_on(server, forward, config, &url, &mut stop).await;
+    }
     let store = tokio::select! {
         opened = Store::open(settings.store) => opened?,
         () = stop.next() => return Ok(()),
@@ -84,7 +89,6 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
         .await
         .context("cannot open what is kept of object files")?;
     let debuginfo = Arc::new(debuginfo);
-    let mut background = JoinSet::new();
     background.spawn({
         let debuginfo = Arc::clone(&debuginfo);
         async move { debuginfo.keep_maintained().await }
@@ -95,8 +99,10 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
     let serving = async {
         // Not earlier: both promise that it serves.
         announce(&url);
-        scraper.apply(&config);
-        stop.next().await;
+        tokio::select! {
+            () = config_file::apply(config, &scraper) => {}
+            () = stop.next() => {}
+        }
         tracing::info!("stopping: draining, then flushing");
         scraper.shutdown().await;
     };
@@ -113,7 +119,7 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
 async fn send_on(
     server: Server,
     settings: decima_forward::Settings,
-    config: &Config,
+    config: config_file::Current,
     url: &str,
     stop: &mut StopSignals,
 ) -> anyhow::Result<()> {
@@ -123,8 +129,10 @@ async fn send_on(
     let scraper = Scraper::new(forwarder.clone(), scrape::Settings::default());
     let serving = async {
         announce(url);
-        scraper.apply(config);
-        stop.next().await;
+        tokio::select! {
+            () = config_file::apply(config, &scraper) => {}
+            () = stop.next() => {}
+        }
         tracing::info!("stopping: draining; what waits in the spool is sent after the next start");
         scraper.shutdown().await;
     };
@@ -132,6 +140,11 @@ async fn send_on(
     forwarder.stop().await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// A configuration that no file changes.
+fn unchanging(config: Config) -> config_file::Current {
+    watch::channel(Arc::new(config)).1
 }
 
 /// Whom to ask for object files, if anybody.
@@ -160,15 +173,6 @@ impl StopSignals {
             _ = self.interrupt.recv() => {}
         }
     }
-}
-
-/// What to scrape, as the configuration says.
-fn configuration(path: &Path) -> anyhow::Result<Config> {
-    let config = Config::load(path)?;
-    if config.object_storage.is_some() {
-        tracing::warn!("object_storage has no effect yet: everything is kept in --storage-path");
-    }
-    Ok(config)
 }
 
 /// What to scrape without a configuration: this store itself, by a token that only it knows, without TLS if it can be.

@@ -22,12 +22,12 @@ pub mod settings;
 mod spool;
 mod verdict;
 
-use std::{error::Error, net::IpAddr, sync::Arc, time::Instant};
+use std::{collections::BTreeMap, error::Error, net::IpAddr, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use decima_base::ErrorKind;
 use decima_ingest::{
-    push::{Origin, Outcome, PushError, RawSeries, Refusal, Sender, Senders},
+    push::{Origin, Outcome, Protocol, PushError, RawSeries, Refusal, Sender, SenderCounts, Senders},
     scrape::Sink,
 };
 use decima_proto::parca::profilestore::v1alpha1::{
@@ -153,6 +153,11 @@ impl Forwarder {
     /// All senders that are remembered, with their counts.
     pub fn senders(&self) -> Vec<Sender> {
         self.shared.senders.all()
+    }
+
+    /// What became of the requests of senders that metrics do not name ([`Sender::named`]).
+    pub fn other_senders(&self) -> BTreeMap<Protocol, SenderCounts> {
+        self.shared.senders.others()
     }
 
     /// The remote store's side of uploads.

@@ -11,7 +11,9 @@
 //! Start at [`Config::load`]; [`raw`] is the schema, [`check`] the rules.
 
 mod check;
+mod discovery;
 mod duration;
+mod files;
 mod raw;
 
 use std::{
@@ -22,7 +24,12 @@ use std::{
     time::Duration,
 };
 
+pub use discovery::{
+    ConsulDiscovery, Discovery, DnsDiscovery, DnsRecord, DockerDiscovery, DockerHost, FileDiscovery,
+    HttpDiscovery,
+};
 pub use duration::{ParseDurationError, format_duration, parse_duration};
+pub use files::wrong_files;
 
 use crate::{discovery::TargetGroup, relabel::Rule};
 
@@ -78,10 +85,20 @@ pub struct ScrapeConfig {
     pub relabel_configs: Vec<Rule>,
     /// Targets given by name.
     pub static_configs: Vec<TargetGroup>,
+    /// Where further targets are found.
+    pub discoveries: Vec<Discovery>,
     /// How requests are made.
     pub http_client: HttpClientConfig,
     /// When the first scrape starts.
     pub first_scrape: FirstScrape,
+}
+
+impl ScrapeConfig {
+    /// Whether both fetch in the same way, whatever targets they have: a target of both can go on as it is.
+    pub fn fetches_as(&self, other: &Self) -> bool {
+        let Self { relabel_configs, static_configs, discoveries, .. } = other.clone();
+        Self { relabel_configs, static_configs, discoveries, ..self.clone() } == *other
+    }
 }
 
 /// How targets are spoken to.
@@ -357,6 +374,7 @@ pub fn self_scrape(address: SocketAddr, path_prefix: &str) -> Config {
         ]),
         relabel_configs: Vec::new(),
         static_configs: vec![TargetGroup { targets: vec![BTreeMap::from(target)], labels: BTreeMap::new() }],
+        discoveries: Vec::new(),
         http_client: HttpClientConfig::default(),
         first_scrape: FirstScrape::AtOnce { delta_seconds: 5, others_after: Duration::from_secs(2) },
     };

@@ -1,9 +1,32 @@
-//! Targets as they are discovered, before labels of the job and relabelling.
+//! Here is a way to find targets, gives you the targets that there are now, again and again.
 //!
-//! Whatever finds targets gives the scraper the groups it knows, all of them each time
-//! ([`Scraper::discovered`](crate::scrape::Scraper::discovered)); the list of a configuration is simply given once.
+//! ```text
+//! discovery ── looks, asks or watches ──► findings: groups of targets by source ──► job
+//! ```
+//!
+//! Constraints: answers and files are bounded, and so is what is asked at once. Invariants: what cannot be read leaves what
+//! was found before, and says so ([`Status`]); a group that is the same as before is the same [`Arc`], so that nobody looks
+//! at its targets again.
+//! Labels are Prometheus': `__address__`, and `__meta_` labels that tell more. Start at [`run`].
 
-use crate::labels::Labels;
+mod consul;
+mod dns;
+mod docker;
+mod file;
+mod findings;
+mod groups;
+mod http;
+#[cfg(test)]
+mod testing;
+
+use std::time::{Duration, SystemTime};
+
+use reqwest::Url;
+use tokio::time::{Interval, MissedTickBehavior};
+
+pub use self::groups::{GroupsError, from_json as groups_from_json, from_yaml as groups_from_yaml};
+pub(crate) use self::{file::wrong_files, findings::Findings};
+use crate::{config::Discovery, labels::Labels};
 
 /// Targets that share labels.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -12,4 +35,49 @@ pub struct TargetGroup {
     pub targets: Vec<Labels>,
     /// Labels of all; those of a target win.
     pub labels: Labels,
+}
+
+/// How a discovery goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Status {
+    /// The word that names its kind, such as `file`.
+    pub kind: &'static str,
+    /// What it looks at, such as a URL.
+    pub subject: String,
+    /// Targets that it knows, before relabelling.
+    pub targets: usize,
+    /// When it last learned everything that there is to know; `None` if never.
+    pub last_success: Option<SystemTime>,
+    /// Why it does not know everything now; empty if it does.
+    pub last_error: String,
+    /// How often it failed to.
+    pub failures: u64,
+}
+
+/// Finds targets for ever; cancelled by dropping.
+pub(crate) async fn run(discovery: &Discovery, findings: &Findings) {
+    match discovery {
+        Discovery::File(file) => file::run(file, findings).await,
+        Discovery::Http(http) => http::run(http, findings).await,
+        Discovery::Dns(dns) => dns::run(dns, findings).await,
+        Discovery::Consul(consul) => consul::run(consul, findings).await,
+        Discovery::Docker(docker) => docker::run(docker, findings).await,
+    }
+}
+
+/// One tick at once, and one after each interval; a late one does not bring the next ones nearer to each other.
+fn refresh_ticks(interval: Duration) -> Interval {
+    let mut ticks = tokio::time::interval(interval);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}
+
+/// The URL with further parts of a path.
+fn below(url: &Url, parts: &[&str]) -> Url {
+    let mut url = url.clone();
+    // Only URLs without a host have no path, and the configuration refuses them.
+    if let Ok(mut path) = url.path_segments_mut() {
+        path.pop_if_empty().extend(parts);
+    }
+    url
 }

@@ -6,6 +6,8 @@ pub mod agent;
 mod arrow;
 pub mod config;
 pub mod discovery;
+mod error_chain;
+mod http_client;
 pub mod labels;
 pub mod object_files;
 pub mod otlp;

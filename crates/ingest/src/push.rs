@@ -17,7 +17,11 @@ mod senders;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeSet, sync::Arc, time::Instant};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Instant,
+};
 
 use bytes::Bytes;
 use decima_base::ErrorKind;
@@ -227,6 +231,11 @@ impl Push {
     /// All senders that are remembered, with their counts.
     pub fn senders(&self) -> Vec<Sender> {
         self.shared.senders.all()
+    }
+
+    /// What became of the requests of senders whose [`Sender::named`] is false, and of those that are not remembered.
+    pub fn other_senders(&self) -> BTreeMap<Protocol, SenderCounts> {
+        self.shared.senders.others()
     }
 
     /// Names of object files that requests have told, and that others may add to.

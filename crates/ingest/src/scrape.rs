@@ -1,21 +1,21 @@
 //! Here is a configuration, gives you its targets' profiles in the store, again and again.
 //!
 //! ```text
-//! job ── client ; group of targets ── target = address × profile ── loop: wait, fetch, push, remember how it went
+//! job ── discoveries ─► groups of targets ── target = address × profile ── loop: wait, fetch, push, remember how it went
 //! ```
 //!
-//! Constraints: memory for bodies and the number of requests under way are bounded over all jobs; a slow target delays
-//! nobody else. Invariants: nothing is retried (the next interval is the retry); what a target sends is stored as
+//! Constraints: memory for bodies and the number of requests under way are bounded over all jobs, that of targets per job;
+//! a slow target delays nobody else. Invariants: nothing is retried (the next interval is the retry); what a target sends is stored as
 //! received, under the labels of the target; after [`Scraper::shutdown`] nothing more is stored.
 //! Start at [`Scraper`].
 
 mod client;
+mod job;
 mod round;
 mod target;
-mod tls;
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::BTreeMap,
     error::Error,
     sync::Arc,
     time::{Duration, SystemTime},
@@ -26,14 +26,10 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::{
-    client::{BodyBounds, JobClient},
-    round::{Health, Round},
-    target::{Dropped, Target, Targets},
-};
+use self::{client::BodyBounds, job::Job};
 use crate::{
-    config::{Config, ScrapeConfig},
-    discovery::TargetGroup,
+    config::Config,
+    discovery,
     labels::Labels,
     push::{Push, RawSeries},
 };
@@ -72,6 +68,10 @@ pub struct Settings {
     pub in_flight_bytes_max: usize,
     /// Requests under way; beyond it, scrapes wait. Each holds a file descriptor, and one for CPU lasts a whole interval.
     pub requests_max: usize,
+    /// Targets of one job (address × profile) that are scraped; further ones are left out, and told.
+    pub targets_per_job_max: usize,
+    /// Least time from one change of a job's targets to the next, so that a cluster in motion is not relabelled all the time.
+    pub sync_interval: Duration,
     /// Labels added to every series; they win over those of the target.
     pub external_labels: Vec<(String, String)>,
 }
@@ -82,6 +82,8 @@ impl Default for Settings {
             body_bytes_max: 64 << 20,
             in_flight_bytes_max: 256 << 20,
             requests_max: 512,
+            targets_per_job_max: 20_000,
+            sync_interval: Duration::from_secs(5),
             external_labels: Vec::new(),
         }
     }
@@ -133,6 +135,27 @@ pub struct TargetStatus {
     pub last_scrape_duration: Duration,
 }
 
+/// How a job goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobStatus {
+    /// Its name.
+    pub job: String,
+    /// Targets whose last profile was stored.
+    pub good: usize,
+    /// Targets whose last profile was not.
+    pub bad: usize,
+    /// Targets that were not asked yet.
+    pub unknown: usize,
+    /// Targets that are not scraped: dropped by a rule, or without a usable address.
+    pub dropped: usize,
+    /// Targets that are not scraped because there are too many.
+    pub left_out: usize,
+    /// Why; empty if there are none.
+    pub error: String,
+    /// How each of its discoveries goes, in the order of the configuration.
+    pub discoveries: Vec<discovery::Status>,
+}
+
 /// Scrapes what a configuration says. Clones share the work.
 #[derive(Clone)]
 pub struct Scraper {
@@ -149,26 +172,6 @@ struct Shared {
     cancelled: CancellationToken,
 }
 
-/// The loops of one job. Dropping it stops them.
-struct Job {
-    config: Arc<ScrapeConfig>,
-    client: Arc<JobClient>,
-    active: HashMap<u128, Active>,
-    dropped: Vec<Dropped>,
-}
-
-struct Active {
-    target: Arc<Target>,
-    health: Arc<Mutex<Health>>,
-    cancelled: CancellationToken,
-}
-
-impl Drop for Active {
-    fn drop(&mut self) {
-        self.cancelled.cancel();
-    }
-}
-
 impl Scraper {
     /// A scraper without jobs, whose profiles go to `sink`.
     pub fn new(sink: impl Sink + 'static, settings: Settings) -> Self {
@@ -181,46 +184,41 @@ impl Scraper {
 
     /// Scrapes what `config` says from now on, and nothing else.
     ///
-    /// Targets that are the same in a job that is the same go on undisturbed. Must be called in a Tokio runtime.
+    /// Jobs that are the same go on undisturbed; so do targets that are the same in a job that fetches as before. Must be
+    /// called in a Tokio runtime.
     pub fn apply(&self, config: &Config) {
         let mut jobs = self.shared.jobs.lock();
+        if self.shared.cancelled.is_cancelled() {
+            return;
+        }
         jobs.retain(|name, job| {
-            config.scrape_configs.iter().any(|c| c.job_name == *name && *c == *job.config)
+            let config = config.scrape_configs.iter().find(|config| config.job_name == *name);
+            config.is_some_and(|config| config.fetches_as(job.config()))
         });
         for config in &config.scrape_configs {
-            let job = jobs.entry(config.job_name.clone()).or_insert_with(|| Job {
-                config: Arc::new(config.clone()),
-                client: Arc::new(JobClient::new(config.http_client.clone())),
-                active: HashMap::new(),
-                dropped: Vec::new(),
-            });
-            job.discovered(&self.shared, &config.static_configs);
+            match jobs.get_mut(&config.job_name) {
+                Some(job) if **job.config() == *config => {}
+                Some(job) => {
+                    job.reconfigure(config);
+                    job.start(&self.shared);
+                }
+                None => {
+                    let mut job = Job::new(config);
+                    job.start(&self.shared);
+                    jobs.insert(config.job_name.clone(), job);
+                }
+            }
         }
     }
 
-    /// Takes `groups` for all targets that `job` has now. Unknown jobs are ignored: a reload may just have removed them.
-    pub fn discovered(&self, job: &str, groups: &[TargetGroup]) {
-        if let Some(job) = self.shared.jobs.lock().get_mut(job) {
-            job.discovered(&self.shared, groups);
-        }
-    }
-
-    /// What is known of the targets, by job, then by what is fetched.
+    /// What is known of the targets, by job, then by what is fetched. Of those that are dropped, the first thousand of a job.
     pub fn targets(&self, state: TargetState) -> Vec<TargetStatus> {
-        let mut statuses = Vec::new();
-        for job in self.shared.jobs.lock().values() {
-            let start = statuses.len();
-            if state != TargetState::Dropped {
-                statuses.extend(job.active.values().map(|active| active.status(&job.config.job_name)));
-            }
-            if state != TargetState::Active {
-                statuses
-                    .extend(job.dropped.iter().map(|dropped| dropped_status(&job.config.job_name, dropped)));
-            }
-            statuses[start..]
-                .sort_by(|a, b| (&a.url, &a.discovered_labels).cmp(&(&b.url, &b.discovered_labels)));
-        }
-        statuses
+        self.shared.jobs.lock().values().flat_map(|job| job.targets(state)).collect()
+    }
+
+    /// How the jobs go, by name.
+    pub fn jobs(&self) -> Vec<JobStatus> {
+        self.shared.jobs.lock().values().map(|job| job.status(&self.shared)).collect()
     }
 
     /// Stops all loops. Requests under way are given up, profiles being stored are stored.
@@ -229,69 +227,6 @@ impl Scraper {
         self.shared.jobs.lock().clear();
         self.shared.loops.close();
         self.shared.loops.wait().await;
-    }
-}
-
-impl Job {
-    fn discovered(&mut self, shared: &Arc<Shared>, groups: &[TargetGroup]) {
-        let Targets { active, dropped } =
-            target::targets(&self.config, groups, &shared.settings.external_labels);
-        self.dropped = dropped;
-        let wanted: HashSet<u128> = active.iter().map(Target::hash).collect();
-        self.active.retain(|hash, _| wanted.contains(hash));
-        for target in active {
-            let hash = target.hash();
-            // The same target twice, or one that runs already.
-            if self.active.contains_key(&hash) {
-                continue;
-            }
-            let (target, health) = (Arc::new(target), Arc::new(Mutex::new(Health::default())));
-            let cancelled = shared.cancelled.child_token();
-            let round = Round {
-                target: target.clone(),
-                hash,
-                config: self.config.clone(),
-                client: self.client.clone(),
-                sink: shared.sink.clone(),
-                bodies: shared.bodies.clone(),
-                requests: shared.requests.clone(),
-                health: health.clone(),
-                cancelled: cancelled.clone(),
-            };
-            shared.loops.spawn(round.run());
-            self.active.insert(hash, Active { target, health, cancelled });
-        }
-    }
-}
-
-impl Active {
-    fn status(&self, job: &str) -> TargetStatus {
-        let health = self.health.lock();
-        TargetStatus {
-            job: job.to_owned(),
-            discovered_labels: self.target.discovered.clone(),
-            labels: self.target.labels.clone(),
-            active: true,
-            url: self.target.url.to_string(),
-            health: health.health,
-            last_error: health.last_error.clone(),
-            last_scrape: health.last_scrape,
-            last_scrape_duration: health.last_scrape_duration,
-        }
-    }
-}
-
-fn dropped_status(job: &str, dropped: &Dropped) -> TargetStatus {
-    TargetStatus {
-        job: job.to_owned(),
-        discovered_labels: dropped.discovered.clone(),
-        labels: Labels::new(),
-        active: false,
-        url: String::new(),
-        health: TargetHealth::Unknown,
-        last_error: dropped.error.as_ref().map(ToString::to_string).unwrap_or_default(),
-        last_scrape: None,
-        last_scrape_duration: Duration::ZERO,
     }
 }
 

@@ -39,6 +39,15 @@ pub mod decima {
             tonic::include_proto!("decima.debuginfo.v1alpha1");
         }
     }
+
+    /// Who sends, what is scraped, and how that goes.
+    pub mod ingest {
+        /// First version, the only one.
+        #[expect(clippy::allow_attributes, reason = "generated")]
+        pub mod v1alpha1 {
+            tonic::include_proto!("decima.ingest.v1alpha1");
+        }
+    }
 }
 
 /// Messages and services by package.

@@ -14,7 +14,10 @@ use axum::{
     middleware::{Next, from_fn_with_state},
     response::Response,
 };
-use decima_proto::decima::debuginfo::v1alpha1::object_file_service_server::ObjectFileServiceServer;
+use decima_proto::decima::{
+    debuginfo::v1alpha1::object_file_service_server::ObjectFileServiceServer,
+    ingest::v1alpha1::ingest_service_server::IngestServiceServer,
+};
 use decima_proto::opentelemetry::v1development::profiles_service_server::ProfilesServiceServer;
 use decima_proto::parca::{
     debuginfo::v1alpha1::debuginfo_service_server::DebuginfoServiceServer,
@@ -35,7 +38,7 @@ use crate::{
     deadline,
     metrics::{Metrics, Protocol},
     service::{
-        agents::AgentsService, debuginfo::DebuginfoService, otlp::ProfilesService,
+        agents::AgentsService, debuginfo::DebuginfoService, ingest::IngestService, otlp::ProfilesService,
         profile_store::ProfileStoreService, query::QueryService, scrape::ScrapeService,
     },
     settings::Bounds,
@@ -57,6 +60,7 @@ pub(crate) struct Services {
     pub(crate) agents: AgentsService,
     pub(crate) query: QueryService,
     pub(crate) scrape: ScrapeService,
+    pub(crate) ingest: IngestService,
     pub(crate) debuginfo: DebuginfoService,
 }
 
@@ -70,7 +74,7 @@ struct Surroundings {
 }
 
 /// Names whose health can be asked for; the empty one is the server as a whole.
-const HEALTH_NAMES: [&str; 8] = [
+const HEALTH_NAMES: [&str; 9] = [
     "",
     ProfileStoreServiceServer::<ProfileStoreService>::NAME,
     ProfilesServiceServer::<ProfilesService>::NAME,
@@ -79,6 +83,7 @@ const HEALTH_NAMES: [&str; 8] = [
     ScrapeServiceServer::<ScrapeService>::NAME,
     DebuginfoServiceServer::<DebuginfoService>::NAME,
     ObjectFileServiceServer::<DebuginfoService>::NAME,
+    IngestServiceServer::<IngestService>::NAME,
 ];
 
 /// Sets the health of all services, and of the server as a whole.
@@ -140,6 +145,7 @@ pub(crate) fn router(
         .add_service(bounded!(AgentsServiceServer::new(services.agents), bounds))
         .add_service(bounded!(QueryServiceServer::new(services.query), bounds))
         .add_service(bounded!(ScrapeServiceServer::new(services.scrape), bounds))
+        .add_service(bounded!(IngestServiceServer::new(services.ingest), bounds))
         .add_service(bounded!(DebuginfoServiceServer::new(services.debuginfo.clone()), bounds))
         .add_service(bounded!(ObjectFileServiceServer::new(services.debuginfo), bounds))
         .add_service(health)

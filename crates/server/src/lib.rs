@@ -56,12 +56,12 @@ use crate::{
     },
     metrics::Metrics,
     otlp_http::Receiver,
-    reload::Reloaded,
     rest::Gateway,
     service::{
         Way,
         agents::AgentsService,
         debuginfo::{DebuginfoService, Files},
+        ingest::IngestService,
         otlp::ProfilesService,
         profile_store::ProfileStoreService,
         query::{Answers, QueryService},
@@ -70,7 +70,8 @@ use crate::{
 };
 pub use crate::{
     listener::Listener,
-    reload::ReloadError,
+    metrics::CONFIG,
+    reload::{Build, ReloadError, Reloaded, Reloads},
     settings::{Access, Bounds, Settings, TlsFiles},
 };
 
@@ -129,7 +130,8 @@ pub struct Server {
     stop: watch::Sender<bool>,
     connections: JoinHandle<()>,
     /// Those who look at files. They end with the server.
-    _reloads: JoinSet<()>,
+    followers: JoinSet<()>,
+    reloads: Reloads,
 }
 
 /// Where a server is in its life.
@@ -176,7 +178,7 @@ impl Server {
         let open =
             settings.access.tokens_file.is_none() && listeners.iter().zip(&addresses).any(is_open(&settings));
         let metrics = Arc::new(Metrics::new());
-        let mut reloads = JoinSet::new();
+        let (mut followers, reloads) = (JoinSet::new(), Reloads::new());
         let tokens = match &settings.access.tokens_file {
             None => None,
             Some(path) => {
@@ -184,12 +186,15 @@ impl Server {
                     |contents: &[Vec<u8>]| Ok(Tokens::parse(contents.first().map_or(&[], Vec::as_slice))?);
                 let tokens = Reloaded::open("tokens", vec![path.clone()], Box::new(parse))
                     .map_err(ServeError::Tokens)?;
-                Some(follow(tokens, &mut reloads, &metrics))
+                Some(follow(tokens, &mut followers, &metrics, &reloads))
             }
         };
         let tls = match &settings.tls {
             None => None,
-            Some(files) => Some(follow(tls::open(files).map_err(ServeError::Tls)?, &mut reloads, &metrics)),
+            Some(files) => {
+                let files = tls::open(files).map_err(ServeError::Tls)?;
+                Some(follow(files, &mut followers, &metrics, &reloads))
+            }
         };
         let guard = Arc::new(Guard::new(&settings, tokens, Arc::clone(&metrics)).map_err(ServeError::Key)?);
         let readiness = Arc::new(Readiness::default());
@@ -225,7 +230,8 @@ impl Server {
             serving,
             stop,
             connections,
-            _reloads: reloads,
+            followers,
+            reloads,
         })
     }
 
@@ -244,6 +250,16 @@ impl Server {
     /// start and written nowhere.
     pub fn own_token(&self) -> &str {
         self.guard.own_token()
+    }
+
+    /// Looks at further files as at its own: every second, and when [`Server::reloads`] is asked; metrics tell how they are.
+    pub fn follow<T: Send + Sync + 'static>(&mut self, files: Reloaded<T>) -> watch::Receiver<Arc<T>> {
+        follow(files, &mut self.followers, &self.metrics, &self.reloads)
+    }
+
+    /// Asks for a look at all files that are followed.
+    pub fn reloads(&self) -> Reloads {
+        self.reloads.clone()
     }
 
     /// Tells about the targets of `scraper`, in `ScrapeService` and among the metrics.
@@ -320,7 +336,8 @@ impl Server {
         let profile_store = ProfileStoreService::new(backend.way.clone(), Arc::clone(&writes));
         let profiles = ProfilesService::new(backend.way.clone(), writes);
         let query = QueryService::new(backend.answers, bounds.queries_max);
-        let agents = AgentsService::new(backend.way);
+        let agents = AgentsService::new(backend.way.clone());
+        let ingest = IngestService::new(backend.way, self.scraper.clone());
         let debuginfo = DebuginfoService::new(backend.files);
         let scrape = ScrapeService::new(self.scraper.clone());
         let gateway = Arc::new(Gateway {
@@ -328,6 +345,7 @@ impl Server {
             agents: agents.clone(),
             query: query.clone(),
             scrape: scrape.clone(),
+            ingest: ingest.clone(),
             debuginfo: debuginfo.clone(),
             metrics: Arc::clone(&self.metrics),
             bounds: bounds.clone(),
@@ -337,7 +355,7 @@ impl Server {
             metrics: Arc::clone(&self.metrics),
             bounds: bounds.clone(),
         });
-        let services = grpc::Services { profile_store, profiles, agents, query, scrape, debuginfo };
+        let services = grpc::Services { profile_store, profiles, agents, query, scrape, ingest, debuginfo };
         let (grpc, health) =
             grpc::router(services, Arc::clone(&self.metrics), bounds).map_err(ServeError::Descriptors)?;
         let http = web::routes(
@@ -362,11 +380,12 @@ impl Drop for Server {
 /// Hands on a value that is made of files, and looks at them from now on.
 fn follow<T: Send + Sync + 'static>(
     reloaded: Reloaded<T>,
-    reloads: &mut JoinSet<()>,
+    followers: &mut JoinSet<()>,
     metrics: &Arc<Metrics>,
+    reloads: &Reloads,
 ) -> watch::Receiver<Arc<T>> {
     let current = reloaded.subscribe();
-    reloads.spawn(reloaded.run(Arc::clone(metrics)));
+    followers.spawn(reloaded.run(Arc::clone(metrics), reloads.clone()));
     current
 }
 

@@ -2,16 +2,18 @@
 //! asked for when somebody looks.
 
 use std::{
+    collections::BTreeMap,
     fmt::{self, Debug, Formatter},
     fs,
     sync::{Arc, OnceLock},
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use decima_forward::{Counts as ForwardCounts, Forwarder, Method};
 use decima_ingest::{
-    push::{Counts, Push, Sender, SenderCounts},
-    scrape::{Scraper, TargetHealth, TargetState},
+    discovery,
+    push::{Counts, Protocol as WayIn, Push, Sender, SenderCounts},
+    scrape::{JobStatus, Scraper},
 };
 use decima_store::{Store, StoreCounts};
 use prometheus_client::{
@@ -29,6 +31,9 @@ use prometheus_client::{
 use tonic::Code;
 
 use crate::status;
+
+/// What a configuration file is called that is followed ([`Server::follow`](crate::Server::follow)).
+pub const CONFIG: &str = "config";
 
 /// Media type of [`Metrics::render`].
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -81,6 +86,9 @@ pub(crate) struct Metrics {
     refused: Family<ReasonLabels, Counter>,
     reload_good: Family<ReloadLabels, Gauge>,
     reload_failures: Family<ReloadLabels, Counter>,
+    reload_success_time: Family<ReloadLabels, Gauge>,
+    parca_reload_good: Family<Vec<(String, String)>, Gauge>,
+    parca_reload_success_time: Family<Vec<(String, String)>, Gauge>,
     sources: Sources,
     /// Whether the store is open and answers.
     pub(crate) ready: Gauge,
@@ -97,10 +105,23 @@ impl Metrics {
         let (ready, connections) = (Gauge::default(), Gauge::default());
         let refused = Family::default();
         let (reload_good, reload_failures) = (Family::default(), Family::default());
+        let reload_success_time = Family::default();
+        let (parca_reload_good, parca_reload_success_time) = (Family::default(), Family::default());
         let sources = Sources::default();
         let build = Gauge::<i64>::default();
         build.set(1);
         registry.register_collector(Box::new(Process));
+        // By Parca's names, for the dashboards that there are.
+        registry.register(
+            "parca_config_last_reload_successful",
+            "1 while the configuration file is right",
+            parca_reload_good.clone(),
+        );
+        registry.register(
+            "parca_config_last_reload_success_timestamp_seconds",
+            "When the configuration was last taken, as Unix time",
+            parca_reload_success_time.clone(),
+        );
         let ours = registry.sub_registry_with_prefix("decima");
         ours.register("requests", "Requests by method, way in and outcome", requests.clone());
         ours.register(
@@ -116,6 +137,11 @@ impl Metrics {
             "Changes of these files that could not be used",
             reload_failures.clone(),
         );
+        ours.register(
+            "reload_last_success_timestamp_seconds",
+            "When these files were last taken, as Unix time",
+            reload_success_time.clone(),
+        );
         ours.register("connections", "Open connections", connections.clone());
         ours.register_collector(Box::new(sources.clone()));
         ours.sub_registry_with_label(("version".into(), env!("CARGO_PKG_VERSION").into())).register(
@@ -130,6 +156,9 @@ impl Metrics {
             refused,
             reload_good,
             reload_failures,
+            reload_success_time,
+            parca_reload_good,
+            parca_reload_success_time,
             sources,
             ready,
             connections,
@@ -174,15 +203,25 @@ impl Metrics {
 
     /// The files of this name are right.
     pub(crate) fn reloaded(&self, what: &'static str) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now_s = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
         self.reload_good.get_or_create(&ReloadLabels { what }).set(1);
+        self.reload_success_time.get_or_create(&ReloadLabels { what }).set(now_s);
         // Shown from the start, so that an increase can be seen.
         let _ = self.reload_failures.get_or_create(&ReloadLabels { what });
+        if what == CONFIG {
+            self.parca_reload_good.get_or_create(&Vec::new()).set(1);
+            self.parca_reload_success_time.get_or_create(&Vec::new()).set(now_s);
+        }
     }
 
     /// The files of this name have changed and cannot be used.
     pub(crate) fn not_reloaded(&self, what: &'static str) {
         self.reload_good.get_or_create(&ReloadLabels { what }).set(0);
         self.reload_failures.get_or_create(&ReloadLabels { what }).inc();
+        if what == CONFIG {
+            self.parca_reload_good.get_or_create(&Vec::new()).set(0);
+        }
     }
 
     /// All numbers as text.
@@ -215,14 +254,14 @@ impl Collector for Sources {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
         if let Some(push) = self.push.get() {
             encode_push(&mut encoder, &push.counts())?;
-            encode_senders(&mut encoder, &push.senders())?;
+            encode_senders(&mut encoder, &push.senders(), &push.other_senders())?;
         }
         if let Some(store) = self.store.get() {
             encode_store(&mut encoder, &store.counts())?;
         }
         if let Some(forwarder) = self.forwarder.get() {
             encode_forward(&mut encoder, &forwarder.counts())?;
-            encode_senders(&mut encoder, &forwarder.senders())?;
+            encode_senders(&mut encoder, &forwarder.senders(), &forwarder.other_senders())?;
         }
         if let Some(scraper) = self.scraper.get() {
             encode_targets(&mut encoder, scraper)?;
@@ -253,19 +292,21 @@ fn encode_push(encoder: &mut DescriptorEncoder, counts: &Counts) -> Result<(), f
 /// One of a sender's numbers.
 type SenderNumber = fn(&SenderCounts) -> u64;
 
-/// What became of each sender's requests, by way in.
-fn encode_senders(encoder: &mut DescriptorEncoder, senders: &[Sender]) -> Result<(), fmt::Error> {
+/// What became of each sender's requests, by way in; those without numbers of their own are `others`.
+fn encode_senders(
+    encoder: &mut DescriptorEncoder,
+    senders: &[Sender],
+    others: &BTreeMap<WayIn, SenderCounts>,
+) -> Result<(), fmt::Error> {
     let counted = || {
-        senders.iter().flat_map(|sender| {
+        let named = senders.iter().filter(|sender| sender.named).flat_map(|sender| {
             let address = sender.address.map(|address| address.to_string()).unwrap_or_default();
-            sender.counts.iter().map(move |(protocol, counts)| {
-                let labels = [
-                    ("sender", sender.id()),
-                    ("address", address.clone()),
-                    ("protocol", protocol.name().to_owned()),
-                ];
-                (labels, counts)
-            })
+            sender.counts.iter().map(move |counted| (sender.id(), address.clone(), counted))
+        });
+        let others = others.iter().map(|counted| ("others".to_owned(), String::new(), counted));
+        named.chain(others).map(|(sender, address, (protocol, counts))| {
+            let protocol = protocol.name().to_owned();
+            ([("sender", sender), ("address", address), ("protocol", protocol)], counts)
         })
     };
     let mut family =
@@ -396,12 +437,53 @@ fn encode_forward(encoder: &mut DescriptorEncoder, counts: &ForwardCounts) -> Re
 }
 
 fn encode_targets(encoder: &mut DescriptorEncoder, scraper: &Scraper) -> Result<(), fmt::Error> {
-    let targets = scraper.targets(TargetState::Active);
-    let good = targets.iter().filter(|target| target.health == TargetHealth::Good).count();
-    let bad = targets.iter().filter(|target| target.health == TargetHealth::Bad).count();
-    encode_gauge(encoder, "scrape_targets", "Targets that are scraped", targets.len() as u64)?;
-    encode_gauge(encoder, "scrape_targets_good", "Targets whose last profile was stored", good as u64)?;
-    encode_gauge(encoder, "scrape_targets_bad", "Targets whose last profile was not", bad as u64)
+    let jobs = scraper.jobs();
+    let sum = |number: fn(&JobStatus) -> usize| jobs.iter().map(number).sum::<usize>() as u64;
+    let gauges = [
+        ("scrape_targets", "Targets that are scraped", sum(|job| job.good + job.bad + job.unknown)),
+        ("scrape_targets_good", "Targets whose last profile was stored", sum(|job| job.good)),
+        ("scrape_targets_bad", "Targets whose last profile was not", sum(|job| job.bad)),
+        ("scrape_targets_left_out", "Targets beyond the bound of a job", sum(|job| job.left_out)),
+    ];
+    for (name, help, amount) in gauges {
+        encode_gauge(encoder, name, help, amount)?;
+    }
+    encode_discoveries(encoder, &jobs)
+}
+
+/// One of a discovery's numbers.
+type DiscoveryNumber = fn(&discovery::Status) -> u64;
+
+/// How discoveries go, by job and by kind and number within the job.
+fn encode_discoveries(encoder: &mut DescriptorEncoder, jobs: &[JobStatus]) -> Result<(), fmt::Error> {
+    let gauges: [(&str, &str, DiscoveryNumber); 2] = [
+        ("discovery_targets", "Targets found, before relabelling", |discovery| discovery.targets as u64),
+        ("discovery_good", "1 while a discovery knows everything that there is to know", |discovery| {
+            u64::from(discovery.last_error.is_empty() && discovery.last_success.is_some())
+        }),
+    ];
+    let each = || {
+        jobs.iter().flat_map(|job| {
+            let discoveries = job.discoveries.iter().enumerate();
+            discoveries.map(|(index, discovery)| {
+                let name = format!("{}/{index}", discovery.kind);
+                ([("job", job.job.clone()), ("discovery", name)], discovery)
+            })
+        })
+    };
+    for (name, help, number) in gauges {
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for (labels, discovery) in each() {
+            let amount = i64::try_from(number(discovery)).unwrap_or(i64::MAX);
+            ConstGauge::new(amount).encode(family.encode_family(&labels)?)?;
+        }
+    }
+    let help = "Attempts of a discovery that did not tell everything";
+    let mut family = encoder.encode_descriptor("discovery_failures", help, None, MetricType::Counter)?;
+    for (labels, discovery) in each() {
+        ConstCounter::new(discovery.failures).encode(family.encode_family(&labels)?)?;
+    }
+    Ok(())
 }
 
 fn encode_counters(

@@ -1,8 +1,9 @@
-//! Files whose content is used while the server runs: looked at every second, taken when they are right, the last right
-//! ones kept while they are not.
+//! Files whose content is used while the server runs: looked at every second and when somebody asks for it, taken when they
+//! are right, the last right ones kept while they are not.
 //!
 //! Contents are compared rather than times: files here are small, and what a mount or a clock says of them is not to be
-//! relied on.
+//! relied on. New ones are taken once two reads a little apart agree, so that a file that is being rewritten is not taken
+//! half.
 
 use std::{
     error::Error,
@@ -19,8 +20,10 @@ use crate::{metrics::Metrics, status};
 
 /// From one look to the next: what was revoked ends about so much later.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// Largest file that is read.
-const BYTES_MAX: u64 = 4 << 20;
+/// From one read of changed files to the read that confirms it.
+const SETTLE: Duration = Duration::from_millis(100);
+/// Largest file that is read: a configuration of a thousand jobs is a hundredth of it.
+const BYTES_MAX: u64 = 16 << 20;
 
 /// Files that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -46,10 +49,27 @@ pub enum ReloadError {
 }
 
 /// Makes a value of the contents of files.
-type Build<T> = Box<dyn Fn(&[Vec<u8>]) -> Result<T, Box<dyn Error + Send + Sync>> + Send + Sync>;
+pub type Build<T> = Box<dyn Fn(&[Vec<u8>]) -> Result<T, Box<dyn Error + Send + Sync>> + Send + Sync>;
+
+/// Asks for a look at all files now, even at those that are the same as before.
+#[derive(Debug, Clone)]
+pub struct Reloads {
+    asked: watch::Sender<u64>,
+}
+
+impl Reloads {
+    pub(crate) fn new() -> Self {
+        Self { asked: watch::Sender::new(0) }
+    }
+
+    /// Asks.
+    pub fn ask(&self) {
+        self.asked.send_modify(|times| *times += 1);
+    }
+}
 
 /// A value that is made of files, as they are now.
-pub(crate) struct Reloaded<T> {
+pub struct Reloaded<T> {
     /// What metrics and logs call it.
     name: &'static str,
     files: Vec<PathBuf>,
@@ -60,12 +80,8 @@ pub(crate) struct Reloaded<T> {
 }
 
 impl<T: Send + Sync + 'static> Reloaded<T> {
-    /// Reads the files for the first time.
-    pub(crate) fn open(
-        name: &'static str,
-        files: Vec<PathBuf>,
-        build: Build<T>,
-    ) -> Result<Self, ReloadError> {
+    /// Reads the files for the first time. `name` is what metrics and logs call them.
+    pub fn open(name: &'static str, files: Vec<PathBuf>, build: Build<T>) -> Result<Self, ReloadError> {
         let contents = read(&files)?;
         let value = build(&contents).map_err(|source| invalid(&files, source))?;
         let (current, _) = watch::channel(Arc::new(value));
@@ -73,30 +89,28 @@ impl<T: Send + Sync + 'static> Reloaded<T> {
     }
 
     /// The value, now and later.
-    pub(crate) fn subscribe(&self) -> watch::Receiver<Arc<T>> {
+    pub fn subscribe(&self) -> watch::Receiver<Arc<T>> {
         self.current.subscribe()
     }
 
     /// Looks at the files for ever.
-    pub(crate) async fn run(mut self, metrics: Arc<Metrics>) {
+    pub(crate) async fn run(mut self, metrics: Arc<Metrics>, reloads: Reloads) {
         metrics.reloaded(self.name);
+        let mut asked = reloads.asked.subscribe();
         let mut ticks = tokio::time::interval(INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            ticks.tick().await;
-            let files = self.files.clone();
-            let contents = match tokio::task::spawn_blocking(move || read(&files)).await {
-                Ok(contents) => contents,
-                Err(error) => {
-                    tracing::error!(%error, "cannot look at files");
-                    continue;
-                }
+            let again = tokio::select! {
+                _ = ticks.tick() => false,
+                // The sender lives as long as this clone of it.
+                _ = asked.changed() => true,
             };
-            match self.look(contents) {
+            let Some(contents) = self.settled().await else { continue };
+            match self.look(contents, again) {
                 Look::Same => {}
                 Look::Taken => {
                     metrics.reloaded(self.name);
-                    tracing::info!(what = self.name, "took the changed files");
+                    tracing::info!(what = self.name, "took the files as they are now");
                 }
                 Look::Refused(error) => {
                     metrics.not_reloaded(self.name);
@@ -111,16 +125,39 @@ impl<T: Send + Sync + 'static> Reloaded<T> {
         }
     }
 
-    fn look(&mut self, contents: Result<Vec<Vec<u8>>, ReloadError>) -> Look {
+    /// What the files hold; `None` while they change.
+    async fn settled(&self) -> Option<Contents> {
+        let first = self.read().await?;
+        if first.as_ref().ok() == self.seen.as_ref() {
+            return Some(first);
+        }
+        tokio::time::sleep(SETTLE).await;
+        let second = self.read().await?;
+        (first.ok() == second.as_ref().ok().cloned()).then_some(second)
+    }
+
+    async fn read(&self) -> Option<Contents> {
+        let files = self.files.clone();
+        match tokio::task::spawn_blocking(move || read(&files)).await {
+            Ok(contents) => Some(contents),
+            Err(error) => {
+                tracing::error!(%error, "cannot look at files");
+                None
+            }
+        }
+    }
+
+    /// Takes or refuses `contents` if they are new, or if somebody wants to know `again`.
+    fn look(&mut self, contents: Contents, again: bool) -> Look {
         let contents = match contents {
             Ok(contents) => contents,
-            Err(_) if self.seen.is_none() => return Look::Same,
+            Err(_) if self.seen.is_none() && !again => return Look::Same,
             Err(error) => {
                 self.seen = None;
                 return Look::Refused(error);
             }
         };
-        if self.seen.as_ref() == Some(&contents) {
+        if self.seen.as_ref() == Some(&contents) && !again {
             return Look::Same;
         }
         let built = (self.build)(&contents);
@@ -134,6 +171,9 @@ impl<T: Send + Sync + 'static> Reloaded<T> {
         }
     }
 }
+
+/// What files hold, in their order.
+type Contents = Result<Vec<Vec<u8>>, ReloadError>;
 
 /// What came of a look at the files.
 #[derive(Debug)]
@@ -193,7 +233,7 @@ mod tests {
                 None => std::fs::remove_file(&path).unwrap(),
             }
             for look in [look, "Same"] {
-                let got = format!("{:?}", reloaded.look(read(&reloaded.files)));
+                let got = format!("{:?}", reloaded.look(read(&reloaded.files), false));
                 assert!(got.starts_with(look), "{content:?}: {got}");
             }
             assert_eq!(**current.borrow(), word, "{content:?}");
@@ -205,5 +245,41 @@ mod tests {
         check(None, "Refused", "two");
         check(Some("two"), "Taken", "two");
         check(Some(""), "Taken", "");
+    }
+
+    #[test]
+    fn the_same_is_looked_at_again_when_asked_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        std::fs::write(&path, "one").unwrap();
+        let mut reloaded = Reloaded::open("word", vec![path.clone()], Box::new(word)).unwrap();
+        assert!(matches!(reloaded.look(read(&reloaded.files), true), Look::Taken));
+        std::fs::write(&path, "bad").unwrap();
+        for again in [false, true] {
+            assert!(matches!(reloaded.look(read(&reloaded.files), again), Look::Refused(_)));
+        }
+    }
+
+    #[tokio::test]
+    async fn taken_while_it_runs() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        std::fs::write(&path, "one").unwrap();
+        let reloaded = Reloaded::open("word", vec![path.clone()], Box::new(word)).unwrap();
+        let mut current = reloaded.subscribe();
+        let (metrics, reloads) = (Arc::new(Metrics::new()), Reloads::new());
+        let running = tokio::spawn(reloaded.run(Arc::clone(&metrics), reloads.clone()));
+        std::fs::write(&path, "bad").unwrap();
+        while !metrics.render().contains("decima_reload_failures_total{what=\"word\"} 1") {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert!(metrics.render().contains("decima_reload_good{what=\"word\"} 0"));
+        std::fs::write(&path, "two").unwrap();
+        current.changed().await.unwrap();
+        assert_eq!(**current.borrow_and_update(), "two");
+        reloads.ask();
+        current.changed().await.unwrap();
+        assert_eq!(**current.borrow(), "two");
+        running.abort();
     }
 }

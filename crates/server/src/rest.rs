@@ -17,7 +17,10 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use decima_proto::decima::debuginfo::v1alpha1::object_file_service_server::ObjectFileService as _;
+use decima_proto::decima::{
+    debuginfo::v1alpha1::object_file_service_server::ObjectFileService as _,
+    ingest::v1alpha1::ingest_service_server::IngestService as _,
+};
 use decima_proto::parca::{
     debuginfo::v1alpha1::debuginfo_service_server::DebuginfoService as _,
     profilestore::v1alpha1::{
@@ -38,8 +41,8 @@ use crate::{
     deadline,
     metrics::{Metrics, Protocol},
     service::{
-        agents::AgentsService, debuginfo::DebuginfoService, profile_store::ProfileStoreService,
-        query::QueryService, scrape::ScrapeService,
+        agents::AgentsService, debuginfo::DebuginfoService, ingest::IngestService,
+        profile_store::ProfileStoreService, query::QueryService, scrape::ScrapeService,
     },
     settings::Bounds,
     status,
@@ -54,6 +57,7 @@ pub(crate) struct Gateway {
     pub(crate) agents: AgentsService,
     pub(crate) query: QueryService,
     pub(crate) scrape: ScrapeService,
+    pub(crate) ingest: IngestService,
     pub(crate) debuginfo: DebuginfoService,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) bounds: Bounds,
@@ -86,7 +90,9 @@ pub(crate) fn routes(gateway: Arc<Gateway>) -> Router {
         .route("/markuploadfinished", post(mark_upload_finished))
         .route("/debuginfo", get(object_files))
         .route("/agents", get(agents))
-        .route("/targets", get(targets));
+        .route("/targets", get(targets))
+        .route("/senders", get(senders))
+        .route("/jobs", get(jobs));
     for (path, method) in NOT_OFFERED {
         let refuse = move || async move {
             status::to_rest(&Status::unimplemented(format!("{method} is not offered")))
@@ -160,6 +166,18 @@ async fn series(State(gateway): State<Arc<Gateway>>, parts: Parts) -> Response {
     gateway
         .unary(method, ready(from_pairs(method, &[])), parts, |request| gateway.query.series(request))
         .await
+}
+
+async fn senders(State(gateway): State<Arc<Gateway>>, parts: Parts) -> Response {
+    let method = &Schema::get().senders;
+    gateway
+        .unary(method, ready(from_pairs(method, &[])), parts, |request| gateway.ingest.senders(request))
+        .await
+}
+
+async fn jobs(State(gateway): State<Arc<Gateway>>, parts: Parts) -> Response {
+    let method = &Schema::get().jobs;
+    gateway.unary(method, ready(from_pairs(method, &[])), parts, |request| gateway.ingest.jobs(request)).await
 }
 
 async fn agents(State(gateway): State<Arc<Gateway>>, parts: Parts) -> Response {

@@ -3,6 +3,7 @@
 
 pub(crate) mod agents;
 pub(crate) mod debuginfo;
+pub(crate) mod ingest;
 pub(crate) mod otlp;
 pub(crate) mod profile_store;
 pub(crate) mod query;

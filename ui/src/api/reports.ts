@@ -9,7 +9,7 @@ import { ApiError, get, getJson, type Parameters } from './fetch';
 import { call } from './grpc';
 import { Writer } from './message';
 import { readSeries, type Series } from './series';
-import type { ProfileType, TargetsAnswer, WireFilter } from './wire';
+import type { JobsAnswer, ProfileType, SendersAnswer, TargetsAnswer, WireFilter } from './wire';
 
 const ARROW = 'application/vnd.apache.arrow.stream';
 /** Boxes below this share of the total (in percent) are not worth sending: a quarter of a pixel. Smaller ones are asked for by a zoom. */
@@ -195,6 +195,10 @@ export async function fetchPprof(request: ReportRequest): Promise<Blob> {
 
 export const fetchTargets = (signal?: AbortSignal): Promise<TargetsAnswer> =>
   getJson<TargetsAnswer>('/targets', { state: 'STATE_ACTIVE' }, signal);
+
+export const fetchJobs = (signal?: AbortSignal): Promise<JobsAnswer> => getJson<JobsAnswer>('/jobs', {}, signal);
+
+export const fetchSenders = (signal?: AbortSignal): Promise<SendersAnswer> => getJson<SendersAnswer>('/senders', {}, signal);
 
 const DAY_MS = 86_400_000;
 /** How far back the newest data is looked for: longer than most stores keep it. */

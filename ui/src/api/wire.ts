@@ -28,5 +28,54 @@ export interface TargetsAnswer {
   targets: Record<string, { targets: Target[] }>;
 }
 
+/** One way by which a job finds targets. */
+export interface Discovery {
+  kind: string;
+  subject: string;
+  targets: string;
+  lastSuccess: string | null;
+  lastError: string;
+  failures: string;
+}
+
+export interface Job {
+  name: string;
+  good: string;
+  bad: string;
+  unknown: string;
+  dropped: string;
+  leftOut: string;
+  error: string;
+  discoveries: Discovery[];
+}
+
+export interface JobsAnswer {
+  jobs: Job[];
+}
+
+/** What became of a sender's requests over one way in. */
+export interface SenderCounts {
+  protocol: string;
+  acceptedRequests: string;
+  samples: string;
+  rejectedSamples: string;
+  repairedStrings: string;
+  refused: { reason: string; requests: string }[];
+}
+
+export interface Sender {
+  node: string;
+  address: string;
+  lastError: string;
+  lastPush: string | null;
+  lastPushDuration: string | null;
+  counts: SenderCounts[];
+}
+
+export interface SendersAnswer {
+  senders: Sender[];
+  total: string;
+}
+
 /** One element of a query's `filter`, in the JSON spelling of Parca's Filter message. */
 export type WireFilter = Record<string, unknown>;

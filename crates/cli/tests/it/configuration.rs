@@ -35,6 +35,113 @@ fn a_right_file_is_fine() {
 }
 
 #[test]
+fn files_that_it_names_are_looked_at() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("parca.yaml");
+    let jobs = "  - job_name: shop\n    bearer_token_file: token\n    file_sd_configs: [{files: [a.json, 'b/*.yml']}]\n";
+    std::fs::write(&path, format!("scrape_configs:\n{jobs}")).unwrap();
+    let path = path.to_str().unwrap();
+    let output = run(&["check-config", path]);
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    for words in ["token: cannot be read", "a.json: is not there"] {
+        assert!(text.contains(words), "{words} in {text}");
+    }
+    assert!(run(&["check-config", "--syntax-only", path]).status.success());
+    std::fs::write(folder.path().join("token"), "x").unwrap();
+    std::fs::write(folder.path().join("a.json"), "[").unwrap();
+    let output = run(&["check-config", path]);
+    assert!(String::from_utf8_lossy(&output.stdout).contains("a.json: not a list of target groups"));
+    std::fs::write(folder.path().join("a.json"), "[]").unwrap();
+    let output = run(&["check-config", path]);
+    assert!(output.status.success());
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(text.contains("shop: 5 profiles every 10s, file ("), "{text}");
+}
+
+fn get(url: &str) -> String {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+    let tls = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(rustls::RootCertStore::empty())
+        .with_no_client_auth();
+    let client = reqwest::Client::builder().tls_backend_preconfigured(tls).no_proxy().build().unwrap();
+    runtime.block_on(async { client.get(url).send().await.unwrap().text().await.unwrap() })
+}
+
+/// Polls what a store says of itself.
+fn until(what: &str, url: &str, reached: impl Fn(&str) -> bool) -> String {
+    let mut text = String::new();
+    for _ in 0..600 {
+        text = get(url);
+        if reached(&text) {
+            return text;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    panic!("{what}: {text}");
+}
+
+#[test]
+fn changes_are_taken_while_it_runs_and_bad_ones_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    // As Kubernetes mounts it.
+    let mount = |name: &str, text: &str| {
+        std::fs::create_dir(folder.path().join(name)).unwrap();
+        std::fs::write(folder.path().join(name).join("parca.yaml"), text).unwrap();
+        let link = folder.path().join("..next");
+        std::os::unix::fs::symlink(name, &link).unwrap();
+        std::fs::rename(link, folder.path().join("..data")).unwrap();
+    };
+    let path = folder.path().join("parca.yaml");
+    std::os::unix::fs::symlink("..data/parca.yaml", &path).unwrap();
+    let job = |name: &str| {
+        format!("scrape_configs:\n  - job_name: {name}\n    static_configs: [{{targets: ['127.0.0.1:9']}}]\n")
+    };
+    mount("..1", &job("first"));
+    let store = Server::start(&folder.path().join("data"), &["--config-path", path.to_str().unwrap()]);
+    let (targets, metrics) = (format!("{}/api/targets", store.url()), format!("{}/metrics", store.url()));
+    until("the first is taken", &targets, |text| text.contains("\"first\""));
+    mount("..2", &job("second"));
+    until("the second is taken", &targets, |text| text.contains("\"second\"") && !text.contains("\"first\""));
+    mount("..3", WRONG);
+    let text = until("a bad one is refused", &metrics, |text| {
+        text.contains("decima_reload_good{what=\"config\"} 0")
+    });
+    assert!(text.contains("decima_reload_failures_total{what=\"config\"} 1\n"), "{text}");
+    assert!(text.contains("\nparca_config_last_reload_successful{} 0\n"), "{text}");
+    assert!(get(&targets).contains("\"second\""));
+    store.signal("HUP");
+    until("the signal looks again", &metrics, |text| {
+        text.contains("decima_reload_failures_total{what=\"config\"} 2\n")
+    });
+    // Rewritten in place.
+    std::fs::write(folder.path().join("..3/parca.yaml"), job("third")).unwrap();
+    until("the third is taken", &targets, |text| text.contains("\"third\""));
+    let text =
+        until("all is well", &metrics, |text| text.contains("\nparca_config_last_reload_successful{} 1\n"));
+    assert!(text.contains("parca_config_last_reload_success_timestamp_seconds{} 1"), "{text}");
+    store.signal("TERM");
+    let (status, _, log) = store.wait();
+    assert!(status.success(), "{log}");
+    for words in ["parca.yaml:4: scrape_configs[0].scrape_timeout", "took the files as they are now"] {
+        assert!(log.contains(words), "{words} in {log}");
+    }
+}
+
+#[test]
+fn a_signal_without_a_file_ends_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Server::start(folder.path(), &[]);
+    store.signal("HUP");
+    until("it answers", &format!("{}/healthy", store.url()), |_| true);
+    store.signal("TERM");
+    assert!(store.wait().0.success());
+}
+
+#[test]
 fn a_missing_file_is_told() {
     let folder = tempfile::tempdir().unwrap();
     let output = run(&[

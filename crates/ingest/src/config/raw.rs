@@ -75,6 +75,70 @@ fn reason(error: &serde_saphyr::Error) -> String {
     line.to_owned()
 }
 
+/// A section of the file that has the settings of an HTTP client among its own. (`serde(flatten)` would lose the lines.)
+macro_rules! section_with_http_client {
+    ($name:ident { $($(#[$meta:meta])* $field:ident: $type:ty,)* }) => {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        pub(super) struct $name {
+            $($(#[$meta])* pub(super) $field: $type,)*
+
+            basic_auth: Option<Spanned<BasicAuth>>,
+            authorization: Option<Spanned<Authorization>>,
+            oauth2: Option<Spanned<IgnoredAny>>,
+            bearer_token: Option<Spanned<String>>,
+            bearer_token_file: Option<Spanned<String>>,
+            tls_config: Option<Spanned<TlsConfig>>,
+            proxy_url: Option<Spanned<String>>,
+            no_proxy: Option<Spanned<String>>,
+            proxy_from_environment: Option<Spanned<bool>>,
+            proxy_connect_header: Option<Spanned<IgnoredAny>>,
+            follow_redirects: Option<bool>,
+            enable_http2: Option<bool>,
+            http_headers: Option<BTreeMap<String, Spanned<HttpHeader>>>,
+        }
+
+        impl $name {
+            /// Takes the settings of the HTTP client out.
+            pub(super) fn take_http_client(&mut self) -> HttpClient {
+                HttpClient {
+                    basic_auth: self.basic_auth.take(),
+                    authorization: self.authorization.take(),
+                    oauth2: self.oauth2.take(),
+                    bearer_token: self.bearer_token.take(),
+                    bearer_token_file: self.bearer_token_file.take(),
+                    tls_config: self.tls_config.take(),
+                    proxy_url: self.proxy_url.take(),
+                    no_proxy: self.no_proxy.take(),
+                    proxy_from_environment: self.proxy_from_environment.take(),
+                    proxy_connect_header: self.proxy_connect_header.take(),
+                    follow_redirects: self.follow_redirects.take(),
+                    enable_http2: self.enable_http2.take(),
+                    http_headers: self.http_headers.take(),
+                }
+            }
+        }
+    };
+}
+
+/// The settings of an HTTP client, which several sections have among their own.
+#[derive(Default)]
+pub(super) struct HttpClient {
+    pub(super) basic_auth: Option<Spanned<BasicAuth>>,
+    pub(super) authorization: Option<Spanned<Authorization>>,
+    pub(super) oauth2: Option<Spanned<IgnoredAny>>,
+    pub(super) bearer_token: Option<Spanned<String>>,
+    pub(super) bearer_token_file: Option<Spanned<String>>,
+    pub(super) tls_config: Option<Spanned<TlsConfig>>,
+    pub(super) proxy_url: Option<Spanned<String>>,
+    pub(super) no_proxy: Option<Spanned<String>>,
+    pub(super) proxy_from_environment: Option<Spanned<bool>>,
+    pub(super) proxy_connect_header: Option<Spanned<IgnoredAny>>,
+    pub(super) follow_redirects: Option<bool>,
+    pub(super) enable_http2: Option<bool>,
+    pub(super) http_headers: Option<BTreeMap<String, Spanned<HttpHeader>>>,
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Config {
@@ -97,107 +161,162 @@ pub(super) struct Bucket {
     pub(super) prefix: Option<String>,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct ScrapeConfig {
-    pub(super) job_name: Option<Spanned<String>>,
-    #[serde(default)]
-    pub(super) params: BTreeMap<String, Vec<String>>,
-    pub(super) scrape_interval: Option<Spanned<String>>,
-    pub(super) scrape_timeout: Option<Spanned<String>>,
-    pub(super) scheme: Option<Spanned<String>>,
-    #[serde(default)]
-    pub(super) normalized_addresses: bool,
-    pub(super) profiling_config: Option<ProfilingConfig>,
-    #[serde(default)]
-    pub(super) relabel_configs: Vec<Spanned<Option<RelabelConfig>>>,
-    #[serde(default)]
-    pub(super) static_configs: Vec<StaticConfig>,
+section_with_http_client! {
+    ScrapeConfig {
+        job_name: Option<Spanned<String>>,
+        #[serde(default)]
+        params: BTreeMap<String, Vec<String>>,
+        scrape_interval: Option<Spanned<String>>,
+        scrape_timeout: Option<Spanned<String>>,
+        scheme: Option<Spanned<String>>,
+        #[serde(default)]
+        normalized_addresses: bool,
+        profiling_config: Option<ProfilingConfig>,
+        #[serde(default)]
+        relabel_configs: Vec<Spanned<Option<RelabelConfig>>>,
+        #[serde(default)]
+        static_configs: Vec<StaticConfig>,
 
-    pub(super) basic_auth: Option<Spanned<BasicAuth>>,
-    pub(super) authorization: Option<Spanned<Authorization>>,
-    pub(super) oauth2: Option<Spanned<IgnoredAny>>,
-    pub(super) bearer_token: Option<Spanned<String>>,
-    pub(super) bearer_token_file: Option<Spanned<String>>,
-    pub(super) tls_config: Option<Spanned<TlsConfig>>,
-    pub(super) proxy_url: Option<Spanned<String>>,
-    pub(super) no_proxy: Option<Spanned<String>>,
-    pub(super) proxy_from_environment: Option<Spanned<bool>>,
-    pub(super) proxy_connect_header: Option<Spanned<IgnoredAny>>,
-    pub(super) follow_redirects: Option<bool>,
-    pub(super) enable_http2: Option<bool>,
-    pub(super) http_headers: Option<BTreeMap<String, Spanned<HttpHeader>>>,
+        #[serde(default)]
+        file_sd_configs: Vec<Spanned<FileDiscovery>>,
+        #[serde(default)]
+        http_sd_configs: Vec<Spanned<HttpDiscovery>>,
+        #[serde(default)]
+        dns_sd_configs: Vec<Spanned<DnsDiscovery>>,
+        kubernetes_sd_configs: Option<Spanned<IgnoredAny>>,
+        #[serde(default)]
+        consul_sd_configs: Vec<Spanned<ConsulDiscovery>>,
+        #[serde(default)]
+        docker_sd_configs: Vec<Spanned<DockerDiscovery>>,
 
-    pub(super) file_sd_configs: Option<Spanned<IgnoredAny>>,
-    pub(super) http_sd_configs: Option<Spanned<IgnoredAny>>,
-    pub(super) dns_sd_configs: Option<Spanned<IgnoredAny>>,
-    pub(super) kubernetes_sd_configs: Option<Spanned<IgnoredAny>>,
-    pub(super) consul_sd_configs: Option<Spanned<IgnoredAny>>,
-    pub(super) ec2_sd_configs: Option<Spanned<IgnoredAny>>,
-    pub(super) lightsail_sd_configs: Option<Spanned<IgnoredAny>>,
-    pub(super) azure_sd_configs: Option<Spanned<IgnoredAny>>,
-    pub(super) gce_sd_configs: Option<Spanned<IgnoredAny>>,
-    pub(super) digitalocean_sd_configs: Option<Spanned<IgnoredAny>>,
-    pub(super) docker_sd_configs: Option<Spanned<IgnoredAny>>,
-    pub(super) dockerswarm_sd_configs: Option<Spanned<IgnoredAny>>,
-    pub(super) eureka_sd_configs: Option<Spanned<IgnoredAny>>,
-    pub(super) hetzner_sd_configs: Option<Spanned<IgnoredAny>>,
-    pub(super) ionos_sd_configs: Option<Spanned<IgnoredAny>>,
-    pub(super) linode_sd_configs: Option<Spanned<IgnoredAny>>,
-    pub(super) marathon_sd_configs: Option<Spanned<IgnoredAny>>,
-    pub(super) nomad_sd_configs: Option<Spanned<IgnoredAny>>,
-    pub(super) openstack_sd_configs: Option<Spanned<IgnoredAny>>,
-    pub(super) ovhcloud_sd_configs: Option<Spanned<IgnoredAny>>,
-    pub(super) puppetdb_sd_configs: Option<Spanned<IgnoredAny>>,
-    pub(super) scaleway_sd_configs: Option<Spanned<IgnoredAny>>,
-    pub(super) stackit_sd_configs: Option<Spanned<IgnoredAny>>,
-    pub(super) triton_sd_configs: Option<Spanned<IgnoredAny>>,
-    pub(super) uyuni_sd_configs: Option<Spanned<IgnoredAny>>,
-    pub(super) vultr_sd_configs: Option<Spanned<IgnoredAny>>,
-    pub(super) kuma_sd_configs: Option<Spanned<IgnoredAny>>,
-    pub(super) serverset_sd_configs: Option<Spanned<IgnoredAny>>,
-    pub(super) nerve_sd_configs: Option<Spanned<IgnoredAny>>,
+        azure_sd_configs: Option<Spanned<IgnoredAny>>,
+        digitalocean_sd_configs: Option<Spanned<IgnoredAny>>,
+        dockerswarm_sd_configs: Option<Spanned<IgnoredAny>>,
+        ec2_sd_configs: Option<Spanned<IgnoredAny>>,
+        eureka_sd_configs: Option<Spanned<IgnoredAny>>,
+        gce_sd_configs: Option<Spanned<IgnoredAny>>,
+        hetzner_sd_configs: Option<Spanned<IgnoredAny>>,
+        ionos_sd_configs: Option<Spanned<IgnoredAny>>,
+        kuma_sd_configs: Option<Spanned<IgnoredAny>>,
+        lightsail_sd_configs: Option<Spanned<IgnoredAny>>,
+        linode_sd_configs: Option<Spanned<IgnoredAny>>,
+        marathon_sd_configs: Option<Spanned<IgnoredAny>>,
+        nerve_sd_configs: Option<Spanned<IgnoredAny>>,
+        nomad_sd_configs: Option<Spanned<IgnoredAny>>,
+        openstack_sd_configs: Option<Spanned<IgnoredAny>>,
+        ovhcloud_sd_configs: Option<Spanned<IgnoredAny>>,
+        puppetdb_sd_configs: Option<Spanned<IgnoredAny>>,
+        scaleway_sd_configs: Option<Spanned<IgnoredAny>>,
+        serverset_sd_configs: Option<Spanned<IgnoredAny>>,
+        stackit_sd_configs: Option<Spanned<IgnoredAny>>,
+        triton_sd_configs: Option<Spanned<IgnoredAny>>,
+        uyuni_sd_configs: Option<Spanned<IgnoredAny>>,
+        vultr_sd_configs: Option<Spanned<IgnoredAny>>,
+    }
 }
 
 impl ScrapeConfig {
     /// What the file uses of the schema that is known and not built yet: name and line of each key.
     pub(super) fn not_built(&self) -> impl Iterator<Item = (&'static str, u64)> {
         [
-            ("oauth2", &self.oauth2),
-            ("proxy_connect_header", &self.proxy_connect_header),
-            ("file_sd_configs", &self.file_sd_configs),
-            ("http_sd_configs", &self.http_sd_configs),
-            ("dns_sd_configs", &self.dns_sd_configs),
             ("kubernetes_sd_configs", &self.kubernetes_sd_configs),
-            ("consul_sd_configs", &self.consul_sd_configs),
-            ("ec2_sd_configs", &self.ec2_sd_configs),
-            ("lightsail_sd_configs", &self.lightsail_sd_configs),
             ("azure_sd_configs", &self.azure_sd_configs),
-            ("gce_sd_configs", &self.gce_sd_configs),
             ("digitalocean_sd_configs", &self.digitalocean_sd_configs),
-            ("docker_sd_configs", &self.docker_sd_configs),
             ("dockerswarm_sd_configs", &self.dockerswarm_sd_configs),
+            ("ec2_sd_configs", &self.ec2_sd_configs),
             ("eureka_sd_configs", &self.eureka_sd_configs),
+            ("gce_sd_configs", &self.gce_sd_configs),
             ("hetzner_sd_configs", &self.hetzner_sd_configs),
             ("ionos_sd_configs", &self.ionos_sd_configs),
+            ("kuma_sd_configs", &self.kuma_sd_configs),
+            ("lightsail_sd_configs", &self.lightsail_sd_configs),
             ("linode_sd_configs", &self.linode_sd_configs),
             ("marathon_sd_configs", &self.marathon_sd_configs),
+            ("nerve_sd_configs", &self.nerve_sd_configs),
             ("nomad_sd_configs", &self.nomad_sd_configs),
             ("openstack_sd_configs", &self.openstack_sd_configs),
             ("ovhcloud_sd_configs", &self.ovhcloud_sd_configs),
             ("puppetdb_sd_configs", &self.puppetdb_sd_configs),
             ("scaleway_sd_configs", &self.scaleway_sd_configs),
+            ("serverset_sd_configs", &self.serverset_sd_configs),
             ("stackit_sd_configs", &self.stackit_sd_configs),
             ("triton_sd_configs", &self.triton_sd_configs),
             ("uyuni_sd_configs", &self.uyuni_sd_configs),
             ("vultr_sd_configs", &self.vultr_sd_configs),
-            ("kuma_sd_configs", &self.kuma_sd_configs),
-            ("serverset_sd_configs", &self.serverset_sd_configs),
-            ("nerve_sd_configs", &self.nerve_sd_configs),
         ]
         .into_iter()
         .filter_map(|(name, value)| Some((name, value.as_ref()?.referenced.line())))
     }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FileDiscovery {
+    #[serde(default)]
+    pub(super) files: Vec<Spanned<String>>,
+    pub(super) refresh_interval: Option<Spanned<String>>,
+}
+
+section_with_http_client! {
+    HttpDiscovery {
+        url: Option<Spanned<String>>,
+        refresh_interval: Option<Spanned<String>>,
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DnsDiscovery {
+    #[serde(default)]
+    pub(super) names: Vec<String>,
+    #[serde(rename = "type")]
+    pub(super) record: Option<Spanned<String>>,
+    pub(super) port: Option<Spanned<u16>>,
+    pub(super) refresh_interval: Option<Spanned<String>>,
+}
+
+section_with_http_client! {
+    ConsulDiscovery {
+        server: Option<Spanned<String>>,
+        path_prefix: Option<String>,
+        token: Option<Spanned<String>>,
+        datacenter: Option<String>,
+        namespace: Option<String>,
+        partition: Option<String>,
+        tag_separator: Option<String>,
+        scheme: Option<Spanned<String>>,
+        username: Option<Spanned<String>>,
+        password: Option<Spanned<String>>,
+        #[serde(default)]
+        services: Vec<String>,
+        #[serde(default)]
+        tags: Vec<String>,
+        #[serde(default)]
+        node_meta: BTreeMap<String, String>,
+        filter: Option<String>,
+        allow_stale: Option<bool>,
+        refresh_interval: Option<Spanned<String>>,
+    }
+}
+
+section_with_http_client! {
+    DockerDiscovery {
+        host: Option<Spanned<String>>,
+        port: Option<u16>,
+        #[serde(default)]
+        filters: Vec<DockerFilter>,
+        host_networking_host: Option<String>,
+        match_first_network: Option<bool>,
+        refresh_interval: Option<Spanned<String>>,
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DockerFilter {
+    pub(super) name: String,
+    #[serde(default)]
+    pub(super) values: Vec<String>,
 }
 
 #[derive(Deserialize, Default)]

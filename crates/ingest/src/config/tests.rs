@@ -1,5 +1,7 @@
 use super::*;
 
+mod discovery;
+
 fn parse(text: &str) -> Result<Config, String> {
     Config::parse(text, "parca.yaml", Path::new("/etc/parca")).map_err(|error| error.to_string())
 }
@@ -224,8 +226,8 @@ fn jobs_refused() {
         "parca.yaml:3: scrape_configs[0].scheme: \"ftp\" is neither \"http\" nor \"https\"",
     );
     check_job_refused(
-        "file_sd_configs: [{files: [x.yaml]}]",
-        "parca.yaml:3: scrape_configs[0].file_sd_configs: is not supported yet",
+        "ec2_sd_configs: [{region: x}]",
+        "parca.yaml:3: scrape_configs[0].ec2_sd_configs: is not supported yet",
     );
     check_job_refused(
         "oauth2: {client_id: x}",

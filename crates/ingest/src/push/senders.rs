@@ -17,6 +17,8 @@ const EXPIRY: Duration = Duration::from_secs(5 * 60);
 const COUNTS_EXPIRY: Duration = Duration::from_secs(24 * 3600);
 /// Senders remembered. A sender takes a kilobyte.
 const SENDERS_MAX: usize = 10_000;
+/// Senders with numbers of their own: each is a dozen series for whoever scrapes the metrics.
+const NAMED_MAX: usize = 1000;
 
 /// Where a request comes from.
 #[derive(Debug, Clone, Copy)]
@@ -46,6 +48,9 @@ pub struct Sender {
     pub took: Duration,
     /// Why it was refused; empty if it was not.
     pub error: String,
+    /// Whether metrics have numbers of its own; the first thousand do, the others are counted together
+    /// ([`Push::other_senders`](super::Push::other_senders)).
+    pub named: bool,
     /// What became of its requests, by way in.
     pub counts: BTreeMap<Protocol, SenderCounts>,
 }
@@ -90,12 +95,26 @@ pub struct Outcome {
     pub refused: Option<(Refusal, String)>,
 }
 
+impl SenderCounts {
+    fn add(&mut self, outcome: &Outcome) {
+        self.samples += outcome.samples;
+        self.rejected_samples += outcome.rejected_samples;
+        self.repaired_strings += outcome.repaired_strings;
+        match &outcome.refused {
+            None => self.accepted_requests += 1,
+            Some((reason, _)) => *self.refused_requests.entry(*reason).or_default() += 1,
+        }
+    }
+}
+
 type Key = (String, Option<IpAddr>);
 
 /// Senders by `node` label and address.
 #[derive(Debug, Default)]
 pub struct Senders {
     by_key: Mutex<BTreeMap<Key, Sender>>,
+    /// Those without numbers of their own, by way in.
+    others: Mutex<BTreeMap<Protocol, SenderCounts>>,
     /// What the layout of ambiguous OTLP messages was found to be, by address.
     layouts: Mutex<BTreeMap<IpAddr, Layout>>,
 }
@@ -105,15 +124,13 @@ impl Senders {
     pub fn note(&self, node: &str, origin: &Origin, outcome: Outcome) {
         let mut by_key = self.by_key.lock();
         let key = (node.to_owned(), origin.address);
-        if by_key.len() >= SENDERS_MAX && !by_key.contains_key(&key) {
-            by_key.retain(|_, sender| is_within(sender, origin.received, COUNTS_EXPIRY));
-            if by_key.len() >= SENDERS_MAX {
-                by_key.retain(|_, sender| is_within(sender, origin.received, EXPIRY));
-            }
-            if by_key.len() >= SENDERS_MAX {
-                return;
-            }
+        if !by_key.contains_key(&key) && !make_room(&mut by_key, origin.received) {
+            drop(by_key);
+            self.others.lock().entry(origin.protocol).or_default().add(&outcome);
+            return;
         }
+        let named =
+            by_key.len() < NAMED_MAX || by_key.values().filter(|sender| sender.named).count() < NAMED_MAX;
         let sender = by_key.entry(key).or_insert_with(|| Sender {
             node: node.to_owned(),
             address: origin.address,
@@ -121,25 +138,22 @@ impl Senders {
             received_ns: origin.received_ns,
             took: outcome.took,
             error: String::new(),
+            named,
             counts: BTreeMap::new(),
         });
         sender.received = origin.received;
         sender.received_ns = origin.received_ns;
         sender.took = outcome.took;
-        let counts = sender.counts.entry(origin.protocol).or_default();
-        counts.samples += outcome.samples;
-        counts.rejected_samples += outcome.rejected_samples;
-        counts.repaired_strings += outcome.repaired_strings;
-        match outcome.refused {
-            None => {
-                counts.accepted_requests += 1;
-                sender.error.clear();
-            }
-            Some((reason, error)) => {
-                *counts.refused_requests.entry(reason).or_default() += 1;
-                sender.error = error;
-            }
+        sender.counts.entry(origin.protocol).or_default().add(&outcome);
+        if !sender.named {
+            self.others.lock().entry(origin.protocol).or_default().add(&outcome);
         }
+        sender.error = outcome.refused.map(|(_, error)| error).unwrap_or_default();
+    }
+
+    /// What became of the requests of senders without numbers of their own.
+    pub fn others(&self) -> BTreeMap<Protocol, SenderCounts> {
+        self.others.lock().clone()
     }
 
     /// Senders of the last five minutes before `now`.
@@ -166,6 +180,16 @@ impl Senders {
             layouts.insert(address, layout);
         }
     }
+}
+
+/// Forgets senders as long as there is no room for one more; whether there is now.
+fn make_room(by_key: &mut BTreeMap<Key, Sender>, now: Instant) -> bool {
+    for expiry in [COUNTS_EXPIRY, EXPIRY] {
+        if by_key.len() >= SENDERS_MAX {
+            by_key.retain(|_, sender| is_within(sender, now, expiry));
+        }
+    }
+    by_key.len() < SENDERS_MAX
 }
 
 fn is_within(sender: &Sender, now: Instant, time: Duration) -> bool {
@@ -219,6 +243,11 @@ mod tests {
             senders.note(&node.to_string(), &origin(None, start), outcome(None));
         }
         assert_eq!(senders.all().len(), SENDERS_MAX);
+        // Numbers of their own have the first ones; those of all others, listed or not, are counted together.
+        let named: u64 = senders.all().iter().filter(|sender| sender.named).count() as u64;
+        assert_eq!(named, NAMED_MAX as u64);
+        let others = senders.others().remove(&Protocol::WriteArrow).unwrap();
+        assert_eq!(others.accepted_requests, SENDERS_MAX as u64 + 1 - named);
         let later = start + EXPIRY;
         senders.note("new", &origin(None, later), outcome(None));
         assert_eq!(ids(&senders, later), ["new"]);

@@ -211,3 +211,95 @@ fn refused() {
         "source_labels: the name of label 1 is empty",
     );
 }
+
+mod properties {
+    use proptest::{collection::btree_map, prelude::*, sample::select};
+
+    use super::*;
+
+    /// Names and values from a small alphabet, so that labels meet: rules that match nothing prove nothing.
+    fn labels_strategy() -> impl Strategy<Value = Labels> {
+        btree_map("[a-c]{1,2}", "[a-cA-Cé;.*]{1,3}", 0..6)
+    }
+
+    fn apply(labels: &Labels, fields: &[(&str, &str)]) -> Option<Labels> {
+        let mut labels = labels.clone();
+        relabel(&mut labels, &[rule(fields).check().unwrap()]).then_some(labels)
+    }
+
+    /// What the rule joins, worked out in another way.
+    fn joined(labels: &Labels, names: [&str; 2]) -> String {
+        let value = |name: &str| labels.get(name).cloned().unwrap_or_default();
+        format!("{};{}", value(names[0]), value(names[1]))
+    }
+
+    proptest! {
+        /// A text that is quoted matches itself and nothing else, whatever is in it.
+        #[test]
+        fn keep_and_drop_are_opposites(labels in labels_strategy(), other in labels_strategy()) {
+            let text = joined(&other, ["a", "b"]);
+            let pattern = regex::escape(&text);
+            let fields = |action| [("source_labels", "a,b"), ("regex", pattern.as_str()), ("action", action)];
+            let same = joined(&labels, ["a", "b"]) == text;
+            prop_assert_eq!(apply(&labels, &fields("keep")).is_some(), same);
+            prop_assert_eq!(apply(&labels, &fields("drop")).is_none(), same);
+        }
+
+        #[test]
+        fn equal_actions_are_opposites(labels in labels_strategy()) {
+            let same = labels.get("a") == labels.get("b");
+            let fields = |action| [("source_labels", "a"), ("target_label", "b"), ("action", action)];
+            prop_assert_eq!(apply(&labels, &fields("keepequal")).is_some(), same);
+            prop_assert_eq!(apply(&labels, &fields("dropequal")).is_none(), same);
+        }
+
+        /// Of stores that share targets by hash, exactly one takes each.
+        #[test]
+        fn hashmod_shares(labels in labels_strategy(), modulus in 1_u64..8) {
+            let modulus_text = modulus.to_string();
+            let fields = [
+                ("source_labels", "a,b"),
+                ("target_label", "shard"),
+                ("modulus", modulus_text.as_str()),
+                ("action", "hashmod"),
+            ];
+            let labelled = apply(&labels, &fields).unwrap();
+            let takers = (0..modulus).filter(|shard| {
+                let shard = shard.to_string();
+                let keep = [("source_labels", "shard"), ("regex", shard.as_str()), ("action", "keep")];
+                apply(&labelled, &keep).is_some()
+            });
+            prop_assert_eq!(takers.count(), 1);
+        }
+
+        #[test]
+        fn labeldrop_and_labelkeep_share_the_labels(labels in labels_strategy(), pattern in select(&["a", "b.", "a.*", "[ab]c?", "x"])) {
+            let mut kept = apply(&labels, &[("regex", pattern), ("action", "labelkeep")]).unwrap();
+            let dropped = apply(&labels, &[("regex", pattern), ("action", "labeldrop")]).unwrap();
+            prop_assert!(kept.keys().all(|name| !dropped.contains_key(name)));
+            kept.extend(dropped);
+            prop_assert_eq!(kept, labels);
+        }
+
+        #[test]
+        fn labelmap_copies(labels in labels_strategy()) {
+            let mapped = apply(&labels, &[("regex", "(a.?)"), ("replacement", "x_$1"), ("action", "labelmap")]).unwrap();
+            let mut expected = labels.clone();
+            for (name, value) in labels.iter().filter(|(name, _)| name.starts_with('a')) {
+                expected.insert(format!("x_{name}"), value.clone());
+            }
+            prop_assert_eq!(mapped, expected);
+        }
+
+        /// Whatever is replaced, no label is empty: an empty one is none.
+        #[test]
+        fn replace_copies_and_leaves_nothing_empty(labels in labels_strategy()) {
+            let copied = apply(&labels, &[("source_labels", "a"), ("target_label", "t")]).unwrap();
+            prop_assert_eq!(copied.get("t"), labels.get("a"));
+            prop_assert!(copied.values().all(|value| !value.is_empty()));
+            let case = |action| apply(&labels, &[("source_labels", "a"), ("target_label", "t"), ("action", action)]);
+            let expected = labels.get("a").map(|value| value.to_lowercase());
+            prop_assert_eq!(case("lowercase").unwrap().remove("t"), expected);
+        }
+    }
+}

@@ -2,7 +2,6 @@
 
 use std::{
     error::Error,
-    fmt::Write as _,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
@@ -18,11 +17,13 @@ use tracing::{debug, warn};
 
 use super::{
     Sink, TargetHealth,
-    client::{BodyBounds, FetchError, JobClient},
+    client::{self, BodyBounds, FetchError},
     target::{NAME, Target},
 };
 use crate::{
     config::{FirstScrape, SampleType, ScrapeConfig, format_duration},
+    error_chain::error_chain,
+    http_client::HttpClient,
     push::RawSeries,
 };
 
@@ -59,9 +60,8 @@ enum ScrapeError {
 /// What a loop works with.
 pub(super) struct Round {
     pub(super) target: Arc<Target>,
-    pub(super) hash: u128,
     pub(super) config: Arc<ScrapeConfig>,
-    pub(super) client: Arc<JobClient>,
+    pub(super) client: Arc<HttpClient>,
     pub(super) sink: Arc<dyn Sink>,
     pub(super) bodies: BodyBounds,
     pub(super) requests: Arc<Semaphore>,
@@ -76,7 +76,7 @@ impl Round {
         let offset = match self.config.first_scrape {
             FirstScrape::AtOnce { .. } if self.target.first_url.is_some() => Duration::ZERO,
             FirstScrape::AtOnce { others_after, .. } => others_after,
-            FirstScrape::Spread => offset(since_epoch(SystemTime::now()), interval, self.hash),
+            FirstScrape::Spread => offset(since_epoch(SystemTime::now()), interval, self.target.hash),
         };
         let mut ticks = interval_at(tokio::time::Instant::now() + offset, interval);
         // A delta takes the whole interval, so each comes a little late; the next starts right after it, without a gap.
@@ -102,7 +102,7 @@ impl Round {
         let fetched = timeout(after, async {
             // Only closing the semaphore fails, and nobody does.
             let _permit = self.requests.acquire().await.ok();
-            self.client.fetch(url, &self.bodies).await
+            client::fetch(&self.client, url, &self.bodies).await
         });
         let body = tokio::select! {
             biased;
@@ -136,7 +136,7 @@ impl Round {
     fn remember(&self, scraped_at: SystemTime, duration: Duration, outcome: Result<(), ScrapeError>) {
         let (now, last_error) = match outcome {
             Ok(()) => (TargetHealth::Good, String::new()),
-            Err(error) => (TargetHealth::Bad, chain(&error)),
+            Err(error) => (TargetHealth::Bad, error_chain(&error)),
         };
         let mut health = self.health.lock();
         let before = std::mem::replace(&mut health.health, now);
@@ -164,17 +164,6 @@ fn offset(now: Duration, interval: Duration, hash: u128) -> Duration {
     let until_start_ns = interval_ns - now.as_nanos() % interval_ns;
     let wait_ns = (until_start_ns + hash % interval_ns) % interval_ns;
     Duration::from_nanos(u64::try_from(wait_ns).unwrap_or(u64::MAX))
-}
-
-/// An error with its causes, in one line.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let _ = write!(text, ": {error}");
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

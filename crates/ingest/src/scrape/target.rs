@@ -1,6 +1,8 @@
-//! Here is a job and the groups of targets found for it, gives you what to fetch, where, and under which labels.
+//! Here is a job and a group of targets found for it, gives you what to fetch, where, and under which labels.
 //!
 //! One target per address and profile. Pure: no I/O, no clock.
+
+use std::sync::Arc;
 
 use http::uri::Authority;
 use reqwest::Url;
@@ -20,6 +22,9 @@ const PATH: &str = "__profile_path__";
 const SCHEME: &str = "__scheme__";
 const SECONDS: &str = "__param_seconds";
 
+/// Targets of a job that are dropped and remembered, to be shown: a rule may drop all but a few of a large cluster.
+pub(super) const DROPPED_MAX: usize = 1000;
+
 /// A profile of an address that is fetched again and again.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Target {
@@ -31,21 +36,20 @@ pub(super) struct Target {
     pub(super) url: Url,
     /// What to fetch the first time, if that differs.
     pub(super) first_url: Option<Url>,
+    /// The same for the same labels and URL, and nothing else; spreads first scrapes and recognises targets.
+    pub(super) hash: u128,
 }
 
-impl Target {
-    /// The same for the same labels and URL, and nothing else; spreads first scrapes and recognises targets.
-    pub(super) fn hash(&self) -> u128 {
-        let mut text = Vec::new();
-        for (name, value) in &self.labels {
-            for part in [name, value] {
-                text.extend_from_slice(part.as_bytes());
-                text.push(0xff);
-            }
+fn hash(labels: &Labels, url: &Url) -> u128 {
+    let mut text = Vec::new();
+    for (name, value) in labels {
+        for part in [name, value] {
+            text.extend_from_slice(part.as_bytes());
+            text.push(0xff);
         }
-        text.extend_from_slice(self.url.as_str().as_bytes());
-        xxh3_128(&text)
     }
+    text.extend_from_slice(url.as_str().as_bytes());
+    xxh3_128(&text)
 }
 
 /// A target that is not scraped.
@@ -83,29 +87,39 @@ pub(super) enum TargetError {
     },
 }
 
-/// What is scraped and what is not, of one job.
+/// What is scraped and what is not, of one group.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Targets {
-    pub(super) active: Vec<Target>,
-    pub(super) dropped: Vec<Dropped>,
+    pub(super) active: Vec<Arc<Target>>,
+    /// The first [`DROPPED_MAX`] of them.
+    pub(super) dropped: Vec<Arc<Dropped>>,
+    /// How many there are.
+    pub(super) dropped_count: usize,
 }
 
-/// The targets of `groups` for `job`. `external` labels are added to what is stored and win over a target's own.
-pub(super) fn targets(job: &ScrapeConfig, groups: &[TargetGroup], external: &[(String, String)]) -> Targets {
+/// The targets of a group for `job`. `external` labels are added to what is stored and win over a target's own.
+pub(super) fn targets(job: &ScrapeConfig, group: &TargetGroup, external: &[(String, String)]) -> Targets {
     let mut targets = Targets::default();
-    for group in groups {
-        for given in &group.targets {
-            for (profile, endpoint) in &job.endpoints {
-                let discovered = discovered(job, group, given, profile, endpoint);
-                match target(job, &discovered, external) {
-                    Ok(Some(target)) => targets.active.push(target),
-                    Ok(None) => targets.dropped.push(Dropped { discovered, error: None }),
-                    Err(error) => targets.dropped.push(Dropped { discovered, error: Some(error) }),
-                }
+    for given in &group.targets {
+        for (profile, endpoint) in &job.endpoints {
+            let discovered = discovered(job, group, given, profile, endpoint);
+            match target(job, &discovered, external) {
+                Ok(Some(target)) => targets.active.push(Arc::new(target)),
+                Ok(None) => targets.drop(Dropped { discovered, error: None }),
+                Err(error) => targets.drop(Dropped { discovered, error: Some(error) }),
             }
         }
     }
     targets
+}
+
+impl Targets {
+    fn drop(&mut self, dropped: Dropped) {
+        self.dropped_count += 1;
+        if self.dropped.len() < DROPPED_MAX {
+            self.dropped.push(Arc::new(dropped));
+        }
+    }
 }
 
 /// The labels that relabelling sees: the target's, then the group's, then the job's.
@@ -159,7 +173,8 @@ fn target(
     for (name, value) in external {
         labels::set(&mut labels, name.as_str(), value.as_str());
     }
-    Ok(Some(Target { discovered: discovered.clone(), labels, url, first_url }))
+    let hash = hash(&labels, &url);
+    Ok(Some(Target { discovered: discovered.clone(), labels, url, first_url, hash }))
 }
 
 fn with_port(address: &str, scheme: Scheme) -> Result<String, TargetError> {
@@ -243,7 +258,7 @@ mod tests {
     #[track_caller]
     fn check(lines: &str, expected: &[(&str, &str)]) {
         let job = job(lines);
-        let targets = targets(&job, &job.static_configs, &[("region".into(), "eu".into())]);
+        let targets = targets(&job, &job.static_configs[0], &[("region".into(), "eu".into())]);
         let active = targets.active.iter().map(|t| (show(&t.labels), t.url.to_string()));
         let dropped = targets
             .dropped
@@ -329,7 +344,7 @@ mod tests {
     fn first_scrape_of_the_store_itself_is_short() {
         let config = self_scrape("127.0.0.1:7070".parse().unwrap(), "");
         let job = &config.scrape_configs[0];
-        let targets = targets(job, &job.static_configs, &[]);
+        let targets = targets(job, &job.static_configs[0], &[]);
         let urls: Vec<_> =
             targets.active.iter().map(|t| (t.url.as_str(), t.first_url.as_ref().map(Url::as_str))).collect();
         assert_eq!(
@@ -348,8 +363,8 @@ mod tests {
     #[test]
     fn hash_tells_targets_apart() {
         let job = job("static_configs: [{targets: ['a:1', 'a:1', 'b:1']}]");
-        let targets = targets(&job, &job.static_configs, &[]).active;
-        assert_eq!(targets[0].hash(), targets[1].hash());
-        assert_ne!(targets[0].hash(), targets[2].hash());
+        let targets = targets(&job, &job.static_configs[0], &[]).active;
+        assert_eq!(targets[0].hash, targets[1].hash);
+        assert_ne!(targets[0].hash, targets[2].hash);
     }
 }

@@ -354,22 +354,7 @@ async fn targets_are_kept_replaced_and_dropped() {
     bench.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn discovered_groups_replace_each_other() {
-    let (_, address) = Program::start().await;
-    let bench = Bench::new().await;
-    bench.apply(&job(address, "/debug/pprof/allocs", ""));
-    let target = |address: &str| Labels::from([("__address__".to_owned(), address.to_owned())]);
-    let group = |addresses: &[&str]| TargetGroup {
-        targets: addresses.iter().map(|a| target(a)).collect(),
-        labels: Labels::new(),
-    };
-    bench.scraper.discovered("api", &[group(&["a:1", "b:1"]), group(&["a:1"])]);
-    bench.scraper.discovered("unknown", &[group(&["c:1"])]);
-    let urls: Vec<String> = bench.scraper.targets(TargetState::Any).into_iter().map(|t| t.url).collect();
-    assert_eq!(urls, ["http://a:1/debug/pprof/allocs", "http://b:1/debug/pprof/allocs"]);
-    bench.stop().await;
-}
+mod found;
 
 mod over_tls {
     use rustls::{

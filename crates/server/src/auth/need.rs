@@ -22,12 +22,13 @@ pub(crate) enum Need {
 }
 
 /// What the services need.
-const SERVICES: [(&str, Need); 13] = [
+const SERVICES: [(&str, Need); 14] = [
     ("grpc.health.v1.Health", Need::Health),
     ("grpc.reflection.v1.ServerReflection", Need::Read),
     ("grpc.reflection.v1alpha.ServerReflection", Need::Read),
     ("parca.query.v1alpha1.QueryService", Need::Read),
     ("decima.debuginfo.v1alpha1.ObjectFileService", Need::Read),
+    ("decima.ingest.v1alpha1.IngestService", Need::Read),
     ("parca.scrape.v1alpha1.ScrapeService", Need::Read),
     ("parca.profilestore.v1alpha1.AgentsService", Need::Read),
     ("parca.profilestore.v1alpha1.ProfileStoreService", Need::Write),
@@ -43,7 +44,7 @@ const SERVICES: [(&str, Need); 13] = [
 pub(crate) const SESSION_PATH: &str = "/api/session";
 
 /// Paths of the gateway, and what they need.
-const REST: [(&str, Need); 20] = [
+const REST: [(&str, Need); 22] = [
     (SESSION_PATH, Need::Session),
     ("/api/profiles/query", Need::Read),
     ("/api/profiles/query_range", Need::Read),
@@ -55,6 +56,8 @@ const REST: [(&str, Need); 20] = [
     ("/api/debuginfo", Need::Read),
     ("/api/agents", Need::Read),
     ("/api/targets", Need::Read),
+    ("/api/senders", Need::Read),
+    ("/api/jobs", Need::Read),
     ("/api/profiles/writeraw", Need::Write),
     ("/api/profiles/writearrow", Need::Write),
     ("/api/profiles/write", Need::Write),

@@ -31,6 +31,8 @@ pub(super) struct Schema {
     pub(super) object_files: Method,
     pub(super) agents: Method,
     pub(super) targets: Method,
+    pub(super) senders: Method,
+    pub(super) jobs: Method,
 }
 
 static SCHEMA: LazyLock<Schema> = LazyLock::new(|| {
@@ -59,6 +61,8 @@ static SCHEMA: LazyLock<Schema> = LazyLock::new(|| {
         object_files: method("decima.debuginfo.v1alpha1.ObjectFileService/List"),
         agents: method("parca.profilestore.v1alpha1.AgentsService/Agents"),
         targets: method("parca.scrape.v1alpha1.ScrapeService/Targets"),
+        senders: method("decima.ingest.v1alpha1.IngestService/Senders"),
+        jobs: method("decima.ingest.v1alpha1.IngestService/Jobs"),
     }
 });
 

@@ -1,6 +1,6 @@
-//! The TLS side of a job's client: trust, identity, versions.
+//! The TLS side of a client: trust, identity, versions.
 //!
-//! The system's certificates are read on the first handshake that needs them, so that jobs without TLS do not pay for them.
+//! The system's certificates are read on the first handshake that needs them, so that clients without TLS do not pay for them.
 
 use std::sync::{Arc, OnceLock};
 
@@ -27,7 +27,7 @@ pub(super) struct Pem {
 
 /// A TLS setting that cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum TlsSetupError {
+pub(crate) enum TlsSetupError {
     /// A PEM text without what it should hold.
     #[error("tls_config: no {what} in the PEM text")]
     NoPem {
@@ -57,7 +57,7 @@ pub(super) enum TlsSetupError {
     Trust(#[from] rustls::client::VerifierBuilderError),
 }
 
-/// What the client of a job offers and trusts.
+/// What a client offers and trusts.
 pub(super) fn client_config(
     tls: &TlsConfig,
     pem: &Pem,
@@ -129,7 +129,7 @@ enum Trust {
     System(OnceLock<Result<rustls_platform_verifier::Verifier, TlsError>>),
 }
 
-/// Verifies a server's certificate by what the job trusts, under the name that the job expects.
+/// Verifies a server's certificate by what is trusted, under the name that is expected.
 #[derive(Debug)]
 struct Verifier {
     trust: Trust,

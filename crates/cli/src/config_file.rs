@@ -1,0 +1,70 @@
+//! The configuration file while the store runs.
+
+use std::{path::Path, sync::Arc};
+
+use decima_ingest::{config::Config, scrape::Scraper};
+use decima_server::{Reloaded, Server};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::watch,
+};
+
+/// What the file says, now and later.
+pub(crate) type Current = watch::Receiver<Arc<Config>>;
+
+/// Reads the file, which must be right now, and follows it from now on.
+pub(crate) fn follow(path: &Path, server: &mut Server) -> anyhow::Result<Current> {
+    // An error of this one says no more than it has to.
+    Config::load(path)?;
+    let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+    let directory = path.parent().unwrap_or(Path::new("")).to_owned();
+    let build = move |contents: &[Vec<u8>]| {
+        let text = std::str::from_utf8(contents.first().map_or(&[], Vec::as_slice))?;
+        Ok(Config::parse(text, &name, &directory)?)
+    };
+    let file = Reloaded::open(decima_server::CONFIG, vec![path.to_owned()], Box::new(build))?;
+    Ok(server.follow(file))
+}
+
+/// Scrapes what the configuration says, for ever.
+pub(crate) async fn apply(mut current: Current, scraper: &Scraper) {
+    let mut before: Option<Arc<Config>> = None;
+    loop {
+        let config = Arc::clone(&current.borrow_and_update());
+        match &before {
+            None if config.object_storage.is_some() => {
+                tracing::warn!("object_storage has no effect yet: everything is kept in --storage-path");
+            }
+            Some(before) if before.object_storage != config.object_storage => {
+                tracing::warn!(
+                    "object_storage has changed: only what is scraped is taken while the store runs"
+                );
+            }
+            _ => {}
+        }
+        scraper.apply(&config);
+        before = Some(config);
+        if current.changed().await.is_err() {
+            // Nobody follows the file any more.
+            return std::future::pending().await;
+        }
+    }
+}
+
+/// SIGHUP.
+pub(crate) struct ReloadSignal(Signal);
+
+impl ReloadSignal {
+    /// From now on the signal does not end the process.
+    pub(crate) fn listen() -> std::io::Result<Self> {
+        Ok(Self(signal(SignalKind::hangup())?))
+    }
+
+    /// Looks at all files whenever the signal comes.
+    pub(crate) async fn serve(mut self, reloads: decima_server::Reloads) {
+        while self.0.recv().await.is_some() {
+            tracing::info!("looking at configuration, tokens and certificates as they are now");
+            reloads.ask();
+        }
+    }
+}
