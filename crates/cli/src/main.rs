@@ -9,6 +9,7 @@ mod client;
 mod inspect;
 mod logging;
 mod parca_flags;
+mod place;
 mod profile_name;
 mod query;
 mod serve;

@@ -64,8 +64,9 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
         None => of_itself(&bound, &path_prefix, server.own_token()),
     };
     let url = bound.first().map(|&(address, tls)| page_url(address, tls, &path_prefix)).unwrap_or_default();
+    let place = settings.place.open(config.object_storage.as_ref())?;
     let store = tokio::select! {
-        opened = Store::open(settings.store) => opened?,
+        opened = Store::open_at(settings.store, place) => opened?,
         () = stop.next() => return Ok(()),
     };
     let push = Push::new(store.clone(), settings.limits);
@@ -109,11 +110,7 @@ impl StopSignals {
 
 /// What to scrape, as the configuration says.
 fn configuration(path: &Path) -> anyhow::Result<Config> {
-    let config = Config::load(path)?;
-    if config.object_storage.is_some() {
-        tracing::warn!("object_storage has no effect yet: everything is kept in --storage-path");
-    }
-    Ok(config)
+    Ok(Config::load(path)?)
 }
 
 /// What to scrape without a configuration: this store itself, by a token that only it knows, without TLS if it can be.

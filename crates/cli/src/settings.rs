@@ -9,6 +9,7 @@ use decima_server::{TlsFiles, auth::Anonymous};
 
 use crate::{
     args::{Access, AnonymousMode, LogFormat, LogLevel, Serve},
+    place::PlaceFlags,
     value::{Address, ListenAddress, Maybe},
 };
 
@@ -30,6 +31,8 @@ pub(crate) struct UsageError {
 pub(crate) struct Settings {
     /// Configuration file, if one was named.
     pub(crate) config_path: Option<PathBuf>,
+    /// Where the store is, if the configuration does not say.
+    pub(crate) place: PlaceFlags,
     /// Where to listen; at least one.
     pub(crate) addresses: Vec<ListenAddress>,
     /// What the wire needs to know.
@@ -64,6 +67,11 @@ impl Settings {
         let tls = tls_files(&flags.access)?;
         Ok(Self {
             addresses: addresses(&flags, tls.is_some())?,
+            place: PlaceFlags {
+                storage_path: flags.storage_path.clone(),
+                log_path: flags.log_path.and_then(|Maybe(path)| path),
+                abandon_log: flags.abandon_log,
+            },
             config_path: flags.config_path.and_then(|Maybe(path)| path),
             server: decima_server::Settings {
                 path_prefix: path_prefix(&flags.path_prefix)?,
@@ -215,6 +223,8 @@ mod tests {
             "--config-path=",
             "--http-address=",
             "--storage-path=",
+            "--log-path=",
+            "--abandon-log=",
             "--log-level=",
             "--log-format=",
             "--path-prefix=",

@@ -13,6 +13,7 @@
 //! [`source`].
 
 mod block;
+pub mod bucket;
 mod clock;
 pub mod error;
 mod filter;
@@ -22,6 +23,8 @@ pub mod inspect;
 pub mod log;
 pub mod manifest;
 mod metrics;
+mod open;
+mod place;
 pub mod source;
 mod storage;
 pub mod store;
@@ -29,4 +32,5 @@ mod writer;
 
 pub use error::{AppendError, OpenError, ReadError};
 pub use metrics::StoreCounts;
+pub use place::Place;
 pub use store::{Appended, Settings, Store};

@@ -5,12 +5,12 @@
 //! <tenant>/log/<epoch>/<seq>
 //! <tenant>/blocks/<ULID>/<file>
 //! ```
-//! Everything is put once and never changed.
+//! Everything is put once and never changed. The log may be in another object store than the rest.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt, stream};
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, path::Path};
 
 use crate::{
@@ -22,11 +22,15 @@ use crate::{
 
 /// The tenant of a store that has only one.
 pub(crate) const TENANT: &str = "default";
+/// Folder of the log.
+const LOG: &str = "log";
 
 /// The objects of one tenant.
 #[derive(Clone)]
 pub(crate) struct Storage {
     pub(crate) objects: Arc<dyn ObjectStore>,
+    /// Where the log is; mostly the same.
+    pub(crate) log: Arc<dyn ObjectStore>,
 }
 
 /// A write that failed.
@@ -66,7 +70,12 @@ impl Storage {
 
     /// Path of a log object.
     pub(crate) fn log_path(position: LogPosition) -> Path {
-        Self::path(&["log", &format!("{:020}", position.epoch), &format!("{:020}", position.seq)])
+        Self::path(&[LOG, &format!("{:020}", position.epoch), &format!("{:020}", position.seq)])
+    }
+
+    /// Path of an object by which a bucket is tried.
+    pub(crate) fn probe_path(name: &str) -> Path {
+        Self::path(&["probe", name])
     }
 
     fn manifest_path(version: u64) -> Path {
@@ -78,16 +87,22 @@ impl Storage {
         Self::path(&["blocks", id])
     }
 
+    /// The store that an object is in.
+    fn of(&self, path: &Path) -> &Arc<dyn ObjectStore> {
+        let is_log = path.parts().nth(1).is_some_and(|part| part.as_ref() == LOG);
+        if is_log { &self.log } else { &self.objects }
+    }
+
     /// Puts an object that must not exist.
     pub(crate) async fn create(&self, path: &Path, bytes: Bytes) -> Result<(), PutError> {
         let options = PutOptions::from(PutMode::Create);
-        self.objects.put_opts(path, PutPayload::from_bytes(bytes), options).await?;
+        self.of(path).put_opts(path, PutPayload::from_bytes(bytes), options).await?;
         Ok(())
     }
 
     /// An object's bytes.
     pub(crate) async fn get(&self, path: &Path) -> Result<Bytes, object_store::Error> {
-        self.objects.get(path).await?.bytes().await
+        self.of(path).get(path).await?.bytes().await
     }
 
     /// The bytes of an object that is known to have so many.
@@ -98,12 +113,12 @@ impl Storage {
             return self.get(path).await;
         }
         let whole = 0..size_bytes;
-        Ok(self.objects.get_ranges(path, &[whole]).await?.pop().unwrap_or_default())
+        Ok(self.of(path).get_ranges(path, &[whole]).await?.pop().unwrap_or_default())
     }
 
     /// Deletes an object; one that is gone already is fine.
     pub(crate) async fn delete(&self, path: &Path) -> Result<(), object_store::Error> {
-        match self.objects.delete(path).await {
+        match self.of(path).delete(path).await {
             Err(object_store::Error::NotFound { .. }) => Ok(()),
             other => other,
         }
@@ -114,7 +129,7 @@ impl Storage {
     }
 
     async fn metas(&self, prefix: &Path) -> Result<Vec<ObjectMeta>, OpenError> {
-        self.objects
+        self.of(prefix)
             .list(Some(prefix))
             .try_collect()
             .await
@@ -160,12 +175,29 @@ impl Storage {
 
     /// Deletes manifests older than the few that stay.
     pub(crate) async fn prune_manifests(&self, newest: u64) -> Result<(), OpenError> {
-        for path in self.names(&Self::path(&["manifest"])).await? {
+        let is_old = |path: &Path| {
             let version = path.filename().and_then(manifest::version_of);
-            if version.is_some_and(|v| v + manifest::VERSIONS_KEPT <= newest) {
-                self.delete(&path)
-                    .await
-                    .map_err(|source| OpenError::Storage { object: path.to_string(), source })?;
+            version.is_some_and(|v| v + manifest::VERSIONS_KEPT <= newest)
+        };
+        let names = self.names(&Self::path(&["manifest"])).await?;
+        self.delete_all(names.into_iter().filter(is_old).collect()).await
+    }
+
+    /// Deletes log objects below a position.
+    pub(crate) async fn drop_log_below(&self, floor: LogPosition) -> Result<(), OpenError> {
+        let below = self.log_positions().await?.into_iter().filter(|position| *position < floor);
+        self.delete_all(below.map(Self::log_path).collect()).await
+    }
+
+    /// Deletes objects, in as few requests as the store allows; those that are gone already are fine.
+    async fn delete_all(&self, paths: Vec<Path>) -> Result<(), OpenError> {
+        let Some(first) = paths.first().cloned() else { return Ok(()) };
+        let named = stream::iter(paths).map(Ok).boxed();
+        let mut deleted = self.of(&first).delete_stream(named);
+        while let Some(outcome) = deleted.next().await {
+            match outcome {
+                Ok(_) | Err(object_store::Error::NotFound { .. }) => {}
+                Err(source) => return Err(OpenError::Storage { object: first.to_string(), source }),
             }
         }
         Ok(())
@@ -179,7 +211,7 @@ impl Storage {
     /// Positions and sizes of all log objects, ascending.
     pub(crate) async fn log_objects(&self) -> Result<Vec<(LogPosition, u64)>, OpenError> {
         let mut objects: Vec<(LogPosition, u64)> = self
-            .metas(&Self::path(&["log"]))
+            .metas(&Self::path(&[LOG]))
             .await?
             .iter()
             .filter_map(|meta| {
@@ -253,11 +285,6 @@ impl Storage {
 
     /// Deletes a block's files.
     pub(crate) async fn delete_block(&self, id: &str) -> Result<(), OpenError> {
-        for path in self.names(&Self::block_path(id)).await? {
-            self.delete(&path)
-                .await
-                .map_err(|source| OpenError::Storage { object: path.to_string(), source })?;
-        }
-        Ok(())
+        self.delete_all(self.names(&Self::block_path(id)).await?).await
     }
 }

@@ -33,7 +33,7 @@ use crate::{
     flush::{self, Held},
     log::{
         codec::{self, LogPosition, LoggedRequest, ObjectKind},
-        replay::ReplayedHead,
+        replay::{Replayed, ReplayedHead},
     },
     manifest::Manifest,
     metrics::Counters,
@@ -71,6 +71,19 @@ pub(crate) struct Log {
     /// Bytes since the floor.
     pub(crate) bytes: u64,
     pub(crate) newest_request_ns: i64,
+}
+
+impl Log {
+    /// A new epoch behind what was replayed.
+    pub(crate) fn after(replayed: &Replayed, epoch: u64) -> Self {
+        let frozen = replayed.frozen.as_ref().map_or((0, 0), |(head, _)| (head.objects, head.bytes));
+        Self {
+            next: LogPosition { epoch, seq: 0 },
+            objects: replayed.head.objects + frozen.0,
+            bytes: replayed.head.bytes + frozen.1,
+            newest_request_ns: replayed.newest_request_ns,
+        }
+    }
 }
 
 struct Pending {

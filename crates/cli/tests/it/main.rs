@@ -3,6 +3,7 @@
 
 mod access;
 mod ask;
+mod bucket;
 mod configuration;
 mod durability;
 mod process;

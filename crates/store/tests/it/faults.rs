@@ -11,7 +11,7 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use decima_store::{AppendError, OpenError, ReadError, Store, inspect};
+use decima_store::{AppendError, OpenError, Place, ReadError, Store, inspect};
 use futures::stream::BoxStream;
 use object_store::{
     CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
@@ -110,7 +110,7 @@ async fn eventually(mut is_true: impl AsyncFnMut() -> bool) {
 async fn a_full_disk_refuses_appends_and_recovers() {
     let objects = faulty();
     let unused = std::path::Path::new("unused");
-    let store = Store::open_on(settings(unused), objects.clone(), None).await.unwrap();
+    let store = Store::open_at(settings(unused), Place::objects(objects.clone())).await.unwrap();
     let t = now();
     store.append(batch("a", &rows(t)), Some(1)).await.unwrap();
     let before = contents(&store).await;
@@ -131,7 +131,7 @@ async fn a_full_disk_refuses_appends_and_recovers() {
     assert_eq!(expected.len(), 3 * before.len());
 
     crash(store);
-    let store = Store::open_on(settings(unused), objects.clone(), None).await.unwrap();
+    let store = Store::open_at(settings(unused), Place::objects(objects.clone())).await.unwrap();
     assert_eq!(contents(&store).await, expected);
     objects.is_full.store(true, Ordering::SeqCst);
     let flushing = tokio::spawn({
@@ -150,12 +150,12 @@ async fn a_full_disk_refuses_appends_and_recovers() {
 async fn a_put_whose_answer_is_lost_counts_once() {
     let objects = faulty();
     let unused = std::path::Path::new("unused");
-    let store = Store::open_on(settings(unused), objects.clone(), None).await.unwrap();
+    let store = Store::open_at(settings(unused), Place::objects(objects.clone())).await.unwrap();
     objects.loses_answer.store(true, Ordering::SeqCst);
     store.append(batch("a", &rows(now())), None).await.unwrap();
     let expected = contents(&store).await;
     crash(store);
-    let store = Store::open_on(settings(unused), objects, None).await.unwrap();
+    let store = Store::open_at(settings(unused), Place::objects(objects)).await.unwrap();
     assert_eq!(contents(&store).await, expected);
 }
 
@@ -163,9 +163,9 @@ async fn a_put_whose_answer_is_lost_counts_once() {
 async fn a_second_writer_stops_the_first() {
     let objects = faulty();
     let unused = std::path::Path::new("unused");
-    let first = Store::open_on(settings(unused), objects.clone(), None).await.unwrap();
+    let first = Store::open_at(settings(unused), Place::objects(objects.clone())).await.unwrap();
     first.append(batch("a", &rows(now())), None).await.unwrap();
-    let second = Store::open_on(settings(unused), objects, None).await.unwrap();
+    let second = Store::open_at(settings(unused), Place::objects(objects)).await.unwrap();
     let refused = first.append(batch("a", &rows(now())), None).await;
     assert!(matches!(refused, Err(AppendError::Unavailable { .. })), "{refused:?}");
     second.append(batch("b", &rows(now())), None).await.unwrap();
@@ -203,7 +203,8 @@ async fn check_damage(file: &str) {
     bytes[middle] ^= 4;
     std::fs::write(&path, bytes).unwrap();
 
-    let findings = inspect::inspect(directory.path(), true).await.unwrap().findings;
+    let findings =
+        inspect::inspect(&Place::shared_directory(directory.path()).unwrap(), true).await.unwrap().findings;
     let name = block.file_name().into_string().unwrap();
     assert!(findings.iter().any(|f| f.contains(&name) && f.contains(file)), "{file}: {findings:?}");
 
