@@ -61,6 +61,9 @@ pub(crate) struct Serve {
     /// Data directory, unless `object_storage` of the configuration names a bucket.
     #[arg(long, value_name = "DIR", default_value = "data", value_parser = value::or_default(value::path, "data"))]
     pub(crate) storage_path: PathBuf,
+    /// What this process does. [default: all]
+    #[arg(long, value_name = "ROLE", value_parser = value::optional(value::choice::<Role>))]
+    pub(crate) role: Option<value::Maybe<Role>>,
     /// Directory for the log, on a disk of this machine; else it is beside the blocks.
     #[arg(long, value_name = "DIR", value_parser = value::optional(value::path))]
     pub(crate) log_path: Option<value::Maybe<PathBuf>>,
@@ -177,6 +180,15 @@ pub(crate) struct Limits {
     /// Size of one report.
     #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = value::or_default(Bytes::parse, "64MiB"))]
     pub(crate) report_size_max: Bytes,
+}
+
+/// What a process does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Role {
+    /// Takes profiles and answers queries.
+    All,
+    /// Only answers queries, beside the one process that writes to the same bucket.
+    Query,
 }
 
 /// Severity of log messages.

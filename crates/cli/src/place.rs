@@ -34,6 +34,14 @@ impl PlaceFlags {
         Ok(if self.abandon_log { place.abandoning_log() } else { place })
     }
 
+    /// Opens it to answer only.
+    pub(crate) fn share(&self, configured: Option<&Bucket>) -> Result<Place, OpenError> {
+        match configured {
+            Some(bucket) => Place::shared_bucket(bucket),
+            None => Place::shared_directory(&self.storage_path),
+        }
+    }
+
     /// A store in the data directory is not looked at once the configuration names a bucket.
     fn warn_of_another_store(&self, bucket: &Bucket) {
         tracing::info!(%bucket, "profiles are kept where the configuration says");

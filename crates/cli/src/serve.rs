@@ -14,14 +14,16 @@ use decima_ingest::{
 };
 use decima_query::Engine;
 use decima_server::{Handles, Listener, Server};
-use decima_store::Store;
+use decima_store::{OpenError, Store, bucket::Bucket};
 use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
 };
 
 use crate::{
+    args::Role,
     logging,
+    place::PlaceFlags,
     settings::Settings,
     value::{Address, ListenAddress},
 };
@@ -64,9 +66,8 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
         None => of_itself(&bound, &path_prefix, server.own_token()),
     };
     let url = bound.first().map(|&(address, tls)| page_url(address, tls, &path_prefix)).unwrap_or_default();
-    let place = settings.place.open(config.object_storage.as_ref())?;
     let store = tokio::select! {
-        opened = Store::open_at(settings.store, place) => opened?,
+        opened = open(settings.role, &settings.place, settings.store, config.object_storage.as_ref()) => opened?,
         () = stop.next() => return Ok(()),
     };
     let push = Push::new(store.clone(), settings.limits);
@@ -75,7 +76,11 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
     let serving = async {
         // Not earlier: both promise that it serves.
         announce(&url);
-        scraper.apply(&config);
+        match settings.role {
+            Role::All => scraper.apply(&config),
+            // What it scraped it could not store.
+            Role::Query => {}
+        }
         stop.next().await;
         tracing::info!("stopping: draining, then flushing");
         scraper.shutdown().await;
@@ -87,6 +92,19 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Opens the store as the role says.
+async fn open(
+    role: Role,
+    place: &PlaceFlags,
+    settings: decima_store::Settings,
+    bucket: Option<&Bucket>,
+) -> Result<Store, OpenError> {
+    match role {
+        Role::All => Store::open_at(settings, place.open(bucket)?).await,
+        Role::Query => Store::follow(settings, &place.share(bucket)?).await,
+    }
 }
 
 /// SIGTERM and SIGINT.

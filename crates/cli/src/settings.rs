@@ -8,7 +8,7 @@ use decima_ingest::push::Limits;
 use decima_server::{TlsFiles, auth::Anonymous};
 
 use crate::{
-    args::{Access, AnonymousMode, LogFormat, LogLevel, Serve},
+    args::{Access, AnonymousMode, LogFormat, LogLevel, Role, Serve},
     place::PlaceFlags,
     value::{Address, ListenAddress, Maybe},
 };
@@ -31,6 +31,8 @@ pub(crate) struct UsageError {
 pub(crate) struct Settings {
     /// Configuration file, if one was named.
     pub(crate) config_path: Option<PathBuf>,
+    /// What this process does.
+    pub(crate) role: Role,
     /// Where the store is, if the configuration does not say.
     pub(crate) place: PlaceFlags,
     /// Where to listen; at least one.
@@ -67,6 +69,7 @@ impl Settings {
         let tls = tls_files(&flags.access)?;
         Ok(Self {
             addresses: addresses(&flags, tls.is_some())?,
+            role: role(&flags)?,
             place: PlaceFlags {
                 storage_path: flags.storage_path.clone(),
                 log_path: flags.log_path.and_then(|Maybe(path)| path),
@@ -105,6 +108,21 @@ impl Settings {
             },
             without_effect: flags.parca.given,
         })
+    }
+}
+
+/// What the process does; a log is only for one that writes.
+fn role(flags: &Serve) -> Result<Role, UsageError> {
+    let role = match flags.role {
+        Some(Maybe(Some(role))) => role,
+        _ => Role::All,
+    };
+    let unused =
+        |flag| Err(UsageError { flag, reason: "is not for --role query, which does not write".to_owned() });
+    match role {
+        Role::Query if matches!(flags.log_path, Some(Maybe(Some(_)))) => unused("log-path"),
+        Role::Query if flags.abandon_log => unused("abandon-log"),
+        role => Ok(role),
     }
 }
 
@@ -224,6 +242,7 @@ mod tests {
             "--http-address=",
             "--storage-path=",
             "--log-path=",
+            "--role=",
             "--abandon-log=",
             "--log-level=",
             "--log-format=",
@@ -344,6 +363,8 @@ mod tests {
         let check =
             |flags: &[&str], flag: &str| assert_eq!(checked(flags).map(|_| ()).unwrap_err().flag, flag);
         check(&["--head-memory=1MiB"], "head-memory");
+        check(&["--role=query", "--log-path=log"], "log-path");
+        check(&["--role=query", "--abandon-log"], "abandon-log");
         check(&["--flamegraph-nodes=10", "--flamegraph-nodes-max=5"], "flamegraph-nodes");
     }
 

@@ -84,6 +84,9 @@ pub enum AppendError {
     /// The store is closing.
     #[error("the store is closing")]
     Closed,
+    /// The process only answers.
+    #[error("this process only answers queries (--role query); profiles go to the one that writes")]
+    ReadOnly,
 }
 
 impl AppendError {
@@ -93,6 +96,7 @@ impl AppendError {
             Self::HeadFull { .. } | Self::StorageFull => ErrorKind::ResourceExhausted,
             Self::AllOutsideTimes { .. } => ErrorKind::InvalidArgument,
             Self::Unavailable { .. } | Self::Closed => ErrorKind::Unavailable,
+            Self::ReadOnly => ErrorKind::Unimplemented,
         }
     }
 }

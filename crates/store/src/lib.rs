@@ -18,6 +18,7 @@ mod clock;
 pub mod error;
 mod filter;
 mod flush;
+mod follow;
 mod head;
 pub mod inspect;
 pub mod log;

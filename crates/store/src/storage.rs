@@ -22,6 +22,8 @@ use crate::{
 
 /// The tenant of a store that has only one.
 pub(crate) const TENANT: &str = "default";
+/// How often the newest manifest is looked up while versions come and go.
+const MANIFEST_TRIES: u32 = 5;
 /// Folder of the log.
 const LOG: &str = "log";
 
@@ -138,14 +140,27 @@ impl Storage {
 
     /// The newest manifest; the empty one if there is none.
     pub(crate) async fn manifest(&self) -> Result<Manifest, OpenError> {
-        let names = self.names(&Self::path(&["manifest"])).await?;
-        let newest = names.iter().filter_map(|p| manifest::version_of(p.filename()?)).max();
-        let Some(version) = newest else { return Ok(Manifest::empty()) };
+        let mut names = self.names(&Self::path(&["manifest"])).await?;
+        // One that is listed may be deleted before it is read, and then there is a newer one.
+        for _ in 0..MANIFEST_TRIES {
+            let newest = names.iter().filter_map(|p| manifest::version_of(p.filename()?)).max();
+            let Some(version) = newest else { return Ok(Manifest::empty()) };
+            if let Some(manifest) = self.manifest_version(version).await? {
+                return Ok(manifest);
+            }
+            names = self.names(&Self::path(&["manifest"])).await?;
+        }
+        Err(OpenError::Contended)
+    }
+
+    /// One version of the manifest, if it is there.
+    pub(crate) async fn manifest_version(&self, version: u64) -> Result<Option<Manifest>, OpenError> {
         let path = Self::manifest_path(version);
-        let bytes = self
-            .get(&path)
-            .await
-            .map_err(|source| OpenError::Storage { object: path.to_string(), source })?;
+        let bytes = match self.get(&path).await {
+            Ok(bytes) => bytes,
+            Err(object_store::Error::NotFound { .. }) => return Ok(None),
+            Err(source) => return Err(OpenError::Storage { object: path.to_string(), source }),
+        };
         let corrupt = |reason: String| OpenError::Corrupt { object: path.to_string(), reason };
         /// Only what every version of the format has.
         #[derive(serde::Deserialize)]
@@ -164,7 +179,7 @@ impl Storage {
         if manifest.version != version {
             return Err(corrupt(format!("it says version {}", manifest.version)));
         }
-        Ok(manifest)
+        Ok(Some(manifest))
     }
 
     /// Puts the next version of the manifest.

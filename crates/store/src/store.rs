@@ -10,7 +10,10 @@ use std::{
 
 use decima_profile::SampleBatch;
 use parking_lot::Mutex;
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinSet,
+};
 use tracing::{error, warn};
 
 use crate::{
@@ -20,8 +23,10 @@ use crate::{
         read::{self, BlockCache, BlockReader},
     },
     clock::now_ns,
-    error::{AppendError, OpenError},
+    error::{AppendError, OpenError, ReadError},
+    follow::{self, Follower, Loaded},
     head::{Head, HeadSource, HeadView},
+    manifest::BlockEntry,
     metrics::{Counters, StoreCounts},
     open::{self, Claimed},
     place::Place,
@@ -78,12 +83,37 @@ pub(crate) struct Shared {
     pub(crate) settings: Settings,
 }
 
+impl Shared {
+    /// A block of the manifest, its description read.
+    pub(crate) async fn listed(&self, entry: &BlockEntry) -> Result<ListedBlock, ReadError> {
+        match self.storage.block_meta(entry).await {
+            Ok(meta) => Ok(ListedBlock::readable(entry.clone(), meta, &self.storage, &self.cache)),
+            Err(e @ ReadError::Unavailable { .. }) => Err(e),
+            Err(e) => {
+                error!(error = %e, "a block cannot be read; queries that need it will fail");
+                Ok(ListedBlock::unreadable(entry.clone(), e))
+            }
+        }
+    }
+}
+
 struct Inner {
     shared: Arc<Shared>,
-    commands: mpsc::Sender<Command>,
-    writer: Mutex<Option<JoinHandle<()>>>,
-    /// Held for the life of the process: one process per directory.
-    _locks: Vec<File>,
+    part: Part,
+}
+
+/// What the process does besides answering.
+enum Part {
+    Writes {
+        commands: mpsc::Sender<Command>,
+        writer: Mutex<Option<JoinHandle<()>>>,
+        /// Held for the life of the process: one process per directory.
+        _locks: Vec<File>,
+    },
+    Follows {
+        /// Ends when it is dropped.
+        _follower: JoinSet<()>,
+    },
 }
 
 /// A handle; clones share the store.
@@ -147,14 +177,39 @@ impl Store {
             .name("decima-log".to_owned())
             .spawn(move || writer.run(replayed.frozen, queue, &runtime))
             .map_err(|source| OpenError::Directory { path: "(thread of the log)".to_owned(), source })?;
-        Ok(Self {
-            inner: Arc::new(Inner {
-                shared,
-                commands,
-                writer: Mutex::new(Some(writer)),
-                _locks: place.locks,
+        let part = Part::Writes { commands, writer: Mutex::new(Some(writer)), _locks: place.locks };
+        Ok(Self { inner: Arc::new(Inner { shared, part }) })
+    }
+
+    /// Opens a store that another process writes, to answer only: what is new is seen within seconds, and samples that
+    /// are acknowledged but in no block yet too if the log is in the same place. Changes nothing there.
+    pub async fn follow(settings: Settings, place: &Place) -> Result<Self, OpenError> {
+        let storage = place.storage();
+        let Loaded { manifest, replayed } = follow::load(&storage).await?;
+        let shared = Arc::new(Shared {
+            state: Mutex::new(State {
+                head: Head::replayed(replayed.head.view.clone(), Arc::default()),
+                frozen: replayed.frozen.as_ref().map(|(head, _)| head.view.clone()),
+                blocks: Vec::new(),
             }),
-        })
+            storage,
+            cache: Arc::new(read::cache(settings.cache_bytes)),
+            counters: Counters::default(),
+            settings,
+        });
+        let follower = Follower::new(shared.clone(), manifest, &replayed);
+        drop(replayed);
+        let blocks = follower.blocks().await?;
+        shared.state.lock().blocks = blocks;
+        let part = Part::Follows { _follower: follower.run() };
+        Ok(Self { inner: Arc::new(Inner { shared, part }) })
+    }
+
+    fn commands(&self) -> Result<&mpsc::Sender<Command>, AppendError> {
+        match &self.inner.part {
+            Part::Writes { commands, .. } => Ok(commands),
+            Part::Follows { .. } => Err(AppendError::ReadOnly),
+        }
     }
 
     /// Stores a batch. Returns when it is durable and visible to the next snapshot.
@@ -168,7 +223,7 @@ impl Store {
     ) -> Result<Appended, AppendError> {
         let (reply, answer) = oneshot::channel();
         let command = Command::Append { batch: Box::new(batch), hash: request_hash, reply };
-        self.inner.commands.send(command).await.map_err(|_| AppendError::Closed)?;
+        self.commands()?.send(command).await.map_err(|_| AppendError::Closed)?;
         answer.await.map_err(|_| AppendError::Closed)?
     }
 
@@ -188,16 +243,17 @@ impl Store {
     /// Writes the head to a block now, and returns when it is in the manifest.
     pub async fn flush(&self) -> Result<(), AppendError> {
         let (reply, answer) = oneshot::channel();
-        self.inner.commands.send(Command::Flush { reply }).await.map_err(|_| AppendError::Closed)?;
+        self.commands()?.send(Command::Flush { reply }).await.map_err(|_| AppendError::Closed)?;
         answer.await.map_err(|_| AppendError::Closed)?
     }
 
     /// Flushes the head to a block and stops. Appends after this fail with [`AppendError::Closed`].
     pub async fn close(&self) -> Result<(), AppendError> {
+        let Part::Writes { writer, .. } = &self.inner.part else { return Ok(()) };
         let (reply, answer) = oneshot::channel();
-        self.inner.commands.send(Command::Close { reply }).await.map_err(|_| AppendError::Closed)?;
+        self.commands()?.send(Command::Close { reply }).await.map_err(|_| AppendError::Closed)?;
         let result = answer.await.map_err(|_| AppendError::Closed)?;
-        let writer = self.inner.writer.lock().take();
+        let writer = writer.lock().take();
         if let Some(writer) = writer {
             // The thread ends right after its answer.
             let _ = tokio::task::spawn_blocking(move || writer.join()).await;

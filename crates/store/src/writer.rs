@@ -257,7 +257,7 @@ impl Writer {
             Err(e) => {
                 // zstd only fails for lack of memory; the rows stay interned and come with the next object's ids, so
                 // the log must not go on.
-                self.is_fenced = true;
+                self.fence();
                 error!(error = %e, "cannot compress a log object; no more samples are accepted");
                 Bytes::new()
             }
@@ -314,6 +314,12 @@ impl Writer {
         }
     }
 
+    /// From now on nothing is acknowledged.
+    fn fence(&mut self) {
+        self.is_fenced = true;
+        self.shared.counters.fenced.store(1, std::sync::atomic::Ordering::Relaxed);
+    }
+
     /// Puts the outstanding object, if there is one, and makes its samples visible.
     fn settle_outstanding(&mut self, runtime: &Handle) -> Result<(), AppendError> {
         if self.is_fenced {
@@ -323,7 +329,7 @@ impl Writer {
         if let Err(e) = persist(&self.shared.storage, &outstanding, runtime) {
             match &e {
                 PersistError::Fenced => {
-                    self.is_fenced = true;
+                    self.fence();
                     error!("another process has taken over the log; no more samples are accepted");
                 }
                 PersistError::Full => warn!("no space left for the log; samples are refused"),

@@ -159,3 +159,67 @@ fn a_bucket_that_is_away_is_told() {
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).contains("the S3 bucket profiles below some/where"), "{}", stderr(&output));
 }
+
+/// Asks until the answer is what is expected; it may only grow up to it.
+#[track_caller]
+fn eventually(server: &Server, expected: i64) {
+    let mut seen = 0;
+    for _ in 0..100 {
+        let now = total(server);
+        assert!((seen..=expected).contains(&now), "{now} after {seen}, and {expected} were acknowledged");
+        if now == expected {
+            return;
+        }
+        seen = now;
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    panic!("{seen} of {expected} seen");
+}
+
+#[test]
+fn readers_follow_a_writer_through_kills_of_each() {
+    let bucket = Bucket::new();
+    let folder = bucket.folder.path();
+    let mut writer = bucket.start(&[]);
+    let mut readers = [0, 1].map(|_| bucket.start(&["--role=query"]));
+    let mut acknowledged = 0;
+    let mut add = |writer: &Server, number: i64| {
+        assert!(upload(writer, folder, number));
+        acknowledged += number;
+        acknowledged
+    };
+    let expected = add(&writer, 1);
+    readers.iter().for_each(|reader| eventually(reader, expected));
+    assert!(!upload(&readers[0], folder, 1), "a reader takes nothing");
+
+    // A reader dies and comes back to what was added meanwhile.
+    let [first, second] = readers;
+    first.kill();
+    let expected = add(&writer, 2);
+    readers = [bucket.start(&["--role=query"]), second];
+    readers.iter().for_each(|reader| eventually(reader, expected));
+
+    // The writer dies: readers go on answering, and see what its successor adds to the same head.
+    writer.kill();
+    readers.iter().for_each(|reader| assert_eq!(total(reader), expected));
+    writer = bucket.start(&[]);
+    let expected = add(&writer, 4);
+    readers.iter().for_each(|reader| eventually(reader, expected));
+
+    // The head becomes a block, and a new head begins.
+    writer.signal("TERM");
+    assert!(writer.wait().0.success());
+    readers.iter().for_each(|reader| eventually(reader, expected));
+    writer = bucket.start(&[]);
+    let expected = add(&writer, 8);
+    readers.iter().for_each(|reader| eventually(reader, expected));
+
+    let [first, second] = readers;
+    second.kill();
+    readers = [first, bucket.start(&["--role=query"])];
+    writer.kill();
+    writer = bucket.start(&[]);
+    let expected = add(&writer, 16);
+    readers.iter().for_each(|reader| eventually(reader, expected));
+    assert_eq!(total(&writer), expected);
+}

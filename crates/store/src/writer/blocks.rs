@@ -177,7 +177,7 @@ impl Writer {
                 let current = runtime.block_on(self.shared.storage.manifest());
                 // An earlier put of ours may have succeeded though its answer was lost.
                 if !current.as_ref().is_ok_and(|m| *m == next) {
-                    self.is_fenced = true;
+                    self.fence();
                     error!(
                         version = next.version,
                         "another process has written the manifest; no more samples are accepted"
