@@ -4,7 +4,8 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use protox::prost::Message as _;
 
-const FILES: [&str; 6] = [
+const FILES: [&str; 7] = [
+    "decima/debuginfo/v1alpha1/object_file.proto",
     "opentelemetry/proto/collector/profiles/v1development/profiles_service.proto",
     "parca/debuginfo/v1alpha1/debuginfo.proto",
     "parca/metastore/v1alpha1/metastore.proto",

@@ -39,6 +39,9 @@ pub(crate) enum Command {
     Inspect(Inspect),
     /// Check a configuration file.
     CheckConfig(CheckConfig),
+    /// List the object files of a running store, and upload more: what addresses are symbolised with.
+    #[command(subcommand)]
+    Debuginfo(Debuginfo),
     /// Make, list and revoke tokens of a tokens file.
     #[command(subcommand)]
     Token(Token),
@@ -111,6 +114,9 @@ pub(crate) struct Serve {
     /// Bounds on what one request may carry.
     #[command(flatten)]
     pub(crate) limits: Limits,
+    /// Object files.
+    #[command(flatten)]
+    pub(crate) debuginfo: ObjectFiles,
     /// Whether the program was started under Parca's name.
     #[arg(skip)]
     pub(crate) as_parca: bool,
@@ -191,6 +197,34 @@ pub(crate) enum Role {
     Query,
 }
 
+/// Object files: which are taken, kept and asked for.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Debuginfo")]
+pub(crate) struct ObjectFiles {
+    /// Size of one uploaded object file.
+    #[arg(long, value_name = "SIZE", default_value = "1GB", value_parser = value::or_default(Bytes::parse, "1GB"))]
+    pub(crate) debuginfo_upload_max_size: Bytes,
+    /// How long one upload may take.
+    #[arg(long, value_name = "DURATION", default_value = "15m", value_parser = value::or_default(Span::parse, "15m"))]
+    pub(crate) debuginfo_upload_max_duration: Span,
+    /// How long an object file is kept that nothing needs; 0 = for ever.
+    #[arg(long, value_name = "DURATION", default_value = "30d", value_parser = value::or_default(Span::parse, "30d"))]
+    pub(crate) debuginfo_retention: Span,
+    /// Size of all object files; beyond it those go that were not needed for longest.
+    #[arg(long, value_name = "SIZE", default_value = "20GB", value_parser = value::or_default(Bytes::parse, "20GB"))]
+    pub(crate) debuginfo_retention_size: Bytes,
+    /// Folder for object files while they are fetched. [default: `debuginfo-cache` in the data directory]
+    #[arg(long, value_name = "DIR", value_parser = value::optional(value::path))]
+    pub(crate) debuginfo_cache_dir: Option<value::Maybe<PathBuf>>,
+    /// debuginfod servers that are asked for object files which nobody uploaded, by build ID, first one first; `none` for
+    /// none. Separated by commas or given several times. [default: none]
+    #[arg(long, value_name = "SERVERS", value_delimiter = ',')]
+    pub(crate) debuginfod_upstream_servers: Vec<String>,
+    /// How long a debuginfod server may take for one file.
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = value::or_default(Span::parse, "5m"))]
+    pub(crate) debuginfod_http_request_timeout: Span,
+}
+
 /// Severity of log messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LogLevel {
@@ -263,6 +297,48 @@ pub(crate) enum Token {
         #[arg(long, value_name = "NAME")]
         name: String,
     },
+}
+
+/// Flags of `decima debuginfo`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Debuginfo {
+    /// List all files.
+    List {
+        /// Where the store is.
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Print all that is known of a build ID.
+    Show {
+        /// The build ID, under any name that the file is known by.
+        #[arg(value_name = "BUILD ID")]
+        build_id: String,
+        /// Where the store is.
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Upload ELF files: programs, shared libraries, or their debug information.
+    Upload(DebuginfoUpload),
+}
+
+/// Flags of `decima debuginfo upload`.
+#[derive(Debug, Args)]
+pub(crate) struct DebuginfoUpload {
+    /// Files.
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// Build ID, if it is not the one in the file; only with one file.
+    #[arg(long, value_name = "BUILD ID")]
+    pub(crate) build_id: Option<String>,
+    /// The file is the program as it runs, beside debug information that is uploaded too.
+    #[arg(long)]
+    pub(crate) executable: bool,
+    /// Upload it although the store has it already.
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Where the store is.
+    #[command(flatten)]
+    pub(crate) remote: Remote,
 }
 
 /// Flags of `decima upload`.

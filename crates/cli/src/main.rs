@@ -6,6 +6,8 @@
 mod args;
 mod check_config;
 mod client;
+mod debuginfo;
+mod file_hash;
 mod inspect;
 mod logging;
 mod parca_flags;
@@ -63,6 +65,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Query(flags) => runtime.block_on(query::run(flags)),
         Command::Inspect(flags) => runtime.block_on(inspect::run(flags)),
         Command::CheckConfig(flags) => check_config::run(&flags),
+        Command::Debuginfo(command) => runtime.block_on(debuginfo::run(command)),
         Command::Token(command) => token::run(command),
     }
 }

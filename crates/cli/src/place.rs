@@ -2,10 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use decima_store::{
-    OpenError, Place,
-    bucket::{Bucket, BucketKind},
-};
+use decima_store::{OpenError, Place, bucket::Bucket};
 
 /// What the flags say of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,11 +39,18 @@ impl PlaceFlags {
         }
     }
 
+    /// The directory in which objects are files, if they are.
+    pub(crate) fn files(&self, configured: Option<&Bucket>) -> Option<PathBuf> {
+        match configured {
+            Some(bucket) => bucket.local_path(),
+            None => Some(self.storage_path.clone()),
+        }
+    }
+
     /// A store in the data directory is not looked at once the configuration names a bucket.
     fn warn_of_another_store(&self, bucket: &Bucket) {
         tracing::info!(%bucket, "profiles are kept where the configuration says");
-        let is_same = matches!(&bucket.kind, BucketKind::Filesystem { directory }
-            if bucket.prefix.is_empty() && is_same_directory(directory, &self.storage_path));
+        let is_same = bucket.local_path().is_some_and(|path| is_same_directory(&path, &self.storage_path));
         if !is_same && self.storage_path.join("default/manifest").is_dir() {
             tracing::warn!(
                 storage_path = %self.storage_path.display(),

@@ -4,9 +4,14 @@ use std::{
     io::{self, Write},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::Path,
+    sync::Arc,
 };
 
 use anyhow::{Context, bail};
+use decima_debuginfo::{
+    Debuginfo, DebuginfoOptions,
+    debuginfod::{Debuginfod, DebuginfodOptions},
+};
 use decima_ingest::{
     config::{self, Config, Credentials, Scheme, Secret, SecretSource},
     push::Push,
@@ -18,6 +23,7 @@ use decima_store::{OpenError, Store, bucket::Bucket};
 use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
+    task::JoinSet,
 };
 
 use crate::{
@@ -70,9 +76,22 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
         opened = open(settings.role, &settings.place, settings.store, config.object_storage.as_ref()) => opened?,
         () = stop.next() => return Ok(()),
     };
+    let options = DebuginfoOptions {
+        objects_folder: settings.place.files(config.object_storage.as_ref()),
+        ..settings.debuginfo
+    };
+    let debuginfo = Debuginfo::open(store.objects(), options, debuginfod(settings.debuginfod)?)
+        .await
+        .context("cannot open what is kept of object files")?;
+    let debuginfo = Arc::new(debuginfo);
+    let mut background = JoinSet::new();
+    if settings.role == Role::All {
+        let debuginfo = Arc::clone(&debuginfo);
+        background.spawn(async move { debuginfo.keep_maintained().await });
+    }
     let push = Push::new(store.clone(), settings.limits);
     let scraper = Scraper::new(push.clone(), scrape::Settings::default());
-    let handles = Handles { engine: Engine::new(store.clone(), settings.query), push };
+    let handles = Handles { engine: Engine::new(store.clone(), settings.query), push, debuginfo };
     let serving = async {
         // Not earlier: both promise that it serves.
         announce(&url);
@@ -105,6 +124,15 @@ async fn open(
         Role::All => Store::open_at(settings, place.open(bucket)?).await,
         Role::Query => Store::follow(settings, &place.share(bucket)?).await,
     }
+}
+
+/// Whom to ask for object files, if anybody.
+fn debuginfod(options: DebuginfodOptions) -> anyhow::Result<Option<Arc<Debuginfod>>> {
+    if options.servers.is_empty() {
+        return Ok(None);
+    }
+    let client = Debuginfod::new(options).context("--debuginfod-upstream-servers")?;
+    Ok(Some(Arc::new(client)))
 }
 
 /// SIGTERM and SIGINT.

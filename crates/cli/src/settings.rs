@@ -2,13 +2,14 @@
 //!
 //! [`Settings::check`] is the only way from [`crate::args`] to here, so that nothing behind it meets a flag.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use decima_debuginfo::{DebuginfoOptions, debuginfod::DebuginfodOptions, retention};
 use decima_ingest::push::Limits;
 use decima_server::{TlsFiles, auth::Anonymous};
 
 use crate::{
-    args::{Access, AnonymousMode, LogFormat, LogLevel, Role, Serve},
+    args::{Access, AnonymousMode, LogFormat, LogLevel, ObjectFiles, Role, Serve},
     place::PlaceFlags,
     value::{Address, ListenAddress, Maybe},
 };
@@ -49,6 +50,10 @@ pub(crate) struct Settings {
     pub(crate) limits: Limits,
     /// Bounds on what is asked.
     pub(crate) query: decima_query::engine::Settings,
+    /// How object files are kept.
+    pub(crate) debuginfo: DebuginfoOptions,
+    /// Whom else to ask for them; nobody if it has no servers.
+    pub(crate) debuginfod: DebuginfodOptions,
     /// Parca's flags that were given and do nothing.
     pub(crate) without_effect: Vec<&'static str>,
 }
@@ -67,6 +72,8 @@ impl Settings {
             });
         }
         let tls = tls_files(&flags.access)?;
+        let debuginfo = debuginfo(&flags.debuginfo, &flags.storage_path);
+        let debuginfod = debuginfod(&flags.debuginfo, flags.as_parca);
         Ok(Self {
             addresses: addresses(&flags, tls.is_some())?,
             role: role(&flags)?,
@@ -106,6 +113,8 @@ impl Settings {
                 report_bytes_max: flags.limits.report_size_max.as_usize(),
                 allow_partial: flags.allow_partial,
             },
+            debuginfo,
+            debuginfod,
             without_effect: flags.parca.given,
         })
     }
@@ -123,6 +132,39 @@ fn role(flags: &Serve) -> Result<Role, UsageError> {
         Role::Query if matches!(flags.log_path, Some(Maybe(Some(_)))) => unused("log-path"),
         Role::Query if flags.abandon_log => unused("abandon-log"),
         role => Ok(role),
+    }
+}
+
+fn debuginfo(flags: &ObjectFiles, storage_path: &Path) -> DebuginfoOptions {
+    let unused = flags.debuginfo_retention.0;
+    let unused_max_ns = if unused.is_zero() { None } else { i64::try_from(unused.as_nanos()).ok() };
+    let cache = flags.debuginfo_cache_dir.as_ref().and_then(|Maybe(path)| path.clone());
+    DebuginfoOptions {
+        upload_max_bytes: flags.debuginfo_upload_max_size.0,
+        upload_max_duration: flags.debuginfo_upload_max_duration.0,
+        retention: retention::Limits {
+            unused_max_ns: unused_max_ns.unwrap_or(i64::MAX),
+            bytes_max: flags.debuginfo_retention_size.0,
+        },
+        cache_folder: cache.unwrap_or_else(|| storage_path.join("debuginfo-cache")),
+        ..DebuginfoOptions::default()
+    }
+}
+
+/// Which servers to ask. Build IDs tell others what runs here, so that nobody is asked unless somebody said so: started
+/// under Parca's name, whoever did expects what Parca does.
+fn debuginfod(flags: &ObjectFiles, as_parca: bool) -> DebuginfodOptions {
+    let given = without_empty(flags.debuginfod_upstream_servers.clone());
+    let servers = match given.as_slice() {
+        [] if as_parca => DebuginfodOptions::default().servers,
+        [none] if none == "none" => Vec::new(),
+        _ => given,
+    };
+    DebuginfodOptions {
+        servers,
+        request_timeout: flags.debuginfod_http_request_timeout.0,
+        file_max_bytes: flags.debuginfo_upload_max_size.0.max(DebuginfodOptions::default().file_max_bytes),
+        ..DebuginfodOptions::default()
     }
 }
 
@@ -336,6 +378,32 @@ mod tests {
     }
 
     #[test]
+    fn debuginfod_is_asked_by_whoever_says_so() {
+        let check = |flags: &[&str], expected: &[&str]| {
+            assert_eq!(checked(flags).unwrap().debuginfod.servers, expected, "{flags:?}");
+        };
+        check(&[], &[]);
+        check(&["--debuginfod-upstream-servers="], &[]);
+        check(&["--debuginfod-upstream-servers=none"], &[]);
+        check(&["--debuginfod-upstream-servers=a,https://b/c"], &["a", "https://b/c"]);
+        let as_parca = |flag: &str| {
+            let line = ["/usr/bin/parca", flag].map(OsString::from);
+            Settings::check(Arguments::parse_from_line(line).unwrap().serve).unwrap().debuginfod.servers
+        };
+        assert_eq!(as_parca("--debuginfod-upstream-servers="), ["debuginfod.elfutils.org"]);
+        assert!(as_parca("--debuginfod-upstream-servers=none").is_empty());
+    }
+
+    #[test]
+    fn object_files_have_their_own_retention() {
+        let limits = |flags: &[&str]| checked(flags).unwrap().debuginfo.retention;
+        assert_eq!(limits(&[]), retention::Limits::default());
+        let given = limits(&["--debuginfo-retention=1h", "--debuginfo-retention-size=1MB"]);
+        assert_eq!((given.unused_max_ns, given.bytes_max), (3_600_000_000_000, 1_000_000));
+        assert_eq!(limits(&["--debuginfo-retention=0"]).unused_max_ns, i64::MAX);
+    }
+
+    #[test]
     fn retention_of_zero_is_for_ever() {
         assert_eq!(checked(&["--retention=0"]).unwrap().store.retention, None);
         assert_eq!(
@@ -377,7 +445,6 @@ mod tests {
             "--insecure=false",
             "--mode",
             "all",
-            "--debuginfod-upstream-servers=a,b",
             "--otlp-address=",
             "--external-label=a=b;c=d",
         ])
@@ -387,7 +454,6 @@ mod tests {
         assert_eq!(
             given,
             [
-                "debuginfod-upstream-servers",
                 "enable-persistence",
                 "external-label",
                 "insecure",

@@ -4,6 +4,7 @@
 //! is none; a server that fails is asked again soon.
 
 use std::{
+    fs::File,
     io::Write as _,
     sync::Arc,
     time::{Duration, Instant},
@@ -11,16 +12,19 @@ use std::{
 
 use decima_symbols::BuildId;
 use futures::future::join_all;
+use parking_lot::Mutex;
 use quick_cache::sync::Cache;
 use reqwest::{Client, StatusCode, Url};
 use rustls_platform_verifier::BuilderVerifierExt as _;
-use tempfile::NamedTempFile;
 use tokio::sync::Semaphore;
 
 /// Build IDs whose answers are remembered.
 const REMEMBERED_MAX: usize = 8192;
 /// GNU build IDs are 20 bytes, other hashes of linkers 8 to 64; what is not hexadecimal no debuginfod knows.
 const HEX_DIGITS_MIN: usize = 8;
+/// How long a server that cannot be reached is left alone, whatever the build ID: on a machine without a way out, every sender
+/// would wait for each of its files.
+const UNREACHABLE_FOR: Duration = Duration::from_secs(30);
 
 /// Which servers, and bounds on asking them.
 #[derive(Debug, Clone)]
@@ -90,16 +94,34 @@ pub enum Lookup {
 pub struct Fetched {
     /// Its URL.
     pub server: String,
-    /// The file.
-    pub file: NamedTempFile,
+    /// The file, without a name.
+    pub file: File,
     /// Its size.
     pub size_bytes: u64,
+}
+
+struct Server {
+    url: Url,
+    /// When it could not be reached last.
+    unreachable: Mutex<Option<Instant>>,
+}
+
+impl Server {
+    fn is_left_alone(&self) -> bool {
+        self.unreachable.lock().is_some_and(|at| at.elapsed() < UNREACHABLE_FOR)
+    }
+
+    fn failed(&self, error: &reqwest::Error) {
+        if error.is_connect() || error.is_timeout() {
+            *self.unreachable.lock() = Some(Instant::now());
+        }
+    }
 }
 
 /// The client.
 pub struct Debuginfod {
     client: Client,
-    servers: Vec<Url>,
+    servers: Vec<Server>,
     options: DebuginfodOptions,
     requests: Semaphore,
     remembered: Cache<BuildId, (Lookup, Instant)>,
@@ -111,7 +133,11 @@ impl Debuginfod {
     /// # Errors
     /// If a server's name is not one, or TLS cannot be set up.
     pub fn new(options: DebuginfodOptions) -> Result<Self, DebuginfodError> {
-        let servers = options.servers.iter().map(|server| server_url(server)).collect::<Result<_, _>>()?;
+        let servers = options
+            .servers
+            .iter()
+            .map(|server| Ok(Server { url: server_url(server)?, unreachable: Mutex::new(None) }));
+        let servers = servers.collect::<Result<_, _>>()?;
         let tls = |error: rustls::Error| DebuginfodError::Tls { reason: error.to_string() };
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = rustls::ClientConfig::builder_with_provider(provider)
@@ -148,14 +174,17 @@ impl Debuginfod {
         for (server, answer) in self.servers.iter().zip(answers) {
             match answer {
                 Some(Some(_)) => {
-                    lookup = Lookup::Found { server: server.to_string() };
+                    lookup = Lookup::Found { server: server.url.to_string() };
                     break;
                 }
                 Some(None) => {}
                 None => lookup = Lookup::Failed,
             }
         }
-        self.remember(build_id, lookup.clone());
+        // Whom nobody asked may know it once asked.
+        if lookup != Lookup::Failed || !self.servers.iter().any(Server::is_left_alone) {
+            self.remember(build_id, lookup.clone());
+        }
         lookup
     }
 
@@ -168,7 +197,7 @@ impl Debuginfod {
             Lookup::Found { server } => server,
             nobody => return Err(nobody),
         };
-        let Some(url) = self.servers.iter().find(|url| url.as_str() == server) else {
+        let Some(url) = self.servers.iter().map(|known| &known.url).find(|url| url.as_str() == server) else {
             return Err(Lookup::Absent);
         };
         let Ok(permit) = self.requests.acquire().await else { return Err(Lookup::Failed) };
@@ -191,13 +220,13 @@ impl Debuginfod {
         server: &Url,
         build_id: &BuildId,
         folder: &std::path::Path,
-    ) -> Result<Option<(NamedTempFile, u64)>, Box<dyn std::error::Error + Send + Sync>> {
+    ) -> Result<Option<(File, u64)>, Box<dyn std::error::Error + Send + Sync>> {
         let mut response = self.client.get(file_url(server, build_id)?).send().await?;
         if response.status() == StatusCode::NOT_FOUND {
             return Ok(None);
         }
         response.error_for_status_ref()?;
-        let mut file = NamedTempFile::with_prefix_in("decima-debuginfo-", folder)?;
+        let mut file = tempfile::tempfile_in(folder)?;
         let mut size_bytes = 0u64;
         while let Some(chunk) = response.chunk().await? {
             size_bytes += chunk.len() as u64;
@@ -210,20 +239,25 @@ impl Debuginfod {
     }
 
     /// `None` if the server failed, `Some(None)` if it does not have the file.
-    async fn ask(&self, server: &Url, build_id: &BuildId) -> Option<Option<()>> {
+    async fn ask(&self, server: &Server, build_id: &BuildId) -> Option<Option<()>> {
         let _permit = self.requests.acquire().await.ok()?;
+        if server.is_left_alone() {
+            return None;
+        }
         // A server without it may have to ask others; all of them together get no longer than a sender waits.
         const ASK_TIMEOUT: Duration = Duration::from_secs(10);
-        let request = self.client.get(file_url(server, build_id).ok()?);
+        let request = self.client.get(file_url(&server.url, build_id).ok()?);
+        let url = &server.url;
         match request.timeout(ASK_TIMEOUT.min(self.options.request_timeout)).send().await {
             Ok(response) if response.status() == StatusCode::OK => Some(Some(())),
             Ok(response) if response.status() == StatusCode::NOT_FOUND => Some(None),
             Ok(response) => {
-                tracing::debug!(%server, %build_id, status = %response.status(), "debuginfod fails");
+                tracing::debug!(%url, %build_id, status = %response.status(), "debuginfod fails");
                 None
             }
             Err(error) => {
-                tracing::debug!(%server, %build_id, error = &error as &dyn std::error::Error, "debuginfod fails");
+                server.failed(&error);
+                tracing::debug!(%url, %build_id, error = &error as &dyn std::error::Error, "debuginfod fails");
                 None
             }
         }

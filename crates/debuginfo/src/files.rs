@@ -1,8 +1,11 @@
-//! Copies of stored files on the local disk, mapped into memory: debug information is larger than memory and little of
-//! it is read.
+//! Stored files, mapped into memory: debug information is larger than memory and little of it is read.
+//!
+//! What the object store keeps on the local disk is mapped where it is. Of everything else there are copies, without names:
+//! nothing of them is left behind by a process that dies.
 
 use std::{
     collections::HashMap,
+    fs::File,
     io::{self, Write as _},
     path::PathBuf,
     sync::Arc,
@@ -13,7 +16,6 @@ use futures::TryStreamExt as _;
 use memmap2::Mmap;
 use object_store::{ObjectStore, ObjectStoreExt as _, path::Path};
 use parking_lot::Mutex;
-use tempfile::NamedTempFile;
 
 /// A file that could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -50,15 +52,12 @@ impl FileError {
     }
 }
 
-/// A copy that is held. It goes with the last that reads it.
-struct Copy {
-    map: Option<Mmap>,
-    _file: NamedTempFile,
-}
+/// A file that is mapped. A copy goes with the last that reads it. An empty file cannot be mapped.
+struct Mapped(Option<Mmap>);
 
-impl AsRef<[u8]> for Copy {
+impl AsRef<[u8]> for Mapped {
     fn as_ref(&self) -> &[u8] {
-        self.map.as_deref().unwrap_or_default()
+        self.0.as_deref().unwrap_or_default()
     }
 }
 
@@ -70,16 +69,22 @@ struct Held {
     bytes: u64,
 }
 
-/// The copies.
+/// The files.
 pub(crate) struct Files {
-    folder: PathBuf,
-    bytes_max: u64,
+    /// Where objects are files, if they are.
+    objects_folder: Option<PathBuf>,
+    copies_folder: PathBuf,
+    copies_max_bytes: u64,
     held: Mutex<Held>,
 }
 
 impl Files {
-    pub(crate) fn new(folder: PathBuf, bytes_max: u64) -> Self {
-        Self { folder, bytes_max, held: Mutex::default() }
+    pub(crate) fn new(
+        objects_folder: Option<PathBuf>,
+        copies_folder: PathBuf,
+        copies_max_bytes: u64,
+    ) -> Self {
+        Self { objects_folder, copies_folder, copies_max_bytes, held: Mutex::default() }
     }
 
     /// The bytes of an object, which must never change under its name.
@@ -87,9 +92,16 @@ impl Files {
         if let Some(bytes) = self.held.lock().use_of(path) {
             return Ok(bytes);
         }
+        if let Some(folder) = &self.objects_folder {
+            let file = folder.join(path.as_ref());
+            return match tokio::task::spawn_blocking(move || map(&File::open(file)?)).await {
+                Ok(mapped) => mapped.map_err(|source| local(path, source)),
+                Err(error) => Err(local(path, io::Error::other(error))),
+            };
+        }
         let stored = |source| FileError::Stored { object: path.to_string(), source };
         let copy = |source| FileError::Copy { object: path.to_string(), source };
-        let mut file = NamedTempFile::with_prefix_in("decima-debuginfo-", &self.folder).map_err(copy)?;
+        let mut file = tempfile::tempfile_in(&self.copies_folder).map_err(copy)?;
         let mut chunks = objects.get(path).await.map_err(stored)?.into_stream();
         while let Some(chunk) = chunks.try_next().await.map_err(stored)? {
             file = tokio::task::spawn_blocking(move || file.write_all(&chunk).map(|()| file))
@@ -97,8 +109,8 @@ impl Files {
                 .map_err(|error| copy(io::Error::other(error)))?
                 .map_err(copy)?;
         }
-        let bytes = map(file).map_err(copy)?;
-        self.held.lock().hold(path.clone(), Arc::clone(&bytes), self.bytes_max);
+        let bytes = map(&file).map_err(copy)?;
+        self.held.lock().hold(path.clone(), Arc::clone(&bytes), self.copies_max_bytes);
         Ok(bytes)
     }
 
@@ -108,18 +120,29 @@ impl Files {
     }
 }
 
-/// Maps a file that nobody else can name.
-pub(crate) fn map(file: NamedTempFile) -> io::Result<ObjectBytes> {
-    // An empty file cannot be mapped.
-    let map = match file.as_file().metadata()?.len() {
+/// A file of the object store that cannot be had, in its own words.
+fn local(path: &Path, source: io::Error) -> FileError {
+    let object = path.to_string();
+    let source = match source.kind() {
+        io::ErrorKind::NotFound => {
+            object_store::Error::NotFound { path: object.clone(), source: Box::new(source) }
+        }
+        _ => object_store::Error::Generic { store: "LocalFileSystem", source: Box::new(source) },
+    };
+    FileError::Stored { object, source }
+}
+
+/// Maps a file that nobody changes any more.
+pub(crate) fn map(file: &File) -> io::Result<ObjectBytes> {
+    let map = match file.metadata()?.len() {
         0 => None,
         #[expect(
             unsafe_code,
-            reason = "the file is ours alone: written once, under a random name, and deleted when it is let go"
+            reason = "objects are put once under a name of their own and only ever deleted; copies have no name at all"
         )]
-        _ => Some(unsafe { Mmap::map(file.as_file()) }?),
+        _ => Some(unsafe { Mmap::map(file) }?),
     };
-    Ok(Arc::new(Copy { map, _file: file }))
+    Ok(Arc::new(Mapped(map)))
 }
 
 impl Held {

@@ -8,7 +8,7 @@
 mod upload;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     path::PathBuf,
     sync::{
         Arc,
@@ -35,6 +35,8 @@ use crate::{
 const TENANT: &str = "default";
 /// Records read at one time when a store is opened.
 const READS_MAX: usize = 16;
+/// How long between two looks at what has to go.
+const MAINTAINED_EVERY: Duration = Duration::from_secs(300);
 /// Uses of a file closer together than this are not written down one by one.
 const USE_WRITTEN_EVERY_NS: i64 = 3_600 * 1_000_000_000;
 
@@ -47,7 +49,9 @@ pub struct DebuginfoOptions {
     pub upload_max_duration: Duration,
     /// What is kept for how long.
     pub retention: Limits,
-    /// Where local copies are.
+    /// Where the object store keeps its objects as files, if it does: they are read there.
+    pub objects_folder: Option<PathBuf>,
+    /// Where local copies are, and files while they are fetched.
     pub cache_folder: PathBuf,
     /// How many bytes of local copies there may be.
     pub cache_max_bytes: u64,
@@ -62,6 +66,7 @@ impl Default for DebuginfoOptions {
             upload_max_bytes: 1_000_000_000,
             upload_max_duration: Duration::from_secs(15 * 60),
             retention: Limits::default(),
+            objects_folder: None,
             cache_folder: std::env::temp_dir(),
             cache_max_bytes: 10_000_000_000,
             clock: now_ns,
@@ -210,13 +215,18 @@ struct Records {
 impl Debuginfo {
     /// Reads what is held, and removes what was left by uploads that never ended.
     ///
+    /// A record that is damaged is told about and left alone, with its files.
+    ///
     /// # Errors
-    /// If the object store fails or a record is damaged.
+    /// If the object store fails or the folder for local copies cannot be made.
     pub async fn open(
         objects: Arc<dyn ObjectStore>,
         options: DebuginfoOptions,
         debuginfod: Option<Arc<Debuginfod>>,
     ) -> Result<Self, DebuginfoError> {
+        let folder = options.cache_folder.clone();
+        let cannot = |source| FileError::Copy { object: folder.display().to_string(), source };
+        std::fs::create_dir_all(&folder).map_err(cannot)?;
         let listed: Vec<_> = objects.list(Some(&root())).map_ok(|meta| meta.location).try_collect().await?;
         let (records, others): (Vec<_>, Vec<_>) =
             listed.into_iter().partition(|path| path.as_ref().ends_with(".json"));
@@ -224,23 +234,36 @@ impl Debuginfo {
             let objects = Arc::clone(&objects);
             async move {
                 let bytes = objects.get(&path).await?.bytes().await?;
-                let damaged = |source| DebuginfoError::Record { object: path.to_string(), source };
-                serde_json::from_slice::<Record>(&bytes).map_err(damaged)
+                Ok::<_, object_store::Error>((serde_json::from_slice::<Record>(&bytes), path))
             }
         };
-        let found: Vec<Record> = futures::stream::iter(records.into_iter().map(read))
+        let found: Vec<_> = futures::stream::iter(records.into_iter().map(read))
             .buffer_unordered(READS_MAX)
             .try_collect()
             .await?;
         let mut records = Records::default();
-        found.into_iter().for_each(|record| records.insert(record));
+        let mut unread = Vec::new();
+        for (record, path) in found {
+            match record {
+                Ok(record) => records.insert(record),
+                Err(error) => {
+                    tracing::warn!(%path, %error, "what is known of an object file cannot be read");
+                    unread.extend(folder_of(&path));
+                }
+            }
+        }
+        let held: HashSet<_> = records.by_name.values().filter_map(stored_path).collect();
         for path in others {
-            if !records.by_name.values().any(|record| stored_path(record).is_some_and(|held| held == path)) {
+            if !held.contains(&path) && folder_of(&path).is_none_or(|folder| !unread.contains(&folder)) {
                 objects.delete(&path).await?;
             }
         }
         Ok(Self {
-            files: Files::new(options.cache_folder.clone(), options.cache_max_bytes),
+            files: Files::new(
+                options.objects_folder.clone(),
+                options.cache_folder.clone(),
+                options.cache_max_bytes,
+            ),
             objects,
             options,
             debuginfod,
@@ -263,9 +286,19 @@ impl Debuginfo {
     }
 
     /// What is known of a build ID, under either of its names.
-    pub fn records_of(&self, build_id: &BuildId) -> Vec<Record> {
+    ///
+    /// # Errors
+    /// If it is no build ID.
+    pub fn records_of(&self, build_id: &str) -> Result<Vec<Record>, DebuginfoError> {
+        let build_id = BuildId::parse(build_id)?;
         let records = self.records.lock();
-        FileKind::ALL.iter().filter_map(|&kind| records.find(build_id.as_str(), kind).cloned()).collect()
+        let of_kind = |&kind| records.find(build_id.as_str(), kind).cloned();
+        Ok(FileKind::ALL.iter().filter_map(of_kind).collect())
+    }
+
+    /// How long an upload may take.
+    pub fn upload_max_duration(&self) -> Duration {
+        self.options.upload_max_duration
     }
 
     /// The best file to symbolise a build ID with: its debug information, else the program. Asks debuginfod if we have
@@ -314,6 +347,23 @@ impl Debuginfo {
             }
         }
         Ok(None)
+    }
+
+    /// Maintains for ever. A round that fails is told about, and the next one does what it left.
+    pub async fn keep_maintained(&self) {
+        loop {
+            tokio::time::sleep(MAINTAINED_EVERY).await;
+            match self.maintain().await {
+                Ok(0) => {}
+                Ok(files) => tracing::info!(files, "object files went by retention"),
+                Err(error) => {
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "object files are not maintained"
+                    );
+                }
+            }
+        }
     }
 
     /// Writes down uses and lets go what has to; to be called every some minutes. Gives how many files went.
@@ -397,6 +447,11 @@ impl Records {
 
 fn root() -> Path {
     Path::from_iter([TENANT, "debuginfo"])
+}
+
+/// The build ID, as a path, that an object belongs to.
+fn folder_of(path: &Path) -> Option<String> {
+    path.as_ref().rsplit_once('/').map(|(folder, _)| folder.to_owned())
 }
 
 fn record_path(build_id: &str, kind: FileKind) -> Path {

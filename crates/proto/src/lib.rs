@@ -1,4 +1,5 @@
-//! Messages and services of Parca's wire protocol and of OTLP profiles, declared by us from field numbers and types. No logic.
+//! Messages and services of Parca's wire protocol and of OTLP profiles, declared by us from field numbers and types, and what
+//! of our own has no place in them. No logic.
 //!
 //! Modules follow the package names. Byte fields are [`prost::bytes::Bytes`]: slices of the received message, not copies.
 
@@ -25,6 +26,18 @@ pub mod opentelemetry {
     #[expect(clippy::allow_attributes, reason = "generated")]
     pub mod v1development {
         tonic::include_proto!("opentelemetry.proto.collector.profiles.v1development");
+    }
+}
+
+/// What Parca's services have no words for.
+pub mod decima {
+    /// Object files that the store knows.
+    pub mod debuginfo {
+        /// First version, the only one.
+        #[expect(clippy::allow_attributes, reason = "generated")]
+        pub mod v1alpha1 {
+            tonic::include_proto!("decima.debuginfo.v1alpha1");
+        }
     }
 }
 

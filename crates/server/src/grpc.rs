@@ -14,8 +14,10 @@ use axum::{
     middleware::{Next, from_fn_with_state},
     response::Response,
 };
+use decima_proto::decima::debuginfo::v1alpha1::object_file_service_server::ObjectFileServiceServer;
 use decima_proto::opentelemetry::v1development::profiles_service_server::ProfilesServiceServer;
 use decima_proto::parca::{
+    debuginfo::v1alpha1::debuginfo_service_server::DebuginfoServiceServer,
     profilestore::v1alpha1::{
         agents_service_server::AgentsServiceServer, profile_store_service_server::ProfileStoreServiceServer,
     },
@@ -33,8 +35,8 @@ use crate::{
     deadline,
     metrics::{Metrics, Protocol},
     service::{
-        agents::AgentsService, otlp::ProfilesService, profile_store::ProfileStoreService,
-        query::QueryService, scrape::ScrapeService,
+        agents::AgentsService, debuginfo::DebuginfoService, otlp::ProfilesService,
+        profile_store::ProfileStoreService, query::QueryService, scrape::ScrapeService,
     },
     settings::Bounds,
     status,
@@ -55,6 +57,7 @@ pub(crate) struct Services {
     pub(crate) agents: AgentsService,
     pub(crate) query: QueryService,
     pub(crate) scrape: ScrapeService,
+    pub(crate) debuginfo: DebuginfoService,
 }
 
 /// What surrounds a call.
@@ -67,13 +70,15 @@ struct Surroundings {
 }
 
 /// Names whose health can be asked for; the empty one is the server as a whole.
-const HEALTH_NAMES: [&str; 6] = [
+const HEALTH_NAMES: [&str; 8] = [
     "",
     ProfileStoreServiceServer::<ProfileStoreService>::NAME,
     ProfilesServiceServer::<ProfilesService>::NAME,
     AgentsServiceServer::<AgentsService>::NAME,
     QueryServiceServer::<QueryService>::NAME,
     ScrapeServiceServer::<ScrapeService>::NAME,
+    DebuginfoServiceServer::<DebuginfoService>::NAME,
+    ObjectFileServiceServer::<DebuginfoService>::NAME,
 ];
 
 /// Sets the health of all services, and of the server as a whole.
@@ -135,6 +140,8 @@ pub(crate) fn router(
         .add_service(bounded!(AgentsServiceServer::new(services.agents), bounds))
         .add_service(bounded!(QueryServiceServer::new(services.query), bounds))
         .add_service(bounded!(ScrapeServiceServer::new(services.scrape), bounds))
+        .add_service(bounded!(DebuginfoServiceServer::new(services.debuginfo.clone()), bounds))
+        .add_service(bounded!(ObjectFileServiceServer::new(services.debuginfo), bounds))
         .add_service(health)
         .add_service(reflection)
         .prepare()

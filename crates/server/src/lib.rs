@@ -36,6 +36,7 @@ use std::{
 };
 
 use axum::{Router, body::Body, middleware::from_fn_with_state, response::Response};
+use decima_debuginfo::Debuginfo;
 use decima_ingest::{push::Push, scrape::Scraper};
 use decima_query::Engine;
 use decima_store::Store;
@@ -57,8 +58,8 @@ use crate::{
     reload::Reloaded,
     rest::Gateway,
     service::{
-        agents::AgentsService, otlp::ProfilesService, profile_store::ProfileStoreService,
-        query::QueryService, scrape::ScrapeService,
+        agents::AgentsService, debuginfo::DebuginfoService, otlp::ProfilesService,
+        profile_store::ProfileStoreService, query::QueryService, scrape::ScrapeService,
     },
 };
 pub use crate::{
@@ -74,6 +75,8 @@ pub struct Handles {
     pub engine: Engine,
     /// Takes profiles.
     pub push: Push,
+    /// Takes object files.
+    pub debuginfo: Arc<Debuginfo>,
 }
 
 /// A server that cannot serve.
@@ -280,12 +283,14 @@ impl Server {
         let profiles = ProfilesService::new(handles.push.clone(), writes);
         let query = QueryService::new(handles.engine, bounds.queries_max);
         let agents = AgentsService::new(handles.push);
+        let debuginfo = DebuginfoService::new(handles.debuginfo);
         let scrape = ScrapeService::new(self.scraper.clone());
         let gateway = Arc::new(Gateway {
             profile_store: profile_store.clone(),
             agents: agents.clone(),
             query: query.clone(),
             scrape: scrape.clone(),
+            debuginfo: debuginfo.clone(),
             metrics: Arc::clone(&self.metrics),
             bounds: bounds.clone(),
         });
@@ -294,7 +299,7 @@ impl Server {
             metrics: Arc::clone(&self.metrics),
             bounds: bounds.clone(),
         });
-        let services = grpc::Services { profile_store, profiles, agents, query, scrape };
+        let services = grpc::Services { profile_store, profiles, agents, query, scrape, debuginfo };
         let (grpc, health) =
             grpc::router(services, Arc::clone(&self.metrics), bounds).map_err(ServeError::Descriptors)?;
         let http = web::routes(

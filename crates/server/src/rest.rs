@@ -17,7 +17,9 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
+use decima_proto::decima::debuginfo::v1alpha1::object_file_service_server::ObjectFileService as _;
 use decima_proto::parca::{
+    debuginfo::v1alpha1::debuginfo_service_server::DebuginfoService as _,
     profilestore::v1alpha1::{
         agents_service_server::AgentsService as _, profile_store_service_server::ProfileStoreService as _,
     },
@@ -36,7 +38,8 @@ use crate::{
     deadline,
     metrics::{Metrics, Protocol},
     service::{
-        agents::AgentsService, profile_store::ProfileStoreService, query::QueryService, scrape::ScrapeService,
+        agents::AgentsService, debuginfo::DebuginfoService, profile_store::ProfileStoreService,
+        query::QueryService, scrape::ScrapeService,
     },
     settings::Bounds,
     status,
@@ -51,19 +54,18 @@ pub(crate) struct Gateway {
     pub(crate) agents: AgentsService,
     pub(crate) query: QueryService,
     pub(crate) scrape: ScrapeService,
+    pub(crate) debuginfo: DebuginfoService,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) bounds: Bounds,
 }
 
 /// Methods of the gateway that are known and not offered, with the path that names them.
-const NOT_OFFERED: [(&str, &str); 7] = [
+const NOT_OFFERED: [(&str, &str); 4] = [
     // An exchange of streams, which JSON over HTTP/1.1 cannot be.
     ("/profiles/write", "parca.profilestore.v1alpha1.ProfileStoreService/Write"),
     ("/profiles/share", "parca.query.v1alpha1.QueryService/ShareProfile"),
+    // A stream of hundreds of megabytes, which base64 and JSON would make half a gigabyte.
     ("/upload", "parca.debuginfo.v1alpha1.DebuginfoService/Upload"),
-    ("/shouldinitiateupload", "parca.debuginfo.v1alpha1.DebuginfoService/ShouldInitiateUpload"),
-    ("/initiateupload", "parca.debuginfo.v1alpha1.DebuginfoService/InitiateUpload"),
-    ("/markuploadfinished", "parca.debuginfo.v1alpha1.DebuginfoService/MarkUploadFinished"),
     ("/telemetry/panic", "parca.telemetry.v1alpha1.TelemetryService/ReportPanic"),
 ];
 
@@ -79,6 +81,10 @@ pub(crate) fn routes(gateway: Arc<Gateway>) -> Router {
         .route("/profiles/series", get(series))
         .route("/profiles/writeraw", post(write_raw))
         .route("/profiles/writearrow", post(write_arrow))
+        .route("/shouldinitiateupload", post(should_initiate_upload))
+        .route("/initiateupload", post(initiate_upload))
+        .route("/markuploadfinished", post(mark_upload_finished))
+        .route("/debuginfo", get(object_files))
         .route("/agents", get(agents))
         .route("/targets", get(targets));
     for (path, method) in NOT_OFFERED {
@@ -187,6 +193,53 @@ async fn write_arrow(State(gateway): State<Arc<Gateway>>, request: axum::extract
         .unary(method, from_body(method, body, gateway.json_bytes_max()), parts, |request| {
             gateway.profile_store.write_arrow(request)
         })
+        .await
+}
+
+async fn should_initiate_upload(
+    State(gateway): State<Arc<Gateway>>,
+    request: axum::extract::Request,
+) -> Response {
+    let (parts, body) = request.into_parts();
+    let method = &Schema::get().should_initiate_upload;
+    gateway
+        .unary(method, from_body(method, body, gateway.json_bytes_max()), parts, |request| {
+            gateway.debuginfo.should_initiate_upload(request)
+        })
+        .await
+}
+
+async fn initiate_upload(State(gateway): State<Arc<Gateway>>, request: axum::extract::Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let method = &Schema::get().initiate_upload;
+    gateway
+        .unary(method, from_body(method, body, gateway.json_bytes_max()), parts, |request| {
+            gateway.debuginfo.initiate_upload(request)
+        })
+        .await
+}
+
+async fn mark_upload_finished(
+    State(gateway): State<Arc<Gateway>>,
+    request: axum::extract::Request,
+) -> Response {
+    let (parts, body) = request.into_parts();
+    let method = &Schema::get().mark_upload_finished;
+    gateway
+        .unary(method, from_body(method, body, gateway.json_bytes_max()), parts, |request| {
+            gateway.debuginfo.mark_upload_finished(request)
+        })
+        .await
+}
+
+async fn object_files(
+    State(gateway): State<Arc<Gateway>>,
+    Query(pairs): Query<Pairs>,
+    parts: Parts,
+) -> Response {
+    let method = &Schema::get().object_files;
+    gateway
+        .unary(method, ready(from_pairs(method, &pairs)), parts, |request| gateway.debuginfo.list(request))
         .await
 }
 

@@ -2,6 +2,7 @@
 //! neither HTTP nor which protocol a call came by.
 
 pub(crate) mod agents;
+pub(crate) mod debuginfo;
 pub(crate) mod otlp;
 pub(crate) mod profile_store;
 pub(crate) mod query;

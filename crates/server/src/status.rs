@@ -4,6 +4,7 @@ use std::error::Error;
 
 use axum::response::{IntoResponse, Response};
 use decima_base::ErrorKind;
+use decima_debuginfo::DebuginfoError;
 use decima_ingest::push::PushError;
 use decima_query::QueryError;
 use http::{StatusCode, header};
@@ -75,6 +76,17 @@ pub(crate) fn of_query(error: &QueryError) -> Status {
 /// The status of a write that was refused. Logs what is our own fault.
 pub(crate) fn of_push(error: &PushError) -> Status {
     of(error.kind(), error)
+}
+
+/// The status of a step of an upload that was refused, with the codes that Parca's senders look for.
+pub(crate) fn of_debuginfo(error: &DebuginfoError) -> Status {
+    match error {
+        DebuginfoError::NotWanted { .. } | DebuginfoError::NotInitiated | DebuginfoError::NothingUploaded => {
+            Status::failed_precondition(error.to_string())
+        }
+        DebuginfoError::SameInvalid { .. } => Status::already_exists(error.to_string()),
+        _ => of(error.kind(), error),
+    }
 }
 
 /// The status of a request that waited or worked for too long.

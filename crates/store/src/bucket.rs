@@ -204,6 +204,14 @@ impl Bucket {
         Self { kind: BucketKind::Filesystem { directory: directory.into() }, prefix: String::new() }
     }
 
+    /// The directory of a bucket that is one.
+    pub fn local_path(&self) -> Option<PathBuf> {
+        match &self.kind {
+            BucketKind::Filesystem { directory } => Some(directory.join(self.prefix.trim_matches('/'))),
+            BucketKind::S3(_) | BucketKind::Gcs(_) | BucketKind::Azure(_) => None,
+        }
+    }
+
     /// The client of a cloud's bucket, below the prefix; `None` for a directory.
     pub(crate) fn client(&self) -> Result<Option<Arc<dyn ObjectStore>>, BucketError> {
         let objects: Arc<dyn ObjectStore> = match &self.kind {

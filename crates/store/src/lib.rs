@@ -26,6 +26,7 @@ pub mod manifest;
 mod metrics;
 mod open;
 mod place;
+mod read_only;
 pub mod source;
 mod storage;
 pub mod store;

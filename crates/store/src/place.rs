@@ -7,20 +7,16 @@
 //! ```
 //! A log in a directory has a name, which the manifest keeps: blocks of one log are not mixed with those of another.
 
-use std::{
-    fs::File,
-    io,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{fs::File, io, path::Path, sync::Arc};
 
 use bytes::Bytes;
 use object_store::{ObjectStore, local::LocalFileSystem};
 use ulid::Ulid;
 
 use crate::{
-    bucket::{Bucket, BucketKind},
+    bucket::Bucket,
     error::OpenError,
+    read_only::ReadOnly,
     storage::{PutError, Storage},
 };
 
@@ -56,7 +52,7 @@ impl Place {
             Some(objects) => {
                 Ok(Self { name: bucket.to_string(), is_doubtful: true, ..Self::objects(objects) })
             }
-            None => Self::directory(&directory_of(bucket)),
+            None => Self::directory(&bucket.local_path().unwrap_or_default()),
         }
     }
 
@@ -64,9 +60,9 @@ impl Place {
     pub fn shared_bucket(bucket: &Bucket) -> Result<Self, OpenError> {
         let objects = match bucket.client()? {
             Some(objects) => objects,
-            None => read_directory(&directory_of(bucket))?,
+            None => read_directory(&bucket.local_path().unwrap_or_default())?,
         };
-        Ok(Self { name: bucket.to_string(), ..Self::objects(objects) })
+        Ok(Self { name: bucket.to_string(), ..Self::objects(Arc::new(ReadOnly(objects))) })
     }
 
     /// A data directory to read from, beside the process that writes it.
@@ -99,11 +95,6 @@ impl Place {
     /// Begins a new log although the blocks belong to another one. What only that one held is not seen again.
     pub fn abandoning_log(self) -> Self {
         Self { abandons_log: true, ..self }
-    }
-
-    /// All objects below the place, for what else is kept there.
-    pub fn object_store(&self) -> Arc<dyn ObjectStore> {
-        self.objects.clone()
     }
 
     /// Name of the log, if it is not where the blocks are.
@@ -139,13 +130,6 @@ impl Place {
             )),
             Err(e) => Err(unusable(format!("it does not know conditional writes (If-None-Match): {e}"))),
         }
-    }
-}
-
-fn directory_of(bucket: &Bucket) -> PathBuf {
-    match &bucket.kind {
-        BucketKind::Filesystem { directory } => directory.join(bucket.prefix.trim_matches('/')),
-        BucketKind::S3(_) | BucketKind::Gcs(_) | BucketKind::Azure(_) => PathBuf::new(),
     }
 }
 

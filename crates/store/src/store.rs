@@ -261,6 +261,11 @@ impl Store {
         result
     }
 
+    /// Where this store keeps its objects, for what is kept beside them. A process that only answers cannot change them.
+    pub fn objects(&self) -> Arc<dyn ObjectStore> {
+        Arc::clone(&self.inner.shared.storage.objects)
+    }
+
     /// Numbers for monitoring.
     pub fn counts(&self) -> StoreCounts {
         let shared = &self.inner.shared;

@@ -5,6 +5,7 @@ mod access;
 mod ask;
 mod bucket;
 mod configuration;
+mod debuginfo;
 mod durability;
 mod process;
 mod start_and_stop;

@@ -65,7 +65,11 @@ async fn first_server_that_has_it() {
 
     let folder = tempfile::tempdir().unwrap();
     let fetched = client.fetch(&id("aabbccdd"), folder.path()).await.unwrap();
-    assert_eq!(std::fs::read(fetched.file.path()).unwrap(), b"\x7fELF and more");
+    let mut bytes = Vec::new();
+    let mut file = &fetched.file;
+    std::io::Seek::rewind(&mut file).unwrap();
+    std::io::Read::read_to_end(&mut file, &mut bytes).unwrap();
+    assert_eq!(bytes, b"\x7fELF and more");
     assert_eq!(fetched.size_bytes, 13);
     assert_eq!(client.fetch(&id("11223344"), folder.path()).await.err(), Some(Lookup::Absent));
 }
@@ -138,4 +142,18 @@ async fn a_store_keeps_what_it_gives() {
         Some(PROGRAM),
         "also without the server"
     );
+}
+
+/// A machine without a way out must not make senders wait for each of their files.
+#[tokio::test]
+async fn who_cannot_be_reached_is_left_alone() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let client = client(&[&format!("http://{address}")]);
+    assert_eq!(client.find(&id("aabbccdd")).await, Lookup::Failed);
+    let listener = std::net::TcpListener::bind(address).unwrap();
+    listener.set_nonblocking(true).unwrap();
+    assert_eq!(client.find(&id("11223344")).await, Lookup::Failed);
+    assert!(listener.accept().is_err(), "it was asked");
 }

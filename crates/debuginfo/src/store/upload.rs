@@ -217,7 +217,7 @@ impl Debuginfo {
         let Fetched { server, file, size_bytes } = fetched;
         let object = format!("{}.{}", FileKind::Debuginfo.as_str(), Ulid::new());
         let copy = |source| files::FileError::Copy { object: object.clone(), source };
-        let bytes = files::map(file).map_err(copy)?;
+        let bytes = files::map(&file).map_err(copy)?;
         let (quality, gnu) = look_at(std::sync::Arc::clone(&bytes)).await;
         let mut parts =
             WriteMultipart::new(self.objects.put_multipart(&object_path(build_id.as_str(), &object)).await?);

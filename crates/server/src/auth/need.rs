@@ -22,11 +22,12 @@ pub(crate) enum Need {
 }
 
 /// What the services need.
-const SERVICES: [(&str, Need); 12] = [
+const SERVICES: [(&str, Need); 13] = [
     ("grpc.health.v1.Health", Need::Health),
     ("grpc.reflection.v1.ServerReflection", Need::Read),
     ("grpc.reflection.v1alpha.ServerReflection", Need::Read),
     ("parca.query.v1alpha1.QueryService", Need::Read),
+    ("decima.debuginfo.v1alpha1.ObjectFileService", Need::Read),
     ("parca.scrape.v1alpha1.ScrapeService", Need::Read),
     ("parca.profilestore.v1alpha1.AgentsService", Need::Read),
     ("parca.profilestore.v1alpha1.ProfileStoreService", Need::Write),
@@ -42,7 +43,7 @@ const SERVICES: [(&str, Need); 12] = [
 pub(crate) const SESSION_PATH: &str = "/api/session";
 
 /// Paths of the gateway, and what they need.
-const REST: [(&str, Need); 19] = [
+const REST: [(&str, Need); 20] = [
     (SESSION_PATH, Need::Session),
     ("/api/profiles/query", Need::Read),
     ("/api/profiles/query_range", Need::Read),
@@ -51,6 +52,7 @@ const REST: [(&str, Need); 19] = [
     ("/api/profiles/has_profile_data", Need::Read),
     ("/api/profiles/series", Need::Read),
     ("/api/profiles/share", Need::Read),
+    ("/api/debuginfo", Need::Read),
     ("/api/agents", Need::Read),
     ("/api/targets", Need::Read),
     ("/api/profiles/writeraw", Need::Write),

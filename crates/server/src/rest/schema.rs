@@ -25,6 +25,10 @@ pub(super) struct Schema {
     pub(super) series: Method,
     pub(super) write_raw: Method,
     pub(super) write_arrow: Method,
+    pub(super) should_initiate_upload: Method,
+    pub(super) initiate_upload: Method,
+    pub(super) mark_upload_finished: Method,
+    pub(super) object_files: Method,
     pub(super) agents: Method,
     pub(super) targets: Method,
 }
@@ -49,6 +53,10 @@ static SCHEMA: LazyLock<Schema> = LazyLock::new(|| {
         series: method("parca.query.v1alpha1.QueryService/Series"),
         write_raw: method("parca.profilestore.v1alpha1.ProfileStoreService/WriteRaw"),
         write_arrow: method("parca.profilestore.v1alpha1.ProfileStoreService/WriteArrow"),
+        should_initiate_upload: method("parca.debuginfo.v1alpha1.DebuginfoService/ShouldInitiateUpload"),
+        initiate_upload: method("parca.debuginfo.v1alpha1.DebuginfoService/InitiateUpload"),
+        mark_upload_finished: method("parca.debuginfo.v1alpha1.DebuginfoService/MarkUploadFinished"),
+        object_files: method("decima.debuginfo.v1alpha1.ObjectFileService/List"),
         agents: method("parca.profilestore.v1alpha1.AgentsService/Agents"),
         targets: method("parca.scrape.v1alpha1.ScrapeService/Targets"),
     }

@@ -91,12 +91,11 @@ async fn what_is_not_offered_says_its_name() {
 
     let mut client = tonic::client::Grpc::new(channel);
     client.ready().await.unwrap();
-    let path =
-        http::uri::PathAndQuery::from_static("/parca.debuginfo.v1alpha1.DebuginfoService/InitiateUpload");
+    let path = http::uri::PathAndQuery::from_static("/parca.telemetry.v1alpha1.TelemetryService/ReportPanic");
     let codec = tonic_prost::ProstCodec::<HasProfileDataRequest, HasProfileDataRequest>::default();
     let status = client.unary(Request::new(HasProfileDataRequest {}), path, codec).await.unwrap_err();
     assert_eq!(status.code(), Code::Unimplemented);
-    assert_eq!(status.message(), "parca.debuginfo.v1alpha1.DebuginfoService/InitiateUpload is not offered");
+    assert_eq!(status.message(), "parca.telemetry.v1alpha1.TelemetryService/ReportPanic is not offered");
 }
 
 #[tokio::test]

@@ -1,8 +1,9 @@
 //! A server of a test with a store in a temporary directory, and a plain HTTP client.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use decima_debuginfo::{Debuginfo, DebuginfoOptions};
 use decima_ingest::push::{Limits, Push};
 use decima_query::Engine;
 use decima_server::{Handles, ServeError, Server, Settings};
@@ -23,6 +24,9 @@ pub(crate) struct TestServer {
     served: JoinHandle<Result<(), ServeError>>,
     _data: tempfile::TempDir,
 }
+
+/// Largest object file that the server takes.
+pub(crate) const UPLOAD_MAX_BYTES: u64 = 4 << 20;
 
 /// Settings of a store that a test fills.
 pub(crate) fn store_settings(path: &std::path::Path) -> decima_store::Settings {
@@ -47,7 +51,15 @@ impl TestServer {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let server = Server::start([listener.into()], settings).unwrap();
         let address = server.addresses()[0];
+        let debuginfo = DebuginfoOptions {
+            upload_max_bytes: UPLOAD_MAX_BYTES,
+            cache_folder: data.path().join("cache"),
+            objects_folder: Some(data.path().to_owned()),
+            ..DebuginfoOptions::default()
+        };
+        let debuginfo = Debuginfo::open(store.objects(), debuginfo, None).await.unwrap();
         let handles = Handles {
+            debuginfo: Arc::new(debuginfo),
             engine: Engine::new(store.clone(), decima_query::engine::Settings::default()),
             push: Push::new(store, Limits::default()),
         };

@@ -2,6 +2,8 @@
 
 // `cfg(test)` tells clippy that these may unwrap.
 #[cfg(test)]
+mod debuginfo;
+#[cfg(test)]
 mod grpc;
 #[cfg(test)]
 mod grpc_web;

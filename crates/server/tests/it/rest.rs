@@ -61,11 +61,11 @@ async fn failures() {
         r#"{"code":12,"message":"parca.query.v1alpha1.QueryService/Series is not offered","details":[]}"#,
     )
     .await;
-    let response = server.send(Request::post("/api/initiateupload"), "{}").await;
+    let response = server.send(Request::post("/api/upload"), "{}").await;
     assert_eq!(response.status(), 501);
     assert_eq!(
         text(&response),
-        r#"{"code":12,"message":"parca.debuginfo.v1alpha1.DebuginfoService/InitiateUpload is not offered","details":[]}"#
+        r#"{"code":12,"message":"parca.debuginfo.v1alpha1.DebuginfoService/Upload is not offered","details":[]}"#
     );
 }
 

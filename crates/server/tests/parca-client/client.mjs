@@ -253,10 +253,11 @@ async function checkAll(way, transport, counts) {
     await refused(query.series({ match: [] }, options), 'UNIMPLEMENTED', /QueryService\/Series/);
     await refused(query.shareProfile({}, options), 'UNIMPLEMENTED', /QueryService\/ShareProfile/);
   });
-  await check('debuginfo answers, or says that it is not offered', async () => {
+  await check('debuginfo is asked for', async () => {
     const asked = { buildId: 'cafe01cafe01', hash: '', force: false, type: 0, buildIdType: 1 };
-    const call = new DebuginfoServiceClient(transport).shouldInitiateUpload(asked, options);
-    await call.then(() => {}, (error) => assert.equal(error.code, 'UNIMPLEMENTED', error.message));
+    const { response } = await new DebuginfoServiceClient(transport).shouldInitiateUpload(asked, options);
+    assert.equal(response.shouldInitiateUpload, true);
+    assert.match(response.reason, /^First time we see this Build ID/);
   });
 
   await check('agents', async () => {

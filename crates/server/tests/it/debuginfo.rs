@@ -1,0 +1,287 @@
+//! Object files from senders: what an agent sent, byte for byte, and what becomes of those who send something else.
+
+use decima_proto::{
+    decima::debuginfo::v1alpha1::{
+        ListRequest, ObjectFile, object_file::State, object_file_service_client::ObjectFileServiceClient,
+    },
+    parca::debuginfo::v1alpha1::{
+        InitiateUploadRequest, InitiateUploadResponse, MarkUploadFinishedRequest,
+        ShouldInitiateUploadRequest, ShouldInitiateUploadResponse, UploadInfo, UploadRequest, UploadResponse,
+        debuginfo_service_client::DebuginfoServiceClient, upload_request::Data,
+    },
+};
+use http::Request;
+use prost::Message;
+use serde_json::{Value, json};
+use tonic::{Code, Status, transport::Channel};
+
+use crate::{
+    harness::{TestServer, UPLOAD_MAX_BYTES, text},
+    senders::fixture,
+};
+
+/// A program with its build ID, 7,320 bytes.
+const PROGRAM: &[u8] = include_bytes!("../../../../fuzz/corpus/elf/program-dwarf5");
+
+type Client = DebuginfoServiceClient<Channel>;
+
+async fn client(server: &TestServer) -> Client {
+    DebuginfoServiceClient::new(server.channel().await).max_encoding_message_size(64 << 20)
+}
+
+async fn list(server: &TestServer, build_id: &str) -> Vec<ObjectFile> {
+    let mut client = ObjectFileServiceClient::new(server.channel().await);
+    client.list(ListRequest { build_id: build_id.to_owned() }).await.unwrap().into_inner().object_files
+}
+
+async fn should_initiate(client: &mut Client, build_id: &str, hash: &str) -> (bool, String) {
+    let asked = ShouldInitiateUploadRequest {
+        build_id: build_id.to_owned(),
+        hash: hash.to_owned(),
+        ..ShouldInitiateUploadRequest::default()
+    };
+    let answer = client.should_initiate_upload(asked).await.unwrap().into_inner();
+    (answer.should_initiate_upload, answer.reason)
+}
+
+async fn initiate(client: &mut Client, build_id: &str, hash: &str, size: i64) -> Result<String, Status> {
+    let asked = InitiateUploadRequest {
+        build_id: build_id.to_owned(),
+        size,
+        hash: hash.to_owned(),
+        ..InitiateUploadRequest::default()
+    };
+    let answer = client.initiate_upload(asked).await?.into_inner();
+    Ok(answer.upload_instructions.unwrap().upload_id)
+}
+
+fn info(build_id: &str, upload_id: &str) -> UploadRequest {
+    let info = UploadInfo { build_id: build_id.to_owned(), upload_id: upload_id.to_owned(), r#type: 0 };
+    UploadRequest { data: Some(Data::Info(info)) }
+}
+
+fn chunk(bytes: &[u8]) -> UploadRequest {
+    UploadRequest { data: Some(Data::ChunkData(bytes.to_vec().into())) }
+}
+
+async fn send(client: &mut Client, requests: Vec<UploadRequest>) -> Result<UploadResponse, Status> {
+    client.upload(tokio_stream::iter(requests)).await.map(tonic::Response::into_inner)
+}
+
+async fn finish(client: &mut Client, build_id: &str, upload_id: &str) -> Result<(), Status> {
+    let finished = MarkUploadFinishedRequest {
+        build_id: build_id.to_owned(),
+        upload_id: upload_id.to_owned(),
+        r#type: 0,
+    };
+    client.mark_upload_finished(finished).await.map(|_| ())
+}
+
+fn recorded<M: Message + Default>(file: &Value) -> M {
+    M::decode(&*fixture(&format!("agent-v2/{}", file.as_str().unwrap()))).unwrap()
+}
+
+/// Every call of the recording is answered as Parca answered it; only upload IDs differ.
+#[tokio::test]
+async fn uploads_of_an_agent() {
+    let server = TestServer::start().await;
+    let mut client = client(&server).await;
+    let calls: Value = serde_json::from_slice(&fixture("agent-v2/debuginfo.json")).unwrap();
+    let mut upload_ids = std::collections::HashMap::new();
+    let mut sizes = std::collections::BTreeMap::new();
+    for call in calls.as_array().unwrap() {
+        assert_eq!(call["code"], "OK");
+        let (sent, answered) = (call["client"].as_array().unwrap(), &call["server"][0]);
+        let build_id = call["build_id"].as_str().unwrap();
+        let upload_id = upload_ids.get(build_id).cloned().unwrap_or_default();
+        match call["method"].as_str().unwrap() {
+            "ShouldInitiateUpload" => {
+                let asked: ShouldInitiateUploadRequest = recorded(&sent[0]);
+                assert_eq!(asked.build_id, build_id);
+                let answer = client.should_initiate_upload(asked).await.unwrap().into_inner();
+                assert_eq!(answer, recorded::<ShouldInitiateUploadResponse>(answered));
+            }
+            "InitiateUpload" => {
+                let answer = client.initiate_upload(recorded::<InitiateUploadRequest>(&sent[0])).await;
+                let mut answer = answer.unwrap().into_inner();
+                let mut expected = recorded::<InitiateUploadResponse>(answered);
+                let instructions = answer.upload_instructions.as_mut().unwrap();
+                upload_ids.insert(build_id, std::mem::take(&mut instructions.upload_id));
+                expected.upload_instructions.as_mut().unwrap().upload_id.clear();
+                assert_eq!(answer, expected);
+            }
+            "Upload" => {
+                let mut requests: Vec<UploadRequest> = sent.iter().map(recorded).collect();
+                let Some(Data::Info(info)) = &mut requests[0].data else { panic!("no info: {build_id}") };
+                info.upload_id = upload_id;
+                let answer = send(&mut client, requests).await.unwrap();
+                assert_eq!(answer, recorded::<UploadResponse>(answered));
+                sizes.insert(build_id.to_owned(), answer.size);
+            }
+            "MarkUploadFinished" => {
+                let finished: MarkUploadFinishedRequest = recorded(&sent[0]);
+                client
+                    .mark_upload_finished(MarkUploadFinishedRequest { upload_id, ..finished })
+                    .await
+                    .unwrap();
+            }
+            other => panic!("{other}"),
+        }
+    }
+    let files = list(&server, "").await;
+    let held: std::collections::BTreeMap<_, _> =
+        files.iter().map(|file| (file.build_id.clone(), file.size_bytes)).collect();
+    assert_eq!(held, sizes);
+    assert_eq!(files.len(), 8);
+    for file in &files {
+        let quality = file.quality.unwrap();
+        assert_eq!((file.state(), quality.not_valid_elf), (State::Uploaded, false), "{}", file.build_id);
+        // Those that went out under a hash are known by what the linker wrote, too.
+        let other = &file.gnu_build_id;
+        assert_eq!(other.is_empty(), file.build_id.len() == 40, "{file:?}");
+        if !other.is_empty() {
+            assert_eq!(list(&server, other).await, std::slice::from_ref(file));
+        }
+        let (wanted, reason) = should_initiate(&mut client, &file.build_id, "").await;
+        assert!(!wanted);
+        assert_eq!(
+            reason,
+            "Debuginfo already exists and is not marked as invalid, therefore no new upload is needed."
+        );
+    }
+}
+
+#[tokio::test]
+async fn steps_that_are_refused() {
+    let server = TestServer::start().await;
+    let mut client = client(&server).await;
+    let check = |status: Status, code: Code, message: &str| {
+        assert_eq!((status.code(), status.message()), (code, message));
+    };
+    for wrong in ["../../etc", "a/b/c", "..", "\u{e4}\u{e4}"] {
+        let status = initiate(&mut client, wrong, "h", 1).await.unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument, "{wrong}");
+    }
+    check(initiate(&mut client, "abcd", "", 1).await.unwrap_err(), Code::InvalidArgument, "hash must be set");
+    check(
+        initiate(&mut client, "abcd", "h", -1).await.unwrap_err(),
+        Code::InvalidArgument,
+        "size: is below 0",
+    );
+    check(
+        send(&mut client, vec![info("abcd", "1")]).await.unwrap_err(),
+        Code::FailedPrecondition,
+        "metadata not found, this indicates that the upload was not previously initiated",
+    );
+    check(
+        send(&mut client, vec![chunk(b"x")]).await.unwrap_err(),
+        Code::InvalidArgument,
+        "the first message must be info, which says what follows",
+    );
+    check(
+        finish(&mut client, "abcd", "1").await.unwrap_err(),
+        Code::NotFound,
+        "no debuginfo metadata found for build id",
+    );
+    let id = initiate(&mut client, "abcd", "h", 5).await.unwrap();
+    check(
+        send(&mut client, vec![info("abcd", "1"), chunk(b"x")]).await.unwrap_err(),
+        Code::InvalidArgument,
+        "the upload ID does not match the one returned by the InitiateUpload call",
+    );
+    check(
+        initiate(&mut client, "abcd", "h", 5).await.unwrap_err(),
+        Code::FailedPrecondition,
+        "upload should not have been attempted to be initiated, a previous check should have failed with: A previous upload is still in-progress and not stale yet (only stale uploads can be retried).",
+    );
+    check(
+        finish(&mut client, "abcd", &id).await.unwrap_err(),
+        Code::FailedPrecondition,
+        "nothing was uploaded",
+    );
+    let again = vec![info("abcd", &id), chunk(b"x"), info("abcd", &id)];
+    check(
+        send(&mut client, again).await.unwrap_err(),
+        Code::InvalidArgument,
+        "info came again; after the first message come chunks",
+    );
+    let unknown = ShouldInitiateUploadRequest {
+        build_id: "abcd".to_owned(),
+        r#type: 9,
+        ..ShouldInitiateUploadRequest::default()
+    };
+    check(
+        client.should_initiate_upload(unknown).await.unwrap_err(),
+        Code::InvalidArgument,
+        "type: 9 is none of 0 to 3",
+    );
+    // All of this left one announcement and no bytes.
+    let files = list(&server, "").await;
+    assert_eq!((files.len(), files[0].state(), files[0].size_bytes), (1, State::Uploading, 0));
+}
+
+/// What counts is what arrives, not what was announced.
+#[tokio::test]
+async fn too_large() {
+    let server = TestServer::start().await;
+    let mut client = client(&server).await;
+    let max = UPLOAD_MAX_BYTES;
+    let status = initiate(&mut client, "abcd", "h", max as i64 + 1).await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument);
+    let id = initiate(&mut client, "abcd", "h", 10).await.unwrap();
+    let chunks = std::iter::repeat_n(chunk(&vec![0; 1 << 20]), 5);
+    let requests = std::iter::once(info("abcd", &id)).chain(chunks).collect();
+    let status = send(&mut client, requests).await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
+    assert_eq!(
+        status.message(),
+        format!("upload size {} exceeds maximum allowed size {max}", max + (1 << 20))
+    );
+    assert_eq!(list(&server, "abcd").await[0].size_bytes, 0);
+}
+
+/// A file that is no ELF file is taken and told so; the same again is refused.
+#[tokio::test]
+async fn not_elf() {
+    let server = TestServer::start().await;
+    let mut client = client(&server).await;
+    let id = initiate(&mut client, "abcd", "h", 5).await.unwrap();
+    send(&mut client, vec![info("abcd", &id), chunk(b"hel"), chunk(b"lo")]).await.unwrap();
+    finish(&mut client, "abcd", &id).await.unwrap();
+    let file = &list(&server, "abcd").await[0];
+    assert!(file.quality.unwrap().not_valid_elf);
+    let (wanted, reason) = should_initiate(&mut client, "abcd", "").await;
+    assert!(wanted && reason.starts_with("Debuginfo already exists but is marked as invalid"), "{reason}");
+    let status = initiate(&mut client, "abcd", "h", 5).await.unwrap_err();
+    assert_eq!(status.code(), Code::AlreadyExists);
+    let id = initiate(&mut client, "abcd", "other", PROGRAM.len() as i64).await.unwrap();
+    send(&mut client, vec![info("abcd", &id), chunk(PROGRAM)]).await.unwrap();
+    finish(&mut client, "abcd", &id).await.unwrap();
+    assert!(list(&server, "abcd").await[0].quality.unwrap().has_dwarf);
+}
+
+#[tokio::test]
+async fn steps_over_rest() {
+    let server = TestServer::start().await;
+    let post = async |path: &str, body: Value| {
+        let request = Request::post(path).header("content-type", "application/json");
+        let response = server.send(request, body.to_string()).await;
+        (response.status().as_u16(), serde_json::from_str::<Value>(text(&response)).unwrap())
+    };
+    let (status, answer) = post("/api/shouldinitiateupload", json!({"buildId": "abcd"})).await;
+    assert_eq!((status, &answer["shouldInitiateUpload"]), (200, &json!(true)), "{answer}");
+    let (status, answer) =
+        post("/api/initiateupload", json!({"build_id": "abcd", "hash": "h", "size": "7320"})).await;
+    assert_eq!(status, 200, "{answer}");
+    let instructions = &answer["uploadInstructions"];
+    assert_eq!(instructions["uploadStrategy"], "UPLOAD_STRATEGY_GRPC");
+    let id = instructions["uploadId"].as_str().unwrap();
+    let mut client = client(&server).await;
+    send(&mut client, vec![info("abcd", id), chunk(PROGRAM)]).await.unwrap();
+    let (status, answer) = post("/api/markuploadfinished", json!({"buildId": "abcd", "uploadId": id})).await;
+    assert_eq!((status, answer), (200, json!({})));
+    let listed = server.get("/api/debuginfo?build_id=abcd").await;
+    let listed: Value = serde_json::from_str(text(&listed)).unwrap();
+    assert_eq!(listed["objectFiles"][0]["state"], "STATE_UPLOADED", "{listed}");
+    assert_eq!(listed["objectFiles"][0]["sizeBytes"], "7320");
+}
