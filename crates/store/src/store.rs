@@ -9,6 +9,7 @@ use std::{
 };
 
 use decima_profile::SampleBatch;
+use object_store::ObjectStore;
 use parking_lot::Mutex;
 use tokio::{
     sync::{mpsc, oneshot},

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use hyper::service::{Service as _, service_fn};
+use hyper::service::{Service, service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     server::conn::auto::Builder,
@@ -53,7 +53,7 @@ impl Server {
                         .unwrap_or_else(PoisonError::into_inner)
                         .entry(kind.to_owned())
                         .or_default() += 1;
-                    service.call(request)
+                    Service::call(&service, request)
                 });
                 tokio::spawn(async move {
                     // A client that goes away is no failure of the server.

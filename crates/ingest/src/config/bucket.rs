@@ -9,7 +9,7 @@ use decima_store::bucket::{Azure, BucketKind, BucketLookup, Gcs, Http, S3, S3Enc
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use super::parse_duration;
+use super::{parse_duration, raw::shortened};
 
 /// Kinds that Parca has and this store has not.
 const NOT_BUILT: [&str; 6] = ["SWIFT", "COS", "ALIYUNOSS", "BOS", "OCI", "OBS"];
@@ -44,7 +44,10 @@ fn fields<T: DeserializeOwned>(config: BTreeMap<String, Value>) -> Result<T, Wro
     let object = without_null(Value::Object(config.into_iter().collect()));
     serde_path_to_error::deserialize(object).map_err(|error| {
         let path = error.path().to_string();
-        Wrong::Key(if path == "." { String::new() } else { path }, error.into_inner().to_string())
+        Wrong::Key(
+            if path == "." { String::new() } else { path },
+            shortened(&error.into_inner().to_string()).to_owned(),
+        )
     })
 }
 

@@ -65,11 +65,15 @@ fn reason(error: &serde_saphyr::Error) -> String {
     if let Some(end) = line.find(" at line ") {
         line = &line[..end];
     }
-    // Forty names do not help to find the right one.
-    if let Some(end) = line.find(", expected one of ").filter(|_| line.len() > REASON_CHARS_MAX) {
-        line = &line[..end];
+    shortened(line).to_owned()
+}
+
+/// Forty names do not help to find the right one.
+pub(super) fn shortened(reason: &str) -> &str {
+    match reason.find(", expected one of ").filter(|_| reason.len() > REASON_CHARS_MAX) {
+        Some(end) => &reason[..end],
+        None => reason,
     }
-    line.to_owned()
 }
 
 #[derive(Deserialize)]

@@ -18,7 +18,7 @@ fn unusable(error: object_store::Error) -> BucketError {
 #[cfg(feature = "s3")]
 pub(super) fn client_s3(s3: &super::S3) -> Client {
     use base64::{Engine as _, engine::general_purpose::STANDARD};
-    use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, S3EncryptionConfigKey};
+    use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 
     use super::S3Encryption;
 
@@ -40,10 +40,10 @@ pub(super) fn client_s3(s3: &super::S3) -> Client {
     }
     builder = match &s3.encryption {
         S3Encryption::Bucket => builder,
-        S3Encryption::S3 => builder.with_config(
-            AmazonS3ConfigKey::Encryption(S3EncryptionConfigKey::ServerSideEncryption),
-            "AES256",
-        ),
+        S3Encryption::S3 => {
+            let key = "aws_server_side_encryption".parse().map_err(unusable)?;
+            builder.with_config(key, "AES256")
+        }
         S3Encryption::Kms { key_id } => builder.with_sse_kms_encryption(key_id),
         S3Encryption::Customer { key_file } => {
             builder.with_ssec_encryption(STANDARD.encode(super::http::read(key_file)?))
