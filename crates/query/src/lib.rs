@@ -12,6 +12,7 @@
 //! Start at [`Engine`].
 
 pub mod api;
+mod attributes;
 mod branch;
 mod calls;
 mod cancel;

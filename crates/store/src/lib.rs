@@ -15,6 +15,7 @@
 mod block;
 pub mod bucket;
 mod clock;
+mod duration;
 pub mod error;
 mod filter;
 mod flush;
