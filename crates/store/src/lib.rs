@@ -15,6 +15,7 @@
 mod block;
 pub mod bucket;
 mod clock;
+mod counted;
 mod duration;
 pub mod error;
 mod filter;
@@ -33,6 +34,7 @@ mod storage;
 pub mod store;
 mod writer;
 
+pub use counted::RequestCounts;
 pub use error::{AppendError, OpenError, ReadError};
 pub use metrics::StoreCounts;
 pub use place::Place;

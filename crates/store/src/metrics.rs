@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::counted::RequestCounts;
+
 /// Counters that the writer advances.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
@@ -44,6 +46,8 @@ pub struct StoreCounts {
     pub fenced: u64,
     /// Times that a process that only answers could not look for what is new.
     pub refresh_failures: u64,
+    /// Requests of the place where the blocks are.
+    pub requests: RequestCounts,
     /// Blocks there are now.
     pub blocks: u64,
     /// Size of all blocks now.

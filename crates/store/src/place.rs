@@ -15,6 +15,7 @@ use ulid::Ulid;
 
 use crate::{
     bucket::Bucket,
+    counted::{Counted, Requests},
     error::OpenError,
     read_only::ReadOnly,
     storage::{PutError, Storage},
@@ -24,6 +25,8 @@ use crate::{
 pub struct Place {
     objects: Arc<dyn ObjectStore>,
     log: Option<LogPlace>,
+    /// Requests of `objects`; the log's are not, if it is elsewhere.
+    pub(crate) requests: Arc<Requests>,
     /// What the place is called in messages.
     name: String,
     /// Whether it is not known to keep create-if-absent.
@@ -43,7 +46,7 @@ impl Place {
     /// A data directory, which is made and locked.
     pub fn directory(path: &Path) -> Result<Self, OpenError> {
         let (lock, objects) = open_directory(path)?;
-        Ok(Self { name: path.display().to_string(), locks: vec![lock], ..Self::objects(objects) })
+        Ok(Self { name: path.display().to_string(), locks: vec![lock], ..Self::counted(objects, true) })
     }
 
     /// A bucket to write to. A directory is made and locked.
@@ -58,11 +61,12 @@ impl Place {
 
     /// A bucket to read from, beside the process that writes it. Nothing is locked or made.
     pub fn shared_bucket(bucket: &Bucket) -> Result<Self, OpenError> {
-        let objects = match bucket.client()? {
-            Some(objects) => objects,
-            None => read_directory(&bucket.local_path().unwrap_or_default())?,
+        let (objects, is_local) = match bucket.client()? {
+            Some(objects) => (objects, false),
+            None => (read_directory(&bucket.local_path().unwrap_or_default())?, true),
         };
-        Ok(Self { name: bucket.to_string(), ..Self::objects(Arc::new(ReadOnly(objects))) })
+        let objects = Arc::new(ReadOnly(objects));
+        Ok(Self { name: bucket.to_string(), ..Self::counted(objects, is_local) })
     }
 
     /// A data directory to read from, beside the process that writes it.
@@ -72,9 +76,15 @@ impl Place {
 
     /// Objects that are kept for this process alone or by something that keeps create-if-absent.
     pub fn objects(objects: Arc<dyn ObjectStore>) -> Self {
+        Self::counted(objects, false)
+    }
+
+    fn counted(objects: Arc<dyn ObjectStore>, is_local: bool) -> Self {
+        let requests = Arc::new(Requests::default());
         Self {
             name: objects.to_string(),
-            objects,
+            objects: Arc::new(Counted { inner: objects, requests: requests.clone(), is_local }),
+            requests,
             log: None,
             is_doubtful: false,
             abandons_log: false,

@@ -24,6 +24,7 @@ use crate::{
         read::{self, BlockCache, BlockReader},
     },
     clock::now_ns,
+    counted::Requests,
     error::{AppendError, OpenError, ReadError},
     follow::{self, Follower, Loaded},
     head::{Head, HeadSource, HeadView},
@@ -81,6 +82,7 @@ pub(crate) struct Shared {
     pub(crate) storage: Storage,
     pub(crate) cache: Arc<BlockCache>,
     pub(crate) counters: Counters,
+    pub(crate) requests: Arc<Requests>,
     pub(crate) settings: Settings,
 }
 
@@ -168,6 +170,7 @@ impl Store {
             storage,
             cache,
             counters: Counters::default(),
+            requests: place.requests.clone(),
             settings,
         });
         let (commands, queue) = mpsc::channel(QUEUE_REQUESTS);
@@ -196,6 +199,7 @@ impl Store {
             storage,
             cache: Arc::new(read::cache(settings.cache_bytes)),
             counters: Counters::default(),
+            requests: place.requests.clone(),
             settings,
         });
         let follower = Follower::new(shared.clone(), manifest, &replayed);
@@ -278,6 +282,7 @@ impl Store {
             head_samples: state.head.view.sample_count + state.frozen.as_ref().map_or(0, |v| v.sample_count),
             head_bytes: shared.counters.head_bytes.load(Ordering::Relaxed),
             cache_bytes: shared.cache.weight(),
+            requests: shared.requests.counts(),
             ..shared.counters.read()
         }
     }

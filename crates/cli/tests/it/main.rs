@@ -5,6 +5,7 @@ mod access;
 mod ask;
 mod bucket;
 mod configuration;
+mod crashes;
 mod debuginfo;
 mod durability;
 mod process;
