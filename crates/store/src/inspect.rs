@@ -102,6 +102,7 @@ pub async fn inspect(place: &Place, verify: bool) -> Result<Inventory, OpenError
             inventory.unknown.push(Storage::block_path(&id).to_string());
         }
     }
+    inventory.unknown.extend(storage.unknown().await?);
     inspect_log(&storage, manifest.log_floor, verify, &mut inventory).await?;
     Ok(inventory)
 }

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, path::Path};
+use ulid::Ulid;
 
 use crate::{
     block::{columns, meta::BLOCK_FORMAT, meta::BlockMeta, write::EncodedBlock},
@@ -290,10 +291,33 @@ impl Storage {
         serde_json::from_slice(&bytes).map_err(not_one)
     }
 
-    /// Names of block directories.
+    /// Names of block directories. What is not named like a block is not ours.
     pub(crate) async fn block_ids(&self) -> Result<std::collections::BTreeSet<String>, OpenError> {
         let names = self.names(&Self::path(&["blocks"])).await?;
-        Ok(names.iter().filter_map(|p| p.parts().nth(2).map(|part| part.as_ref().to_owned())).collect())
+        let ids = names.iter().filter_map(|p| p.parts().nth(2).map(|part| part.as_ref().to_owned()));
+        Ok(ids.filter(|id| Ulid::from_string(id).is_ok()).collect())
+    }
+
+    /// Paths of objects that are not named as this store names any.
+    pub(crate) async fn unknown(&self) -> Result<Vec<String>, OpenError> {
+        let mut names = self.names(&Self::path(&[])).await?;
+        names.extend(self.names(&Self::path(&[LOG])).await?);
+        let is_number = |text: &str| text.len() == 20 && text.bytes().all(|b| b.is_ascii_digit());
+        let is_known = |path: &Path| {
+            let parts: Vec<_> = path.parts().skip(1).map(|part| part.as_ref().to_owned()).collect();
+            match parts.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+                ["manifest", name] => manifest::version_of(name).is_some(),
+                [LOG, epoch, seq] => is_number(epoch) && is_number(seq),
+                ["blocks", id, file] => {
+                    let is_file = file == columns::META || columns::FILES.contains(&file);
+                    Ulid::from_string(id).is_ok() && is_file
+                }
+                _ => false,
+            }
+        };
+        let unknown: std::collections::BTreeSet<String> =
+            names.iter().filter(|path| !is_known(path)).map(Path::to_string).collect();
+        Ok(unknown.into_iter().collect())
     }
 
     /// Deletes a block's files.

@@ -284,3 +284,45 @@ async fn the_log_is_read_up_to_a_torn_end_and_not_beyond_damage() {
         "{refused:?}"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_of_others_are_left_alone_and_listed() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(settings(directory.path())).await.unwrap();
+    store.append(batch("a", &rows(now())), None).await.unwrap();
+    let expected = contents(&store).await;
+    store.close().await.unwrap();
+    drop(store);
+    let names = ["notes.txt", "blocks/mine/samples.parquet", "log/old/1", "manifest/latest.json"];
+    for name in names {
+        let path = directory.path().join("default").join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, "not of the store").unwrap();
+    }
+    let store = Store::open(settings(directory.path())).await.unwrap();
+    assert_eq!(contents(&store).await, expected);
+    store.close().await.unwrap();
+    let place = Place::shared_directory(directory.path()).unwrap();
+    let inventory = inspect::inspect(&place, true).await.unwrap();
+    for name in names {
+        assert!(inventory.unknown.contains(&format!("default/{name}")), "{name}: {:?}", inventory.unknown);
+        assert!(directory.path().join("default").join(name).exists(), "{name} was deleted");
+    }
+    assert!(inventory.findings.is_empty(), "{:?}", inventory.findings);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_newer_format_is_refused_with_both_versions_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(settings(directory.path())).await.unwrap();
+    store.close().await.unwrap();
+    drop(store);
+    let folder = directory.path().join("default/manifest");
+    let newest = std::fs::read_dir(&folder).unwrap().map(|e| e.unwrap().path()).max().unwrap();
+    let text = std::fs::read_to_string(&newest).unwrap();
+    let newer = text.replace("\"format\": 2", "\"format\": 3");
+    assert_ne!(text, newer, "{text}");
+    std::fs::write(&newest, newer).unwrap();
+    let refused = Store::open(settings(directory.path())).await.err().map(|e| e.to_string()).unwrap();
+    assert!(refused.ends_with("manifest format 3, this program reads up to 2"), "{refused}");
+}
