@@ -10,6 +10,7 @@ use decima_server::{TlsFiles, auth::Anonymous};
 
 use crate::{
     args::{Access, AnonymousMode, LogFormat, LogLevel, ObjectFiles, Role, Serve},
+    forwarding::{Forwarding, forwarding},
     place::PlaceFlags,
     value::{Address, ListenAddress, Maybe},
 };
@@ -54,7 +55,9 @@ pub(crate) struct Settings {
     pub(crate) debuginfo: DebuginfoOptions,
     /// Whom else to ask for them; nobody if it has no servers.
     pub(crate) debuginfod: DebuginfodOptions,
-    /// Parca's flags that were given and do nothing.
+    /// Where to send everything on to, if this is no store.
+    pub(crate) forward: Option<decima_forward::Settings>,
+    /// Flags that were given and do nothing.
     pub(crate) without_effect: Vec<&'static str>,
 }
 
@@ -72,11 +75,20 @@ impl Settings {
             });
         }
         let tls = tls_files(&flags.access)?;
+        let addresses = addresses(&flags, tls.is_some())?;
+        let role = role(&flags)?;
+        let profile_bytes_max = flags.limits.profile_size_max.as_usize();
+        let Forwarding { forward, without_effect } =
+            forwarding(flags.forward, &flags.storage_path, profile_bytes_max)?;
+        if role == Role::Query && forward.is_some() {
+            let reason = "query is over a store, and a forwarder has none".to_owned();
+            return Err(UsageError { flag: "role", reason });
+        }
         let debuginfo = debuginfo(&flags.debuginfo, &flags.storage_path);
         let debuginfod = debuginfod(&flags.debuginfo, flags.as_parca);
         Ok(Self {
-            addresses: addresses(&flags, tls.is_some())?,
-            role: role(&flags)?,
+            addresses,
+            role,
             place: PlaceFlags {
                 storage_path: flags.storage_path.clone(),
                 log_path: flags.log_path.and_then(|Maybe(path)| path),
@@ -115,7 +127,8 @@ impl Settings {
             },
             debuginfo,
             debuginfod,
-            without_effect: flags.parca.given,
+            forward,
+            without_effect: flags.parca.given.into_iter().chain(without_effect).collect(),
         })
     }
 }
@@ -457,7 +470,6 @@ mod tests {
                 "enable-persistence",
                 "external-label",
                 "insecure",
-                "mode",
                 "otlp-address",
                 "storage-active-memory",
                 "storage-enable-wal",

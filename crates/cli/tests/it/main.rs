@@ -8,6 +8,7 @@ mod configuration;
 mod crashes;
 mod debuginfo;
 mod durability;
+mod forwarding;
 mod process;
 mod start_and_stop;
 mod tls;
