@@ -2,6 +2,7 @@
 //!
 //! Start at [`suite`] for what `cargo xtask test` runs, at [`tidy`] for the rules that no compiler checks.
 
+mod pack;
 mod process;
 mod suite;
 mod tally;
@@ -21,6 +22,7 @@ const USAGE: &str = "usage: cargo xtask <task>
   tidy                 check the rules that no compiler checks
   ui [--write]         build the page and compare it with the committed bundle; --write updates the bundle
   bench [FLAGS]        generate a load, measure the release build with it, compare every total (-- --help lists its flags)
+  pack [--charm]       write the static program, its image's context and the charm to target/pack; or the charm alone
   bless                write the golden files anew from what the code does now
   ci                   what a submission has to pass: format, lints, tidy, page, tests
 ";
@@ -41,6 +43,8 @@ fn main() -> ExitCode {
             ("ui", []) => ui::compare(),
             ("ui", [flag]) if flag == "--write" => ui::write(),
             ("bench", flags) => bench(flags),
+            ("pack", []) => pack::run(pack::Wanted::Everything).map(drop),
+            ("pack", [flag]) if flag == "--charm" => pack::run(pack::Wanted::Charm).map(drop),
             ("bless", []) => bless(),
             ("ci", []) => Step::new("bash").arg(".ci/run").run(),
             _ => bail!("no such task: {}\n{USAGE}", arguments.join(" ")),

@@ -1,6 +1,15 @@
 //! What was acknowledged is there, whatever happens to the process.
 
-use std::path::{Path, PathBuf};
+use std::{
+    ops::Range,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    thread::JoinHandle,
+    time::Duration,
+};
 
 use decima_testkit::fleet::{Fleet, PROFILE_TYPE, Shape};
 
@@ -67,6 +76,40 @@ pub(crate) fn total(server: &Server) -> i64 {
     text.lines().map(|line| line.rsplit_once(' ').unwrap().1.parse::<i64>().unwrap()).sum()
 }
 
+/// Three senders at once, until they have sent everything or are told to stop.
+pub(crate) struct Senders {
+    stop: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<(i64, i64)>>,
+}
+
+impl Senders {
+    /// Begins to send these uploads.
+    pub(crate) fn start(url: &str, all: &Arc<Vec<Upload>>, range: Range<usize>) -> Self {
+        let (next, stop) = (Arc::new(AtomicUsize::new(range.start)), Arc::new(AtomicBool::new(false)));
+        let threads = (0..3).map(|_| {
+            let (all, next, stop, url) = (all.clone(), next.clone(), stop.clone(), url.to_owned());
+            std::thread::spawn(move || {
+                let (mut acknowledged, mut unknown) = (0, 0);
+                while !stop.load(Ordering::Relaxed) {
+                    let at = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(one) = all.get(at).filter(|_| at < range.end) else { break };
+                    let sum = if upload(&url, one) { &mut acknowledged } else { &mut unknown };
+                    *sum += one.value;
+                }
+                (acknowledged, unknown)
+            })
+        });
+        Self { threads: threads.collect(), stop }
+    }
+
+    /// Sums of what was acknowledged and of what may have been taken.
+    pub(crate) fn stop(self) -> (i64, i64) {
+        self.stop.store(true, Ordering::Relaxed);
+        let sums = self.threads.into_iter().map(|thread| thread.join().unwrap());
+        sums.fold((0, 0), |(sent, lost), (more, unknown)| (sent + more, lost + unknown))
+    }
+}
+
 /// Flags of a store in which nothing is but what a test uploads.
 pub(crate) fn quiet(folder: &Path) -> String {
     let path = folder.join("none.yaml");
@@ -107,6 +150,40 @@ fn acknowledged_profiles_survive_kill_and_stop() {
     assert_eq!(total(&server), expected, "repeats are known after a flush and a restart");
     server.kill();
     assert_eq!(total(&Server::start(&data, &[&quiet])), expected, "after a second kill -9");
+}
+
+#[test]
+fn kills_in_the_middle_of_writing_lose_nothing_acknowledged() {
+    const ROUNDS: usize = 8;
+    // All rounds together send what the fleet has until now; later profiles would be outside the query.
+    const PER_ROUND: usize = 30;
+    let folder = tempfile::tempdir().unwrap();
+    let (data, quiet) = (folder.path().join("data"), quiet(folder.path()));
+    let all = Arc::new(uploads(&fleet(), folder.path(), ROUNDS * PER_ROUND));
+    // What was acknowledged must be there; what was cut off may be.
+    let (mut acknowledged, mut unknown) = (0, 0);
+    for round in 0..ROUNDS {
+        let server = Server::start(&data, &[&quiet]);
+        let held = total(&server);
+        assert!(
+            (acknowledged..=acknowledged + unknown).contains(&held),
+            "round {round}: {held} is not between {acknowledged} and {}",
+            acknowledged + unknown
+        );
+        (acknowledged, unknown) = (held, 0);
+        let senders = Senders::start(server.url(), &all, round * PER_ROUND..(round + 1) * PER_ROUND);
+        // Rounds end at different stages: at once, and after some writes.
+        std::thread::sleep(Duration::from_millis(40 + 100 * round as u64));
+        server.kill();
+        let (sent, lost) = senders.stop();
+        acknowledged += sent;
+        unknown += lost;
+    }
+    let held = total(&Server::start(&data, &[&quiet]));
+    assert!((acknowledged..=acknowledged + unknown).contains(&held));
+    assert!(held > 0, "nothing was acknowledged in any round");
+    let inventory = run(&["inspect", "--verify", data.to_str().unwrap()]);
+    assert!(inventory.status.success(), "{}", stderr(&inventory));
 }
 
 #[test]
