@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::counted::RequestCounts;
+
 /// Counters that the writer advances.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
@@ -20,6 +22,8 @@ pub(crate) struct Counters {
     pub(crate) compaction_failures: AtomicU64,
     pub(crate) compaction_backlog_blocks: AtomicU64,
     pub(crate) compaction_samples: AtomicU64,
+    pub(crate) fenced: AtomicU64,
+    pub(crate) refresh_failures: AtomicU64,
 }
 
 /// Numbers for monitoring; counters since the start unless said otherwise.
@@ -53,6 +57,12 @@ pub struct StoreCounts {
     pub compaction_backlog_blocks: u64,
     /// Samples that the compaction under way has merged; 0 if there is none.
     pub compaction_samples: u64,
+    /// 1 once another process has taken over the log, or the log cannot go on: nothing is acknowledged any more.
+    pub fenced: u64,
+    /// Times that a process that only answers could not look for what is new.
+    pub refresh_failures: u64,
+    /// Requests of the place where the blocks are.
+    pub requests: RequestCounts,
     /// Blocks there are now.
     pub blocks: u64,
     /// Size of all blocks now.
@@ -89,6 +99,8 @@ impl Counters {
             compaction_failures: get(&self.compaction_failures),
             compaction_backlog_blocks: get(&self.compaction_backlog_blocks),
             compaction_samples: get(&self.compaction_samples),
+            fenced: get(&self.fenced),
+            refresh_failures: get(&self.refresh_failures),
             ..StoreCounts::default()
         }
     }

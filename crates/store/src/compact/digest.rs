@@ -279,7 +279,8 @@ mod tests {
             let chunks = head.intern(batch, &mut mark);
             head.apply(chunks);
         }
-        let storage = Storage { objects: Arc::new(InMemory::new()) };
+        let objects = Arc::new(InMemory::new());
+        let storage = Storage { objects: objects.clone(), log: objects };
         let block = encode_head("block".to_owned(), TENANT, &head.view, &[]).unwrap();
         let (_, meta) = storage.put_block(block, 0).await.unwrap();
         let cache = Arc::new(read::cache(1 << 20));

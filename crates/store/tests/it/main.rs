@@ -7,4 +7,5 @@ mod compaction;
 mod durability;
 mod faults;
 mod prefixes;
+mod requests;
 mod series;
