@@ -97,6 +97,9 @@ pub(crate) struct Serve {
     /// Memory for decoded parts of blocks.
     #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = value::or_default(Bytes::parse, "256MiB"))]
     pub(crate) cache_memory: Bytes,
+    /// Memory that merging blocks may take; blocks that need more stay as they are. 0 = blocks are never merged.
+    #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = value::or_default(Bytes::parse, "256MiB"))]
+    pub(crate) compaction_memory: Bytes,
     /// Labels that tell which samples belong together on disk; the first one that a series has counts.
     #[arg(
         long,

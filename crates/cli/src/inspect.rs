@@ -48,6 +48,9 @@ fn place(flags: &Inspect) -> anyhow::Result<(Place, String)> {
 
 fn listing(inventory: &Inventory) -> String {
     let mut text = format!("manifest {}, {} blocks\n", inventory.manifest_version, inventory.blocks.len());
+    if inventory.compaction_backlog_blocks > 0 {
+        text += &format!("{} blocks are due to be merged\n", inventory.compaction_backlog_blocks);
+    }
     let mut sizes: BTreeMap<&str, u64> = BTreeMap::new();
     for block in &inventory.blocks {
         text += &listed(block);
@@ -86,8 +89,9 @@ fn listing(inventory: &Inventory) -> String {
 fn listed(block: &BlockInventory) -> String {
     let bytes: u64 = block.file_bytes.values().sum();
     format!(
-        "block {}\n  {} to {}\n  {} samples, {} series, {} partitions, {} stacktraces, {} nodes, {}\n",
+        "block {} of level {}\n  {} to {}\n  {} samples, {} series, {} partitions, {} stacktraces, {} nodes, {}\n",
         block.id,
+        block.level,
         moment(block.min_time_ns),
         moment(block.max_time_ns),
         block.samples,
@@ -117,6 +121,7 @@ mod tests {
             id: "01A".to_owned(),
             min_time_ns: 1_700_000_000_000_000_000,
             max_time_ns: 1_700_000_001_500_000_000,
+            level: 1,
             samples: 1000,
             series: 2,
             partitions: 1,
@@ -137,6 +142,7 @@ mod tests {
         let text = listing(&inventory);
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(lines[0], "manifest 3, 1 blocks");
+        assert_eq!(lines[1], "block 01A of level 1");
         assert_eq!(lines[2], "  2023-11-14T22:13:20.000Z to 2023-11-14T22:13:21.500Z");
         assert_eq!(lines[3], "  1000 samples, 2 series, 1 partitions, 30 stacktraces, 40 nodes, 2.5 KiB");
         assert!(lines.iter().any(|line| line.contains("samples.parquet") && line.contains("2.048 B/sample")));

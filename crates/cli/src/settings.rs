@@ -111,6 +111,7 @@ impl Settings {
                 ahead_max: flags.ahead_max.0,
                 partition_labels: without_empty(flags.partition_labels),
                 cache_bytes: flags.cache_memory.0,
+                compaction_memory_bytes: flags.compaction_memory.0,
             },
             limits: Limits {
                 profile_bytes_max: flags.limits.profile_size_max.as_usize(),

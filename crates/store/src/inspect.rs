@@ -12,6 +12,8 @@ use crate::{
         meta::{BLOCK_FORMAT, BlockMeta, FileMeta, LocationCounts},
         read::{self, BlockReader},
     },
+    clock::now_ns,
+    compact::plan::{self, CompactionSettings},
     error::{OpenError, ReadError},
     head::HeadView,
     log::{
@@ -36,6 +38,8 @@ pub struct Inventory {
     pub log_floor: LogPosition,
     /// Blocks, oldest first.
     pub blocks: Vec<BlockInventory>,
+    /// Blocks that are due to be merged now, if memory is no bound.
+    pub compaction_backlog_blocks: u64,
     /// Log objects at and above the floor.
     pub log_objects: u64,
     /// Their size.
@@ -57,6 +61,8 @@ pub struct BlockInventory {
     pub min_time_ns: i64,
     /// Time of the last sample.
     pub max_time_ns: i64,
+    /// How often its samples were merged: 0 = the block of a head, 1 = of two hours, 2 = of a day.
+    pub level: u8,
     /// Samples.
     pub samples: u64,
     /// Series.
@@ -79,6 +85,14 @@ pub async fn inspect(place: &Place, verify: bool) -> Result<Inventory, OpenError
     let mut inventory = Inventory {
         manifest_version: manifest.version,
         log_floor: manifest.log_floor,
+        compaction_backlog_blocks: plan::plans(
+            &manifest,
+            CompactionSettings { memory_bytes: u64::MAX },
+            now_ns(),
+        )
+        .iter()
+        .map(|plan| plan.inputs.len() as u64)
+        .sum(),
         ..Inventory::default()
     };
     let cache = Arc::new(read::cache(CACHE_BYTES));
@@ -112,6 +126,7 @@ fn listed_only(entry: &BlockEntry) -> BlockInventory {
         id: entry.id.clone(),
         min_time_ns: entry.min_time_ns,
         max_time_ns: entry.max_time_ns,
+        level: entry.level,
         samples: entry.samples,
         ..BlockInventory::default()
     }
@@ -242,6 +257,7 @@ pub async fn check_block(files: &BTreeMap<&'static str, Vec<u8>>) -> Vec<String>
         partitions: 0,
         stacktraces: 0,
         nodes: 0,
+        partition_nodes_max: 0,
         locations: LocationCounts::default(),
         text_attributes: Vec::new(),
         integer_attributes: BTreeMap::new(),

@@ -3,6 +3,7 @@
 //! ```text
 //! append ─► writer: intern into the head ─► log object, fsynced ─► visible ─► answered
 //!                                            head ─► block + next manifest (flush)
+//!                                            blocks ─► one block + next manifest (compaction)
 //! snapshot ─► blocks of the manifest, the head being flushed, the head
 //! ```
 //! The log ([`log`]) makes an answer true, blocks keep samples for good, the [`manifest`] says which blocks count and where the
@@ -15,6 +16,7 @@
 mod block;
 pub mod bucket;
 mod clock;
+mod compact;
 mod counted;
 mod duration;
 pub mod error;

@@ -53,6 +53,18 @@ pub struct BlockEntry {
     pub newest_request_ns: i64,
     /// xxh3-64 of `block.json`, in hex.
     pub meta_checksum: String,
+    /// How often its samples were merged: 0 = the block of a head, 1 = of two hours, 2 = of a day.
+    #[serde(default)]
+    pub level: u8,
+    /// Nodes of its largest partition. These numbers tell what a compaction must hold of it.
+    #[serde(default)]
+    pub partition_nodes_max: u64,
+    /// Number of its locations.
+    #[serde(default)]
+    pub locations: u64,
+    /// Number of its series.
+    #[serde(default)]
+    pub series: u64,
 }
 
 impl Manifest {
@@ -80,6 +92,19 @@ impl Manifest {
         next.log_floor = log_floor;
         next.blocks.extend(blocks);
         next
+    }
+
+    /// The next version with one block in the place of others; `None` if one of those is not there.
+    pub(crate) fn with_replaced(&self, replaced: &[String], block: BlockEntry) -> Option<Self> {
+        let mut next = self.clone();
+        next.version += 1;
+        let at = next.blocks.iter().position(|b| replaced.contains(&b.id))?;
+        next.blocks.retain(|b| !replaced.contains(&b.id));
+        if next.blocks.len() + replaced.len() != self.blocks.len() {
+            return None;
+        }
+        next.blocks.insert(at, block);
+        Some(next)
     }
 
     /// The next version without the blocks whose samples are all older than `oldest_ns`, and those blocks; `None` if there are none.
@@ -127,6 +152,10 @@ mod tests {
             size_bytes: 1,
             newest_request_ns: 0,
             meta_checksum: String::new(),
+            level: 0,
+            partition_nodes_max: 0,
+            locations: 0,
+            series: 0,
         }
     }
 
@@ -135,6 +164,21 @@ mod tests {
         let floor = LogPosition { epoch: 3, seq: 9 };
         let next = Manifest::empty().with_blocks([entry("a", 5)], floor);
         assert_eq!((next.version, next.log_floor, next.blocks.len()), (1, floor, 1));
+    }
+
+    #[test]
+    fn a_block_takes_the_place_of_others() {
+        let blocks = ["a", "b", "c", "d"].map(|id| entry(id, 5));
+        let manifest = Manifest::empty().with_blocks(blocks, LogPosition { epoch: 1, seq: 2 });
+        let ids = |inputs: &[&str]| -> Option<(u64, Vec<String>)> {
+            let inputs: Vec<String> = inputs.iter().map(|id| (*id).to_owned()).collect();
+            let next = manifest.with_replaced(&inputs, entry("new", 5))?;
+            assert_eq!(next.log_floor, manifest.log_floor);
+            Some((next.version, next.blocks.into_iter().map(|b| b.id).collect()))
+        };
+        assert_eq!(ids(&["b", "d"]), Some((2, vec!["a".to_owned(), "new".to_owned(), "c".to_owned()])));
+        assert_eq!(ids(&["b", "gone"]), None);
+        assert_eq!(ids(&["gone"]), None);
     }
 
     #[test]

@@ -17,6 +17,11 @@ pub(crate) struct Counters {
     pub(crate) flush_failures: AtomicU64,
     pub(crate) head_bytes: AtomicU64,
     pub(crate) expired_blocks: AtomicU64,
+    pub(crate) compactions: AtomicU64,
+    pub(crate) compacted_blocks: AtomicU64,
+    pub(crate) compaction_failures: AtomicU64,
+    pub(crate) compaction_backlog_blocks: AtomicU64,
+    pub(crate) compaction_samples: AtomicU64,
     pub(crate) fenced: AtomicU64,
     pub(crate) refresh_failures: AtomicU64,
 }
@@ -42,6 +47,16 @@ pub struct StoreCounts {
     pub flush_failures: u64,
     /// Blocks dropped by retention.
     pub expired_blocks: u64,
+    /// Compactions that ended.
+    pub compactions: u64,
+    /// Blocks that became others by them.
+    pub compacted_blocks: u64,
+    /// Compactions that failed; their blocks are as they were.
+    pub compaction_failures: u64,
+    /// Blocks that wait to be merged, those of the compaction under way included, as of its begin.
+    pub compaction_backlog_blocks: u64,
+    /// Samples that the compaction under way has merged; 0 if there is none.
+    pub compaction_samples: u64,
     /// 1 once another process has taken over the log, or the log cannot go on: nothing is acknowledged any more.
     pub fenced: u64,
     /// Times that a process that only answers could not look for what is new.
@@ -79,6 +94,11 @@ impl Counters {
             flushes: get(&self.flushes),
             flush_failures: get(&self.flush_failures),
             expired_blocks: get(&self.expired_blocks),
+            compactions: get(&self.compactions),
+            compacted_blocks: get(&self.compacted_blocks),
+            compaction_failures: get(&self.compaction_failures),
+            compaction_backlog_blocks: get(&self.compaction_backlog_blocks),
+            compaction_samples: get(&self.compaction_samples),
             fenced: get(&self.fenced),
             refresh_failures: get(&self.refresh_failures),
             ..StoreCounts::default()

@@ -252,18 +252,33 @@ impl Storage {
         for (name, bytes) in block.files {
             self.create(&directory.clone().join(name), bytes.into()).await?;
         }
-        let json = serde_json::to_vec_pretty(&block.meta).unwrap_or_default();
+        let entry = self.put_block_meta(&block.meta, newest_request_ns, 0).await?;
+        Ok((entry, block.meta))
+    }
+
+    /// Puts a block's `block.json`, after its files, and gives its entry for the manifest.
+    pub(crate) async fn put_block_meta(
+        &self,
+        meta: &BlockMeta,
+        newest_request_ns: i64,
+        level: u8,
+    ) -> Result<BlockEntry, PutError> {
+        let json = serde_json::to_vec_pretty(meta).unwrap_or_default();
         let entry = BlockEntry {
-            id: block.meta.id.clone(),
-            min_time_ns: block.meta.min_time_ns,
-            max_time_ns: block.meta.max_time_ns,
-            samples: block.meta.samples,
-            size_bytes: block.meta.size_bytes() + json.len() as u64,
+            id: meta.id.clone(),
+            min_time_ns: meta.min_time_ns,
+            max_time_ns: meta.max_time_ns,
+            samples: meta.samples,
+            size_bytes: meta.size_bytes() + json.len() as u64,
             newest_request_ns,
             meta_checksum: format!("{:016x}", xxhash_rust::xxh3::xxh3_64(&json)),
+            level,
+            partition_nodes_max: meta.partition_nodes_max,
+            locations: meta.locations.locations,
+            series: meta.series,
         };
-        self.create(&directory.join(columns::META), json.into()).await?;
-        Ok((entry, block.meta))
+        self.create(&Self::block_path(&meta.id).join(columns::META), json.into()).await?;
+        Ok(entry)
     }
 
     /// Reads and checks a block's `block.json`.

@@ -55,6 +55,8 @@ pub struct Settings {
     pub partition_labels: Vec<String>,
     /// Memory for decoded block parts.
     pub cache_bytes: u64,
+    /// Memory that a compaction may take; 0 = blocks are never merged.
+    pub compaction_memory_bytes: u64,
 }
 
 /// What became of a request.
@@ -249,6 +251,16 @@ impl Store {
     pub async fn flush(&self) -> Result<(), AppendError> {
         let (reply, answer) = oneshot::channel();
         self.commands()?.send(Command::Flush { reply }).await.map_err(|_| AppendError::Closed)?;
+        answer.await.map_err(|_| AppendError::Closed)?
+    }
+
+    /// Merges the blocks whose windows are over at a time, now and without a pause, and gives their number.
+    ///
+    /// The store does so by itself as the clock goes on. A failure leaves the blocks as they were.
+    pub async fn compact(&self, now_ns: i64) -> Result<u64, AppendError> {
+        let (reply, answer) = oneshot::channel();
+        let command = Command::Compact { now_ns, reply };
+        self.inner.commands.send(command).await.map_err(|_| AppendError::Closed)?;
         answer.await.map_err(|_| AppendError::Closed)?
     }
 

@@ -8,6 +8,7 @@
 //! writes manifests.
 
 mod blocks;
+mod compaction;
 
 use std::{
     collections::HashMap,
@@ -24,7 +25,10 @@ use tokio::{
 use tracing::{error, warn};
 use ulid::Ulid;
 
-use self::blocks::{Flushed, Flushing, drop_log_below};
+use self::{
+    blocks::{Flushed, Flushing, Retired, drop_log_below},
+    compaction::Compactions,
+};
 use crate::{
     block::write::SeenRequest,
     clock::now_ns,
@@ -45,6 +49,8 @@ use crate::{
 pub(crate) const DUPLICATE_WINDOW_NS: i64 = 3_600_000_000_000;
 /// How often the thread looks at age, retention and failed puts when nothing arrives.
 const TICK: Duration = Duration::from_secs(1);
+/// The same while a block is being made, which is to be seen soon.
+const SHORT_TICK: Duration = Duration::from_millis(50);
 /// Requests written as one log object at most: what one answer may wait for.
 const GROUP_REQUESTS_MAX: usize = 64;
 /// Decoded bytes of one group, about, at most.
@@ -58,6 +64,7 @@ const PUT_TRIES: u32 = 3;
 pub(crate) enum Command {
     Append { batch: Box<SampleBatch>, hash: Option<u128>, reply: Reply<Appended> },
     Flush { reply: Reply<()> },
+    Compact { now_ns: i64, reply: Reply<u64> },
     Close { reply: Reply<()> },
 }
 
@@ -135,7 +142,9 @@ pub(crate) struct Writer {
     flushed: (std_mpsc::Sender<Flushed>, std_mpsc::Receiver<Flushed>),
     /// A block that is written but not yet in the manifest.
     unlisted: Option<Flushed>,
-    expired: Vec<(Instant, String)>,
+    compactions: Compactions,
+    /// Blocks that no manifest names any more, and whose files are still there.
+    retired: Vec<Retired>,
     retention_checked: Option<Instant>,
     is_fenced: bool,
     /// Handle of our own queue, to tell whether anybody is left to serve.
@@ -164,7 +173,8 @@ impl Writer {
             flushing: None,
             flushed: std_mpsc::channel(),
             unlisted: None,
-            expired: Vec::new(),
+            compactions: Compactions::default(),
+            retired: Vec::new(),
             retention_checked: None,
             is_fenced: false,
             commands,
@@ -183,7 +193,8 @@ impl Writer {
         }
         self.count_head();
         loop {
-            let first = runtime.block_on(async { tokio::time::timeout(TICK, queue.recv()).await });
+            let tick = if self.awaits_block() { SHORT_TICK } else { TICK };
+            let first = runtime.block_on(async { tokio::time::timeout(tick, queue.recv()).await });
             let mut next = match first {
                 Ok(None) => return,
                 Ok(Some(command)) => Some(command),
@@ -203,6 +214,10 @@ impl Writer {
             self.append(group, runtime);
             match next {
                 Some(Command::Flush { reply }) => self.flush_on_request(reply, runtime),
+                Some(Command::Compact { now_ns, reply }) => {
+                    // Whoever asked may be gone; the work is done either way.
+                    let _ = reply.send(self.compact_all(now_ns, runtime));
+                }
                 Some(Command::Close { reply }) => {
                     queue.close();
                     let result = self.close(runtime);
@@ -385,6 +400,11 @@ impl Writer {
         }
     }
 
+    /// Whether a block is being made.
+    fn awaits_block(&self) -> bool {
+        self.flushing.is_some() || self.compactions.are_running()
+    }
+
     fn held(&self) -> Held {
         let state = self.shared.state.lock();
         let before = self.flushing.as_ref().map_or((0, 0), |f| (f.objects, f.bytes));
@@ -417,6 +437,7 @@ impl Writer {
         {
             self.begin_flush(runtime);
         }
+        self.compact(runtime);
         self.count_head();
         let is_checked = self.retention_checked.is_some_and(|at| at.elapsed() < Duration::from_secs(60));
         if !is_checked {
@@ -446,6 +467,7 @@ impl Writer {
     }
 
     fn close(&mut self, runtime: &Handle) -> Result<(), AppendError> {
+        self.stop_compaction();
         self.settle_outstanding(runtime)?;
         let deadline = Instant::now() + Duration::from_secs(60);
         while self.flushing.is_some() && Instant::now() < deadline {

@@ -386,6 +386,7 @@ async fn store(path: &std::path::Path) -> Store {
         ahead_max: std::time::Duration::from_secs(u32::MAX.into()),
         partition_labels: vec!["job".to_owned()],
         cache_bytes: 1 << 20,
+        compaction_memory_bytes: 0,
     };
     Store::open(settings).await.unwrap()
 }

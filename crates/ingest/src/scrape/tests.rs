@@ -89,6 +89,7 @@ impl Bench {
             ahead_max: Duration::from_secs(600),
             partition_labels: vec!["job".to_owned()],
             cache_bytes: 1 << 20,
+            compaction_memory_bytes: 0,
         });
         let store = store.await.unwrap();
         let scraper = Scraper::new(Push::new(store.clone(), Limits::default()), settings);

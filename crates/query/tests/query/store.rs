@@ -112,7 +112,7 @@ fn add_location(batch: &mut SampleBatch, spec: &LocationSpec) -> u32 {
     batch.locations.len() as u32 - 1
 }
 
-async fn open(path: &std::path::Path) -> Store {
+async fn open(path: &std::path::Path, compaction_memory_bytes: u64) -> Store {
     let settings = decima_store::Settings {
         path: path.to_owned(),
         head_memory_bytes: 64 << 20,
@@ -120,11 +120,13 @@ async fn open(path: &std::path::Path) -> Store {
         ahead_max: std::time::Duration::from_secs(60),
         partition_labels: vec!["service".to_owned()],
         cache_bytes: 16 << 20,
+        compaction_memory_bytes,
     };
     Store::open(settings).await.unwrap()
 }
 
-async fn compare(store: &Store, world: &World) {
+/// `by_source` has the samples as the sources of the store have them.
+async fn compare(store: &Store, world: &World, by_source: &World) {
     let stored = Engine::new(store.clone(), Settings::default());
     let expected = world.joined().engine();
     let flame = ReportType::FlamegraphArrow;
@@ -162,8 +164,7 @@ async fn compare(store: &Store, world: &World) {
         assert_eq!(format!("{got:?}"), format!("{expected:?}"));
     }
     // Whether a series has samples in a range is told by the first and the last one in each source.
-    let sources = world.sources.iter().map(|&source| source.min(1)).collect();
-    let expected = World { samples: world.samples.clone(), sources }.engine();
+    let expected = by_source.engine();
     let range = Some(TimeRange { start_ns: 2, end_ns: 3 });
     let scopes = [
         ("", None),
@@ -194,23 +195,32 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(12))]
 
     #[test]
-    fn head_and_blocks_answer_like_memory(world in worlds(signed())) {
+    fn head_blocks_and_merged_blocks_answer_like_memory(world in worlds(signed())) {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         runtime.block_on(async {
             let directory = tempfile::tempdir().unwrap();
-            let store = open(directory.path()).await;
+            let store = open(directory.path(), 0).await;
             let of = |source: usize| -> Vec<Sample> {
                 let samples = world.samples.iter().zip(&world.sources).filter(|(_, s)| **s == source);
                 samples.map(|(sample, _)| sample.clone()).collect()
             };
+            let sources = world.sources.iter().map(|&source| source.min(1)).collect();
+            let by_source = World { samples: world.samples.clone(), sources };
             store.append(batch(&of(0)), None).await.unwrap();
             store.flush().await.unwrap();
             store.append(batch(&of(1)), None).await.unwrap();
             store.append(batch(&of(2)), None).await.unwrap();
-            compare(&store, &world).await;
+            compare(&store, &world, &by_source).await;
             store.close().await.unwrap();
             drop(store);
-            compare(&open(directory.path()).await, &world).await;
+            let store = open(directory.path(), 0).await;
+            compare(&store, &world, &by_source).await;
+            store.close().await.unwrap();
+            drop(store);
+            let store = open(directory.path(), 256 << 20).await;
+            store.compact(i64::MAX).await.unwrap();
+            assert!(store.counts().blocks <= 1);
+            compare(&store, &world, &world.joined()).await;
         });
     }
 }

@@ -37,6 +37,7 @@ pub(crate) fn store_settings(path: &std::path::Path) -> decima_store::Settings {
         ahead_max: Duration::from_secs(600),
         partition_labels: vec!["job".to_owned()],
         cache_bytes: 64 << 20,
+        compaction_memory_bytes: 0,
     }
 }
 

@@ -37,11 +37,16 @@ pub(crate) enum LocationPart {
 }
 
 impl LocationPart {
+    /// All locations of a block.
+    pub(crate) fn whole(counts: LocationCounts) -> Self {
+        Self::Whole { count: counts.locations }
+    }
+
     /// The part for partitions (ascending) of a block.
     pub(crate) fn new(counts: LocationCounts, own: &[PartitionRows]) -> Self {
         let rows: u64 = own.iter().fold(counts.shared_rows, |all, p| all + p.location_row_count as u64);
         if rows.saturating_mul(PART_SHARE) > counts.rows {
-            return Self::Whole { count: counts.locations };
+            return Self::whole(counts);
         }
         Self::Part { shared: counts.shared_locations, shared_rows: counts.shared_rows, own: own.to_vec() }
     }

@@ -38,6 +38,9 @@ pub(crate) struct BlockMeta {
     pub(crate) stacktraces: u64,
     /// Number of tree nodes.
     pub(crate) nodes: u64,
+    /// Nodes of the largest partition: what a compaction must hold.
+    #[serde(default)]
+    pub(crate) partition_nodes_max: u64,
     /// Locations.
     pub(crate) locations: LocationCounts,
     /// Sample attributes: names of text columns.
@@ -82,12 +85,49 @@ impl BlockMeta {
     }
 }
 
+/// Size and checksums of a file that comes in pieces.
+#[derive(Debug, Default)]
+pub(crate) struct Checksums {
+    /// The part that is not full yet.
+    part: Vec<u8>,
+    sums: Vec<u8>,
+    size_bytes: u64,
+}
+
+impl Checksums {
+    /// Adds the next bytes of the file.
+    pub(crate) fn add(&mut self, mut bytes: &[u8]) {
+        self.size_bytes += bytes.len() as u64;
+        while !bytes.is_empty() {
+            let (now, later) = bytes.split_at(bytes.len().min(PART_BYTES as usize - self.part.len()));
+            self.part.extend_from_slice(now);
+            bytes = later;
+            if self.part.len() == PART_BYTES as usize {
+                self.end_part();
+            }
+        }
+    }
+
+    fn end_part(&mut self) {
+        self.sums.extend(xxh3_64(&self.part).to_le_bytes());
+        self.part.clear();
+    }
+
+    /// The whole file's.
+    pub(crate) fn finish(mut self) -> FileMeta {
+        if !self.part.is_empty() {
+            self.end_part();
+        }
+        FileMeta { size_bytes: self.size_bytes, checksums: STANDARD.encode(self.sums) }
+    }
+}
+
 impl FileMeta {
     /// Size and checksums of `bytes`.
     pub(crate) fn of(bytes: &[u8]) -> Self {
-        let sums: Vec<u8> =
-            bytes.chunks(PART_BYTES as usize).flat_map(|part| xxh3_64(part).to_le_bytes()).collect();
-        Self { size_bytes: bytes.len() as u64, checksums: STANDARD.encode(sums) }
+        let mut sums = Checksums::default();
+        sums.add(bytes);
+        sums.finish()
     }
 
     /// The checksums by part; `None` if there are not as many as the size asks for.

@@ -15,7 +15,7 @@
 //! last; its own checksum is in the manifest. Every read of a file is checked against the checksums of its 32 KiB parts,
 //! so damage is found before a number is computed from it.
 //!
-//! [`encode`] makes a block of a head, [`read`] answers queries from it.
+//! [`encode`] makes a block of a head, [`read`] answers queries from it; [`compact`](crate::compact) makes one of several.
 
 use std::sync::Arc;
 
@@ -35,10 +35,11 @@ use crate::{
 pub(crate) mod columns;
 pub(crate) mod encode;
 pub(crate) mod file;
-mod locations;
+pub(crate) mod locations;
 pub(crate) mod meta;
 pub(crate) mod read;
-mod scan;
+pub(crate) mod scan;
+pub(crate) mod upload;
 pub(crate) mod write;
 
 /// A block of the manifest, as queries see it.

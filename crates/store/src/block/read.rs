@@ -16,7 +16,7 @@ use object_store::{ObjectStore, path::Path};
 use parquet::arrow::{
     ParquetRecordBatchStreamBuilder, ProjectionMask,
     arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, RowSelection},
-    async_reader::AsyncFileReader,
+    async_reader::{AsyncFileReader, ParquetRecordBatchStream},
 };
 
 use super::{
@@ -110,6 +110,7 @@ pub(crate) struct BlockSeries {
     pub(crate) table: Arc<SeriesTable>,
     pub(crate) rows: Vec<SeriesRows>,
     pub(crate) partitions: Vec<PartitionRows>,
+    pub(crate) partition_names: Vec<String>,
 }
 
 impl BlockSeries {
@@ -178,6 +179,23 @@ impl BlockReader {
         columns: &[&str],
         mut each: impl FnMut(&RecordBatch) -> Result<(), String> + Send,
     ) -> Result<(), ReadError> {
+        let (file, mut stream) = self.row_stream(name, wanted, columns, BATCH_ROWS).await?;
+        while let Some(batch) = stream.next().await {
+            let batch = batch.map_err(|e| file.error(&e))?;
+            each(&batch).map_err(|reason| file.corrupt(reason))?;
+        }
+        Ok(())
+    }
+
+    /// A stream of row ranges (ascending, disjoint; `None` = all) of some columns (none = all), some rows at a time, and the file
+    /// for its errors.
+    pub(crate) async fn row_stream(
+        &self,
+        name: &'static str,
+        wanted: Option<&[std::ops::Range<usize>]>,
+        columns: &[&str],
+        batch_rows: usize,
+    ) -> Result<(BlockFile, ParquetRecordBatchStream<BlockFile>), ReadError> {
         let mut file = self.file(name)?;
         let footer = self.footer(&mut file).await?;
         let total = footer.metadata().file_metadata().num_rows().max(0) as usize;
@@ -188,7 +206,7 @@ impl BlockReader {
         let leaves = columns.iter().filter_map(|c| schema.index_of(c).ok());
         let mask = ProjectionMask::roots(footer.parquet_schema(), leaves);
         let mut builder = ParquetRecordBatchStreamBuilder::new_with_metadata(file.clone(), footer)
-            .with_batch_size(BATCH_ROWS);
+            .with_batch_size(batch_rows);
         if !columns.is_empty() {
             builder = builder.with_projection(mask);
         }
@@ -198,12 +216,8 @@ impl BlockReader {
                 total,
             ));
         }
-        let mut stream = builder.build().map_err(|e| file.error(&e))?;
-        while let Some(batch) = stream.next().await {
-            let batch = batch.map_err(|e| file.error(&e))?;
-            each(&batch).map_err(|reason| file.corrupt(reason))?;
-        }
-        Ok(())
+        let stream = builder.build().map_err(|e| file.error(&e))?;
+        Ok((file, stream))
     }
 
     /// Series with their row ranges.
@@ -225,6 +239,26 @@ impl BlockReader {
         let out = Arc::new(out);
         self.cache.insert(key, Cached::Series(out.clone()));
         Ok(out)
+    }
+
+    /// Reads locations, past the cache.
+    pub(crate) async fn locations(&self, part: &LocationPart) -> Result<Symbols, ReadError> {
+        let mut decoder = LocationDecoder::new(part);
+        self.rows(columns::LOCATIONS, part.rows().as_deref(), &[], |batch| decoder.add(batch)).await?;
+        decoder.finish().map_err(|reason| ReadError::Corrupt {
+            block: self.id.to_string(),
+            file: columns::LOCATIONS.to_owned(),
+            reason,
+        })
+    }
+
+    /// Reads the trees of partitions, ascending, with the numbers that locations have in the block.
+    pub(crate) async fn whole_trees(
+        &self,
+        series: &BlockSeries,
+        partitions: &[u32],
+    ) -> Result<Vec<Arc<Tree>>, ReadError> {
+        scan::trees(self, series, partitions, &LocationPart::whole(self.meta.locations)).await
     }
 
     /// Hashes of the requests whose samples the block holds.
@@ -293,6 +327,7 @@ fn decode_series(batch: &RecordBatch, table: &mut SeriesTable, out: &mut BlockSe
         texts.iter().map(|name| column::<StringArray>(batch, name)).collect::<Result<_, _>>()?;
     let delta = column::<BooleanArray>(batch, "delta")?;
     let period = column::<Int64Array>(batch, "period")?;
+    let partition_names = column::<StringArray>(batch, "partition")?;
     let duration = column::<Int64Array>(batch, "duration_ns")?;
     let labels = column::<MapArray>(batch, "labels")?;
     let (keys, values) = (labels.keys(), labels.values());
@@ -324,6 +359,7 @@ fn decode_series(batch: &RecordBatch, table: &mut SeriesTable, out: &mut BlockSe
         };
         if partition == out.partitions.len() {
             out.partitions.push(rows);
+            out.partition_names.push(partition_names.value(row).to_owned());
         } else if partition + 1 != out.partitions.len() {
             return Err(format!("partition_index is out of order in row {row}"));
         }
@@ -379,21 +415,15 @@ impl Source for BlockReader {
         if let Some(Cached::Symbols(symbols)) = self.cache.get(&key) {
             return Ok(symbols);
         }
-        let mut decoder = LocationDecoder::new(&part);
-        self.rows(columns::LOCATIONS, part.rows().as_deref(), &[], |batch| decoder.add(batch)).await?;
-        let symbols = decoder.finish().map_err(|reason| ReadError::Corrupt {
-            block: self.id.to_string(),
-            file: columns::LOCATIONS.to_owned(),
-            reason,
-        })?;
-        let symbols = Arc::new(symbols);
+        let symbols = Arc::new(self.locations(&part).await?);
         self.cache.insert(key, Cached::Symbols(symbols.clone()));
         Ok(symbols)
     }
 
     async fn trees(&self, partitions: &[u32]) -> Result<Vec<Arc<Tree>>, ReadError> {
         let series = self.block_series().await?;
-        scan::trees(self, &series, partitions).await
+        let part = series.locations(self.meta.locations, partitions);
+        scan::trees(self, &series, partitions, &part).await
     }
 
     async fn scan(

@@ -6,6 +6,7 @@ use arrow_array::{Array, DictionaryArray, Int64Array, RecordBatch, StringArray, 
 
 use super::{
     columns::{self, INTEGER_PREFIX, TEXT_PREFIX},
+    locations::LocationPart,
     read::{BlockReader, BlockSeries, ids, numbers},
 };
 use crate::{
@@ -16,14 +17,14 @@ use crate::{
 /// Rows for which memory is reserved before they are read: a count from a file is believed up to here.
 const RESERVED_MAX: usize = 1 << 22;
 
-/// Reads the trees of partitions, ascending.
+/// Reads the trees of partitions, ascending, with locations numbered as in `part`.
 pub(crate) async fn trees(
     block: &BlockReader,
     series: &BlockSeries,
     partitions: &[u32],
+    part: &LocationPart,
 ) -> Result<Vec<Arc<Tree>>, ReadError> {
     let rows: Vec<_> = partitions.iter().map(|&p| series.partitions[p as usize]).collect();
-    let part = series.locations(block.meta.locations, partitions);
     let numberings: Vec<_> = (0..rows.len()).map(|at| part.numbering(at)).collect();
     let mut trees: Vec<Tree> = rows
         .iter()

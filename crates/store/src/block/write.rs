@@ -1,6 +1,8 @@
 //! Makes a block: series by series, partition by partition, in the order of its files.
 //!
-//! [`BlockBuilder`] numbers what it is given and encodes it; where samples come from is its caller's ([`encode`](super::encode)).
+//! [`BlockBuilder`] numbers what it is given and encodes it; where samples come from is its caller's: a head
+//! ([`encode`](super::encode)) or other blocks ([`compact`](crate::compact)). What it holds beyond the encoded files are the series and
+//! the locations.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -45,7 +47,7 @@ pub(crate) struct EncodedBlock {
 const UNMAPPED: u32 = u32::MAX;
 
 /// One Parquet file in the making.
-struct Table {
+pub(crate) struct Table {
     schema: Arc<Schema>,
     writer: ArrowWriter<Vec<u8>>,
 }
@@ -59,6 +61,11 @@ impl Table {
     fn write(&mut self, columns: Vec<ArrayRef>) -> Result<(), ParquetError> {
         let batch = RecordBatch::try_new(self.schema.clone(), columns)?;
         self.writer.write(&batch)
+    }
+
+    /// What was encoded since the last call: whole row groups, and nothing of the one that is being filled.
+    pub(crate) fn take_encoded(&mut self) -> Vec<u8> {
+        std::mem::take(self.writer.inner_mut())
     }
 
     fn finish(self) -> Result<Vec<u8>, ParquetError> {
@@ -124,6 +131,7 @@ pub(crate) struct BlockBuilder<'a> {
     node_count: u64,
     stacktrace_count: u64,
     partition_count: u64,
+    partition_nodes_max: u64,
 }
 
 impl<'a> BlockBuilder<'a> {
@@ -167,6 +175,7 @@ impl<'a> BlockBuilder<'a> {
             node_count: 0,
             stacktrace_count: 0,
             partition_count: 0,
+            partition_nodes_max: 0,
         })
     }
 
@@ -178,6 +187,16 @@ impl<'a> BlockBuilder<'a> {
     /// Names of the integer attributes, in the order of their columns, with their units.
     pub(crate) fn integer_attributes(&self) -> &BTreeMap<String, String> {
         &self.integer_attributes
+    }
+
+    /// The files that grow with the number of rows.
+    pub(crate) fn tables(&mut self) -> [(&'static str, &mut Table); 4] {
+        [
+            (columns::SAMPLES, &mut self.samples),
+            (columns::POINTS, &mut self.points),
+            (columns::NODES, &mut self.nodes),
+            (columns::STACKTRACES, &mut self.stacktraces),
+        ]
     }
 
     /// Begins a partition with its tree, and returns the block's id of each of its stacktraces.
@@ -224,6 +243,7 @@ impl<'a> BlockBuilder<'a> {
     /// Ends the partition, after its series.
     pub(crate) fn end_partition(&mut self) {
         self.partition_count += 1;
+        self.partition_nodes_max = self.partition_nodes_max.max(self.node_count - self.partition.node);
     }
 
     fn location_id(&mut self, location: u32) -> u32 {
@@ -305,7 +325,8 @@ impl<'a> BlockBuilder<'a> {
         self.begun = SeriesStart { row: self.sample_count, point: self.point_count, sum: 0 };
     }
 
-    /// Ends the block. `attributes` have the series of `series_ids`, one for each series of the block. The description has no files yet.
+    /// Ends the block. `attributes` have the series of `series_ids`, one for each series of the block. Files are what was not
+    /// taken from their tables before; the description has none yet.
     pub(crate) fn finish(
         self,
         id: String,
@@ -336,6 +357,7 @@ impl<'a> BlockBuilder<'a> {
             partitions: self.partition_count,
             stacktraces: self.stacktrace_count,
             nodes: self.node_count,
+            partition_nodes_max: self.partition_nodes_max,
             locations: self.location_counts,
             text_attributes: self.text_attributes,
             integer_attributes: self.integer_attributes,

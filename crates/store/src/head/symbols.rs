@@ -117,6 +117,41 @@ impl SymbolIndex {
         ids
     }
 
+    /// Interns every row of other symbols; gives the id of each of their locations.
+    pub(crate) fn map_symbols(&mut self, symbols: &mut Symbols, from: &Symbols) -> Vec<u32> {
+        if symbols.first_line.is_empty() {
+            symbols.first_line.push(0);
+        }
+        self.string(symbols, "");
+        let strings: Vec<u32> =
+            (0..from.strings.len() as u32).map(|id| self.string(symbols, from.strings.get(id))).collect();
+        let string = |id: u32| strings.get(id as usize).copied().unwrap_or_default();
+        let mapping = |m: &Mapping| Mapping { file: string(m.file), build_id: string(m.build_id), ..*m };
+        let mappings: Vec<u32> = from.mappings.iter().map(|m| self.mapping(symbols, mapping(m))).collect();
+        let function = |f: &Function| Function {
+            name: string(f.name),
+            system_name: string(f.system_name),
+            filename: string(f.filename),
+            start_line: f.start_line,
+        };
+        let functions: Vec<u32> =
+            from.functions.iter().map(|f| self.function(symbols, function(f))).collect();
+        let mut lines = Vec::new();
+        let mut locations = Vec::with_capacity(from.location_count());
+        for location in 0..from.location_count() {
+            let mapping =
+                mappings.get(from.location_mapping[location] as usize).copied().unwrap_or(NO_MAPPING);
+            let frame_type = string(from.location_frame_type[location]);
+            lines.clear();
+            let from_lines = from.location_lines(location as u32).iter();
+            lines
+                .extend(from_lines.map(|line| Line { function: functions[line.function as usize], ..*line }));
+            let address = from.location_address[location];
+            locations.push(self.location(symbols, mapping, address, frame_type, &lines));
+        }
+        locations
+    }
+
     /// The head's id of a batch's string.
     pub(crate) fn batch_string(
         &mut self,

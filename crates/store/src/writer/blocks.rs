@@ -1,7 +1,7 @@
 //! Heads become blocks, and blocks come and go in the manifest: the part of the writer that is not about requests.
 
 use std::{
-    sync::Arc,
+    sync::{Arc, Weak},
     time::{Duration, Instant},
 };
 
@@ -18,14 +18,16 @@ use crate::{
     log::{codec::LogPosition, replay::ReplayedHead},
     manifest::{BlockEntry, Manifest},
     metrics::Counters,
+    source::Source,
     storage::{PutError, Storage, TENANT},
     store::Shared,
 };
 
 /// Pause before a failed flush is tried again.
 const FLUSH_RETRY: Duration = Duration::from_secs(2);
-/// How long files of a dropped block stay for queries that still read them.
-const EXPIRED_GRACE: Duration = Duration::from_secs(120);
+/// How long files of a block that is in no manifest any more stay, for other processes that have not seen the new one. Queries of this
+/// process keep them as long as they last.
+const RETIRED_GRACE: Duration = Duration::from_secs(120);
 
 /// A flush under way.
 pub(super) struct Flushing {
@@ -36,6 +38,14 @@ pub(super) struct Flushing {
     pub(super) bytes: u64,
     pub(super) memory_bytes: u64,
     pub(super) waiters: Vec<Reply<()>>,
+}
+
+/// A block that no manifest names any more.
+pub(super) struct Retired {
+    id: String,
+    at: Instant,
+    /// Held by the queries that read it.
+    source: Weak<dyn Source>,
 }
 
 /// The blocks of one flush.
@@ -193,16 +203,31 @@ impl Writer {
         Ok(())
     }
 
-    /// Drops blocks that the retention has passed, and deletes the files of those dropped a while ago.
-    pub(super) fn expire(&mut self, runtime: &Handle) {
-        let (ready, waiting) =
-            std::mem::take(&mut self.expired).into_iter().partition(|(at, _)| at.elapsed() >= EXPIRED_GRACE);
-        self.expired = waiting;
-        for (_, id) in ready {
+    /// Has the files of blocks deleted that are in no manifest any more, when nobody can read them.
+    pub(super) fn retire(&mut self, blocks: Vec<ListedBlock>) {
+        let retired = blocks.into_iter().map(|block| Retired {
+            source: Arc::downgrade(&block.source),
+            id: block.entry.id,
+            at: Instant::now(),
+        });
+        self.retired.extend(retired);
+    }
+
+    fn delete_retired(&mut self, runtime: &Handle) {
+        let (ready, waiting): (Vec<_>, Vec<_>) = std::mem::take(&mut self.retired)
+            .into_iter()
+            .partition(|r| r.at.elapsed() >= RETIRED_GRACE && r.source.strong_count() == 0);
+        self.retired = waiting;
+        for Retired { id, .. } in ready {
             if let Err(e) = runtime.block_on(self.shared.storage.delete_block(&id)) {
-                warn!(block = id, error = %e, "an expired block could not be deleted; the next start will");
+                warn!(block = id, error = %e, "a block that is not needed could not be deleted; the next start will");
             }
         }
+    }
+
+    /// Drops blocks that the retention has passed, and deletes the files of those dropped a while ago.
+    pub(super) fn expire(&mut self, runtime: &Handle) {
+        self.delete_retired(runtime);
         if self.shared.settings.retention.is_none() || self.is_fenced {
             return;
         }
@@ -212,13 +237,15 @@ impl Writer {
             return;
         }
         Counters::add(&self.shared.counters.expired_blocks, dropped.len() as u64);
+        let is_dropped = |block: &ListedBlock| dropped.iter().any(|d| d.id == block.entry.id);
         let mut state = self.shared.state.lock();
-        state.blocks.retain(|b| !dropped.iter().any(|d| d.id == b.entry.id));
+        let (expired, kept) = std::mem::take(&mut state.blocks).into_iter().partition(is_dropped);
+        state.blocks = kept;
         drop(state);
-        for block in dropped {
+        for block in &dropped {
             info!(block = block.id, max_time_ns = block.max_time_ns, "dropped a block past the retention");
-            self.expired.push((Instant::now(), block.id));
         }
+        self.retire(expired);
     }
 }
 

@@ -14,6 +14,7 @@ pub(crate) fn settings(path: &std::path::Path) -> Settings {
         ahead_max: Duration::from_secs(600),
         partition_labels: vec!["job".to_owned()],
         cache_bytes: 16 << 20,
+        compaction_memory_bytes: 256 << 20,
     }
 }
 

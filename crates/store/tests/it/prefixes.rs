@@ -126,9 +126,18 @@ struct Sent {
 
 const UNUSED: &str = "unused";
 
-/// A store's life: requests, three flushes with requests meanwhile, a crash in between.
+const DAY_NS: i64 = 86_400_000_000_000;
+
+/// A time in the window of two hours that is not over: its blocks are merged when a test says so.
+fn current_window() -> i64 {
+    let width_ns = 2 * 3_600_000_000_000;
+    now().div_euclid(width_ns) * width_ns
+}
+
+/// A store's life: requests, three flushes with requests meanwhile, a crash in between, a compaction at the end.
 async fn live(objects: &Arc<Recorder>) -> Vec<Sent> {
     let mut sent = Vec::new();
+    let first_ns = current_window();
     for life in 0..2 {
         let store = Store::open_at(settings(UNUSED.as_ref()), Place::objects(objects.clone())).await.unwrap();
         for round in 0..2 {
@@ -139,12 +148,12 @@ async fn live(objects: &Arc<Recorder>) -> Vec<Sent> {
             while flushing.is_some() && !objects.waits.swap(false, Ordering::SeqCst) {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
-            for request in 0..6 {
+            for request in 0..6i64 {
                 // The last requests of a round arrive while its files are written.
                 objects.gate.add_permits(if flushing.is_some() && request > 2 { 3 } else { 0 });
                 let service = format!("life{life}-round{round}-request{request}");
                 let sent_at = objects.count();
-                store.append(batch(&service, &rows(now())), None).await.unwrap();
+                store.append(batch(&service, &rows(first_ns + request)), None).await.unwrap();
                 let acknowledged_at = objects.count();
                 let of_service =
                     |(key, value): (String, i64)| key.starts_with(&service).then_some((key, value));
@@ -157,6 +166,12 @@ async fn live(objects: &Arc<Recorder>) -> Vec<Sent> {
                 objects.gate.forget_permits(usize::MAX);
                 objects.waits.store(false, Ordering::SeqCst);
             }
+        }
+        if life == 1 {
+            objects.gate.add_permits(100);
+            store.flush().await.unwrap();
+            assert_eq!(store.compact(now() + DAY_NS).await.unwrap(), 3, "blocks become one");
+            objects.gate.forget_permits(usize::MAX);
         }
         crash(store);
     }
@@ -209,6 +224,10 @@ async fn check_prefix(objects: Arc<InMemory>, sent: &[Sent], count: usize) {
     let mut held = contents(&store).await;
     held.retain(|key, _| is_older(key));
     check(&held, sent, count, "after a flush");
+    store.compact(now() + DAY_NS).await.unwrap();
+    let mut held = contents(&store).await;
+    held.retain(|key, _| is_older(key));
+    check(&held, sent, count, "after a compaction");
     store.close().await.unwrap();
     let store = open().await;
     let mut held = contents(&store).await;

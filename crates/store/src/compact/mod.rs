@@ -1,0 +1,147 @@
+//! Compaction: blocks of the same time become one, which holds each stacktrace, location and series once.
+//!
+//! ```text
+//! plan ─► merge ─► digest of the inputs = digest of the block ─► next manifest ─► inputs deleted when nobody reads them
+//! ```
+//! Invariants: what is read stays the same, row by row; the manifest changes only after that is verified from what was stored; memory is
+//! bounded by a setting, since [`plan`] chooses inputs that fit and [`merge`] streams their rows. Absent: changes to the manifest,
+//! which are the [writer](crate::writer)'s. Start at [`compact`].
+
+mod cursor;
+mod digest;
+mod merge;
+pub(crate) mod plan;
+mod tree;
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU64, Ordering},
+};
+
+use parquet::errors::ParquetError;
+
+use self::digest::{Digest, DigestError};
+use crate::{
+    block::{
+        meta::BlockMeta,
+        read::{self, BlockReader},
+        write::SeenRequest,
+    },
+    error::ReadError,
+    manifest::BlockEntry,
+    storage::{PutError, Storage},
+};
+
+/// Memory for footers and series of the inputs.
+const CACHE_BYTES: u64 = 16 << 20;
+
+/// How far a compaction is, and whether it is to stop.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    pub(crate) stop: AtomicBool,
+    /// Samples merged.
+    pub(crate) done: AtomicU64,
+}
+
+/// The compaction was told to stop.
+#[derive(Debug, thiserror::Error)]
+#[error("stopped")]
+pub(crate) struct Stopped;
+
+impl Progress {
+    fn check(&self) -> Result<(), Stopped> {
+        if self.stop.load(Ordering::Relaxed) { Err(Stopped) } else { Ok(()) }
+    }
+
+    fn advance(&self, rows: usize) {
+        self.done.fetch_add(rows as u64, Ordering::Relaxed);
+    }
+}
+
+/// A compaction that did not become a block. Its inputs are as they were.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CompactError {
+    #[error("an input cannot be read: {0}")]
+    Read(#[from] ReadError),
+    #[error("block {block}: {reason}")]
+    Misfit { block: String, reason: &'static str },
+    #[error("the block cannot be encoded: {0}")]
+    Encode(#[from] ParquetError),
+    #[error("the block cannot be put: {0}")]
+    Put(#[from] object_store::Error),
+    #[error("the block's description cannot be put: {0}")]
+    PutMeta(#[from] PutError),
+    #[error("what was written is not what was read: {written:?}, not {read:?}")]
+    NotConserved { read: Box<Digest>, written: Box<Digest> },
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+}
+
+impl From<DigestError> for CompactError {
+    fn from(error: DigestError) -> Self {
+        match error {
+            DigestError::Read(e) => Self::Read(e),
+            DigestError::Stopped(e) => Self::Stopped(e),
+        }
+    }
+}
+
+/// Makes one block of several, verified and ready for the manifest. On failure nothing of it stays, unless that cannot be deleted
+/// either; the next start does then.
+///
+/// `oldest_request_ns`: requests received before need not be recognised any more.
+pub(crate) async fn compact(
+    storage: &Storage,
+    inputs: &[BlockEntry],
+    id: &str,
+    level: u8,
+    oldest_request_ns: i64,
+    progress: &Progress,
+) -> Result<(BlockEntry, BlockMeta), CompactError> {
+    let compacted = verified(storage, inputs, id, level, oldest_request_ns, progress).await;
+    if compacted.is_err()
+        && let Err(e) = storage.delete_block(id).await
+    {
+        tracing::warn!(block = id, error = %e, "a half-written block could not be deleted; the next start will");
+    }
+    compacted
+}
+
+async fn verified(
+    storage: &Storage,
+    inputs: &[BlockEntry],
+    id: &str,
+    level: u8,
+    oldest_request_ns: i64,
+    progress: &Progress,
+) -> Result<(BlockEntry, BlockMeta), CompactError> {
+    let cache = Arc::new(read::cache(CACHE_BYTES));
+    let reader = |meta: BlockMeta| {
+        let directory = Storage::block_path(&meta.id);
+        BlockReader::new(meta, directory, storage.objects.clone(), cache.clone())
+    };
+    let mut blocks = Vec::with_capacity(inputs.len());
+    let mut requests: Vec<SeenRequest> = Vec::new();
+    let mut newest_request_ns = i64::MIN;
+    for entry in inputs {
+        let block = reader(storage.block_meta(entry).await?);
+        if entry.newest_request_ns > oldest_request_ns {
+            requests.extend(block.requests().await?);
+        }
+        newest_request_ns = newest_request_ns.max(entry.newest_request_ns);
+        blocks.push(block);
+    }
+    requests.retain(|request| request.received_ns > oldest_request_ns);
+    requests.sort_unstable_by_key(|request| request.received_ns);
+    let meta = merge::merge(&blocks, id, &requests, storage, progress).await?;
+    let mut expected = Digest::default();
+    for block in &blocks {
+        expected = expected.with(Digest::of(block, progress).await?);
+    }
+    let written = Digest::of(&reader(meta.clone()), progress).await?;
+    if written != expected {
+        return Err(CompactError::NotConserved { read: Box::new(expected), written: Box::new(written) });
+    }
+    let entry = storage.put_block_meta(&meta, newest_request_ns, level).await?;
+    Ok((entry, meta))
+}

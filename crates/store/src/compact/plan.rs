@@ -1,0 +1,190 @@
+//! Which blocks become one. Pure: a decision from the manifest, settings and a time.
+//!
+//! Two levels: blocks of heads become one of two hours, those one of a day; windows begin at multiples of their width since 1970. A window
+//! is due once it is over and heads that could have samples of it are flushed. Blocks that come later for it wait for the next
+//! level, or for each other: a block is only ever merged into one of a higher level, so that a sample is rewritten twice at most.
+
+use crate::manifest::{BlockEntry, Manifest};
+
+/// Width of the windows of each level.
+const WINDOWS_NS: [i64; 2] = [2 * HOUR_NS, 24 * HOUR_NS];
+const HOUR_NS: i64 = 3_600_000_000_000;
+/// How long after its end a window is due: a head is flushed after ten minutes at the latest, unless the disk is full.
+const SETTLE_NS: i64 = 15 * 60 * 1_000_000_000;
+/// Blocks merged at once at most: each has files open and pages in memory.
+const INPUTS_MAX: usize = 64;
+
+/// What a compaction holds whatever its inputs: row groups and upload parts of the files it writes.
+const BASE_BYTES: u64 = 64 << 20;
+/// What it holds for each node of the largest partitions: the merged tree with its index, one input's tree, and both in preorder.
+const NODE_BYTES: u64 = 64;
+/// What it holds for each location of an input: merged rows, their index, texts, and the row that is written.
+const LOCATION_BYTES: u64 = 320;
+/// What it holds for each series of an input: the input's row and the merged one.
+const SERIES_BYTES: u64 = 1_200;
+/// Rows of a row group, of which an input's compressed pages are in memory.
+const GROUP_ROWS: u64 = 1 << 20;
+/// Decoded rows of an input.
+const INPUT_BYTES: u64 = 2 << 20;
+
+/// What decides beside the manifest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct CompactionSettings {
+    /// Memory that one compaction may take; inputs are chosen so that it is enough.
+    pub(crate) memory_bytes: u64,
+}
+
+/// Blocks to merge, in the order of the manifest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Plan {
+    /// Level of the block that they become.
+    pub(crate) level: u8,
+    /// Their names.
+    pub(crate) inputs: Vec<String>,
+}
+
+/// The compactions that are due at a time, those of recent data and of low levels first.
+pub(crate) fn plans(manifest: &Manifest, settings: CompactionSettings, now_ns: i64) -> Vec<Plan> {
+    let mut plans: Vec<Plan> = Vec::new();
+    for (level, width_ns) in (1u8..).zip(WINDOWS_NS) {
+        let is_planned = |id: &str| plans.iter().any(|plan| plan.inputs.iter().any(|input| input == id));
+        let mut candidates: Vec<(i64, &BlockEntry)> = manifest
+            .blocks
+            .iter()
+            .filter(|block| block.level < level && !is_planned(&block.id))
+            .filter_map(|block| Some((window(block, width_ns, now_ns)?, block)))
+            .collect();
+        candidates.sort_by_key(|(window, block)| (std::cmp::Reverse(*window), block.min_time_ns));
+        let mut found = Vec::new();
+        for blocks in candidates.chunk_by(|a, b| a.0 == b.0) {
+            let blocks: Vec<&BlockEntry> = blocks.iter().map(|(_, block)| *block).collect();
+            found.extend(fitting(&blocks, settings).into_iter().map(|inputs| Plan { level, inputs }));
+        }
+        plans.extend(found);
+    }
+    plans
+}
+
+/// The window of a block, if it is in one that is due. A block that is wider than a window, as uploads of old files make them, is in none.
+fn window(block: &BlockEntry, width_ns: i64, now_ns: i64) -> Option<i64> {
+    let is_narrow = i128::from(block.max_time_ns) - i128::from(block.min_time_ns) < i128::from(width_ns);
+    let window = block.max_time_ns.div_euclid(width_ns);
+    let end_ns = window.checked_add(1)?.checked_mul(width_ns)?;
+    (is_narrow && end_ns.saturating_add(SETTLE_NS) <= now_ns).then_some(window)
+}
+
+/// Cuts blocks, in order of time, into runs of at least two that fit into memory.
+fn fitting(blocks: &[&BlockEntry], settings: CompactionSettings) -> Vec<Vec<String>> {
+    let mut runs = Vec::new();
+    let mut run: Vec<&BlockEntry> = Vec::new();
+    let mut bytes = BASE_BYTES;
+    let mut end = |run: &mut Vec<&BlockEntry>| {
+        if run.len() > 1 {
+            runs.push(run.iter().map(|block| block.id.clone()).collect());
+        }
+        run.clear();
+    };
+    for block in blocks {
+        let more = input_bytes(block);
+        if run.len() == INPUTS_MAX || bytes + more > settings.memory_bytes {
+            end(&mut run);
+            bytes = BASE_BYTES;
+        }
+        run.push(block);
+        bytes += more;
+    }
+    end(&mut run);
+    runs
+}
+
+/// Memory that a block takes as an input, at most about.
+fn input_bytes(block: &BlockEntry) -> u64 {
+    let group_bytes = block.size_bytes / block.samples.div_ceil(GROUP_ROWS).max(1);
+    INPUT_BYTES
+        + group_bytes
+        + NODE_BYTES * block.partition_nodes_max
+        + LOCATION_BYTES * block.locations
+        + SERIES_BYTES * block.series
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::codec::LogPosition;
+
+    const MINUTE_NS: i64 = 60 * 1_000_000_000;
+
+    /// A block of some minutes of the day.
+    fn block(id: &str, level: u8, from_minute: i64, to_minute: i64) -> BlockEntry {
+        BlockEntry {
+            id: id.to_owned(),
+            min_time_ns: from_minute * MINUTE_NS,
+            max_time_ns: to_minute * MINUTE_NS,
+            samples: 1000,
+            size_bytes: 5000,
+            newest_request_ns: 0,
+            meta_checksum: String::new(),
+            level,
+            partition_nodes_max: 1000,
+            locations: 100,
+            series: 10,
+        }
+    }
+
+    fn check(blocks: &[BlockEntry], memory_bytes: u64, now_minute: i64, expected: &[(u8, &[&str])]) {
+        let manifest = Manifest::empty().with_blocks(blocks.to_vec(), LogPosition::default());
+        let found = plans(&manifest, CompactionSettings { memory_bytes }, now_minute * MINUTE_NS);
+        let found: Vec<(u8, Vec<&str>)> =
+            found.iter().map(|p| (p.level, p.inputs.iter().map(String::as_str).collect())).collect();
+        let expected: Vec<(u8, Vec<&str>)> = expected.iter().map(|(l, ids)| (*l, ids.to_vec())).collect();
+        assert_eq!(found, expected, "at minute {now_minute}");
+    }
+
+    const ENOUGH: u64 = 1 << 30;
+
+    #[test]
+    fn a_window_is_due_when_it_is_over() {
+        let blocks = [block("a", 0, 0, 10), block("b", 0, 10, 20), block("c", 0, 115, 125)];
+        check(&blocks, ENOUGH, 134, &[]);
+        check(&blocks, ENOUGH, 135, &[(1, &["a", "b"])]);
+        check(&blocks[..1], ENOUGH, 135, &[]);
+    }
+
+    #[test]
+    fn newer_windows_first_and_each_block_once() {
+        let blocks = [
+            block("a", 0, 0, 10),
+            block("b", 0, 10, 20),
+            block("c", 0, 130, 140),
+            block("d", 0, 140, 150),
+            block("e", 1, 300, 400),
+            block("f", 0, 410, 420),
+        ];
+        check(&blocks, ENOUGH, 600, &[(1, &["c", "d"]), (1, &["a", "b"])]);
+        check(&blocks, ENOUGH, 24 * 60 + 15, &[(1, &["c", "d"]), (1, &["a", "b"]), (2, &["e", "f"])]);
+    }
+
+    #[test]
+    fn a_level_is_never_merged_into_itself() {
+        check(&[block("a", 1, 0, 100), block("b", 1, 10, 90)], ENOUGH, 600, &[]);
+        check(&[block("a", 2, 0, 1000), block("b", 2, 10, 900)], ENOUGH, 10_000, &[]);
+        check(&[block("a", 1, 0, 100), block("b", 1, 10, 90)], ENOUGH, 1500, &[(2, &["a", "b"])]);
+    }
+
+    #[test]
+    fn wide_blocks_stay() {
+        check(&[block("a", 0, 0, 120), block("b", 0, 10, 100)], ENOUGH, 600, &[]);
+        check(&[block("a", 0, -2000, 10), block("b", 0, 10, 100)], ENOUGH, 10_000, &[]);
+    }
+
+    #[test]
+    fn inputs_fit_into_memory() {
+        let blocks =
+            [block("a", 0, 0, 9), block("b", 0, 9, 19), block("c", 0, 19, 29), block("d", 0, 29, 39)];
+        let each = input_bytes(&blocks[0]);
+        check(&blocks, BASE_BYTES + 4 * each, 600, &[(1, &["a", "b", "c", "d"])]);
+        check(&blocks, BASE_BYTES + 4 * each - 1, 600, &[(1, &["a", "b", "c"])]);
+        check(&blocks, BASE_BYTES + 2 * each, 600, &[(1, &["a", "b"]), (1, &["c", "d"])]);
+        check(&blocks, BASE_BYTES + each, 600, &[]);
+    }
+}

@@ -1,0 +1,216 @@
+//! Compactions under way: begun from the manifest, done by a thread that yields to queries, taken into the manifest by the writer.
+
+use std::{
+    sync::{Arc, atomic::Ordering, mpsc},
+    time::{Duration, Instant},
+};
+
+use tokio::runtime::Handle;
+use tracing::{error, info, warn};
+use ulid::Ulid;
+
+use super::{DUPLICATE_WINDOW_NS, PersistError, Writer};
+use crate::{
+    block::{ListedBlock, meta::BlockMeta},
+    clock::now_ns,
+    compact::{
+        self, CompactError, Progress,
+        plan::{self, CompactionSettings, Plan},
+    },
+    error::AppendError,
+    manifest::BlockEntry,
+    metrics::Counters,
+};
+
+/// Pause after a compaction that failed: what made it fail (a full disk, damage) seldom passes at once.
+const FAILURE_PAUSE: Duration = Duration::from_secs(60);
+
+/// A finished block and its description.
+type Compacted = Result<(BlockEntry, BlockMeta), CompactError>;
+
+/// What the writer knows of compactions.
+#[derive(Default)]
+pub(super) struct Compactions {
+    running: Option<Running>,
+    /// A block that is written but not yet in the manifest, with its inputs.
+    unlisted: Option<(Vec<String>, BlockEntry, BlockMeta)>,
+    failed: Option<Instant>,
+}
+
+impl Compactions {
+    /// Whether one is under way.
+    pub(super) fn are_running(&self) -> bool {
+        self.running.is_some()
+    }
+}
+
+struct Running {
+    inputs: Vec<String>,
+    progress: Arc<Progress>,
+    done: mpsc::Receiver<Compacted>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.progress.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Writer {
+    fn compaction_plans(&self, now_ns: i64) -> Vec<Plan> {
+        let memory_bytes = self.shared.settings.compaction_memory_bytes;
+        if memory_bytes == 0 || self.is_fenced {
+            return Vec::new();
+        }
+        plan::plans(&self.manifest, CompactionSettings { memory_bytes }, now_ns)
+    }
+
+    /// Takes a finished compaction into the manifest, and begins the next that is due.
+    pub(super) fn compact(&mut self, runtime: &Handle) {
+        self.collect_compacted(Duration::ZERO, runtime);
+        let is_paused = self.compactions.failed.is_some_and(|at| at.elapsed() < FAILURE_PAUSE);
+        if self.compactions.running.is_none() && self.compactions.unlisted.is_none() && !is_paused {
+            let plans = self.compaction_plans(now_ns());
+            let backlog = plans.iter().map(|plan| plan.inputs.len() as u64).sum();
+            self.shared.counters.compaction_backlog_blocks.store(backlog, Ordering::Relaxed);
+            if let Some(plan) = plans.into_iter().next() {
+                self.begin_compaction(plan, runtime);
+            }
+        }
+        let progress =
+            self.compactions.running.as_ref().map_or(0, |r| r.progress.done.load(Ordering::Relaxed));
+        self.shared.counters.compaction_samples.store(progress, Ordering::Relaxed);
+    }
+
+    /// Runs every compaction that is due at a time, and gives the number of blocks that became others.
+    pub(super) fn compact_all(&mut self, now_ns: i64, runtime: &Handle) -> Result<u64, AppendError> {
+        let unavailable = |reason: &str| AppendError::Unavailable { reason: reason.to_owned() };
+        self.compactions.failed = None;
+        let mut merged = 0;
+        loop {
+            while self.compactions.running.is_some() {
+                self.collect_compacted(Duration::from_millis(100), runtime);
+            }
+            self.list_compacted(runtime);
+            if self.is_fenced {
+                return Err(PersistError::Fenced.as_append_error());
+            }
+            if self.compactions.unlisted.is_some() {
+                return Err(unavailable("the manifest could not be written; it is tried again"));
+            }
+            if self.compactions.failed.is_some() {
+                return Err(unavailable("a compaction failed; its blocks are as they were"));
+            }
+            let Some(plan) = self.compaction_plans(now_ns).into_iter().next() else { return Ok(merged) };
+            merged += plan.inputs.len() as u64;
+            self.begin_compaction(plan, runtime);
+        }
+    }
+
+    fn begin_compaction(&mut self, plan: Plan, runtime: &Handle) {
+        let inputs: Vec<BlockEntry> =
+            self.manifest.blocks.iter().filter(|b| plan.inputs.contains(&b.id)).cloned().collect();
+        let progress = Arc::new(Progress::default());
+        let (send, done) = mpsc::channel();
+        let (storage, runtime, of_thread) = (self.shared.storage.clone(), runtime.clone(), progress.clone());
+        let spawned = std::thread::Builder::new().name("decima-compact".to_owned()).spawn(move || {
+            yield_to_others();
+            let id = Ulid::new().to_string();
+            let oldest_request_ns = now_ns() - DUPLICATE_WINDOW_NS;
+            let compacted = runtime.block_on(compact::compact(
+                &storage,
+                &inputs,
+                &id,
+                plan.level,
+                oldest_request_ns,
+                &of_thread,
+            ));
+            // The writer may have ended; then the block is swept at the next start.
+            let _ = send.send(compacted);
+        });
+        match spawned {
+            Ok(_) => self.compactions.running = Some(Running { inputs: plan.inputs, progress, done }),
+            Err(e) => {
+                error!(error = %e, "cannot start a compaction");
+                self.compactions.failed = Some(Instant::now());
+            }
+        }
+    }
+
+    fn collect_compacted(&mut self, wait: Duration, runtime: &Handle) {
+        if let Some(running) = &self.compactions.running {
+            let compacted = match running.done.recv_timeout(wait) {
+                Ok(compacted) => compacted,
+                Err(mpsc::RecvTimeoutError::Timeout) => return,
+                Err(mpsc::RecvTimeoutError::Disconnected) => Err(CompactError::Misfit {
+                    block: running.inputs.join(", "),
+                    reason: "the compaction panicked",
+                }),
+            };
+            let inputs = running.inputs.clone();
+            self.compactions.running = None;
+            match compacted {
+                Ok((entry, meta)) => self.compactions.unlisted = Some((inputs, entry, meta)),
+                Err(e) => {
+                    Counters::add(&self.shared.counters.compaction_failures, 1);
+                    warn!(error = %e, "a compaction failed; its blocks are as they were");
+                    self.compactions.failed = Some(Instant::now());
+                }
+            }
+        }
+        self.list_compacted(runtime);
+    }
+
+    /// Puts a manifest with a block in place of its inputs.
+    fn list_compacted(&mut self, runtime: &Handle) {
+        let Some((inputs, entry, meta)) = self.compactions.unlisted.take() else { return };
+        let Some(next) = self.manifest.with_replaced(&inputs, entry.clone()) else {
+            // The retention dropped an input meanwhile.
+            if let Err(e) = runtime.block_on(self.shared.storage.delete_block(&entry.id)) {
+                warn!(block = entry.id, error = %e, "a block that is not needed could not be deleted; the next start will");
+            }
+            return;
+        };
+        if self.put_manifest(next, runtime).is_err() {
+            self.compactions.unlisted = Some((inputs, entry, meta));
+            return;
+        }
+        info!(
+            block = entry.id,
+            inputs = inputs.len(),
+            level = entry.level,
+            samples = entry.samples,
+            size_bytes = entry.size_bytes,
+            "merged blocks"
+        );
+        Counters::add(&self.shared.counters.compactions, 1);
+        Counters::add(&self.shared.counters.compacted_blocks, inputs.len() as u64);
+        let block = ListedBlock::readable(entry, meta, &self.shared.storage, &self.shared.cache);
+        let mut state = self.shared.state.lock();
+        let at = state.blocks.iter().position(|b| inputs.contains(&b.entry.id)).unwrap_or_default();
+        let (replaced, mut kept): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut state.blocks).into_iter().partition(|b| inputs.contains(&b.entry.id));
+        kept.insert(at.min(kept.len()), block);
+        state.blocks = kept;
+        drop(state);
+        self.retire(replaced);
+    }
+
+    /// Ends the compaction under way, whose inputs stay.
+    pub(super) fn stop_compaction(&mut self) {
+        let Some(running) = self.compactions.running.take() else { return };
+        running.progress.stop.store(true, Ordering::Relaxed);
+        // It looks before every batch, and deletes its files then.
+        if running.done.recv_timeout(Duration::from_secs(10)).is_err() {
+            warn!("the compaction did not stop in time; the next start deletes its files");
+        }
+    }
+}
+
+/// Lets queries and requests go first: the scheduler gives the thread what they leave.
+fn yield_to_others() {
+    #[cfg(target_os = "linux")]
+    if let Err(e) = rustix::process::setpriority_process(Some(rustix::thread::gettid()), 19) {
+        warn!(error = %e, "a compaction runs with the priority of queries");
+    }
+}
