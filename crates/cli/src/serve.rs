@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context, bail};
 use decima_debuginfo::{
-    Debuginfo,
+    Debuginfo, DebuginfoOptions, OtherNames, Resolver,
     debuginfod::{Debuginfod, DebuginfodOptions},
 };
 use decima_ingest::{
@@ -17,7 +17,7 @@ use decima_ingest::{
     push::Push,
     scrape::{self, Scraper},
 };
-use decima_query::Engine;
+use decima_query::{Engine, Symbolizer};
 use decima_server::{Handles, Listener, Server};
 use decima_store::Store;
 use tokio::{
@@ -74,18 +74,21 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
         opened = Store::open(settings.store) => opened?,
         () = stop.next() => return Ok(()),
     };
-    let debuginfo = Debuginfo::open(store.objects(), settings.debuginfo, debuginfod(settings.debuginfod)?)
-        .await
-        .context("cannot open what is kept of object files")?;
-    let debuginfo = Arc::new(debuginfo);
-    let mut background = JoinSet::new();
-    background.spawn({
-        let debuginfo = Arc::clone(&debuginfo);
-        async move { debuginfo.keep_maintained().await }
-    });
     let push = Push::new(store.clone(), settings.limits);
+    let other_names = OtherNames::by({
+        let push = push.clone();
+        move |name| push.object_files().names(name)
+    });
+    let options = DebuginfoOptions { other_names, ..settings.debuginfo };
+    let debuginfo = Debuginfo::open(store.objects(), options, debuginfod(settings.debuginfod)?).await;
+    let debuginfo = Arc::new(debuginfo.context("cannot open what is kept of object files")?);
+    let resolver = Arc::new(Resolver::new(Arc::clone(&debuginfo), settings.resolver));
+    let symbolizer = Symbolizer::new(resolver, settings.symbolizer_timeout);
+    store.symbolize_with(Arc::new(symbolizer.clone()));
+    let _background = in_background(&store, &debuginfo, &symbolizer);
     let scraper = Scraper::new(push.clone(), scrape::Settings::default());
-    let handles = Handles { engine: Engine::new(store.clone(), settings.query), push, debuginfo };
+    let engine = Engine::new(store.clone(), settings.query).with_symbolizer(symbolizer.clone());
+    let handles = Handles { engine, push, debuginfo };
     let serving = async {
         // Not earlier: both promise that it serves.
         announce(&url);
@@ -94,13 +97,28 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
         tracing::info!("stopping: draining, then flushing");
         scraper.shutdown().await;
     };
-    server.with_scraper(scraper.clone()).with_store(store.clone()).serve(handles, serving).await?;
+    server
+        .with_scraper(scraper.clone())
+        .with_store(store.clone())
+        .with_symbolizer(symbolizer)
+        .serve(handles, serving)
+        .await?;
     tokio::select! {
         closed = store.close() => closed.context("cannot flush; the log keeps the samples for the next start")?,
         () = stop.next() => bail!("stopped while flushing; the log keeps the samples for the next start"),
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// What goes on without anybody asking, until it is dropped.
+fn in_background(store: &Store, debuginfo: &Arc<Debuginfo>, symbolizer: &Symbolizer) -> JoinSet<()> {
+    let mut tasks = JoinSet::new();
+    let debuginfo = Arc::clone(debuginfo);
+    tasks.spawn(async move { debuginfo.keep_maintained().await });
+    let (store, symbolizer) = (store.clone(), symbolizer.clone());
+    tasks.spawn(async move { symbolizer.keep_ahead(&store).await });
+    tasks
 }
 
 /// Whom to ask for object files, if anybody.

@@ -38,7 +38,7 @@ use std::{
 use axum::{Router, body::Body, middleware::from_fn_with_state, response::Response};
 use decima_debuginfo::Debuginfo;
 use decima_ingest::{push::Push, scrape::Scraper};
-use decima_query::Engine;
+use decima_query::{Engine, Symbolizer};
 use decima_store::Store;
 use tokio::{
     sync::{Semaphore, watch},
@@ -240,6 +240,12 @@ impl Server {
         self
     }
 
+    /// Shows what became of addresses among the metrics.
+    pub fn with_symbolizer(self, symbolizer: Symbolizer) -> Self {
+        self.metrics.show_symbolizer(symbolizer);
+        self
+    }
+
     /// Shows the numbers of `store` among the metrics.
     pub fn with_store(self, store: Store) -> Self {
         self.metrics.show_store(store);
@@ -255,6 +261,7 @@ impl Server {
         shutdown: impl Future<Output = ()>,
     ) -> Result<(), ServeError> {
         self.metrics.show_push(handles.push.clone());
+        self.metrics.show_debuginfo(Arc::clone(&handles.debuginfo));
         let (router, mut health) = self.router(handles)?;
         grpc::set_health(&health, ServingStatus::Serving).await;
         // Set once: `serve` takes the server.

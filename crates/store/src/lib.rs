@@ -25,6 +25,7 @@ mod metrics;
 pub mod source;
 mod storage;
 pub mod store;
+pub mod symbolize;
 mod writer;
 
 pub use error::{AppendError, OpenError, ReadError};

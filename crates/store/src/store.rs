@@ -3,7 +3,7 @@
 use std::{
     fs::File,
     path::PathBuf,
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, OnceLock, atomic::Ordering},
     thread::JoinHandle,
     time::Duration,
 };
@@ -31,6 +31,7 @@ use crate::{
     metrics::{Counters, StoreCounts},
     source::{Snapshot, Source},
     storage::{PutError, Storage},
+    symbolize::Symbolizer,
     writer::{Command, DUPLICATE_WINDOW_NS, Log, Writer},
 };
 
@@ -80,6 +81,7 @@ pub(crate) struct Shared {
     pub(crate) cache: Arc<BlockCache>,
     pub(crate) counters: Counters,
     pub(crate) settings: Settings,
+    pub(crate) symbolizer: OnceLock<Arc<dyn Symbolizer>>,
 }
 
 struct Inner {
@@ -147,6 +149,7 @@ impl Store {
             cache,
             counters: Counters::default(),
             settings,
+            symbolizer: OnceLock::new(),
         });
         let (commands, queue) = mpsc::channel(QUEUE_REQUESTS);
         let writer =
@@ -212,6 +215,11 @@ impl Store {
     /// Where this store keeps its objects, for what is kept beside them.
     pub fn objects(&self) -> Arc<dyn ObjectStore> {
         Arc::clone(&self.inner.shared.storage.objects)
+    }
+
+    /// Asks `symbolizer` from now on for the functions of what becomes a block. The first that is given counts.
+    pub fn symbolize_with(&self, symbolizer: Arc<dyn Symbolizer>) {
+        let _ = self.inner.shared.symbolizer.set(symbolizer);
     }
 
     /// Numbers for monitoring.
