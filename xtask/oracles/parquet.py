@@ -41,15 +41,57 @@ def merged(blocks, sql, profile_name, sample_type):
 
 
 def durations(block):
-    """Series whose duration is not what their samples have: all the same, or null."""
+    """Series whose nominal duration is not what the exact ones of their samples round to."""
     return duckdb.execute(
         """
-        SELECT series, duration_ns, least, most
-        FROM (SELECT row_number() OVER () - 1 AS series, duration_ns FROM read_parquet(?))
+        SELECT series, s.duration_ns, least, most
+        FROM (SELECT row_number() OVER () - 1 AS series, duration_ns FROM read_parquet(?)) s
         JOIN (SELECT series, min(duration_ns) AS least, max(duration_ns) AS most FROM read_parquet(?) GROUP BY series) USING (series)
-        WHERE duration_ns IS DISTINCT FROM CASE WHEN least = most THEN least END
+        WHERE s.duration_ns IS NULL
+           OR (least = 0) <> (s.duration_ns = 0)
+           OR greatest(most - s.duration_ns, s.duration_ns - least) > CASE WHEN s.duration_ns >= 1000000000 THEN 500000000 ELSE s.duration_ns / 4 END
         """,
         [str(block / "series.parquet"), str(block / "samples.parquet")],
+    ).fetchall()
+
+
+def attributes(block):
+    """Attributes by series and their values that are listed otherwise than samples have them."""
+    samples = str(block / "samples.parquet")
+    columns = [row[0] for row in duckdb.execute("DESCRIBE SELECT * FROM read_parquet(?)", [samples]).fetchall()]
+    wrong = []
+    for column in columns:
+        prefix, _, name = column.partition(".")
+        if prefix not in ("attribute", "attribute_integer"):
+            continue
+        quoted = '"' + column.replace('"', '""') + '"'
+        wrong += duckdb.execute(
+            f"""
+            WITH listed AS (SELECT series, value, min_time_ns, max_time_ns, truncated FROM read_parquet(?) WHERE name = ?),
+            stored AS (
+                SELECT series, CAST({quoted} AS VARCHAR) AS value, min(time_ns) AS first, max(time_ns) AS last
+                FROM read_parquet(?) WHERE {quoted} IS NOT NULL GROUP BY GROUPING SETS ((series, {quoted}), (series))
+            )
+            SELECT ?, * FROM listed FULL JOIN stored ON listed.series = stored.series AND listed.value IS NOT DISTINCT FROM stored.value
+            WHERE listed.truncated IS DISTINCT FROM true AND (min_time_ns IS DISTINCT FROM first OR max_time_ns IS DISTINCT FROM last)
+            """,
+            [str(block / "attributes.parquet"), name, samples, name],
+        ).fetchall()
+    return wrong
+
+
+def locations(block):
+    """Nodes whose location is neither shared nor in their partition's range, by series.parquet and block.json."""
+    shared = json.loads((block / "block.json").read_text())["locations"]["shared_locations"]
+    return duckdb.execute(
+        """
+        WITH partitions AS (SELECT DISTINCT partition_index, first_node, node_count, first_location, location_count FROM read_parquet(?)),
+        nodes AS (SELECT row_number() OVER () - 1 AS node, location FROM read_parquet(?))
+        SELECT node, location, partition_index
+        FROM nodes JOIN partitions ON node > first_node AND node < first_node + node_count
+        WHERE location >= ? AND (location < first_location OR location >= first_location + location_count)
+        """,
+        [str(block / "series.parquet"), str(block / "nodes.parquet"), shared],
     ).fetchall()
 
 
@@ -71,11 +113,12 @@ def main():
         except Exception as error:  # any reader's refusal is the finding
             check(name, False, f"{error}")
     for block in blocks:
-        try:
-            wrong = durations(block)
-            check(f"durations of series in {block.name}", not wrong, f"{wrong[:5]}")
-        except Exception as error:
-            check(f"durations of series in {block.name}", False, f"{error}")
+        for what in (durations, attributes, locations):
+            try:
+                wrong = what(block)
+                check(f"{what.__name__} in {block.name}", not wrong, f"{wrong[:5]}")
+            except Exception as error:
+                check(f"{what.__name__} in {block.name}", False, f"{error}")
     for one in expected:
         name = f"merge of {one['profile_name']}:{one['sample_type']}"
         try:

@@ -1,7 +1,10 @@
 //! What there is: profile types, label names and label values, from series tables alone.
 //!
-//! Costs O(series) whatever the number of samples. A series counts for a range if its first-to-last span overlaps it.
-//! Attributes are known per source, not per series: those of a source count as soon as one of its series does.
+//! Costs O(series and the attribute values they list) whatever the number of samples. A series, an attribute and a value count for a
+//! range if the time from the first to the last sample that has it overlaps the range.
+//!
+//! A matcher on an attribute chooses the series that have samples it matches, not those samples: other attributes of the series
+//! are named whichever of its samples have them. Of the attribute itself only values that it matches are named.
 
 use std::{
     collections::{BTreeSet, HashSet},
@@ -9,11 +12,11 @@ use std::{
 };
 
 use decima_profile::ProfileType;
-use decima_store::source::{Series, SeriesTable};
+use decima_store::source::{Attribute, Series, SeriesTable};
 
 use crate::{
     api::{LabelsRequest, QueryError, TimeRange},
-    plan::may_match,
+    attributes::{Fulfilled, SeriesMatcher},
     selector::Selector,
 };
 
@@ -56,16 +59,60 @@ impl Scope {
         })
     }
 
-    fn contains(&self, table: &SeriesTable, series: &Series) -> bool {
-        let is_type =
-            |wanted: &Option<ProfileType>| wanted.as_ref().is_none_or(|t| *t == *series.profile_type);
-        is_within(series, self.range)
-            && is_type(&self.profile_type)
-            && (self.selectors.is_empty()
-                || self
-                    .selectors
-                    .iter()
-                    .any(|s| is_type(&s.profile_type) && may_match(table, series, &s.matchers)))
+    /// The scope over the series of one source.
+    fn over<'a>(&'a self, table: &'a SeriesTable) -> TableScope<'a> {
+        let selectors = self.selectors.iter().map(|selector| SelectorScope {
+            profile_type: selector.profile_type.as_ref(),
+            matchers: SeriesMatcher::all(table, &selector.matchers),
+        });
+        TableScope {
+            scope: self,
+            range: self.range.unwrap_or(TimeRange::ALL),
+            selectors: selectors.collect(),
+        }
+    }
+}
+
+/// A scope over the series of one source.
+struct TableScope<'a> {
+    scope: &'a Scope,
+    range: TimeRange,
+    selectors: Vec<SelectorScope<'a>>,
+}
+
+struct SelectorScope<'a> {
+    profile_type: Option<&'a ProfileType>,
+    matchers: Vec<SeriesMatcher<'a>>,
+}
+
+impl TableScope<'_> {
+    fn contains(&mut self, id: u32, series: &Series) -> bool {
+        let range = self.range;
+        self.has_type_and_time(series)
+            && (self.selectors.is_empty() || self.selectors.iter_mut().any(|s| s.chooses(id, series, range)))
+    }
+
+    fn has_type_and_time(&self, series: &Series) -> bool {
+        is_within(series, self.scope.range)
+            && self.scope.profile_type.as_ref().is_none_or(|wanted| *wanted == *series.profile_type)
+    }
+
+    /// Whether a value of an attribute of a series in scope is wanted: a selector that chooses the series takes it.
+    fn takes(&mut self, id: u32, series: &Series, name: &str, value: u32) -> bool {
+        let range = self.range;
+        self.selectors.is_empty()
+            || self.selectors.iter_mut().any(|s| s.takes(name, value) && s.chooses(id, series, range))
+    }
+}
+
+impl SelectorScope<'_> {
+    fn chooses(&mut self, id: u32, series: &Series, range: TimeRange) -> bool {
+        self.profile_type.is_none_or(|wanted| *wanted == *series.profile_type)
+            && self.matchers.iter_mut().all(|m| m.of_series(id, series, range) != Fulfilled::None)
+    }
+
+    fn takes(&mut self, name: &str, value: u32) -> bool {
+        self.matchers.iter_mut().filter(|m| m.matcher.label() == name).all(|m| m.matches_value(value))
     }
 }
 
@@ -77,13 +124,21 @@ fn is_within(series: &Series, range: Option<TimeRange>) -> bool {
 pub(crate) fn labels(tables: &[Option<Arc<SeriesTable>>], scope: &Scope) -> Vec<String> {
     let mut names: HashSet<&str> = HashSet::new();
     for table in tables.iter().flatten() {
-        let mut any = false;
-        for series in table.series.iter().filter(|series| scope.contains(table, series)) {
-            any = true;
-            names.extend(series.labels.iter().map(|(name, _)| name.as_str()));
+        let mut within = scope.over(table);
+        let mut is_chosen = Vec::with_capacity(table.series.len());
+        for (id, series) in (0..).zip(&table.series) {
+            let chosen = within.contains(id, series);
+            is_chosen.push(chosen);
+            if chosen {
+                names.extend(series.labels.iter().map(|(name, _)| name.as_str()));
+            }
         }
-        if any {
-            names.extend(table.attribute_values.keys().map(String::as_str));
+        for (name, attribute) in table.attributes.iter() {
+            let has_chosen =
+                attribute.series().any(|(id, of)| is_chosen[id as usize] && of.range.overlaps(&within.range));
+            if has_chosen {
+                names.insert(name);
+            }
         }
     }
     sorted(names)
@@ -93,13 +148,26 @@ pub(crate) fn labels(tables: &[Option<Arc<SeriesTable>>], scope: &Scope) -> Vec<
 pub(crate) fn values(tables: &[Option<Arc<SeriesTable>>], scope: &Scope, name: &str) -> Vec<String> {
     let mut values: HashSet<&str> = HashSet::new();
     for table in tables.iter().flatten() {
-        let mut any = false;
-        for series in table.series.iter().filter(|series| scope.contains(table, series)) {
-            any = true;
-            values.insert(series.label(name));
+        let mut within = scope.over(table);
+        let attribute = table.attributes.get(name);
+        let mut is_taken = vec![false; attribute.map_or(0, Attribute::value_count)];
+        for (id, series) in (0..).zip(&table.series) {
+            if !within.contains(id, series) {
+                continue;
+            }
+            let label = series.label(name);
+            values.insert(label);
+            let Some(of) = attribute.and_then(|a| a.of_series(id)).filter(|_| label.is_empty()) else {
+                continue;
+            };
+            for (&value, times) in &of.values {
+                let taken = &mut is_taken[value as usize];
+                *taken = *taken || times.overlaps(&within.range) && within.takes(id, series, name, value);
+            }
         }
-        if let Some(summary) = table.attribute_values.get(name).filter(|_| any) {
-            values.extend(summary.values.iter().map(String::as_str));
+        if let Some(attribute) = attribute {
+            let taken = (0..).zip(is_taken).filter(|(_, taken)| *taken);
+            values.extend(taken.map(|(value, _)| attribute.text(value)));
         }
     }
     values.remove("");

@@ -32,7 +32,7 @@ pub(crate) struct SourceRead {
 /// What was read for a question.
 pub(crate) struct Read {
     pub(crate) sources: Vec<SourceRead>,
-    /// Names of the labels of the series chosen and of the attributes of their sources, sorted.
+    /// Names of the labels and attributes of the series chosen, sorted.
     pub(crate) label_names: Vec<String>,
     /// Period of the series chosen, 0 if they differ.
     pub(crate) period: i64,
@@ -127,7 +127,7 @@ async fn read_source(source: Arc<dyn Source>, tasks: Vec<(usize, Task)>) -> Resu
         }
         Ok::<_, QueryError>(partials)
     };
-    let symbols = async { Ok(source.symbols().await?) };
+    let symbols = async { Ok(source.symbols(&partitions).await?) };
     let trees = async { Ok(source.trees(&partitions).await?) };
     let (partials, symbols, trees) = tokio::try_join!(scans, symbols, trees)?;
     let trees = partitions.iter().copied().zip(trees).collect();
@@ -138,9 +138,12 @@ fn label_names(tables: &[Option<Arc<SeriesTable>>], tasks: &[Vec<(usize, Task)>]
     let mut names: BTreeSet<&str> = BTreeSet::new();
     for (table, tasks) in tables.iter().zip(tasks) {
         let Some(table) = table.as_ref().filter(|_| !tasks.is_empty()) else { continue };
-        names.extend(table.attribute_values.keys().map(String::as_str));
-        let chosen = tasks.iter().flat_map(|(_, task)| &task.series);
-        let labels = chosen.flat_map(|chosen| table.series[chosen.id as usize].labels.iter());
+        let chosen = || tasks.iter().flat_map(|(_, task)| &task.series);
+        let attributes = table.attributes.iter();
+        names.extend(
+            attributes.filter(|(_, a)| chosen().any(|s| a.of_series(s.id).is_some())).map(|(n, _)| n),
+        );
+        let labels = chosen().flat_map(|chosen| table.series[chosen.id as usize].labels.iter());
         names.extend(labels.map(|(name, _)| name.as_str()));
     }
     names.into_iter().map(str::to_owned).collect()

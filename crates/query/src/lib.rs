@@ -13,6 +13,7 @@
 //! Start at [`Engine`].
 
 pub mod api;
+mod attributes;
 mod branch;
 mod calls;
 mod cancel;

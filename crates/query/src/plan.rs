@@ -1,7 +1,7 @@
 //! Here are the series tables of a snapshot, a selector and a range, gives you one task per source that has anything to read.
 //!
 //! A plan holds ids and ranges, and conditions only where rows must be looked at: a matcher or grouping label that a series
-//! lacks but its source keeps as a sample attribute. Pure: no I/O, no clock. O(series).
+//! lacks but some of its samples have as an attribute. Pure: no I/O, no clock. O(series).
 
 use std::sync::Arc;
 
@@ -11,6 +11,7 @@ use hashbrown::HashMap;
 
 use crate::{
     api::TimeRange,
+    attributes::{Fulfilled, SeriesMatcher},
     group::{Cell, Grouping, Template},
     selector::Matcher,
 };
@@ -105,34 +106,16 @@ pub(crate) fn plan(tables: &[Option<Arc<SeriesTable>>], wanted: Wanted<'_>) -> V
     tasks.collect()
 }
 
-/// Whether a series could have samples that fulfil all conditions.
-pub(crate) fn may_match(table: &SeriesTable, series: &Series, matchers: &[Matcher]) -> bool {
-    matchers.iter().all(|matcher| {
-        let value = series.label(matcher.label());
-        matcher.matches(value) || (value.is_empty() && attribute_may_match(table, matcher))
-    })
-}
-
-fn attribute_may_match(table: &SeriesTable, matcher: &Matcher) -> bool {
-    let summary = table.attribute_values.get(matcher.label());
-    summary.is_some_and(|s| s.truncated || s.values.iter().any(|v| matcher.matches(v)))
-}
-
 struct Planner<'a> {
     table: &'a SeriesTable,
     wanted: Wanted<'a>,
     attributes: Vec<String>,
     row_matchers: Vec<(usize, Matcher)>,
-    /// Per matcher: its place in `row_matchers`, or that no row of this source can fulfil it; unknown until needed.
-    on_rows: Vec<Option<OnRows>>,
+    matchers: Vec<SeriesMatcher<'a>>,
+    /// Per matcher: its place in `row_matchers`, if it is there.
+    on_rows: Vec<Option<u32>>,
     templates: Vec<Template>,
     template_ids: HashMap<Template, u32>,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum OnRows {
-    Look(u32),
-    Never,
 }
 
 impl<'a> Planner<'a> {
@@ -142,6 +125,7 @@ impl<'a> Planner<'a> {
             wanted,
             attributes: Vec::new(),
             row_matchers: Vec::new(),
+            matchers: SeriesMatcher::all(table, wanted.matchers),
             on_rows: vec![None; wanted.matchers.len()],
             templates: Vec::new(),
             template_ids: HashMap::new(),
@@ -152,8 +136,8 @@ impl<'a> Planner<'a> {
         if !series.range.overlaps(&self.wanted.range) || *series.profile_type != *self.wanted.profile_type {
             return None;
         }
-        let row_matchers = self.series_matches(series)?;
-        let template = self.template(series);
+        let row_matchers = self.series_matches(id, series)?;
+        let template = self.template(id, series);
         let scale = if self.wanted.scale_by_period && series.period > 0 { series.period } else { 1 };
         Some(ChosenSeries {
             id,
@@ -166,35 +150,29 @@ impl<'a> Planner<'a> {
     }
 
     /// The row matchers that are left to fulfil; `None` if the series is out.
-    fn series_matches(&mut self, series: &Series) -> Option<u128> {
+    fn series_matches(&mut self, id: u32, series: &Series) -> Option<u128> {
         let mut left = 0;
-        for (at, matcher) in self.wanted.matchers.iter().enumerate() {
-            let value = series.label(matcher.label());
-            if value.is_empty() && self.table.attribute_values.contains_key(matcher.label()) {
-                match self.on_rows(at, matcher) {
-                    OnRows::Look(bit) => left |= 1 << bit,
-                    OnRows::Never => return None,
-                }
-            } else if !matcher.matches(value) {
-                return None;
+        for at in 0..self.matchers.len() {
+            match self.matchers[at].of_series(id, series, self.wanted.range) {
+                Fulfilled::All => {}
+                Fulfilled::Some => left |= 1 << self.on_rows(at),
+                Fulfilled::None => return None,
             }
         }
         Some(left)
     }
 
-    fn on_rows(&mut self, at: usize, matcher: &Matcher) -> OnRows {
+    /// The place of a matcher in `row_matchers`.
+    fn on_rows(&mut self, at: usize) -> u32 {
         if let Some(known) = self.on_rows[at] {
             return known;
         }
-        let on_rows = if matcher.matches("") || attribute_may_match(self.table, matcher) {
-            let attribute = self.attribute(matcher.label());
-            self.row_matchers.push((attribute, matcher.clone()));
-            OnRows::Look(self.row_matchers.len() as u32 - 1)
-        } else {
-            OnRows::Never
-        };
-        self.on_rows[at] = Some(on_rows);
-        on_rows
+        let matcher = self.matchers[at].matcher;
+        let attribute = self.attribute(matcher.label());
+        let place = self.row_matchers.len() as u32;
+        self.row_matchers.push((attribute, matcher.clone()));
+        self.on_rows[at] = Some(place);
+        place
     }
 
     fn attribute(&mut self, name: &str) -> usize {
@@ -204,13 +182,13 @@ impl<'a> Planner<'a> {
         })
     }
 
-    fn template(&mut self, series: &Series) -> u32 {
+    fn template(&mut self, id: u32, series: &Series) -> u32 {
         let template: Template = match self.wanted.grouping {
             Grouping::EverySeriesLabel => {
                 series.labels.iter().map(|(n, v)| (n.clone(), Cell::Value(v.clone()))).collect()
             }
             Grouping::Labels(names) => {
-                names.iter().map(|name| (name.clone(), self.cell(series, name))).collect()
+                names.iter().map(|name| (name.clone(), self.cell(id, series, name))).collect()
             }
         };
         if let Some(&id) = self.template_ids.get(&template) {
@@ -222,9 +200,9 @@ impl<'a> Planner<'a> {
         id
     }
 
-    fn cell(&mut self, series: &Series, name: &str) -> Cell {
+    fn cell(&mut self, id: u32, series: &Series, name: &str) -> Cell {
         let value = series.label(name);
-        if value.is_empty() && self.table.attribute_values.contains_key(name) {
+        if value.is_empty() && self.table.attributes.of_series(name, id).is_some() {
             Cell::Attribute(self.attribute(name))
         } else {
             Cell::Value(value.to_owned())

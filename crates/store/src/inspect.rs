@@ -9,7 +9,7 @@ use object_store::{ObjectStore, ObjectStoreExt, local::LocalFileSystem};
 use crate::{
     block::{
         columns,
-        meta::{BLOCK_FORMAT, BlockMeta, FileMeta},
+        meta::{BLOCK_FORMAT, BlockMeta, FileMeta, LocationCounts},
         read::{self, BlockReader},
     },
     error::{OpenError, ReadError},
@@ -167,6 +167,11 @@ async fn verify_sums(block: &BlockReader, findings: &mut Vec<String>) -> Result<
     let mut point_rows = vec![0u64; count];
     let partitions: Vec<u32> = (0..series.partitions.len() as u32).collect();
     block.trees(&partitions).await?;
+    block.symbols(&partitions).await?;
+    for &partition in &partitions {
+        block.trees(&[partition]).await?;
+        block.symbols(&[partition]).await?;
+    }
     block
         .scan(&request, &mut |run| {
             let at = run.series as usize;
@@ -243,12 +248,12 @@ pub async fn check_block(files: &BTreeMap<&'static str, Vec<u8>>) -> Vec<String>
         partitions: 0,
         stacktraces: 0,
         nodes: 0,
+        locations: LocationCounts::default(),
         text_attributes: Vec::new(),
         integer_attributes: BTreeMap::new(),
         files: files.iter().map(|(name, bytes)| ((*name).to_owned(), FileMeta::of(bytes))).collect(),
     };
     let block = BlockReader::new(meta, directory, objects, Arc::new(read::cache(CACHE_BYTES)));
-    findings.extend(block.symbols().await.err().map(|e| e.to_string()));
     findings.extend(block.requests().await.err().map(|e| e.to_string()));
     if let Err(e) = verify_sums(&block, &mut findings).await {
         findings.push(e.to_string());

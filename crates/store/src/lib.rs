@@ -14,6 +14,7 @@
 
 mod block;
 mod clock;
+mod duration;
 pub mod error;
 mod filter;
 mod flush;

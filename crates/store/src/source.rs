@@ -8,11 +8,14 @@
 //! scan ─► runs of samples: (series, time, stacktrace, value, attributes) ; points ─► (series, time, sum, count)
 //! ```
 
-use std::{collections::BTreeMap, sync::Arc};
+mod attributes;
+
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use decima_profile::ProfileType;
 
+pub use self::attributes::{Attribute, AttributeTable, SeriesAttribute};
 use crate::error::ReadError;
 
 /// A closed range of Unix times.
@@ -33,13 +36,18 @@ impl TimeRange {
         self.start_ns <= time_ns && time_ns <= self.end_ns
     }
 
+    /// The smallest range that contains both.
+    pub fn with(self, other: Self) -> Self {
+        Self { start_ns: self.start_ns.min(other.start_ns), end_ns: self.end_ns.max(other.end_ns) }
+    }
+
     /// Whether any time is in both.
     pub fn overlaps(&self, other: &Self) -> bool {
         self.start_ns <= other.end_ns && other.start_ns <= self.end_ns
     }
 }
 
-/// One series: a profile type with a label set and a period.
+/// One series: a profile type with a label set, a period and a nominal duration.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Series {
     /// What the values measure.
@@ -48,6 +56,8 @@ pub struct Series {
     pub labels: Arc<[(String, String)]>,
     /// Sampling period in units of the period type; 0 if unknown.
     pub period: i64,
+    /// Time span that each of its samples covers, rounded: whole seconds from one second up. Samples and points have the exact one.
+    pub duration_ns: i64,
     /// Index of the partition whose tree its samples use.
     pub partition: u32,
     /// Times of its first and last sample in this source.
@@ -73,23 +83,8 @@ pub struct SeriesTable {
     pub series: Vec<Series>,
     /// Number of partitions.
     pub partition_count: u32,
-    /// Distinct values of each sample attribute of this source (at most [`ATTRIBUTE_VALUES_MAX`] each), integers as decimal text.
-    /// The names of all attributes are its keys.
-    pub attribute_values: Arc<BTreeMap<String, AttributeSummary>>,
-}
-
-/// How many distinct values of one attribute a source lists; beyond it only the name stays complete.
-///
-/// A completion list of more is of no use to a person, and time stamps as labels would otherwise fill memory.
-pub const ATTRIBUTE_VALUES_MAX: usize = 10_000;
-
-/// What a source knows of one attribute without reading samples.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct AttributeSummary {
-    /// Distinct values, sorted.
-    pub values: std::collections::BTreeSet<String>,
-    /// Whether values were left out beyond [`ATTRIBUTE_VALUES_MAX`].
-    pub truncated: bool,
+    /// Sample attributes.
+    pub attributes: Arc<AttributeTable>,
 }
 
 /// The stacktraces of one partition: a tree of locations, root first.
@@ -285,8 +280,9 @@ pub trait Source: Send + Sync {
     /// All series and attribute names. Cached: cheap to call again.
     async fn series(&self) -> Result<Arc<SeriesTable>, ReadError>;
 
-    /// Locations and functions. Cached: cheap to call again.
-    async fn symbols(&self) -> Result<Arc<Symbols>, ReadError>;
+    /// Locations and functions that the stacktraces of partitions (ascending) are made of, and perhaps others. Locations are
+    /// numbered as in the [trees](Self::trees) of the same partitions and no others. Cached: cheap to call again.
+    async fn symbols(&self, partitions: &[u32]) -> Result<Arc<Symbols>, ReadError>;
 
     /// Trees of partitions (ascending), in that order.
     async fn trees(&self, partitions: &[u32]) -> Result<Vec<Arc<Tree>>, ReadError>;

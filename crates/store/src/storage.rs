@@ -23,6 +23,12 @@ use crate::{
 /// The tenant of a store that has only one.
 pub(crate) const TENANT: &str = "default";
 
+/// What every version of a JSON format has.
+#[derive(serde::Deserialize)]
+struct Format {
+    format: u32,
+}
+
 /// The objects of one tenant.
 #[derive(Clone)]
 pub(crate) struct Storage {
@@ -132,11 +138,6 @@ impl Storage {
             .await
             .map_err(|source| OpenError::Storage { object: path.to_string(), source })?;
         let corrupt = |reason: String| OpenError::Corrupt { object: path.to_string(), reason };
-        /// Only what every version of the format has.
-        #[derive(serde::Deserialize)]
-        struct Format {
-            format: u32,
-        }
         let Format { format } =
             serde_json::from_slice(&bytes).map_err(|e| corrupt(format!("not a manifest: {e}")))?;
         if format > MANIFEST_FORMAT {
@@ -234,15 +235,12 @@ impl Storage {
         if format!("{:016x}", xxhash_rust::xxh3::xxh3_64(&bytes)) != entry.meta_checksum {
             return Err(corrupt("its checksum is not the one in the manifest".to_owned()));
         }
-        let meta: BlockMeta =
-            serde_json::from_slice(&bytes).map_err(|e| corrupt(format!("not a block description: {e}")))?;
-        if meta.format > BLOCK_FORMAT {
-            return Err(corrupt(format!(
-                "block format {}, this program reads up to {BLOCK_FORMAT}",
-                meta.format
-            )));
+        let not_one = |e: serde_json::Error| corrupt(format!("not a block description: {e}"));
+        let Format { format } = serde_json::from_slice(&bytes).map_err(not_one)?;
+        if format != BLOCK_FORMAT {
+            return Err(corrupt(format!("block format {format}, this program reads {BLOCK_FORMAT}")));
         }
-        Ok(meta)
+        serde_json::from_slice(&bytes).map_err(not_one)
     }
 
     /// Names of block directories.

@@ -1,6 +1,6 @@
 //! A generated fleet as one source in memory. The same numbers every time.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use decima_profile::ProfileType;
@@ -63,6 +63,7 @@ pub(crate) fn snapshot(services: usize) -> Snapshot {
                 profile_type: Arc::new(ProfileType::parse(TYPE).expect("a type")),
                 labels: labels.map(|(name, value)| (name.to_owned(), value)).into(),
                 period: 10_000_000,
+                duration_ns: 10_000_000_000,
                 partition: service as u32,
                 range: TimeRange { start_ns: 0, end_ns: 3_600_000_000_000 },
                 sample_count: count as u64,
@@ -88,8 +89,7 @@ pub(crate) fn snapshot(services: usize) -> Snapshot {
             );
         }
     }
-    let table =
-        SeriesTable { series, partition_count: services as u32, attribute_values: Arc::new(BTreeMap::new()) };
+    let table = SeriesTable { series, partition_count: services as u32, attributes: Arc::default() };
     let symbols = Arc::new(symbols(services));
     let fleet = Fleet { table: Arc::new(table), symbols, trees, samples, points };
     let nodes: usize = fleet.trees.iter().map(|tree| tree.parent.len()).sum();
@@ -199,7 +199,7 @@ impl Source for Fleet {
         Ok(Arc::clone(&self.table))
     }
 
-    async fn symbols(&self) -> Result<Arc<Symbols>, ReadError> {
+    async fn symbols(&self, _partitions: &[u32]) -> Result<Arc<Symbols>, ReadError> {
         Ok(Arc::clone(&self.symbols))
     }
 

@@ -58,17 +58,19 @@ fn check(
 fn labels_honour_type_matchers_and_range() {
     check("", &[], None, &["pod", "service", "thread", "zone"], &["a", "b", "c"]);
     check(CPU, &[], None, &["pod", "service", "thread", "zone"], &["a", "b"]);
-    check(MEMORY, &[], None, &["service", "thread"], &["c"]);
+    check(MEMORY, &[], None, &["service"], &["c"]);
     check("", &["", " "], None, &["pod", "service", "thread", "zone"], &["a", "b", "c"]);
     check("", &["{zone=\"z\"}"], None, &["service", "thread", "zone"], &["b"]);
     check("", &["{service=\"a\"}", "{service=\"c\"}"], None, &["pod", "service", "thread"], &["a", "c"]);
-    check("", &[&format!("{MEMORY}{{}}")], None, &["service", "thread"], &["c"]);
+    check("", &[&format!("{MEMORY}{{}}")], None, &["service"], &["c"]);
     check(CPU, &["{pod=\"\"}"], None, &["service", "thread", "zone"], &["b"]);
     check("", &[], Some((15, 25)), &["service", "thread", "zone"], &["b"]);
     check("", &[], Some((10, 10)), &["pod", "service", "thread"], &["a"]);
     check("", &[], Some((40, 50)), &[], &[]);
-    // A series may have samples with an attribute that its source has.
-    check("", &["{thread=\"t2\"}"], None, &["service", "thread", "zone"], &["b", "c"]);
+    check("", &["{thread=\"t2\"}"], None, &["service", "thread", "zone"], &["b"]);
+    check("", &["{thread=\"\"}"], None, &["pod", "service", "thread", "zone"], &["a", "b", "c"]);
+    check(MEMORY, &["{thread=\"\"}"], None, &["service"], &["c"]);
+    check(MEMORY, &["{thread!=\"\"}"], None, &[], &[]);
     check("", &["{thread=\"none\"}"], None, &[], &[]);
 }
 
@@ -76,6 +78,19 @@ fn labels_honour_type_matchers_and_range() {
 fn values_of_attributes_and_unknown_labels() {
     let values = |name| run(engine().values(name, LabelsRequest::default())).unwrap();
     assert_eq!(values("thread"), ["t1", "t2"]);
+    let of = |profile_type: &str, matcher: &str, range: Option<(i64, i64)>| {
+        let request = LabelsRequest {
+            profile_type: Some(profile_type.to_owned()),
+            matchers: vec![matcher.to_owned()],
+            range: range.map(|(start_ns, end_ns)| TimeRange { start_ns, end_ns }),
+        };
+        run(engine().values("thread", request)).unwrap()
+    };
+    assert_eq!(of(CPU, "", None), ["t1", "t2"]);
+    assert_eq!(of(CPU, "{service=\"b\"}", None), ["t2"]);
+    assert_eq!(of(CPU, "{thread!=\"t1\"}", None), ["t2"], "of an attribute, values that its matcher takes");
+    assert_eq!(of(CPU, "", Some((0, 15))), ["t1"]);
+    assert_eq!(of(MEMORY, "", None), Vec::<String>::new());
     assert_eq!(values("nothing"), Vec::<String>::new());
     let wrong = LabelsRequest { matchers: vec!["{".to_owned()], ..LabelsRequest::default() };
     assert!(

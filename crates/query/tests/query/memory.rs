@@ -10,7 +10,7 @@ use decima_profile::ProfileType;
 use decima_store::{
     ReadError,
     source::{
-        AttributeRun, AttributeSummary, Each, Function, Line, Mapping, NO_MAPPING, Point, SampleRun,
+        AttributeRun, AttributeTable, Each, Function, Line, Mapping, NO_MAPPING, Point, SampleRun,
         ScanRequest, Series, SeriesTable, Snapshot, Source, StringColumn, Symbols, TimeRange, Tree,
     },
 };
@@ -76,17 +76,18 @@ pub(crate) fn source(name: &str, samples: &[Sample], bucket_ns: i64) -> MemorySo
     let mut builder =
         Builder { symbols: Symbols { first_line: vec![0], ..Symbols::default() }, ..Builder::default() };
     builder.string("");
-    let mut attributes: BTreeMap<String, AttributeSummary> = BTreeMap::new();
+    let mut attributes = AttributeTable::default();
     for sample in samples {
-        builder.add(sample);
+        let series = builder.add(sample);
+        let range = TimeRange { start_ns: sample.time_ns, end_ns: sample.time_ns };
         for (name, value) in sample.attributes.iter().filter(|(_, value)| !value.is_empty()) {
-            attributes.entry(name.clone()).or_default().values.insert(value.clone());
+            attributes.entry(name).add(series, value, range);
         }
     }
     let table = SeriesTable {
         partition_count: builder.trees.len() as u32,
         series: builder.series,
-        attribute_values: Arc::new(attributes),
+        attributes: Arc::new(attributes),
     };
     let (symbols, trees, rows) = (builder.symbols, builder.trees, builder.rows);
     MemorySource { name: name.to_owned(), table, symbols, trees, rows, bucket_ns, broken: false }
@@ -182,7 +183,8 @@ impl Builder {
         id
     }
 
-    fn add(&mut self, sample: &Sample) {
+    /// Adds a sample and gives its series.
+    fn add(&mut self, sample: &Sample) -> u32 {
         let service = sample.labels.iter().find(|(name, _)| name == "service").map_or("", |(_, value)| value);
         let next = self.partitions.len() as u32;
         let partition = *self.partitions.entry(service.to_owned()).or_insert(next);
@@ -213,6 +215,7 @@ impl Builder {
                 profile_type: Arc::new(profile_type),
                 labels: sample.labels.clone().into(),
                 period: sample.period,
+                duration_ns: sample.duration_ns,
                 partition,
                 range: TimeRange { start_ns: i64::MAX, end_ns: i64::MIN },
                 sample_count: 0,
@@ -231,6 +234,7 @@ impl Builder {
             value: sample.value,
             attributes: sample.attributes.clone(),
         });
+        at as u32
     }
 }
 
@@ -252,7 +256,7 @@ impl Source for MemorySource {
         Ok(Arc::new(self.table.clone()))
     }
 
-    async fn symbols(&self) -> Result<Arc<Symbols>, ReadError> {
+    async fn symbols(&self, _partitions: &[u32]) -> Result<Arc<Symbols>, ReadError> {
         Ok(Arc::new(self.symbols.clone()))
     }
 

@@ -147,10 +147,7 @@ async fn compare(store: &Store, world: &World) {
         let asked = request(merge_of("{pod=\"\"}"), report);
         let (got, expected) =
             (stored.query(asked.clone()).await.unwrap(), expected.query(asked).await.unwrap());
-        // Attributes are known by source: only their names may be more.
-        if report != ReportType::ProfileMetadata {
-            assert_eq!(format!("{:?}", got.report), format!("{:?}", expected.report));
-        }
+        assert_eq!(format!("{:?}", got.report), format!("{:?}", expected.report));
     }
     for (query, sum_by) in [("{}", "pod"), ("{thread=\"t1\"}", "service"), ("{}", "thread")] {
         let asked = QueryRangeRequest {
@@ -164,12 +161,29 @@ async fn compare(store: &Store, world: &World) {
         let expected = expected.query_range(asked).await;
         assert_eq!(format!("{got:?}"), format!("{expected:?}"));
     }
-    for name in ["service", "thread", "number", "pod"] {
-        let asked = LabelsRequest::default;
-        assert_eq!(
-            stored.values(name, asked()).await.unwrap(),
-            expected.values(name, asked()).await.unwrap()
-        );
+    // Whether a series has samples in a range is told by the first and the last one in each source.
+    let sources = world.sources.iter().map(|&source| source.min(1)).collect();
+    let expected = World { samples: world.samples.clone(), sources }.engine();
+    let range = Some(TimeRange { start_ns: 2, end_ns: 3 });
+    let scopes = [
+        ("", None),
+        ("{service=\"s1\"}", None),
+        ("{thread=~\"t[12]\",pod!=\"p1\"}", range),
+        ("{number!=\"1\"}", range),
+    ];
+    for (matcher, range) in scopes {
+        let asked =
+            || LabelsRequest { matchers: vec![matcher.to_owned()], range, ..LabelsRequest::default() };
+        let names = stored.labels(asked()).await.unwrap();
+        assert_eq!(names, expected.labels(asked()).await.unwrap(), "{matcher} {range:?}");
+        for name in ["service", "thread", "number", "pod"] {
+            let values = stored.values(name, asked()).await.unwrap();
+            assert_eq!(
+                values,
+                expected.values(name, asked()).await.unwrap(),
+                "{name} of {matcher} {range:?}"
+            );
+        }
     }
     assert_eq!(stored.profile_types(None).await.unwrap(), expected.profile_types(None).await.unwrap());
     assert_eq!(stored.has_profile_data().await.unwrap(), !world.samples.is_empty());

@@ -33,6 +33,11 @@ const ROW_GROUP_ROWS: usize = 1 << 20;
 /// Rows of a page at most: what one narrow query has to decode beyond what it wants.
 const PAGE_ROWS: usize = 20_000;
 
+/// Rows of a row group of locations at most: a partition's own ones need the dictionaries of the groups they are in.
+const LOCATION_GROUP_ROWS: usize = 16_384;
+/// Rows of a page of locations at most: a partition has some hundreds to thousands of its own.
+const LOCATION_PAGE_ROWS: usize = 1_024;
+
 fn zstd(level: i32) -> Compression {
     Compression::ZSTD(ZstdLevel::try_new(level).unwrap_or_default())
 }
@@ -152,7 +157,11 @@ pub(crate) fn locations() -> (Arc<Schema>, WriterProperties) {
         Field::new("line", DataType::Int64, true),
         Field::new("column", DataType::Int64, true),
     ];
-    (schema(fields), properties().delta("location").build())
+    let properties = properties()
+        .delta("location")
+        .set_max_row_group_row_count(Some(LOCATION_GROUP_ROWS))
+        .set_data_page_row_count_limit(LOCATION_PAGE_ROWS);
+    (schema(fields), properties.build())
 }
 
 /// `series.parquet`: one row a series, with the ranges of its rows and of its partition.
@@ -163,7 +172,7 @@ pub(crate) fn series() -> (Arc<Schema>, WriterProperties) {
         .collect();
     fields.push(required("delta", DataType::Boolean));
     fields.push(required("period", DataType::Int64));
-    fields.push(Field::new("duration_ns", DataType::Int64, true));
+    fields.push(required("duration_ns", DataType::Int64));
     fields.push(Field::new("labels", labels_type(), false));
     for name in SERIES_NUMBERS {
         fields.push(required(name, DataType::Int64));
@@ -173,7 +182,7 @@ pub(crate) fn series() -> (Arc<Schema>, WriterProperties) {
 }
 
 /// Whole-number columns of `series.parquet`, in order.
-pub(crate) const SERIES_NUMBERS: [&str; 12] = [
+pub(crate) const SERIES_NUMBERS: [&str; 16] = [
     "min_time_ns",
     "max_time_ns",
     "first_row",
@@ -186,6 +195,10 @@ pub(crate) const SERIES_NUMBERS: [&str; 12] = [
     "node_count",
     "first_stacktrace",
     "stacktrace_count",
+    "first_location",
+    "location_count",
+    "first_location_row",
+    "location_row_count",
 ];
 
 /// The type of the label column: a map of text to text.
@@ -197,10 +210,17 @@ pub(crate) fn labels_type() -> DataType {
     DataType::Map(Arc::new(Field::new("entries", entries, false)), false)
 }
 
-/// `attributes.parquet`: distinct values of sample attributes; a null value marks an attribute with more values than are listed.
+/// `attributes.parquet`: one row an attribute and series, with a null value, then one for each value listed.
 pub(crate) fn attributes() -> (Arc<Schema>, WriterProperties) {
-    let fields = vec![required("name", DataType::Utf8), Field::new("value", DataType::Utf8, true)];
-    (schema(fields), properties().build())
+    let fields = vec![
+        required("name", dictionary()),
+        required("series", DataType::Int32),
+        Field::new("value", dictionary(), true),
+        required("min_time_ns", DataType::Int64),
+        required("max_time_ns", DataType::Int64),
+        required("truncated", DataType::Boolean),
+    ];
+    (schema(fields), properties().delta("series").delta("min_time_ns").delta("max_time_ns").build())
 }
 
 /// `requests.parquet`: hashes of the requests whose samples these are.

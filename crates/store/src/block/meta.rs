@@ -8,8 +8,8 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::source::TimeRange;
 
-/// Version of the block format this program writes, and the newest it reads.
-pub(crate) const BLOCK_FORMAT: u32 = 1;
+/// Version of the block format this program writes, and the only one it reads: 1 was never released.
+pub(crate) const BLOCK_FORMAT: u32 = 2;
 
 /// Part of a file that one checksum covers: small enough that checking costs a narrow query little, large enough that the
 /// checksums of a 20 MB block fit in 7 kB.
@@ -38,12 +38,27 @@ pub(crate) struct BlockMeta {
     pub(crate) stacktraces: u64,
     /// Number of tree nodes.
     pub(crate) nodes: u64,
+    /// Locations.
+    pub(crate) locations: LocationCounts,
     /// Sample attributes: names of text columns.
     pub(crate) text_attributes: Vec<String>,
     /// Sample attributes: names of integer columns, with their unit.
     pub(crate) integer_attributes: BTreeMap<String, String>,
     /// Files by name.
     pub(crate) files: BTreeMap<String, FileMeta>,
+}
+
+/// What `locations.parquet` holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LocationCounts {
+    /// Number of locations.
+    pub(crate) locations: u64,
+    /// Number of rows: one a location and line.
+    pub(crate) rows: u64,
+    /// The first of the locations, that several partitions use.
+    pub(crate) shared_locations: u64,
+    /// Their rows.
+    pub(crate) shared_rows: u64,
 }
 
 /// Size and checksums of one file.

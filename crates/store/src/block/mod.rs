@@ -5,9 +5,9 @@
 //!               points.parquet       one row a series and time: sum, count
 //!               nodes.parquet        stacktrace tree, preorder within the partition
 //!               stacktraces.parquet  leaf node of each stacktrace
-//!               locations.parquet    one row a location and line
+//!               locations.parquet    one row a location and line, shared by partitions first
 //!               series.parquet       labels, and the row ranges of the series and of its partition in the files above
-//!               attributes.parquet   distinct values of sample attributes
+//!               attributes.parquet   which series have which sample attributes, with which values
 //!               requests.parquet     hashes of the requests, for repeats
 //!               block.json           ranges, counts, sizes, checksums of all files
 //! ```
@@ -15,7 +15,7 @@
 //! last; its own checksum is in the manifest. Every read of a file is checked against the checksums of its 32 KiB parts,
 //! so damage is found before a number is computed from it.
 //!
-//! [`write`] makes a block of a head, [`read`] answers queries from it.
+//! [`encode`] makes a block of a head, [`read`] answers queries from it.
 
 use std::sync::Arc;
 
@@ -33,7 +33,9 @@ use crate::{
 };
 
 pub(crate) mod columns;
+pub(crate) mod encode;
 pub(crate) mod file;
+mod locations;
 pub(crate) mod meta;
 pub(crate) mod read;
 mod scan;
@@ -86,7 +88,7 @@ impl Source for Unreadable {
         Err(self.error.clone())
     }
 
-    async fn symbols(&self) -> Result<Arc<Symbols>, ReadError> {
+    async fn symbols(&self, _partitions: &[u32]) -> Result<Arc<Symbols>, ReadError> {
         Err(self.error.clone())
     }
 

@@ -22,16 +22,15 @@ use parquet::arrow::{
 use super::{
     columns::{self, SERIES_NUMBERS},
     file::BlockFile,
-    meta::BlockMeta,
+    locations::{LocationDecoder, LocationPart},
+    meta::{BlockMeta, LocationCounts},
     scan,
     write::SeenRequest,
 };
 use crate::{
     error::ReadError,
-    head::symbols::SymbolIndex,
     source::{
-        AttributeSummary, Function, Line, Mapping, NO_MAPPING, Point, SampleRun, ScanRequest, Series,
-        SeriesTable, Source, Symbols, TimeRange, Tree,
+        AttributeTable, Point, SampleRun, ScanRequest, Series, SeriesTable, Source, Symbols, TimeRange, Tree,
     },
 };
 
@@ -42,11 +41,12 @@ const BATCH_ROWS: usize = 32_768;
 pub(crate) type BlockCache = quick_cache::sync::Cache<(Arc<str>, Part), Cached, Weighter>;
 
 /// Which part of a block is cached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Part {
     Footer(&'static str),
     Series,
-    Symbols,
+    /// Locations of these partitions; `None` = of all.
+    Symbols(Option<Arc<[u32]>>),
 }
 
 /// A cached part.
@@ -65,14 +65,7 @@ impl quick_cache::Weighter<(Arc<str>, Part), Cached> for Weighter {
     fn weight(&self, _key: &(Arc<str>, Part), value: &Cached) -> u64 {
         let bytes = match value {
             Cached::Footer(f) => f.metadata().memory_size(),
-            Cached::Series(s) => {
-                600 * s.table.series.len()
-                    + s.table
-                        .attribute_values
-                        .values()
-                        .map(|a| a.values.iter().map(|v| v.len() + 40).sum::<usize>())
-                        .sum::<usize>()
-            }
+            Cached::Series(s) => 600 * s.table.series.len() + s.table.attributes.size_bytes(),
             Cached::Symbols(s) => crate::head::symbols::symbols_size_bytes(s),
         };
         bytes as u64 + 200
@@ -98,12 +91,17 @@ pub(crate) struct SeriesRows {
 }
 
 /// Rows of a partition in the block's files.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct PartitionRows {
     pub(crate) first_node: usize,
     pub(crate) node_count: usize,
     pub(crate) first_stacktrace: usize,
     pub(crate) stacktrace_count: usize,
+    /// Locations that only this partition uses.
+    pub(crate) first_location: usize,
+    pub(crate) location_count: usize,
+    pub(crate) first_location_row: usize,
+    pub(crate) location_row_count: usize,
 }
 
 /// `series.parquet`, decoded.
@@ -112,6 +110,14 @@ pub(crate) struct BlockSeries {
     pub(crate) table: Arc<SeriesTable>,
     pub(crate) rows: Vec<SeriesRows>,
     pub(crate) partitions: Vec<PartitionRows>,
+}
+
+impl BlockSeries {
+    /// The locations to read for partitions, ascending.
+    pub(crate) fn locations(&self, counts: LocationCounts, partitions: &[u32]) -> LocationPart {
+        let own: Vec<PartitionRows> = partitions.iter().map(|&p| self.partitions[p as usize]).collect();
+        LocationPart::new(counts, &own)
+    }
 }
 
 /// A block that can be queried.
@@ -210,22 +216,11 @@ impl BlockReader {
         let mut table = SeriesTable::default();
         self.rows(columns::SERIES, None, &[], |batch| decode_series(batch, &mut table, &mut out)).await?;
         table.partition_count = out.partitions.len() as u32;
-        let mut attributes = std::collections::BTreeMap::<String, AttributeSummary>::new();
-        self.rows(columns::ATTRIBUTES, None, &[], |batch| {
-            let names = column::<StringArray>(batch, "name")?;
-            let values = column::<StringArray>(batch, "value")?;
-            for row in 0..batch.num_rows() {
-                let summary = attributes.entry(names.value(row).to_owned()).or_default();
-                if values.is_null(row) {
-                    summary.truncated = true;
-                } else {
-                    summary.values.insert(values.value(row).to_owned());
-                }
-            }
-            Ok(())
-        })
-        .await?;
-        table.attribute_values = Arc::new(attributes);
+        let mut attributes = AttributeTable::default();
+        let count = table.series.len();
+        self.rows(columns::ATTRIBUTES, None, &[], |batch| decode_attributes(batch, count, &mut attributes))
+            .await?;
+        table.attributes = Arc::new(attributes);
         out.table = Arc::new(table);
         let out = Arc::new(out);
         self.cache.insert(key, Cached::Series(out.clone()));
@@ -258,12 +253,47 @@ pub(crate) fn column<'a, A: Array + 'static>(batch: &'a RecordBatch, name: &str)
         .ok_or_else(|| format!("there is no column {name} of the expected type"))
 }
 
+fn decode_attributes(
+    batch: &RecordBatch,
+    series_count: usize,
+    table: &mut AttributeTable,
+) -> Result<(), String> {
+    let text = |name: &str| -> Result<(&Int32Array, &StringArray), String> {
+        let array = column::<DictionaryArray<Int32Type>>(batch, name)?;
+        let values = array.values().as_any().downcast_ref::<StringArray>();
+        Ok((array.keys(), values.ok_or_else(|| format!("column {name} is not text"))?))
+    };
+    let (name_keys, names) = text("name")?;
+    let (value_keys, values) = text("value")?;
+    let series = ids(batch, "series")?;
+    let (first, last) = (numbers(batch, "min_time_ns")?, numbers(batch, "max_time_ns")?);
+    let truncated = column::<BooleanArray>(batch, "truncated")?;
+    for row in 0..batch.num_rows() {
+        let id = series[row] as u32;
+        if id as usize >= series_count {
+            return Err(format!("there is no series {id}"));
+        }
+        let attribute = table.entry(names.value(name_keys.value(row) as usize));
+        let range = TimeRange { start_ns: first[row], end_ns: last[row] };
+        if value_keys.is_null(row) {
+            attribute.widen(id, range);
+        } else {
+            attribute.list(id, values.value(value_keys.value(row) as usize), range);
+        }
+        if truncated.value(row) {
+            attribute.truncate(id);
+        }
+    }
+    Ok(())
+}
+
 fn decode_series(batch: &RecordBatch, table: &mut SeriesTable, out: &mut BlockSeries) -> Result<(), String> {
     let texts = ["name", "sample_type", "sample_unit", "period_type", "period_unit"];
     let texts: Vec<&StringArray> =
         texts.iter().map(|name| column::<StringArray>(batch, name)).collect::<Result<_, _>>()?;
     let delta = column::<BooleanArray>(batch, "delta")?;
     let period = column::<Int64Array>(batch, "period")?;
+    let duration = column::<Int64Array>(batch, "duration_ns")?;
     let labels = column::<MapArray>(batch, "labels")?;
     let (keys, values) = (labels.keys(), labels.values());
     let (Some(keys), Some(values)) =
@@ -287,6 +317,10 @@ fn decode_series(batch: &RecordBatch, table: &mut SeriesTable, out: &mut BlockSe
             node_count: index(9)?,
             first_stacktrace: index(10)?,
             stacktrace_count: index(11)?,
+            first_location: index(12)?,
+            location_count: index(13)?,
+            first_location_row: index(14)?,
+            location_row_count: index(15)?,
         };
         if partition == out.partitions.len() {
             out.partitions.push(rows);
@@ -304,6 +338,7 @@ fn decode_series(batch: &RecordBatch, table: &mut SeriesTable, out: &mut BlockSe
             }),
             labels: entries.map(|e| (keys.value(e).to_owned(), values.value(e).to_owned())).collect(),
             period: period.value(row),
+            duration_ns: duration.value(row),
             partition: partition as u32,
             range: TimeRange { start_ns: number(0), end_ns: number(1) },
             sample_count: number(3).max(0) as u64,
@@ -316,98 +351,6 @@ fn decode_series(batch: &RecordBatch, table: &mut SeriesTable, out: &mut BlockSe
             point_count: index(6)?,
             partition: partition as u32,
         });
-    }
-    Ok(())
-}
-
-/// Text ids of a dictionary column's values in [`Symbols`].
-struct TextColumn<'a> {
-    keys: &'a Int32Array,
-    ids: Vec<u32>,
-}
-
-impl<'a> TextColumn<'a> {
-    fn new(
-        batch: &'a RecordBatch,
-        name: &str,
-        index: &mut SymbolIndex,
-        symbols: &mut Symbols,
-    ) -> Result<Self, String> {
-        let array = column::<DictionaryArray<Int32Type>>(batch, name)?;
-        let values = array
-            .values()
-            .as_any()
-            .downcast_ref::<StringArray>()
-            .ok_or_else(|| format!("column {name} is not text"))?;
-        let ids = (0..values.len()).map(|v| index.string(symbols, values.value(v))).collect();
-        Ok(Self { keys: array.keys(), ids })
-    }
-
-    fn get(&self, row: usize) -> Option<u32> {
-        if self.keys.is_null(row) { None } else { self.ids.get(self.keys.value(row) as usize).copied() }
-    }
-}
-
-/// Adds the rows of one batch of `locations.parquet`.
-fn decode_locations(
-    batch: &RecordBatch,
-    index: &mut SymbolIndex,
-    symbols: &mut Symbols,
-) -> Result<(), String> {
-    let location = column::<Int32Array>(batch, "location")?;
-    let address = column::<Int64Array>(batch, "address")?;
-    let text = |name: &str, index: &mut SymbolIndex, symbols: &mut Symbols| {
-        TextColumn::new(batch, name, index, symbols)
-    };
-    let frame_type = text("frame_type", index, symbols)?;
-    let mapping_file = text("mapping_file", index, symbols)?;
-    let build_id = text("build_id", index, symbols)?;
-    let name = text("function_name", index, symbols)?;
-    let system_name = text("function_system_name", index, symbols)?;
-    let filename = text("function_filename", index, symbols)?;
-    let start = column::<Int64Array>(batch, "mapping_start")?;
-    let limit = column::<Int64Array>(batch, "mapping_limit")?;
-    let offset = column::<Int64Array>(batch, "mapping_offset")?;
-    let start_line = column::<Int64Array>(batch, "function_start_line")?;
-    let line = column::<Int64Array>(batch, "line")?;
-    let source_column = column::<Int64Array>(batch, "column")?;
-    for row in 0..batch.num_rows() {
-        let id = location.value(row) as usize;
-        if id == symbols.location_count() {
-            let mapping = mapping_file.get(row).map_or(NO_MAPPING, |file| {
-                index.mapping(
-                    symbols,
-                    Mapping {
-                        start: start.value(row) as u64,
-                        limit: limit.value(row) as u64,
-                        offset: offset.value(row) as u64,
-                        file,
-                        build_id: build_id.get(row).unwrap_or_default(),
-                    },
-                )
-            });
-            symbols.location_mapping.push(mapping);
-            symbols.location_address.push(address.value(row) as u64);
-            symbols.location_frame_type.push(frame_type.get(row).unwrap_or_default());
-            symbols.first_line.push(symbols.lines.len() as u32);
-        } else if id + 1 != symbols.location_count() {
-            return Err(format!("location {id} is out of order"));
-        }
-        if let Some(name) = name.get(row) {
-            let function = index.function(
-                symbols,
-                Function {
-                    name,
-                    system_name: system_name.get(row).unwrap_or_default(),
-                    filename: filename.get(row).unwrap_or_default(),
-                    start_line: start_line.value(row),
-                },
-            );
-            symbols.lines.push(Line { function, line: line.value(row), column: source_column.value(row) });
-            if let Some(end) = symbols.first_line.last_mut() {
-                *end = symbols.lines.len() as u32;
-            }
-        }
     }
     Ok(())
 }
@@ -426,16 +369,23 @@ impl Source for BlockReader {
         Ok(self.block_series().await?.table.clone())
     }
 
-    async fn symbols(&self) -> Result<Arc<Symbols>, ReadError> {
-        let key = (self.id.clone(), Part::Symbols);
+    async fn symbols(&self, partitions: &[u32]) -> Result<Arc<Symbols>, ReadError> {
+        let part = self.block_series().await?.locations(self.meta.locations, partitions);
+        let of = match &part {
+            LocationPart::Whole { .. } => None,
+            LocationPart::Part { .. } => Some(partitions.into()),
+        };
+        let key = (self.id.clone(), Part::Symbols(of));
         if let Some(Cached::Symbols(symbols)) = self.cache.get(&key) {
             return Ok(symbols);
         }
-        let mut symbols = Symbols { first_line: vec![0], ..Symbols::default() };
-        let mut index = SymbolIndex::default();
-        index.string(&mut symbols, "");
-        self.rows(columns::LOCATIONS, None, &[], |batch| decode_locations(batch, &mut index, &mut symbols))
-            .await?;
+        let mut decoder = LocationDecoder::new(&part);
+        self.rows(columns::LOCATIONS, part.rows().as_deref(), &[], |batch| decoder.add(batch)).await?;
+        let symbols = decoder.finish().map_err(|reason| ReadError::Corrupt {
+            block: self.id.to_string(),
+            file: columns::LOCATIONS.to_owned(),
+            reason,
+        })?;
         let symbols = Arc::new(symbols);
         self.cache.insert(key, Cached::Symbols(symbols.clone()));
         Ok(symbols)
@@ -443,8 +393,7 @@ impl Source for BlockReader {
 
     async fn trees(&self, partitions: &[u32]) -> Result<Vec<Arc<Tree>>, ReadError> {
         let series = self.block_series().await?;
-        let location_count = self.symbols().await?.location_count();
-        scan::trees(self, &series, partitions, location_count).await
+        scan::trees(self, &series, partitions).await
     }
 
     async fn scan(

@@ -21,9 +21,10 @@ pub(crate) async fn trees(
     block: &BlockReader,
     series: &BlockSeries,
     partitions: &[u32],
-    location_count: usize,
 ) -> Result<Vec<Arc<Tree>>, ReadError> {
     let rows: Vec<_> = partitions.iter().map(|&p| series.partitions[p as usize]).collect();
+    let part = series.locations(block.meta.locations, partitions);
+    let numberings: Vec<_> = (0..rows.len()).map(|at| part.numbering(at)).collect();
     let mut trees: Vec<Tree> = rows
         .iter()
         .map(|r| Tree {
@@ -39,8 +40,8 @@ pub(crate) async fn trees(
         .rows(columns::NODES, Some(&merge(&node_ranges)), &["parent_distance", "location"], |batch| {
             let distance = ids(batch, "parent_distance")?;
             let location = ids(batch, "location")?;
-            split(&node_ranges, &mut at, batch.num_rows(), |tree, _, part| {
-                let tree = &mut trees[tree];
+            split(&node_ranges, &mut at, batch.num_rows(), |index, _, part| {
+                let (tree, numbering) = (&mut trees[index], &numberings[index]);
                 for &d in &distance[part.clone()] {
                     let node = tree.parent.len() as u32;
                     let parent = node.wrapping_sub(d as u32);
@@ -49,10 +50,18 @@ pub(crate) async fn trees(
                     }
                     tree.parent.push(parent);
                 }
-                let before = tree.location.len();
-                tree.location.extend(location[part].iter().map(|&l| l as u32));
-                if tree.location[before..].iter().any(|&l| l as usize >= location_count.max(1)) {
-                    return Err("a location is out of range".to_owned());
+                for &location in &location[part] {
+                    let node = tree.location.len();
+                    match numbering.get(location as u32) {
+                        Some(location) => tree.location.push(location),
+                        // A root has none.
+                        None if node == 0 => tree.location.push(0),
+                        None => {
+                            return Err(format!(
+                                "location {location} of node {node} is not of its partition"
+                            ));
+                        }
+                    }
                 }
                 Ok(())
             })

@@ -1,12 +1,11 @@
-//! Makes a block of a head.
+//! Makes a block: series by series, partition by partition, in the order of its files.
 //!
-//! Partition by partition, so that memory beyond the head is one partition's tables and the encoded files: trees become
-//! preorder, stacktraces are numbered in tree order, samples are sorted by series, time and stacktrace.
+//! [`BlockBuilder`] numbers what it is given and encodes it; where samples come from is its caller's ([`encode`](super::encode)).
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use arrow_array::{
-    ArrayRef, BooleanArray, Int32Array, Int64Array, RecordBatch, StringArray,
+    ArrayRef, BooleanArray, DictionaryArray, Int32Array, Int64Array, RecordBatch, StringArray,
     builder::{MapBuilder, MapFieldNames, StringBuilder, StringDictionaryBuilder},
     types::Int32Type,
 };
@@ -15,15 +14,11 @@ use parquet::{arrow::ArrowWriter, errors::ParquetError, file::properties::Writer
 
 use super::{
     columns,
-    meta::{BLOCK_FORMAT, BlockMeta, FileMeta},
+    meta::{BLOCK_FORMAT, BlockMeta, LocationCounts},
 };
 use crate::{
-    head::{
-        HeadView,
-        chunk::{Chunk, ChunkAttributeValues},
-        partition::Partition,
-    },
-    source::{NO_MAPPING, Point, Symbols, Tree},
+    head::SeriesKey,
+    source::{AttributeTable, NO_MAPPING, Point, Symbols, TimeRange, Tree},
 };
 
 /// A request that the block makes recognisable.
@@ -40,35 +35,14 @@ impl SeenRequest {
     }
 }
 
-/// The files of a block, complete and in memory, and their description.
+/// The files of a block and their description.
 pub(crate) struct EncodedBlock {
     pub(crate) meta: BlockMeta,
     pub(crate) files: Vec<(&'static str, Vec<u8>)>,
 }
 
-/// A sample to be sorted: (time, stacktrace of the block, index of the chunk, row in the chunk).
-type SortedRow = (i64, u32, u32, u32);
-
 /// Marks a location without an id in the block.
 const UNMAPPED: u32 = u32::MAX;
-
-/// Encodes all visible samples of a head as a block.
-pub(crate) fn encode_head(
-    id: String,
-    tenant: &str,
-    view: &HeadView,
-    requests: &[SeenRequest],
-) -> Result<EncodedBlock, ParquetError> {
-    let mut writer = BlockWriter::new(view)?;
-    let mut order: Vec<u32> = (0..view.partitions.len() as u32).collect();
-    order.sort_by(|&a, &b| view.partition_names[a as usize].cmp(&view.partition_names[b as usize]));
-    for partition in order {
-        if !view.partitions[partition as usize].chunks.is_empty() {
-            writer.partition(partition)?;
-        }
-    }
-    writer.finish(id, tenant, requests)
-}
 
 /// One Parquet file in the making.
 struct Table {
@@ -94,25 +68,57 @@ impl Table {
 
 /// A row of `series.parquet` in the making.
 struct SeriesRow {
-    head_series: u32,
+    key: SeriesKey,
     partition_name: String,
-    duration_ns: Option<i64>,
     numbers: [i64; columns::SERIES_NUMBERS.len()],
 }
 
-struct BlockWriter<'a> {
-    view: &'a HeadView,
+/// Samples of one series, sorted by time.
+pub(crate) struct SampleColumns {
+    pub(crate) times_ns: Vec<i64>,
+    pub(crate) durations_ns: Vec<i64>,
+    /// Ids of the block.
+    pub(crate) stacktraces: Vec<i32>,
+    pub(crate) values: Vec<i64>,
+    /// Columns of the text attributes, then of the integer attributes, in their order.
+    pub(crate) attributes: Vec<ArrayRef>,
+}
+
+/// Where a partition begins.
+#[derive(Default)]
+struct PartitionStart {
+    name: String,
+    node: u64,
+    stacktrace: u64,
+    locations: LocationCounts,
+}
+
+/// Where a series begins.
+#[derive(Default)]
+struct SeriesStart {
+    row: u64,
+    point: u64,
+    sum: i64,
+}
+
+/// A block in the making. Ids of locations that it is given are those of its symbols.
+pub(crate) struct BlockBuilder<'a> {
+    symbols: &'a Symbols,
     samples: Table,
     points: Table,
     nodes: Table,
     stacktraces: Table,
     text_attributes: Vec<String>,
     integer_attributes: BTreeMap<String, String>,
-    /// Block id of each head location.
+    /// Block id of each location.
     location_ids: Vec<u32>,
-    /// Head location of each block location.
+    /// Location of each block id.
     locations: Vec<u32>,
+    location_counts: LocationCounts,
     series: Vec<SeriesRow>,
+    range: Option<TimeRange>,
+    partition: PartitionStart,
+    begun: SeriesStart,
     sample_count: u64,
     point_count: u64,
     node_count: u64,
@@ -120,12 +126,24 @@ struct BlockWriter<'a> {
     partition_count: u64,
 }
 
-impl<'a> BlockWriter<'a> {
-    fn new(view: &'a HeadView) -> Result<Self, ParquetError> {
-        let (text_attributes, integer_attributes) = attribute_columns(view);
+impl<'a> BlockBuilder<'a> {
+    /// A block without rows. Locations that several partitions use get the first ids, so that a partition's own ones are
+    /// contiguous.
+    pub(crate) fn new(
+        symbols: &'a Symbols,
+        shared_locations: Vec<u32>,
+        text_attributes: Vec<String>,
+        integer_attributes: BTreeMap<String, String>,
+    ) -> Result<Self, ParquetError> {
         let integer_names: Vec<String> = integer_attributes.keys().cloned().collect();
-        let (location_ids, locations) = shared_locations(view);
+        let mut location_ids = vec![UNMAPPED; symbols.location_count()];
+        for (id, &location) in (0..).zip(&shared_locations) {
+            location_ids[location as usize] = id;
+        }
+        let shared = shared_locations.len() as u64;
+        let shared_rows = shared_locations.iter().map(|&l| location_row_count(symbols, l)).sum();
         Ok(Self {
+            symbols,
             samples: Table::new(columns::samples(&text_attributes, &integer_names))?,
             points: Table::new(columns::points())?,
             nodes: Table::new(columns::nodes())?,
@@ -133,61 +151,43 @@ impl<'a> BlockWriter<'a> {
             text_attributes,
             integer_attributes,
             location_ids,
-            locations,
+            locations: shared_locations,
+            location_counts: LocationCounts {
+                locations: shared,
+                rows: shared_rows,
+                shared_locations: shared,
+                shared_rows,
+            },
             series: Vec::new(),
+            range: None,
+            partition: PartitionStart::default(),
+            begun: SeriesStart::default(),
             sample_count: 0,
             point_count: 0,
             node_count: 0,
             stacktrace_count: 0,
             partition_count: 0,
-            view,
         })
     }
 
-    fn partition(&mut self, partition: u32) -> Result<(), ParquetError> {
-        let rows = &self.view.partitions[partition as usize];
-        let (first_node, first_stacktrace) = (self.node_count, self.stacktrace_count);
-        let stacktrace_ids = self.tree(&rows.tree)?;
-        let mut by_series: BTreeMap<u32, Vec<&Arc<Chunk>>> = BTreeMap::new();
-        for chunk in rows.chunks.iter() {
-            by_series.entry(chunk.series).or_default().push(chunk);
-        }
-        let mut series: Vec<u32> = by_series.keys().copied().collect();
-        series.sort_by(|&a, &b| {
-            let (a, b) = (&self.view.series[a as usize].key, &self.view.series[b as usize].key);
-            (&a.profile_type, &a.labels, a.period).cmp(&(&b.profile_type, &b.labels, b.period))
-        });
-        for id in series {
-            let (first_row, first_point) = (self.sample_count, self.point_count);
-            let sum = self.series_samples(&by_series[&id], &stacktrace_ids)?;
-            self.series_points(rows, id)?;
-            let range = self.view.series[id as usize].range;
-            self.series.push(SeriesRow {
-                head_series: id,
-                duration_ns: shared_duration(&by_series[&id]),
-                partition_name: self.view.partition_names[partition as usize].clone(),
-                numbers: [
-                    range.start_ns,
-                    range.end_ns,
-                    first_row as i64,
-                    (self.sample_count - first_row) as i64,
-                    sum,
-                    first_point as i64,
-                    (self.point_count - first_point) as i64,
-                    self.partition_count as i64,
-                    first_node as i64,
-                    (self.node_count - first_node) as i64,
-                    first_stacktrace as i64,
-                    (self.stacktrace_count - first_stacktrace) as i64,
-                ],
-            });
-        }
-        self.partition_count += 1;
-        Ok(())
+    /// Names of the text attributes, in the order of their columns.
+    pub(crate) fn text_attributes(&self) -> &[String] {
+        &self.text_attributes
     }
 
-    /// Writes a partition's tree and returns the block's id of each of its stacktraces.
-    fn tree(&mut self, tree: &Tree) -> Result<Vec<u32>, ParquetError> {
+    /// Names of the integer attributes, in the order of their columns, with their units.
+    pub(crate) fn integer_attributes(&self) -> &BTreeMap<String, String> {
+        &self.integer_attributes
+    }
+
+    /// Begins a partition with its tree, and returns the block's id of each of its stacktraces.
+    pub(crate) fn begin_partition(&mut self, name: &str, tree: &Tree) -> Result<Vec<u32>, ParquetError> {
+        self.partition = PartitionStart {
+            name: name.to_owned(),
+            node: self.node_count,
+            stacktrace: self.stacktrace_count,
+            locations: self.location_counts,
+        };
         let preorder = preorder(tree);
         let mut rank = vec![0u32; preorder.len()];
         for (new, &old) in preorder.iter().enumerate() {
@@ -221,132 +221,110 @@ impl<'a> BlockWriter<'a> {
         Ok(ids)
     }
 
-    fn location_id(&mut self, head_location: u32) -> u32 {
-        let id = &mut self.location_ids[head_location as usize];
+    /// Ends the partition, after its series.
+    pub(crate) fn end_partition(&mut self) {
+        self.partition_count += 1;
+    }
+
+    fn location_id(&mut self, location: u32) -> u32 {
+        let id = &mut self.location_ids[location as usize];
         if *id == UNMAPPED {
             *id = self.locations.len() as u32;
-            self.locations.push(head_location);
+            self.locations.push(location);
+            self.location_counts.locations += 1;
+            self.location_counts.rows += location_row_count(self.symbols, location);
         }
         *id
     }
 
-    /// Writes one series' samples in order of time and stacktrace; returns their sum.
-    fn series_samples(
-        &mut self,
-        chunks: &[&Arc<Chunk>],
-        stacktrace_ids: &[u32],
-    ) -> Result<i64, ParquetError> {
-        let mut rows: Vec<SortedRow> = Vec::with_capacity(chunks.iter().map(|c| c.values.len()).sum());
-        for (at, chunk) in chunks.iter().enumerate() {
-            for (row, &stacktrace) in chunk.stacktraces.iter().enumerate() {
-                let time = if chunk.times_ns.len() == 1 { chunk.times_ns[0] } else { chunk.times_ns[row] };
-                rows.push((time, stacktrace_ids[stacktrace as usize], at as u32, row as u32));
-            }
-        }
-        rows.sort_unstable();
-        let series = self.series.len() as i32;
-        let value = |r: &SortedRow| chunks[r.2 as usize].values[r.3 as usize];
-        let sum = rows.iter().fold(0i64, |acc, r| acc.saturating_add(value(r)));
-        let column64 = |f: &dyn Fn(&SortedRow) -> i64| -> ArrayRef {
-            Arc::new(Int64Array::from(rows.iter().map(f).collect::<Vec<_>>()))
+    /// Adds samples of the series that is to be ended next.
+    pub(crate) fn write_samples(&mut self, rows: SampleColumns) -> Result<(), ParquetError> {
+        let (Some(&start_ns), Some(&end_ns)) = (rows.times_ns.first(), rows.times_ns.last()) else {
+            return Ok(());
         };
+        let times = TimeRange { start_ns, end_ns };
+        self.range = Some(self.range.map_or(times, |range| range.with(times)));
+        let series = self.series.len() as i32;
+        self.begun.sum = rows.values.iter().fold(self.begun.sum, |sum, &v| sum.saturating_add(v));
+        self.sample_count += rows.values.len() as u64;
         let mut columns: Vec<ArrayRef> = vec![
-            Arc::new(Int32Array::from(vec![series; rows.len()])),
-            column64(&|r| r.0),
-            column64(&|r| chunks[r.2 as usize].duration_ns),
-            Arc::new(Int32Array::from(rows.iter().map(|r| r.1 as i32).collect::<Vec<_>>())),
-            column64(&value),
+            Arc::new(Int32Array::from(vec![series; rows.values.len()])),
+            Arc::new(Int64Array::from(rows.times_ns)),
+            Arc::new(Int64Array::from(rows.durations_ns)),
+            Arc::new(Int32Array::from(rows.stacktraces)),
+            Arc::new(Int64Array::from(rows.values)),
         ];
-        for name in &self.text_attributes {
-            columns.push(self.text_column(name, chunks, &rows));
-        }
-        for name in self.integer_attributes.keys() {
-            columns.push(self.integer_column(name, chunks, &rows));
-        }
-        self.samples.write(columns)?;
-        self.sample_count += rows.len() as u64;
-        Ok(sum)
+        columns.extend(rows.attributes);
+        self.samples.write(columns)
     }
 
-    fn text_column(&self, name: &str, chunks: &[&Arc<Chunk>], rows: &[SortedRow]) -> ArrayRef {
-        let strings = &self.view.symbols.strings;
-        let by_chunk: Vec<Option<&Vec<u32>>> = chunks
-            .iter()
-            .map(|chunk| {
-                chunk.attributes.iter().find_map(|a| match &a.values {
-                    ChunkAttributeValues::Text(ids) if strings.get(a.name) == name => Some(ids),
-                    _ => None,
-                })
-            })
-            .collect();
-        let mut builder = StringDictionaryBuilder::<Int32Type>::new();
-        for row in rows {
-            match by_chunk[row.2 as usize].map(|ids| ids[row.3 as usize]) {
-                Some(id) if id != 0 => builder.append_value(strings.get(id)),
-                _ => builder.append_null(),
-            }
-        }
-        Arc::new(builder.finish())
-    }
-
-    fn integer_column(&self, name: &str, chunks: &[&Arc<Chunk>], rows: &[SortedRow]) -> ArrayRef {
-        let strings = &self.view.symbols.strings;
-        let by_chunk: Vec<Option<&Vec<Option<i64>>>> = chunks
-            .iter()
-            .map(|chunk| {
-                chunk.attributes.iter().find_map(|a| match &a.values {
-                    ChunkAttributeValues::Integer { values, .. } if strings.get(a.name) == name => {
-                        Some(values)
-                    }
-                    _ => None,
-                })
-            })
-            .collect();
-        Arc::new(
-            rows.iter()
-                .map(|row| by_chunk[row.2 as usize].and_then(|values| values[row.3 as usize]))
-                .collect::<Int64Array>(),
-        )
-    }
-
-    fn series_points(&mut self, partition: &Partition, head_series: u32) -> Result<(), ParquetError> {
-        let mut points: Vec<Point> =
-            partition.points.iter().filter(|(s, _)| *s == head_series).map(|(_, p)| *p).collect();
-        points.sort_by_key(|p| (p.time_ns, p.bucket_ns));
-        let merged = merge_points(&points);
+    /// Adds points, sorted, of the series that is to be ended next.
+    pub(crate) fn write_points(&mut self, points: &[Point]) -> Result<(), ParquetError> {
         let series = self.series.len() as i32;
         let column = |f: &dyn Fn(&Point) -> i64| -> ArrayRef {
-            Arc::new(Int64Array::from(merged.iter().map(f).collect::<Vec<_>>()))
+            Arc::new(Int64Array::from(points.iter().map(f).collect::<Vec<_>>()))
         };
         self.points.write(vec![
-            Arc::new(Int32Array::from(vec![series; merged.len()])),
+            Arc::new(Int32Array::from(vec![series; points.len()])),
             column(&|p| p.time_ns),
             column(&|p| p.bucket_ns),
             column(&|p| p.sum),
             column(&|p| p.count as i64),
             column(&|p| p.duration_ns),
         ])?;
-        self.point_count += merged.len() as u64;
+        self.point_count += points.len() as u64;
         Ok(())
     }
 
-    fn finish(
+    /// Ends a series, whose samples are within `range`.
+    pub(crate) fn end_series(&mut self, key: SeriesKey, range: TimeRange) {
+        let begun = std::mem::take(&mut self.begun);
+        let partition = &self.partition;
+        self.series.push(SeriesRow {
+            key,
+            partition_name: partition.name.clone(),
+            numbers: [
+                range.start_ns,
+                range.end_ns,
+                begun.row as i64,
+                (self.sample_count - begun.row) as i64,
+                begun.sum,
+                begun.point as i64,
+                (self.point_count - begun.point) as i64,
+                self.partition_count as i64,
+                partition.node as i64,
+                (self.node_count - partition.node) as i64,
+                partition.stacktrace as i64,
+                (self.stacktrace_count - partition.stacktrace) as i64,
+                partition.locations.locations as i64,
+                (self.location_counts.locations - partition.locations.locations) as i64,
+                partition.locations.rows as i64,
+                (self.location_counts.rows - partition.locations.rows) as i64,
+            ],
+        });
+        self.begun = SeriesStart { row: self.sample_count, point: self.point_count, sum: 0 };
+    }
+
+    /// Ends the block. `attributes` have the series of `series_ids`, one for each series of the block. The description has no files yet.
+    pub(crate) fn finish(
         self,
         id: String,
         tenant: &str,
+        attributes: &AttributeTable,
+        series_ids: &[u32],
         requests: &[SeenRequest],
     ) -> Result<EncodedBlock, ParquetError> {
-        let range = self.view.range();
-        let mut files = vec![
-            (columns::SERIES, series_file(self.view, &self.series)?),
-            (columns::LOCATIONS, locations_file(&self.view.symbols, &self.locations)?),
-            (columns::ATTRIBUTES, attributes_file(self.view)?),
+        let range = self.range.unwrap_or(TimeRange { start_ns: 0, end_ns: 0 });
+        let files = vec![
+            (columns::SERIES, series_file(&self.series)?),
+            (columns::LOCATIONS, locations_file(self.symbols, &self.locations)?),
+            (columns::ATTRIBUTES, attributes_file(attributes, series_ids)?),
             (columns::REQUESTS, requests_file(requests)?),
+            (columns::SAMPLES, self.samples.finish()?),
+            (columns::POINTS, self.points.finish()?),
+            (columns::NODES, self.nodes.finish()?),
+            (columns::STACKTRACES, self.stacktraces.finish()?),
         ];
-        files.push((columns::SAMPLES, self.samples.finish()?));
-        files.push((columns::POINTS, self.points.finish()?));
-        files.push((columns::NODES, self.nodes.finish()?));
-        files.push((columns::STACKTRACES, self.stacktraces.finish()?));
         let meta = BlockMeta {
             format: BLOCK_FORMAT,
             id,
@@ -358,83 +336,13 @@ impl<'a> BlockWriter<'a> {
             partitions: self.partition_count,
             stacktraces: self.stacktrace_count,
             nodes: self.node_count,
+            locations: self.location_counts,
             text_attributes: self.text_attributes,
             integer_attributes: self.integer_attributes,
-            files: files.iter().map(|(name, bytes)| ((*name).to_owned(), FileMeta::of(bytes))).collect(),
+            files: BTreeMap::new(),
         };
         Ok(EncodedBlock { meta, files })
     }
-}
-
-/// Sums points of the same time and width.
-fn merge_points(sorted: &[Point]) -> Vec<Point> {
-    let mut merged: Vec<Point> = Vec::with_capacity(sorted.len());
-    for point in sorted {
-        match merged.last_mut() {
-            Some(last) if last.time_ns == point.time_ns && last.bucket_ns == point.bucket_ns => {
-                last.sum = last.sum.saturating_add(point.sum);
-                last.count += point.count;
-                last.duration_ns = last.duration_ns.min(point.duration_ns);
-            }
-            _ => merged.push(*point),
-        }
-    }
-    merged
-}
-
-/// Names of text attributes, and of integer attributes with the unit first seen.
-fn attribute_columns(view: &HeadView) -> (Vec<String>, BTreeMap<String, String>) {
-    let strings = &view.symbols.strings;
-    let mut text = std::collections::BTreeSet::new();
-    let mut integer = BTreeMap::new();
-    for chunk in view.partitions.iter().flat_map(|p| p.chunks.iter()) {
-        for attribute in &chunk.attributes {
-            match &attribute.values {
-                ChunkAttributeValues::Text(_) => {
-                    text.insert(attribute.name);
-                }
-                ChunkAttributeValues::Integer { unit, .. } => {
-                    integer.entry(attribute.name).or_insert(*unit);
-                }
-            }
-        }
-    }
-    let mut text: Vec<String> = text.into_iter().map(|id| strings.get(id).to_owned()).collect();
-    text.sort();
-    let integer = integer
-        .into_iter()
-        .map(|(name, unit)| (strings.get(name).to_owned(), strings.get(unit).to_owned()))
-        .collect();
-    (text, integer)
-}
-
-/// Gives locations that several partitions use the first ids, so that a partition's own ones stay contiguous.
-///
-/// Returns the block id of each head location (others unmapped) and the head location of each block id so far.
-fn shared_locations(view: &HeadView) -> (Vec<u32>, Vec<u32>) {
-    const NONE: u32 = u32::MAX;
-    const SHARED: u32 = u32::MAX - 1;
-    let mut user = vec![NONE; view.symbols.location_count()];
-    for (partition, rows) in view.partitions.iter().enumerate() {
-        if rows.chunks.is_empty() {
-            continue;
-        }
-        for &location in rows.tree.location.iter().skip(1) {
-            let user = &mut user[location as usize];
-            if *user == NONE {
-                *user = partition as u32;
-            } else if *user != partition as u32 {
-                *user = SHARED;
-            }
-        }
-    }
-    let mut ids = vec![UNMAPPED; user.len()];
-    let mut locations = Vec::new();
-    for (location, _) in user.iter().enumerate().filter(|(_, u)| **u == SHARED) {
-        ids[location] = locations.len() as u32;
-        locations.push(location as u32);
-    }
-    (ids, locations)
 }
 
 /// Nodes of a tree in preorder, siblings in the order of their ids.
@@ -464,24 +372,15 @@ fn preorder(tree: &Tree) -> Vec<u32> {
     order
 }
 
-/// The duration that all samples have.
-fn shared_duration(chunks: &[&Arc<Chunk>]) -> Option<i64> {
-    let mut durations = chunks.iter().map(|chunk| chunk.duration_ns);
-    let first = durations.next()?;
-    durations.all(|duration| duration == first).then_some(first)
-}
-
-fn series_file(view: &HeadView, rows: &[SeriesRow]) -> Result<Vec<u8>, ParquetError> {
+fn series_file(rows: &[SeriesRow]) -> Result<Vec<u8>, ParquetError> {
     let mut table = Table::new(columns::series())?;
     let text = |f: &dyn Fn(&decima_profile::ProfileType) -> &str| -> ArrayRef {
-        Arc::new(StringArray::from_iter_values(
-            rows.iter().map(|r| f(&view.series[r.head_series as usize].key.profile_type).to_owned()),
-        ))
+        Arc::new(StringArray::from_iter_values(rows.iter().map(|r| f(&r.key.profile_type).to_owned())))
     };
     let names = MapFieldNames { entry: "entries".into(), key: "keys".into(), value: "values".into() };
     let mut labels = MapBuilder::new(Some(names), StringBuilder::new(), StringBuilder::new());
     for row in rows {
-        for (name, value) in view.series[row.head_series as usize].key.labels.iter() {
+        for (name, value) in row.key.labels.iter() {
             labels.keys().append_value(name);
             labels.values().append_value(value);
         }
@@ -493,15 +392,9 @@ fn series_file(view: &HeadView, rows: &[SeriesRow]) -> Result<Vec<u8>, ParquetEr
         text(&|t| &t.sample_unit),
         text(&|t| &t.period_type),
         text(&|t| &t.period_unit),
-        Arc::new(BooleanArray::from(
-            rows.iter()
-                .map(|r| view.series[r.head_series as usize].key.profile_type.delta)
-                .collect::<Vec<_>>(),
-        )),
-        Arc::new(Int64Array::from(
-            rows.iter().map(|r| view.series[r.head_series as usize].key.period).collect::<Vec<_>>(),
-        )),
-        Arc::new(rows.iter().map(|r| r.duration_ns).collect::<Int64Array>()),
+        Arc::new(BooleanArray::from(rows.iter().map(|r| r.key.profile_type.delta).collect::<Vec<_>>())),
+        Arc::new(Int64Array::from(rows.iter().map(|r| r.key.period).collect::<Vec<_>>())),
+        Arc::new(Int64Array::from(rows.iter().map(|r| r.key.duration_ns).collect::<Vec<_>>())),
         Arc::new(labels.finish()),
     ];
     for at in 0..columns::SERIES_NUMBERS.len() {
@@ -510,6 +403,11 @@ fn series_file(view: &HeadView, rows: &[SeriesRow]) -> Result<Vec<u8>, ParquetEr
     columns.push(Arc::new(StringArray::from_iter_values(rows.iter().map(|r| &r.partition_name))));
     table.write(columns)?;
     table.finish()
+}
+
+/// Rows that a location has in `locations.parquet`.
+fn location_row_count(symbols: &Symbols, location: u32) -> u64 {
+    symbols.location_lines(location).len().max(1) as u64
 }
 
 fn locations_file(symbols: &Symbols, locations: &[u32]) -> Result<Vec<u8>, ParquetError> {
@@ -558,19 +456,41 @@ fn locations_file(symbols: &Symbols, locations: &[u32]) -> Result<Vec<u8>, Parqu
     table.finish()
 }
 
-fn attributes_file(view: &HeadView) -> Result<Vec<u8>, ParquetError> {
-    let mut rows: Vec<(&str, Option<&str>)> = Vec::new();
-    for (name, summary) in view.attributes.iter() {
-        rows.extend(summary.values.iter().map(|v| (name.as_str(), Some(v.as_str()))));
-        if summary.truncated {
-            rows.push((name, None));
-        }
-    }
+/// Attributes of the block's series, sorted by name, series and value; `ids` are the series of the table.
+fn attributes_file(attributes: &AttributeTable, ids: &[u32]) -> Result<Vec<u8>, ParquetError> {
     let mut table = Table::new(columns::attributes())?;
-    table.write(vec![
-        Arc::new(StringArray::from_iter_values(rows.iter().map(|r| r.0))),
-        Arc::new(StringArray::from_iter(rows.iter().map(|r| r.1))),
-    ])?;
+    for (name, attribute) in attributes.iter() {
+        let mut series = Vec::new();
+        let mut values = StringDictionaryBuilder::<Int32Type>::new();
+        let mut times: Vec<TimeRange> = Vec::new();
+        let mut truncated = Vec::new();
+        for (id, &of) in (0..).zip(ids) {
+            let Some(of) = attribute.of_series(of) else { continue };
+            let mut listed: Vec<(&str, TimeRange)> =
+                of.values.iter().map(|(&value, &times)| (attribute.text(value), times)).collect();
+            listed.sort_unstable_by_key(|(text, _)| *text);
+            series.resize(series.len() + 1 + listed.len(), id);
+            truncated.resize(series.len(), of.truncated);
+            values.append_null();
+            times.push(of.range);
+            for (text, range) in listed {
+                values.append_value(text);
+                times.push(range);
+            }
+        }
+        let names = DictionaryArray::try_new(
+            Int32Array::from(vec![0; series.len()]),
+            Arc::new(StringArray::from(vec![name])),
+        )?;
+        table.write(vec![
+            Arc::new(names),
+            Arc::new(Int32Array::from(series)),
+            Arc::new(values.finish()),
+            Arc::new(times.iter().map(|t| Some(t.start_ns)).collect::<Int64Array>()),
+            Arc::new(times.iter().map(|t| Some(t.end_ns)).collect::<Int64Array>()),
+            Arc::new(BooleanArray::from(truncated)),
+        ])?;
+    }
     table.finish()
 }
 

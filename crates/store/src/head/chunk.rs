@@ -1,6 +1,8 @@
 //! A chunk: the samples that one request brought for one series.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, hash::Hash, sync::Arc};
+
+use foldhash::HashMap;
 
 use crate::source::{AttributeRun, Each, Point, SampleRun, StringColumn, TimeRange};
 
@@ -44,6 +46,40 @@ pub(crate) enum ChunkAttributeValues {
     },
 }
 
+/// Distinct values of an attribute in a chunk, each with the times of the first and last sample that has it.
+pub(crate) enum ValueTimes {
+    /// By string id.
+    Text(HashMap<u32, TimeRange>),
+    Integer(HashMap<i64, TimeRange>),
+}
+
+impl ValueTimes {
+    /// Times of the first and last sample that has any value.
+    pub(crate) fn all(&self) -> Option<TimeRange> {
+        match self {
+            Self::Text(times) => times.values().copied().reduce(TimeRange::with),
+            Self::Integer(times) => times.values().copied().reduce(TimeRange::with),
+        }
+    }
+}
+
+/// Times by value; rows without one have `None`.
+fn times_by_value<T: Hash + Eq>(
+    times_ns: &[i64],
+    values: impl Iterator<Item = Option<T>>,
+) -> HashMap<T, TimeRange> {
+    let mut out: HashMap<T, TimeRange> = HashMap::default();
+    let mut times =
+        times_ns.iter().copied().chain(std::iter::repeat(times_ns.first().copied().unwrap_or_default()));
+    for value in values {
+        let time = times.next().unwrap_or_default();
+        let Some(value) = value else { continue };
+        let range = TimeRange { start_ns: time, end_ns: time };
+        out.entry(value).and_modify(|known| *known = known.with(range)).or_insert(range);
+    }
+    out
+}
+
 /// Width of a bucket in which samples of an event stream are summed for range queries.
 pub(crate) const EVENT_BUCKET_NS: i64 = 1_000_000_000;
 
@@ -62,6 +98,19 @@ impl Chunk {
         TimeRange {
             start_ns: self.times_ns.iter().copied().min().unwrap_or_default(),
             end_ns: self.times_ns.iter().copied().max().unwrap_or_default(),
+        }
+    }
+
+    /// Distinct values of one of its attributes.
+    pub(crate) fn times_of_values(&self, attribute: &ChunkAttribute) -> ValueTimes {
+        match &attribute.values {
+            ChunkAttributeValues::Text(ids) => {
+                let values = ids.iter().map(|&id| (id != 0).then_some(id));
+                ValueTimes::Text(times_by_value(&self.times_ns, values))
+            }
+            ChunkAttributeValues::Integer { values, .. } => {
+                ValueTimes::Integer(times_by_value(&self.times_ns, values.iter().copied()))
+            }
         }
     }
 

@@ -14,6 +14,7 @@ use super::{
     partition::{Partition, StacktraceIndex},
     symbols::{BatchIds, SymbolIndex},
 };
+use crate::duration::nominal_duration_ns;
 
 /// Marks a stacktrace of the batch that has no id in the partition yet.
 const UNMAPPED: u32 = u32::MAX;
@@ -136,6 +137,7 @@ impl Head {
             profile_type: Arc::new(samples.profile_type.clone()),
             labels: samples.labels.clone().into(),
             period: samples.period,
+            duration_ns: nominal_duration_ns(samples.duration_ns),
         };
         let view = &self.view;
         let index = self.series_index.get_or_insert_with(|| {

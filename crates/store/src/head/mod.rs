@@ -13,28 +13,32 @@ pub(crate) mod partition;
 mod source;
 pub(crate) mod symbols;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use decima_profile::ProfileType;
-use std::collections::HashMap;
 
 use crate::{
     head::{
-        chunk::{Chunk, ChunkAttributeValues},
+        chunk::{Chunk, ValueTimes},
         partition::{Partition, StacktraceIndex},
         symbols::SymbolIndex,
     },
-    source::{AttributeSummary, Symbols, TimeRange},
+    source::{AttributeTable, Symbols, TimeRange},
 };
 
 pub(crate) use source::HeadSource;
 
 /// What identifies a series.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct SeriesKey {
     pub(crate) profile_type: Arc<ProfileType>,
     pub(crate) labels: Arc<[(String, String)]>,
     pub(crate) period: i64,
+    /// Nominal, see [`nominal_duration_ns`](crate::duration::nominal_duration_ns).
+    pub(crate) duration_ns: i64,
 }
 
 /// A series of the head.
@@ -55,7 +59,7 @@ pub(crate) struct HeadView {
     /// Names of partitions by id.
     pub(crate) partition_names: Arc<Vec<String>>,
     pub(crate) partitions: Arc<Vec<Arc<Partition>>>,
-    pub(crate) attributes: Arc<BTreeMap<String, AttributeSummary>>,
+    pub(crate) attributes: Arc<AttributeTable>,
     pub(crate) sample_count: u64,
 }
 
@@ -131,52 +135,35 @@ impl Head {
             + stacktraces
             + symbols::symbols_size_bytes(&self.view.symbols)
             + self.symbol_index.as_ref().map_or(0, SymbolIndex::size_bytes)
+            + self.view.attributes.size_bytes()
             + 400 * self.view.series.len()
     }
 }
 
-impl AttributeSummary {
-    /// Adds a value unless the summary is full.
-    pub(crate) fn add(&mut self, value: &str) {
-        if self.values.contains(value) {
+impl HeadView {
+    /// Adds a chunk's attributes to what is known of those of its series.
+    pub(crate) fn summarize(&mut self, chunk: &Chunk) {
+        if chunk.attributes.is_empty() {
             return;
         }
-        if self.values.len() >= crate::source::ATTRIBUTE_VALUES_MAX {
-            self.truncated = true;
-        } else {
-            self.values.insert(value.to_owned());
-        }
-    }
-}
-
-impl HeadView {
-    /// Adds the values of a chunk's attributes to the lists of distinct values.
-    pub(crate) fn summarize(&mut self, chunk: &Chunk) {
+        let table = Arc::make_mut(&mut self.attributes);
+        let strings = &self.symbols.strings;
         for attribute in &chunk.attributes {
-            let name = self.symbols.strings.get(attribute.name);
-            let attributes = Arc::make_mut(&mut self.attributes);
-            if !attributes.contains_key(name) {
-                attributes.insert(name.to_owned(), AttributeSummary::default());
-            }
-            let Some(summary) = attributes.get_mut(name) else { continue };
-            if summary.truncated {
+            let times = chunk.times_of_values(attribute);
+            let Some(all) = times.all() else { continue };
+            let known = table.entry(strings.get(attribute.name));
+            if !known.widen(chunk.series, all) {
                 continue;
             }
-            match &attribute.values {
-                ChunkAttributeValues::Text(ids) => {
-                    let mut distinct = ids.clone();
-                    distinct.sort_unstable();
-                    distinct.dedup();
-                    for id in distinct.into_iter().filter(|&id| id != 0) {
-                        summary.add(self.symbols.strings.get(id));
+            match times {
+                ValueTimes::Text(times) => {
+                    for (id, range) in sorted(times) {
+                        known.add(chunk.series, strings.get(id), range);
                     }
                 }
-                ChunkAttributeValues::Integer { values, .. } => {
-                    let mut distinct: Vec<i64> = values.iter().flatten().copied().collect();
-                    distinct.sort_unstable();
-                    distinct.dedup();
-                    for value in distinct {
-                        summary.add(&value.to_string());
+                ValueTimes::Integer(times) => {
+                    for (value, range) in sorted(times) {
+                        known.add(chunk.series, &value.to_string(), range);
                     }
                 }
             }
@@ -216,11 +203,13 @@ impl HeadView {
         let mut part = Self {
             series: Arc::new(series),
             partitions: Arc::new(partitions),
+            attributes: Arc::default(),
             sample_count: 0,
             ..self.clone()
         };
         for chunk in self.partitions.iter().flat_map(|p| p.chunks.iter()) {
             if let Some(chunk) = chunk::within(chunk, range) {
+                part.summarize(&chunk);
                 part.add_chunk(chunk);
             }
         }
@@ -234,6 +223,13 @@ impl HeadView {
             end_ns: all.end_ns.max(s.range.end_ns),
         })
     }
+}
+
+/// Values in order, so that which of them are listed does not depend on the order of a hash table.
+fn sorted<T: Ord>(times: impl IntoIterator<Item = (T, TimeRange)>) -> Vec<(T, TimeRange)> {
+    let mut sorted: Vec<(T, TimeRange)> = times.into_iter().collect();
+    sorted.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+    sorted
 }
 
 /// The range of nothing.

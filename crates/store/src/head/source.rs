@@ -33,13 +33,14 @@ impl HeadSource {
                         profile_type: s.key.profile_type.clone(),
                         labels: s.key.labels.clone(),
                         period: s.key.period,
+                        duration_ns: s.key.duration_ns,
                         partition: s.partition,
                         range: s.range,
                         sample_count: s.sample_count,
                     })
                     .collect(),
                 partition_count: self.view.partitions.len() as u32,
-                attribute_values: self.view.attributes.clone(),
+                attributes: self.view.attributes.clone(),
             })
         })
     }
@@ -77,7 +78,7 @@ impl Source for HeadSource {
         Ok(self.series_table().clone())
     }
 
-    async fn symbols(&self) -> Result<Arc<Symbols>, ReadError> {
+    async fn symbols(&self, _partitions: &[u32]) -> Result<Arc<Symbols>, ReadError> {
         Ok(self.view.symbols.clone())
     }
 

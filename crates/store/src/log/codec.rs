@@ -1,7 +1,7 @@
 //! One log object: what a group of requests added to the head.
 //!
 //! ```text
-//! object   = magic(4: "DCML") version(1: 1) kind(1: 1 delta | 2 seal | 3 head start) reserved(2) epoch(u64) seq(u64) nonce(16)
+//! object   = magic(4: "DCML") version(1: 2) kind(1: 1 delta | 2 seal | 3 head start) reserved(2) epoch(u64) seq(u64) nonce(16)
 //!            raw_size(u32) body_size(u32) checksum(u64: xxh3 of all before it, then of the body) body(zstd of raw)
 //! raw      = strings mappings functions locations partitions series trees requests
 //! strings  = n { text }
@@ -9,7 +9,7 @@
 //! functions = n { name system_name filename start_line± }
 //! locations = n { mapping+1|0 address frame_type lines: n { function line± column± } }
 //! partitions = n { name: text }
-//! series   = n { name sample_type sample_unit period_type period_unit: text, delta, period±, partition, labels: n { name value: text } }
+//! series   = n { name sample_type sample_unit period_type period_unit: text, delta, period± duration_ns±, partition, labels: n { name value: text } }
 //! trees    = n { partition first_node first_stacktrace nodes: n { distance_to_parent } { location− previous ± } leaves: n { leaf − previous ± } }
 //! requests = n { kind(1) version(1) tenant: text, received_ns±, hash: 0 | 1 and 16 bytes, chunks: n { chunk } }
 //! chunk    = series duration_ns± times: n { time − previous ± } samples: n { stacktrace } divisor { value / divisor ± }
@@ -36,7 +36,7 @@ use crate::{
 };
 
 const MAGIC: &[u8; 4] = b"DCML";
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 const HEADER_BYTES: usize = 56;
 /// A group is closed at 64 MiB of raw rows at the latest, and one request is at most 64 MiB on the wire, which can grow
 /// when it is decompressed; beyond this an object is not ours.
@@ -74,7 +74,7 @@ pub(crate) enum ObjectError {
     Torn { found: usize, expected: usize },
     #[error("it does not begin with the magic of a log object")]
     Magic,
-    #[error("format version {found}, this program reads up to {VERSION}")]
+    #[error("format version {found}, this program reads {VERSION}")]
     Version { found: u8 },
     #[error("unknown kind {0}")]
     Kind(u8),
@@ -155,7 +155,7 @@ pub(crate) fn open_with(
     if &header[..4] != MAGIC {
         return Err(ObjectError::Magic);
     }
-    if header[4] > VERSION || header[4] == 0 {
+    if header[4] != VERSION {
         return Err(ObjectError::Version { found: header[4] });
     }
     let body_size = le64(&header[44..48]) as usize;
@@ -275,6 +275,7 @@ fn encode_series(series: &HeadSeries, out: &mut Vec<u8>) {
     }
     put(out, u64::from(t.delta));
     put_signed(out, series.key.period);
+    put_signed(out, series.key.duration_ns);
     put(out, u64::from(series.partition));
     put(out, series.key.labels.len() as u64);
     for (name, value) in series.key.labels.iter() {

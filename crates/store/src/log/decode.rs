@@ -122,14 +122,14 @@ fn parse_series(r: &mut Reader<'_>) -> Result<HeadSeries, DecodeError> {
         period_unit: r.text()?.to_owned(),
         delta: r.unsigned()? != 0,
     };
-    let period = r.signed()?;
+    let (period, duration_ns) = (r.signed()?, r.signed()?);
     let partition = r.id()?;
     let mut labels = Vec::new();
     for _ in 0..r.count()? {
         labels.push((r.text()?.to_owned(), r.text()?.to_owned()));
     }
     Ok(HeadSeries {
-        key: SeriesKey { profile_type: Arc::new(profile_type), labels: labels.into(), period },
+        key: SeriesKey { profile_type: Arc::new(profile_type), labels: labels.into(), period, duration_ns },
         partition,
         range: EMPTY_RANGE,
         sample_count: 0,

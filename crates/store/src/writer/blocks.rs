@@ -11,11 +11,7 @@ use ulid::Ulid;
 
 use super::{DUPLICATE_WINDOW_NS, PersistError, Reply, TICK, Writer};
 use crate::{
-    block::{
-        ListedBlock,
-        meta::BlockMeta,
-        write::{SeenRequest, encode_head},
-    },
+    block::{ListedBlock, encode::encode_head, meta::BlockMeta, write::SeenRequest},
     clock::now_ns,
     flush,
     head::{Head, HeadView},

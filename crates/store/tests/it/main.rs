@@ -6,3 +6,4 @@ mod batches;
 mod durability;
 mod faults;
 mod prefixes;
+mod series;

@@ -1,0 +1,207 @@
+//! What a source knows of sample attributes without reading samples: which series have them, with which values, and when.
+//!
+//! Bounded, whatever senders put there: an attribute with a value per sample, as time stamps are, must not fill memory. So a series
+//! lists [`VALUES_MAX`] values of an attribute at most, and once an attribute has [`PAIRS_MAX`] pairs of series and value in a source,
+//! [`VALUES_MIN`]. Which series have an attribute, and when, is always complete.
+
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    sync::Arc,
+};
+
+use foldhash::HashMap;
+
+use super::TimeRange;
+
+/// Values that one series lists of one attribute at most: a completion list of more is of no use to a person.
+const VALUES_MAX: usize = 10_000;
+/// Pairs of series and value of one attribute after which a series lists no more than [`VALUES_MIN`] values: about 4 MB.
+const PAIRS_MAX: usize = 65_536;
+/// Values that every series may list, so that those that come late are not without any.
+const VALUES_MIN: usize = 16;
+
+/// Sample attributes of a source by name. Clones share what is not changed afterwards.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AttributeTable {
+    by_name: BTreeMap<String, Arc<Attribute>>,
+}
+
+/// One attribute of a source.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Attribute {
+    texts: Vec<Arc<str>>,
+    ids: HashMap<Arc<str>, u32>,
+    by_series: BTreeMap<u32, Arc<SeriesAttribute>>,
+    pair_count: usize,
+}
+
+/// One attribute of one series.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SeriesAttribute {
+    /// Times of the first and last sample that has it.
+    pub range: TimeRange,
+    /// Values listed, as ids of [`Attribute::text`], each with the times of the first and last sample that has it. Once the list is
+    /// truncated, these times are those of the samples before that.
+    pub values: BTreeMap<u32, TimeRange>,
+    /// Whether there are values that are not listed.
+    pub truncated: bool,
+}
+
+impl AttributeTable {
+    /// Names of all attributes, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.by_name.keys().map(String::as_str)
+    }
+
+    /// All attributes by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Attribute)> {
+        self.by_name.iter().map(|(name, attribute)| (name.as_str(), &**attribute))
+    }
+
+    /// An attribute that the source has.
+    pub fn get(&self, name: &str) -> Option<&Attribute> {
+        self.by_name.get(name).map(|attribute| &**attribute)
+    }
+
+    /// What a series has of an attribute.
+    pub fn of_series(&self, name: &str, series: u32) -> Option<&SeriesAttribute> {
+        self.get(name)?.of_series(series)
+    }
+
+    /// The attribute with this name, to be added to.
+    pub fn entry(&mut self, name: &str) -> &mut Attribute {
+        Arc::make_mut(self.by_name.entry(name.to_owned()).or_default())
+    }
+
+    /// Memory held, about.
+    pub fn size_bytes(&self) -> usize {
+        let text = |attribute: &Attribute| attribute.texts.iter().map(|t| t.len() + 72).sum::<usize>();
+        self.by_name.values().map(|a| 200 + text(a) + 100 * a.by_series.len() + 32 * a.pair_count).sum()
+    }
+}
+
+impl Attribute {
+    /// The text of a value, integers in decimal; `""` for an id that there is not.
+    pub fn text(&self, id: u32) -> &str {
+        self.texts.get(id as usize).map_or("", |text| text)
+    }
+
+    /// Number of distinct values listed; their ids are below it.
+    pub fn value_count(&self) -> usize {
+        self.texts.len()
+    }
+
+    /// What a series has of it.
+    pub fn of_series(&self, series: u32) -> Option<&SeriesAttribute> {
+        self.by_series.get(&series).map(|of| &**of)
+    }
+
+    /// All series that have it, ascending.
+    pub fn series(&self) -> impl Iterator<Item = (u32, &SeriesAttribute)> {
+        self.by_series.iter().map(|(&series, of)| (series, &**of))
+    }
+
+    /// Adds that a series has samples with it in a range of times, and says whether its list of values is still open.
+    pub fn widen(&mut self, series: u32, range: TimeRange) -> bool {
+        let of = Arc::make_mut(self.by_series.entry(series).or_insert_with(|| {
+            Arc::new(SeriesAttribute { range, values: BTreeMap::new(), truncated: false })
+        }));
+        of.range = of.range.with(range);
+        !of.truncated
+    }
+
+    /// Closes the list of values of a series that has it.
+    pub fn truncate(&mut self, series: u32) {
+        if let Some(of) = self.by_series.get_mut(&series) {
+            Arc::make_mut(of).truncated = true;
+        }
+    }
+
+    /// Adds a value, not empty, that a series has in a range of times; closes the series' list if there is no room.
+    pub fn add(&mut self, series: u32, value: &str, range: TimeRange) {
+        if !self.widen(series, range) {
+            return;
+        }
+        let id = self.ids.get(value);
+        let Some(of) = self.by_series.get(&series) else { return };
+        let is_listed = id.is_some_and(|id| of.values.contains_key(id));
+        let bound = if self.pair_count < PAIRS_MAX { VALUES_MAX } else { VALUES_MIN };
+        if is_listed || of.values.len() < bound {
+            self.list(series, value, range);
+        } else {
+            self.truncate(series);
+        }
+    }
+
+    /// Lists a value of a series that has the attribute, as another list has it: closed or not, and without bounds of its own.
+    pub(crate) fn list(&mut self, series: u32, value: &str, range: TimeRange) {
+        let Some(of) = self.by_series.get_mut(&series) else { return };
+        let id = match self.ids.get(value) {
+            Some(&id) => id,
+            None => {
+                let text: Arc<str> = value.into();
+                let id = self.texts.len() as u32;
+                self.texts.push(text.clone());
+                self.ids.insert(text, id);
+                id
+            }
+        };
+        match Arc::make_mut(of).values.entry(id) {
+            Entry::Occupied(mut known) => *known.get_mut() = known.get().with(range),
+            Entry::Vacant(free) => {
+                free.insert(range);
+                self.pair_count += 1;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(time_ns: i64) -> TimeRange {
+        TimeRange { start_ns: time_ns, end_ns: time_ns }
+    }
+
+    /// (value, first, last) of a series, sorted by value.
+    fn listed(attribute: &Attribute, series: u32) -> Vec<(&str, i64, i64)> {
+        let of = attribute.of_series(series).unwrap();
+        let mut values: Vec<_> =
+            of.values.iter().map(|(&id, t)| (attribute.text(id), t.start_ns, t.end_ns)).collect();
+        values.sort_unstable();
+        values
+    }
+
+    #[test]
+    fn values_are_those_of_their_series() {
+        let mut attribute = Attribute::default();
+        for (series, value, time_ns) in [(0, "a", 3), (1, "b", 4), (0, "a", 1), (0, "c", 9), (1, "c", 5)] {
+            attribute.add(series, value, at(time_ns));
+        }
+        assert_eq!(listed(&attribute, 0), [("a", 1, 3), ("c", 9, 9)]);
+        assert_eq!(listed(&attribute, 1), [("b", 4, 4), ("c", 5, 5)]);
+        assert_eq!(attribute.of_series(0).unwrap().range, TimeRange { start_ns: 1, end_ns: 9 });
+        assert_eq!(attribute.of_series(2), None);
+    }
+
+    #[test]
+    fn lists_are_bounded_and_say_so() {
+        let mut attribute = Attribute::default();
+        for n in 0..VALUES_MAX as i64 + 5 {
+            attribute.add(0, &n.to_string(), at(n));
+        }
+        let first = attribute.of_series(0).unwrap();
+        assert_eq!((first.values.len(), first.truncated), (VALUES_MAX, true));
+        assert_eq!(first.range.end_ns, VALUES_MAX as i64 + 4, "the times of the series stay complete");
+
+        let mut series = 1;
+        while attribute.pair_count < PAIRS_MAX {
+            (0..1000).for_each(|n: i64| attribute.add(series, &n.to_string(), at(n)));
+            series += 1;
+        }
+        (0..1000).for_each(|n: i64| attribute.add(series, &n.to_string(), at(n)));
+        let late = attribute.of_series(series).unwrap();
+        assert_eq!((late.values.len(), late.truncated), (VALUES_MIN, true), "late series list a few");
+    }
+}
