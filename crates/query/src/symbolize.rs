@@ -120,10 +120,12 @@ impl Symbolizer {
                 if source.name() != "head" {
                     continue;
                 }
-                let Ok(symbols) = source.symbols().await else { continue };
+                let Ok(table) = source.series().await else { continue };
+                let partitions: Vec<u32> = (0..table.partition_count).collect();
+                let Ok(symbols) = source.symbols(&partitions).await else { continue };
                 let bare = Bare::of(&symbols, |_| true);
                 // A head that is being read is copied by the next write to it.
-                drop((symbols, source));
+                drop((symbols, table, source));
                 self.resolve(&bare, Instant::now() + AHEAD_TIMEOUT).await;
             }
         }
