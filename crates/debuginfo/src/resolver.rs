@@ -262,8 +262,8 @@ impl Resolver {
             return Err(*reason);
         }
         let version = self.debuginfo.version();
-        let (object, bytes) = match self.debuginfo.object_file(build_id).await {
-            Ok(ObjectFile::Held { object, bytes }) => (object, bytes),
+        let (object, bytes, program) = match self.debuginfo.object_file(build_id).await {
+            Ok(ObjectFile::Held { object, bytes, program }) => (object, bytes, program),
             Ok(ObjectFile::Missing(reason)) => {
                 self.nothing_as_of(build_id, reason, version);
                 return Err(reason);
@@ -289,8 +289,13 @@ impl Resolver {
         let share = self.options.memory_max_bytes / 2;
         let options =
             Options { mode: self.options.mode, memory_max_bytes: share, cache_max_bytes: share / 8 };
+        // Only the program says how it is mapped, and only it has what its debug information leaves out.
+        let (object_bytes, debuginfo) = match program {
+            Some(program) => (program, Some(bytes)),
+            None => (bytes, None),
+        };
         let parts =
-            ObjectFiles { object: bytes, debuginfo: None, alternate: None, package: None, companions: None };
+            ObjectFiles { object: object_bytes, debuginfo, alternate: None, package: None, companions: None };
         let Ok(symbolizer) = Symbolizer::open(parts, options) else {
             drop(files);
             self.nothing_as_of(build_id, Unresolved::NotAnObject, version);

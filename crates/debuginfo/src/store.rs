@@ -196,8 +196,10 @@ pub enum ObjectFile {
     Held {
         /// Its object's name: another file has another one.
         object: String,
-        /// What is in it.
+        /// Its debug information, or the whole file.
         bytes: ObjectBytes,
+        /// The program as it runs, if that was uploaded beside its debug information.
+        program: Option<ObjectBytes>,
     },
     /// Nobody has one, for this reason.
     Missing(Unresolved),
@@ -372,11 +374,12 @@ impl Debuginfo {
 
     async fn held(&self, build_id: &BuildId) -> Result<Option<ObjectFile>, DebuginfoError> {
         let names = self.names(build_id);
+        let mut found = Vec::new();
         for kind in [FileKind::Debuginfo, FileKind::Executable] {
             let path = {
                 let mut records = self.records.lock();
-                let mut found = names.iter().filter_map(|name| records.find(name, kind));
-                let Some(record) = found.next() else { continue };
+                let mut known = names.iter().filter_map(|name| records.find(name, kind));
+                let Some(record) = known.next() else { continue };
                 if record.is_invalid() || matches!(record.state, State::Uploading(_)) {
                     continue;
                 }
@@ -386,13 +389,20 @@ impl Debuginfo {
                 path
             };
             match self.files.get(&*self.objects, &path).await {
-                Ok(bytes) => return Ok(Some(ObjectFile::Held { object: path.to_string(), bytes })),
+                Ok(bytes) => found.push((path.to_string(), bytes)),
                 // It went by retention just now.
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
                 Err(error) => return Err(error.into()),
             }
         }
-        Ok(None)
+        let mut found = found.into_iter();
+        let Some((object, bytes)) = found.next() else { return Ok(None) };
+        Ok(Some(match found.next() {
+            None => ObjectFile::Held { object, bytes, program: None },
+            Some((other, program)) => {
+                ObjectFile::Held { object: format!("{object} {other}"), bytes, program: Some(program) }
+            }
+        }))
     }
 
     /// Maintains for ever. A round that fails is told about, and the next one does what it left.

@@ -59,6 +59,8 @@ enum Uploaded {
     Extracted,
     /// Without symbols, and its debug information in a file of its own.
     Parted,
+    /// Only its debug information, which was split off.
+    DebugOnly,
     /// Without symbols.
     Stripped,
 }
@@ -79,6 +81,12 @@ const CASES: &[Case] = &[
         uploaded: Uploaded::Extracted,
     },
     Case { name: "C O2 debug link", build: C_PIE, sent: Sent::Mapped, uploaded: Uploaded::Parted },
+    Case {
+        name: "C O2 debug information only",
+        build: C_PIE,
+        sent: Sent::Mapped,
+        uploaded: Uploaded::DebugOnly,
+    },
     Case { name: "C O0 fixed DWARF 4", build: C_FIXED, sent: Sent::Mapped, uploaded: Uploaded::Whole },
     Case { name: "C stripped", build: C_FIXED, sent: Sent::Normalized, uploaded: Uploaded::Stripped },
     Case { name: "C++ O2", build: CPP, sent: Sent::Mapped, uploaded: Uploaded::Whole },
@@ -283,6 +291,10 @@ fn upload(case: &Case, folder: &Path, server: &Server) -> Result<(), String> {
         Uploaded::Stripped => {
             run(folder, "objcopy", &["--strip-all", "program", "stripped"])?;
             tell(server, &["debuginfo", "upload", &path("stripped")])?
+        }
+        Uploaded::DebugOnly => {
+            run(folder, "objcopy", &["--only-keep-debug", "program", "program.debug"])?;
+            tell(server, &["debuginfo", "upload", &path("program.debug")])?
         }
         Uploaded::Parted => {
             run(folder, "objcopy", &["--only-keep-debug", "program", "program.debug"])?;

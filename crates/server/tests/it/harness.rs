@@ -62,6 +62,7 @@ impl TestServer {
         let resolver = Resolver::new(Arc::clone(&debuginfo), ResolverOptions::default());
         let symbolizer = Symbolizer::new(Arc::new(resolver), Duration::from_secs(60));
         store.symbolize_with(Arc::new(symbolizer.clone()));
+        let server = server.with_symbolizer(symbolizer.clone());
         let handles = Handles {
             debuginfo,
             engine: Engine::new(store.clone(), decima_query::engine::Settings::default())
