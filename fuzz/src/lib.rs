@@ -8,6 +8,7 @@ pub mod symbols;
 
 use std::path::Path;
 
+use decima_forward::labels::External;
 use decima_ingest::{agent, config::Config, otlp, push};
 use decima_profile::{
     SampleBatch,
@@ -103,8 +104,25 @@ fn push_limits() -> push::Limits {
 
 /// A request in the agent's second schema.
 pub fn agent_second(input: &[u8]) {
-    if let Ok(batch) = agent::batch_of(input, &push_limits()) {
-        check_batch(&batch);
+    let batch = agent::batch_of(input, &push_limits());
+    if let Ok(batch) = &batch {
+        check_batch(batch);
+    }
+    let labelled = external().add_to_second_schema(input.to_vec().into());
+    let Ok(labelled) = labelled else { return };
+    check_same_samples(batch.ok(), agent::batch_of(&labelled, &push_limits()).ok());
+}
+
+/// Labels that a forwarder adds, one of which senders have too.
+fn external() -> External {
+    External::new([("node", "ours"), ("zone", "1")].map(|(name, value)| (name.to_owned(), value.to_owned())))
+}
+
+/// External labels must neither add nor take away samples. A limit may be reached by them.
+fn check_same_samples(before: Option<SampleBatch>, after: Option<SampleBatch>) {
+    if let (Some(before), Some(after)) = (before, after) {
+        check_batch(&after);
+        assert_eq!(after.sample_count(), before.sample_count());
     }
 }
 
@@ -113,17 +131,24 @@ pub fn agent_first(input: &[u8]) {
     let Some((len, streams)) = input.split_first_chunk::<4>() else { return };
     let len = u32::from_le_bytes(*len) as usize;
     let Some((samples, locations)) = streams.split_at_checked(len) else { return };
-    if let Ok(batch) = agent::batch_of_exchange(samples, locations, &push_limits()) {
-        check_batch(&batch);
+    let batch = agent::batch_of_exchange(samples, locations, &push_limits());
+    if let Ok(batch) = &batch {
+        check_batch(batch);
     }
+    let Ok(labelled) = external().add_to_first_schema(samples.to_vec().into()) else { return };
+    check_same_samples(batch.ok(), agent::batch_of_exchange(&labelled, locations, &push_limits()).ok());
 }
 
 /// An OTLP request, read in either layout.
 pub fn otlp(input: &[u8]) {
     for layout in [None, Some(otlp::Layout::UpTo1_9), Some(otlp::Layout::From1_10)] {
-        if let Ok(decoded) = otlp::decode(input, &push_limits(), layout, None, 1) {
+        let decoded = otlp::decode(input, &push_limits(), layout, None, 1);
+        if let Ok(decoded) = &decoded {
             check_batch(&decoded.batch);
         }
+        let Ok(labelled) = external().add_to_otlp(input.to_vec().into()) else { continue };
+        let labelled = otlp::decode(&labelled, &push_limits(), layout, None, 1);
+        check_same_samples(decoded.ok().map(|d| d.batch), labelled.ok().map(|d| d.batch));
     }
 }
 

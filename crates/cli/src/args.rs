@@ -109,6 +109,9 @@ pub(crate) struct Serve {
     /// Object files.
     #[command(flatten)]
     pub(crate) debuginfo: ObjectFiles,
+    /// Sending on instead of storing.
+    #[command(flatten)]
+    pub(crate) forward: Forward,
     /// Whether the program was started under Parca's name.
     #[arg(skip)]
     pub(crate) as_parca: bool,
@@ -216,6 +219,58 @@ pub(crate) struct ObjectFiles {
     /// How long a debuginfod server may take for one file.
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = value::or_default(Span::parse, "5m"))]
     pub(crate) debuginfod_http_request_timeout: Span,
+}
+
+/// Sending on to another store instead of storing.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Forwarding")]
+pub(crate) struct Forward {
+    /// `all`: store, and answer queries. `forwarder` or `scraper-only`, which are the same: send everything that is scraped or
+    /// comes in on to --store-address, by way of a spool in the data directory.
+    #[arg(long, value_name = "MODE", default_value = "all", value_parser = value::or_default(value::choice::<Mode>, "all"))]
+    pub(crate) mode: Mode,
+    /// The remote store: `host:port`, with TLS unless --insecure, or a URL.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) store_address: Option<String>,
+    /// Token to show to the remote store. Others on this machine can see it in the list of processes: a file is better.
+    #[arg(long, value_name = "TOKEN", env = "PARCA_BEARER_TOKEN", hide_env_values = true)]
+    pub(crate) bearer_token: Option<String>,
+    /// File with the token to show. It goes before --bearer-token, and changes are taken within seconds.
+    #[arg(long, value_name = "FILE", value_parser = value::optional(value::path))]
+    pub(crate) bearer_token_file: Option<value::Maybe<PathBuf>>,
+    /// Speak to the remote store without TLS.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = value::or_default(value::flag, "false"))]
+    pub(crate) insecure: Option<bool>,
+    /// Do not look at the certificate of the remote store.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = value::or_default(value::flag, "false"))]
+    pub(crate) insecure_skip_verify: Option<bool>,
+    /// Authorities to trust for the remote store instead of the system's, PEM.
+    #[arg(long, value_name = "FILE", value_parser = value::optional(value::path))]
+    pub(crate) store_ca_file: Option<value::Maybe<PathBuf>>,
+    /// Labels of everything that is sent on, `name=value`, separated by semicolons or given several times; they win over
+    /// those of senders and targets.
+    #[arg(long, value_name = "LABELS", value_parser = value::pairs)]
+    pub(crate) external_label: Vec<value::Pairs>,
+    /// Headers of requests to the remote store, written the same way.
+    #[arg(long, value_name = "HEADERS", value_parser = value::pairs)]
+    pub(crate) grpc_headers: Vec<value::Pairs>,
+    /// Size of the spool. Beyond it, the oldest requests are dropped.
+    #[arg(long, value_name = "SIZE", default_value = "4GiB", value_parser = value::or_default(Bytes::parse, "4GiB"))]
+    pub(crate) spool_max_bytes: Bytes,
+    /// How long requests may wait in the spool; older ones are dropped.
+    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = value::or_default(Span::parse, "24h"))]
+    pub(crate) spool_max_age: Span,
+}
+
+/// What a process is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Mode {
+    /// Stores profiles and answers queries.
+    All,
+    /// Sends everything on.
+    Forwarder,
+    /// Sends everything on.
+    ScraperOnly,
 }
 
 /// Severity of log messages.

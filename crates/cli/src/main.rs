@@ -8,6 +8,7 @@ mod check_config;
 mod client;
 mod debuginfo;
 mod file_hash;
+mod forwarding;
 mod inspect;
 mod logging;
 mod parca_flags;

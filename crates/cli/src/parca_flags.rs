@@ -17,7 +17,6 @@ use Takes::{Switch, Value};
 
 /// Every flag of Parca's server that this one has no use for.
 const WITHOUT_EFFECT: &[(&str, Takes)] = &[
-    ("mode", Value),
     ("http-read-timeout", Value),
     ("http-write-timeout", Value),
     ("otlp-address", Value),
@@ -35,13 +34,6 @@ const WITHOUT_EFFECT: &[(&str, Takes)] = &[
     ("symbolizer-number-of-tries", Value),
     ("debuginfo-uploads-signed-url", Switch),
     ("profile-share-server", Value),
-    ("store-address", Value),
-    ("bearer-token", Value),
-    ("bearer-token-file", Value),
-    ("insecure", Switch),
-    ("insecure-skip-verify", Switch),
-    ("external-label", Value),
-    ("grpc-headers", Value),
     ("debug-normalize-addresses", Switch),
     ("iceberg-storage", Switch),
     ("clickhouse-enabled", Switch),

@@ -12,6 +12,7 @@ use decima_debuginfo::{
     Debuginfo, DebuginfoOptions, OtherNames, Resolver,
     debuginfod::{Debuginfod, DebuginfodOptions},
 };
+use decima_forward::Forwarder;
 use decima_ingest::{
     config::{self, Config, Credentials, Scheme, Secret, SecretSource},
     push::Push,
@@ -65,11 +66,16 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
             "anybody who reaches this machine can read and write profiles: --auth-tokens-file makes it ask for tokens"
         );
     }
+    let url = bound.first().map(|&(address, tls)| page_url(address, tls, &path_prefix)).unwrap_or_default();
+    if let Some(forward) = settings.forward {
+        // Without a configuration nothing is scraped: whoever wants profiles of this process says so.
+        let config = settings.config_path.as_deref().map(configuration).transpose()?.unwrap_or_default();
+        return send_on(server, forward, &config, &url, &mut stop).await;
+    }
     let config = match &settings.config_path {
         Some(path) => configuration(path)?,
         None => of_itself(&bound, &path_prefix, server.own_token()),
     };
-    let url = bound.first().map(|&(address, tls)| page_url(address, tls, &path_prefix)).unwrap_or_default();
     let store = tokio::select! {
         opened = Store::open(settings.store) => opened?,
         () = stop.next() => return Ok(()),
@@ -119,6 +125,31 @@ fn in_background(store: &Store, debuginfo: &Arc<Debuginfo>, symbolizer: &Symboli
     let (store, symbolizer) = (store.clone(), symbolizer.clone());
     tasks.spawn(async move { symbolizer.keep_ahead(&store).await });
     tasks
+}
+
+/// Sends everything on until a signal asks it to stop. What has not arrived then is sent after the next start.
+async fn send_on(
+    server: Server,
+    settings: decima_forward::Settings,
+    config: &Config,
+    url: &str,
+    stop: &mut StopSignals,
+) -> anyhow::Result<()> {
+    let forwarder = Forwarder::start(settings).await?;
+    let waiting = forwarder.counts().spool_requests;
+    tracing::info!(store = forwarder.address(), waiting, "forwarding");
+    let scraper = Scraper::new(forwarder.clone(), scrape::Settings::default());
+    let serving = async {
+        announce(url);
+        scraper.apply(config);
+        stop.next().await;
+        tracing::info!("stopping: draining; what waits in the spool is sent after the next start");
+        scraper.shutdown().await;
+    };
+    server.with_scraper(scraper.clone()).forward(forwarder.clone(), serving).await?;
+    forwarder.stop().await;
+    tracing::info!("stopped");
+    Ok(())
 }
 
 /// Whom to ask for object files, if anybody.

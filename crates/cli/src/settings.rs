@@ -13,6 +13,7 @@ use decima_server::{TlsFiles, auth::Anonymous};
 
 use crate::{
     args::{Access, AnonymousMode, LogFormat, LogLevel, ObjectFiles, Serve},
+    forwarding::{Forwarding, forwarding},
     value::{Address, ListenAddress, Maybe},
 };
 
@@ -56,7 +57,9 @@ pub(crate) struct Settings {
     pub(crate) symbolizer_timeout: Duration,
     /// Whom else to ask for them; nobody if it has no servers.
     pub(crate) debuginfod: DebuginfodOptions,
-    /// Parca's flags that were given and do nothing.
+    /// Where to send everything on to, if this is no store.
+    pub(crate) forward: Option<decima_forward::Settings>,
+    /// Flags that were given and do nothing.
     pub(crate) without_effect: Vec<&'static str>,
 }
 
@@ -74,6 +77,10 @@ impl Settings {
             });
         }
         let tls = tls_files(&flags.access)?;
+        let addresses = addresses(&flags, tls.is_some())?;
+        let profile_bytes_max = flags.limits.profile_size_max.as_usize();
+        let Forwarding { forward, without_effect } =
+            forwarding(flags.forward, &flags.storage_path, profile_bytes_max)?;
         let debuginfo = debuginfo(&flags.debuginfo, &flags.storage_path);
         let debuginfod = debuginfod(&flags.debuginfo, flags.as_parca);
         let resolver = ResolverOptions {
@@ -82,7 +89,7 @@ impl Settings {
             ..ResolverOptions::default()
         };
         Ok(Self {
-            addresses: addresses(&flags, tls.is_some())?,
+            addresses,
             config_path: flags.config_path.and_then(|Maybe(path)| path),
             server: decima_server::Settings {
                 path_prefix: path_prefix(&flags.path_prefix)?,
@@ -118,7 +125,8 @@ impl Settings {
             resolver,
             symbolizer_timeout: flags.debuginfo.symbolizer_timeout.0,
             debuginfod,
-            without_effect: flags.parca.given,
+            forward,
+            without_effect: flags.parca.given.into_iter().chain(without_effect).collect(),
         })
     }
 }
@@ -441,7 +449,6 @@ mod tests {
                 "enable-persistence",
                 "external-label",
                 "insecure",
-                "mode",
                 "otlp-address",
                 "storage-active-memory",
                 "storage-enable-wal",

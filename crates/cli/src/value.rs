@@ -37,6 +37,9 @@ pub(crate) enum ValueError {
     /// Not `name=value`.
     #[error("expected NAME=VALUE")]
     Label,
+    /// Not `name=value;name=value`.
+    #[error("expected NAME=VALUE, several of them separated by semicolons")]
+    Pairs,
     /// Not a URL of a store.
     #[error("expected a URL such as http://127.0.0.1:7070")]
     Url,
@@ -230,6 +233,17 @@ pub(crate) fn label(text: &str) -> Result<(String, String), ValueError> {
     }
 }
 
+/// Names with values.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Pairs(pub(crate) Vec<(String, String)>);
+
+/// Reads `name=value;name=value`; values may contain `=`.
+pub(crate) fn pairs(text: &str) -> Result<Pairs, ValueError> {
+    let pairs = text.split(';').filter(|pair| !pair.trim().is_empty());
+    let pairs = pairs.map(|pair| label(pair.trim()).map_err(|_| ValueError::Pairs));
+    Ok(Pairs(pairs.collect::<Result<_, _>>()?))
+}
+
 /// Reads the URL of a store; `host:port` alone means HTTP. Gives it without a slash at the end.
 pub(crate) fn store_url(text: &str) -> Result<String, ValueError> {
     let url = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
@@ -318,6 +332,23 @@ mod tests {
         check("2020-09-13T12:26:40Z", Some(1_600_000_000_000));
         check("2020-09-13T14:26:40+02:00", Some(1_600_000_000_000));
         check("yesterday", None);
+    }
+
+    #[test]
+    fn name_value_pairs() {
+        let check = |text: &str, expected: Option<&[(&str, &str)]>| {
+            let got = pairs(text).ok();
+            let got = got.as_ref().map(|Pairs(pairs)| {
+                pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect::<Vec<_>>()
+            });
+            assert_eq!(got.as_deref(), expected, "{text}");
+        };
+        check("", Some(&[]));
+        check("a=1", Some(&[("a", "1")]));
+        check("a=1;b=x=y; c=;", Some(&[("a", "1"), ("b", "x=y"), ("c", "")]));
+        check("a", None);
+        check("=1", None);
+        check("a=1;b", None);
     }
 
     #[test]

@@ -95,6 +95,17 @@ pub fn batch_of_exchange(
     Ok(first::samples(samples, context)?.with_locations(locations, context)?.batch)
 }
 
+/// The message that asks the sender of samples in the first schema for their stacktraces, all of them; `None` if there are
+/// none to ask for. Names the column and row of samples that are wrong.
+pub fn question(samples: &[u8], limits: &Limits) -> Result<Option<Vec<u8>>, PushError> {
+    let sample_labels = BTreeSet::new();
+    let pending = first::samples(samples, Context { limits, sample_labels: &sample_labels })?;
+    if pending.is_empty() {
+        return Ok(None);
+    }
+    pending.question().map(Some).map_err(|error| PushError::unanswerable(&error))
+}
+
 fn bounds(limits: &Limits) -> arrow::Bounds {
     arrow::Bounds { plain_bytes_max: limits.profile_bytes_max, rows_max: ENTRIES_MAX }
 }

@@ -24,15 +24,12 @@ use decima_base::ErrorKind;
 use decima_store::{AppendError, Appended, Store};
 use parking_lot::Mutex;
 
+use self::counts::Counters;
 pub use self::{
     batch::{Decoded, batch_of},
     counts::Counts,
     refusal::Refusal,
-    senders::{Origin, Sender, SenderCounts},
-};
-use self::{
-    counts::Counters,
-    senders::{Outcome, Senders},
+    senders::{Origin, Outcome, Sender, SenderCounts, Senders},
 };
 use crate::{
     agent::{self, first::Pending},
@@ -139,6 +136,12 @@ impl PushError {
         }
     }
 
+    /// Samples of the first schema whose stacktraces cannot be asked for.
+    pub(crate) fn unanswerable(error: &dyn std::fmt::Display) -> Self {
+        let message = format!("the stacktrace ids cannot be asked for: {error}");
+        Self::InvalidArgument { reason: Refusal::Malformed, message }
+    }
+
     /// What counters call it.
     pub fn refusal(&self) -> Refusal {
         match self {
@@ -173,10 +176,7 @@ impl FirstHalf {
         if self.pending.is_empty() {
             return Ok(None);
         }
-        self.pending.question().map(Some).map_err(|error| PushError::InvalidArgument {
-            reason: Refusal::Malformed,
-            message: format!("the stacktrace ids cannot be asked for: {error}"),
-        })
+        self.pending.question().map(Some).map_err(|error| PushError::unanswerable(&error))
     }
 }
 

@@ -16,10 +16,12 @@ mod tls;
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
+    error::Error,
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
+use async_trait::async_trait;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -33,8 +35,33 @@ use crate::{
     config::{Config, ScrapeConfig},
     discovery::TargetGroup,
     labels::Labels,
-    push::Push,
+    push::{Push, RawSeries},
 };
+
+/// Where profiles that were scraped go: into a store, or on to one.
+#[async_trait]
+pub trait Sink: Send + Sync {
+    /// Takes all series or none. When it returns, they are durable.
+    ///
+    /// `received_ns` is the Unix time of receipt, used for profiles without a time.
+    async fn store(
+        &self,
+        series: Vec<RawSeries>,
+        received_ns: i64,
+    ) -> Result<(), Box<dyn Error + Send + Sync>>;
+}
+
+#[async_trait]
+impl Sink for Push {
+    async fn store(
+        &self,
+        series: Vec<RawSeries>,
+        received_ns: i64,
+    ) -> Result<(), Box<dyn Error + Send + Sync>> {
+        self.write_raw(series, received_ns, None).await?;
+        Ok(())
+    }
+}
 
 /// Bounds of scraping, and labels for what is scraped.
 #[derive(Debug, Clone)]
@@ -113,7 +140,7 @@ pub struct Scraper {
 }
 
 struct Shared {
-    push: Push,
+    sink: Arc<dyn Sink>,
     settings: Settings,
     bodies: BodyBounds,
     requests: Arc<Semaphore>,
@@ -143,12 +170,13 @@ impl Drop for Active {
 }
 
 impl Scraper {
-    /// A scraper without jobs, which stores by `push`.
-    pub fn new(push: Push, settings: Settings) -> Self {
+    /// A scraper without jobs, whose profiles go to `sink`.
+    pub fn new(sink: impl Sink + 'static, settings: Settings) -> Self {
         let bodies = BodyBounds::new(settings.body_bytes_max, settings.in_flight_bytes_max);
         let requests = Arc::new(Semaphore::new(settings.requests_max.clamp(1, Semaphore::MAX_PERMITS)));
         let (jobs, loops, cancelled) = (Mutex::default(), TaskTracker::new(), CancellationToken::new());
-        Self { shared: Arc::new(Shared { push, settings, bodies, requests, jobs, loops, cancelled }) }
+        let sink = Arc::new(sink);
+        Self { shared: Arc::new(Shared { sink, settings, bodies, requests, jobs, loops, cancelled }) }
     }
 
     /// Scrapes what `config` says from now on, and nothing else.
@@ -224,7 +252,7 @@ impl Job {
                 hash,
                 config: self.config.clone(),
                 client: self.client.clone(),
-                push: shared.push.clone(),
+                sink: shared.sink.clone(),
                 bodies: shared.bodies.clone(),
                 requests: shared.requests.clone(),
                 health: health.clone(),

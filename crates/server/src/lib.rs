@@ -37,6 +37,7 @@ use std::{
 
 use axum::{Router, body::Body, middleware::from_fn_with_state, response::Response};
 use decima_debuginfo::Debuginfo;
+use decima_forward::Forwarder;
 use decima_ingest::{push::Push, scrape::Scraper};
 use decima_query::{Engine, Symbolizer};
 use decima_store::Store;
@@ -58,8 +59,13 @@ use crate::{
     reload::Reloaded,
     rest::Gateway,
     service::{
-        agents::AgentsService, debuginfo::DebuginfoService, otlp::ProfilesService,
-        profile_store::ProfileStoreService, query::QueryService, scrape::ScrapeService,
+        Way,
+        agents::AgentsService,
+        debuginfo::{DebuginfoService, Files},
+        otlp::ProfilesService,
+        profile_store::ProfileStoreService,
+        query::{Answers, QueryService},
+        scrape::ScrapeService,
     },
 };
 pub use crate::{
@@ -77,6 +83,13 @@ pub struct Handles {
     pub push: Push,
     /// Takes object files.
     pub debuginfo: Arc<Debuginfo>,
+}
+
+/// What is behind the services.
+struct Backend {
+    way: Way,
+    answers: Answers,
+    files: Files,
 }
 
 /// A server that cannot serve.
@@ -255,14 +268,39 @@ impl Server {
     /// Serves until `shutdown`, then says that it is not serving, takes no further connections, and waits for running
     /// requests at most [`Bounds::drain_timeout`]. When it returns, nothing uses the handles any more, and the store can be
     /// closed.
-    pub async fn serve(
-        mut self,
-        handles: Handles,
+    pub async fn serve(self, handles: Handles, shutdown: impl Future<Output = ()>) -> Result<(), ServeError> {
+        let Handles { engine, push, debuginfo } = handles;
+        self.metrics.show_push(push.clone());
+        self.metrics.show_debuginfo(Arc::clone(&debuginfo));
+        let backend = Backend {
+            way: Way::Store(push),
+            answers: Answers::Engine(engine),
+            files: Files::Here(debuginfo),
+        };
+        self.serve_backend(backend, shutdown).await
+    }
+
+    /// As [`Server::serve`], but what comes in is sent on by `forwarder`, and questions are answered with where that is.
+    pub async fn forward(
+        self,
+        forwarder: Forwarder,
         shutdown: impl Future<Output = ()>,
     ) -> Result<(), ServeError> {
-        self.metrics.show_push(handles.push.clone());
-        self.metrics.show_debuginfo(Arc::clone(&handles.debuginfo));
-        let (router, mut health) = self.router(handles)?;
+        self.metrics.show_forwarder(forwarder.clone());
+        let backend = Backend {
+            answers: Answers::Elsewhere(forwarder.address()),
+            files: Files::There(forwarder.debuginfo()),
+            way: Way::Forward(forwarder),
+        };
+        self.serve_backend(backend, shutdown).await
+    }
+
+    async fn serve_backend(
+        mut self,
+        backend: Backend,
+        shutdown: impl Future<Output = ()>,
+    ) -> Result<(), ServeError> {
+        let (router, mut health) = self.router(backend)?;
         grpc::set_health(&health, ServingStatus::Serving).await;
         // Set once: `serve` takes the server.
         let _ = self.serving.set(router);
@@ -283,14 +321,14 @@ impl Server {
         self.metrics.ready.set(i64::from(stage == Stage::Serving));
     }
 
-    fn router(&self, handles: Handles) -> Result<(Router, tonic_health::server::HealthReporter), ServeError> {
+    fn router(&self, backend: Backend) -> Result<(Router, tonic_health::server::HealthReporter), ServeError> {
         let bounds = &self.settings.bounds;
         let writes = Arc::new(Semaphore::new(bounds.writes_max));
-        let profile_store = ProfileStoreService::new(handles.push.clone(), Arc::clone(&writes));
-        let profiles = ProfilesService::new(handles.push.clone(), writes);
-        let query = QueryService::new(handles.engine, bounds.queries_max);
-        let agents = AgentsService::new(handles.push);
-        let debuginfo = DebuginfoService::new(handles.debuginfo);
+        let profile_store = ProfileStoreService::new(backend.way.clone(), Arc::clone(&writes));
+        let profiles = ProfilesService::new(backend.way.clone(), writes);
+        let query = QueryService::new(backend.answers, bounds.queries_max);
+        let agents = AgentsService::new(backend.way);
+        let debuginfo = DebuginfoService::new(backend.files);
         let scrape = ScrapeService::new(self.scraper.clone());
         let gateway = Arc::new(Gateway {
             profile_store: profile_store.clone(),

@@ -10,10 +10,20 @@ pub(crate) mod scrape;
 
 use std::time::Instant;
 
-use decima_ingest::push::{Origin, Protocol};
+use decima_forward::Forwarder;
+use decima_ingest::push::{Origin, Protocol, Push};
 use http::Extensions;
 
 use crate::{settings::Peer, time};
+
+/// Where what comes in goes.
+#[derive(Clone)]
+pub(crate) enum Way {
+    /// Into the store.
+    Store(Push),
+    /// On to another one.
+    Forward(Forwarder),
+}
 
 /// Where a request comes from, now.
 pub(crate) fn origin(protocol: Protocol, extensions: &Extensions) -> Origin {

@@ -5,6 +5,7 @@ use std::error::Error;
 use axum::response::{IntoResponse, Response};
 use decima_base::ErrorKind;
 use decima_debuginfo::DebuginfoError;
+use decima_forward::ForwardError;
 use decima_ingest::push::PushError;
 use decima_query::QueryError;
 use http::{StatusCode, header};
@@ -87,6 +88,11 @@ pub(crate) fn of_debuginfo(error: &DebuginfoError) -> Status {
         DebuginfoError::SameInvalid { .. } => Status::already_exists(error.to_string()),
         _ => of(error.kind(), error),
     }
+}
+
+/// The status of a write that is not sent on. Logs what is our own fault.
+pub(crate) fn of_forward(error: &ForwardError) -> Status {
+    of(error.kind(), error)
 }
 
 /// The status of a request that waited or worked for too long.

@@ -14,7 +14,7 @@ use decima_testkit::fleet::{Fleet, PROFILE_TYPE, Shape};
 use crate::process::{Server, decima, run, stderr};
 
 /// A small fleet whose profiles end now.
-fn fleet() -> Fleet {
+pub(crate) fn fleet() -> Fleet {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
     Fleet::new(Shape {
         services: 4,
@@ -29,13 +29,13 @@ fn fleet() -> Fleet {
 }
 
 /// A file to upload, with what it adds.
-struct Upload {
+pub(crate) struct Upload {
     file: PathBuf,
     service: String,
-    value: i64,
+    pub(crate) value: i64,
 }
 
-fn uploads(fleet: &Fleet, folder: &Path, count: usize) -> Vec<Upload> {
+pub(crate) fn uploads(fleet: &Fleet, folder: &Path, count: usize) -> Vec<Upload> {
     let services = fleet.shape().services;
     (0..count)
         .map(|at| {
@@ -48,7 +48,7 @@ fn uploads(fleet: &Fleet, folder: &Path, count: usize) -> Vec<Upload> {
 }
 
 /// Uploads; whether it was acknowledged.
-fn upload(url: &str, upload: &Upload) -> bool {
+pub(crate) fn upload(url: &str, upload: &Upload) -> bool {
     let output = decima()
         .arg("upload")
         .arg(&upload.file)
@@ -59,7 +59,7 @@ fn upload(url: &str, upload: &Upload) -> bool {
 }
 
 /// Total of everything uploaded, in nanoseconds.
-fn total(server: &Server) -> i64 {
+pub(crate) fn total(server: &Server) -> i64 {
     let output = run(&[
         "query",
         PROFILE_TYPE,
@@ -75,7 +75,7 @@ fn total(server: &Server) -> i64 {
 }
 
 /// Flags of a store in which nothing is but what a test uploads.
-fn quiet(folder: &Path) -> String {
+pub(crate) fn quiet(folder: &Path) -> String {
     let path = folder.join("none.yaml");
     std::fs::write(&path, "scrape_configs: []\n").unwrap();
     format!("--config-path={}", path.display())

@@ -6,6 +6,7 @@ mod ask;
 mod configuration;
 mod debuginfo;
 mod durability;
+mod forwarding;
 mod process;
 mod start_and_stop;
 mod tls;

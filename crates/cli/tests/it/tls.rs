@@ -15,22 +15,22 @@ use crate::{
 };
 
 /// Who signs certificates.
-struct Authority(CertifiedIssuer<'static, KeyPair>);
+pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
-    fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
     }
 
-    fn pem(&self) -> String {
+    pub(crate) fn pem(&self) -> String {
         self.0.pem()
     }
 
     /// Certificate and key for this machine, or of a client.
-    fn pair(&self) -> (String, String) {
+    pub(crate) fn pair(&self) -> (String, String) {
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
         (params.signed_by(&key, &self.0).unwrap().pem(), key.serialize_pem())
@@ -38,19 +38,19 @@ impl Authority {
 }
 
 /// Files of a store with TLS.
-struct Files {
+pub(crate) struct Files {
     folder: tempfile::TempDir,
 }
 
 impl Files {
-    fn with_pair((certificate, key): &(String, String)) -> Self {
+    pub(crate) fn with_pair((certificate, key): &(String, String)) -> Self {
         let files = Self { folder: tempfile::tempdir().unwrap() };
         files.write("cert.pem", certificate);
         files.write("key.pem", key);
         files
     }
 
-    fn write(&self, name: &str, text: &str) -> PathBuf {
+    pub(crate) fn write(&self, name: &str, text: &str) -> PathBuf {
         let path = self.folder.path().join(name);
         std::fs::write(&path, text).unwrap();
         path
@@ -60,14 +60,14 @@ impl Files {
         format!("--{flag}={}", self.folder.path().join(name).display())
     }
 
-    fn start(&self, address: &str, flags: &[&str]) -> Server {
+    pub(crate) fn start(&self, address: &str, flags: &[&str]) -> Server {
         let (certificate, key) =
             (self.flag("tls-cert-file", "cert.pem"), self.flag("tls-key-file", "key.pem"));
         let flags = [&[certificate.as_str(), key.as_str()], flags].concat();
         Server::start_at(address, &self.path().join("data"), &flags)
     }
 
-    fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.folder.path()
     }
 }

@@ -76,19 +76,25 @@ pub struct SenderCounts {
 }
 
 /// What one push adds.
-pub(super) struct Outcome {
-    pub(super) took: Duration,
-    pub(super) samples: u64,
-    pub(super) rejected_samples: u64,
-    pub(super) repaired_strings: u64,
-    pub(super) refused: Option<(Refusal, String)>,
+#[derive(Debug, Clone, Default)]
+pub struct Outcome {
+    /// How long it took.
+    pub took: Duration,
+    /// Samples stored.
+    pub samples: u64,
+    /// Samples left out for their time.
+    pub rejected_samples: u64,
+    /// Strings that were not UTF-8 and were repaired.
+    pub repaired_strings: u64,
+    /// Why it was refused, if it was.
+    pub refused: Option<(Refusal, String)>,
 }
 
 type Key = (String, Option<IpAddr>);
 
 /// Senders by `node` label and address.
 #[derive(Debug, Default)]
-pub(super) struct Senders {
+pub struct Senders {
     by_key: Mutex<BTreeMap<Key, Sender>>,
     /// What the layout of ambiguous OTLP messages was found to be, by address.
     layouts: Mutex<BTreeMap<IpAddr, Layout>>,
@@ -96,7 +102,7 @@ pub(super) struct Senders {
 
 impl Senders {
     /// Notes a push. While the list is full, new senders are not listed.
-    pub(super) fn note(&self, node: &str, origin: &Origin, outcome: Outcome) {
+    pub fn note(&self, node: &str, origin: &Origin, outcome: Outcome) {
         let mut by_key = self.by_key.lock();
         let key = (node.to_owned(), origin.address);
         if by_key.len() >= SENDERS_MAX && !by_key.contains_key(&key) {
@@ -137,13 +143,13 @@ impl Senders {
     }
 
     /// Senders of the last five minutes before `now`.
-    pub(super) fn recent(&self, now: Instant) -> Vec<Sender> {
+    pub fn recent(&self, now: Instant) -> Vec<Sender> {
         let by_key = self.by_key.lock();
         by_key.values().filter(|sender| is_within(sender, now, EXPIRY)).cloned().collect()
     }
 
     /// All senders that are remembered.
-    pub(super) fn all(&self) -> Vec<Sender> {
+    pub fn all(&self) -> Vec<Sender> {
         self.by_key.lock().values().cloned().collect()
     }
 

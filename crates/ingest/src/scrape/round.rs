@@ -17,13 +17,13 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::{
-    TargetHealth,
+    Sink, TargetHealth,
     client::{BodyBounds, FetchError, JobClient},
     target::{NAME, Target},
 };
 use crate::{
     config::{FirstScrape, SampleType, ScrapeConfig, format_duration},
-    push::{Push, PushError, RawSeries},
+    push::RawSeries,
 };
 
 /// How the last scrape went.
@@ -51,7 +51,7 @@ enum ScrapeError {
     #[error(transparent)]
     Fetch(#[from] FetchError),
     #[error("cannot be stored")]
-    Push(#[from] PushError),
+    Sink(#[source] Box<dyn Error + Send + Sync>),
     #[error("timed out after {}", format_duration(*after))]
     Timeout { after: Duration },
 }
@@ -62,7 +62,7 @@ pub(super) struct Round {
     pub(super) hash: u128,
     pub(super) config: Arc<ScrapeConfig>,
     pub(super) client: Arc<JobClient>,
-    pub(super) push: Push,
+    pub(super) sink: Arc<dyn Sink>,
     pub(super) bodies: BodyBounds,
     pub(super) requests: Arc<Semaphore>,
     pub(super) health: Arc<Mutex<Health>>,
@@ -118,11 +118,11 @@ impl Round {
         let received_ns = i64::try_from(since_epoch(now).as_nanos()).unwrap_or(i64::MAX);
         let stored = timeout(
             deadline.saturating_duration_since(Instant::now()),
-            self.push.write_raw(vec![series], received_ns, None),
+            self.sink.store(vec![series], received_ns),
         );
         Some(match stored.await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => Err(error.into()),
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(ScrapeError::Sink(error)),
             Err(_) => Err(ScrapeError::Timeout { after }),
         })
     }

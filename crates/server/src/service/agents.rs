@@ -2,30 +2,34 @@
 
 use std::time::Instant;
 
-use decima_ingest::push::Push;
 use decima_proto::parca::profilestore::v1alpha1::{
     Agent, AgentsRequest, AgentsResponse, agents_service_server,
 };
 use tonic::{Request, Response, Status};
 
+use super::Way;
 use crate::time;
 
 /// The service.
 #[derive(Clone)]
 pub(crate) struct AgentsService {
-    push: Push,
+    way: Way,
 }
 
 impl AgentsService {
-    pub(crate) fn new(push: Push) -> Self {
-        Self { push }
+    pub(crate) fn new(way: Way) -> Self {
+        Self { way }
     }
 }
 
 #[tonic::async_trait]
 impl agents_service_server::AgentsService for AgentsService {
     async fn agents(&self, _: Request<AgentsRequest>) -> Result<Response<AgentsResponse>, Status> {
-        let agents = self.push.recent_senders(Instant::now()).into_iter().map(|sender| Agent {
+        let senders = match &self.way {
+            Way::Store(push) => push.recent_senders(Instant::now()),
+            Way::Forward(forwarder) => forwarder.recent_senders(Instant::now()),
+        };
+        let agents = senders.into_iter().map(|sender| Agent {
             id: sender.id(),
             last_error: sender.error,
             last_push: Some(time::to_proto(sender.received_ns)),

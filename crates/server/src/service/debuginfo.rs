@@ -27,19 +27,32 @@ use crate::{status, time};
 /// parts that are being written beside the chunk.
 const UPLOADS_MAX: usize = 16;
 
+/// Where object files are.
+#[derive(Clone)]
+pub(crate) enum Files {
+    /// Here.
+    Here(Arc<Debuginfo>),
+    /// In the store to which this process sends everything on.
+    There(decima_forward::Debuginfo),
+}
+
 /// Both services.
 #[derive(Clone)]
 pub(crate) struct DebuginfoService {
-    debuginfo: Arc<Debuginfo>,
+    files: Files,
     uploads: Arc<Semaphore>,
 }
 
 impl DebuginfoService {
-    pub(crate) fn new(debuginfo: Arc<Debuginfo>) -> Self {
-        Self { debuginfo, uploads: Arc::new(Semaphore::new(UPLOADS_MAX)) }
+    pub(crate) fn new(files: Files) -> Self {
+        Self { files, uploads: Arc::new(Semaphore::new(UPLOADS_MAX)) }
     }
 
-    async fn receive(&self, mut requests: Streaming<UploadRequest>) -> Result<UploadResponse, Status> {
+    async fn receive(
+        &self,
+        debuginfo: &Debuginfo,
+        mut requests: Streaming<UploadRequest>,
+    ) -> Result<UploadResponse, Status> {
         let first = requests.message().await?.and_then(|request| request.data);
         let Some(Data::Info(UploadInfo { build_id, upload_id, r#type })) = first else {
             return Err(Status::invalid_argument("the first message must be info, which says what follows"));
@@ -47,7 +60,7 @@ impl DebuginfoService {
         let kind = kind(r#type)?;
         let stopping = |_| Status::unavailable("the server is stopping");
         let _upload = self.uploads.acquire().await.map_err(stopping)?;
-        let mut sink = self.debuginfo.upload(&build_id, kind, &upload_id).await.map_err(refused)?;
+        let mut sink = debuginfo.upload(&build_id, kind, &upload_id).await.map_err(refused)?;
         match fill(&mut sink, &mut requests).await {
             Ok(()) => {
                 let size = sink.finish().await.map_err(refused)?;
@@ -82,10 +95,15 @@ impl debuginfo_service_server::DebuginfoService for DebuginfoService {
         &self,
         request: Request<ShouldInitiateUploadRequest>,
     ) -> Result<Response<ShouldInitiateUploadResponse>, Status> {
+        let debuginfo = match &self.files {
+            Files::Here(debuginfo) => debuginfo,
+            Files::There(remote) => {
+                return remote.should_initiate_upload(request.into_inner()).await.map(Response::new);
+            }
+        };
         let request = request.into_inner();
         let proposal = Proposal { hash: &request.hash, force: request.force };
-        let reason = self
-            .debuginfo
+        let reason = debuginfo
             .should_initiate(
                 &request.build_id,
                 kind(request.r#type)?,
@@ -104,12 +122,17 @@ impl debuginfo_service_server::DebuginfoService for DebuginfoService {
         &self,
         request: Request<InitiateUploadRequest>,
     ) -> Result<Response<InitiateUploadResponse>, Status> {
+        let debuginfo = match &self.files {
+            Files::Here(debuginfo) => debuginfo,
+            Files::There(remote) => {
+                return remote.initiate_upload(request.into_inner()).await.map(Response::new);
+            }
+        };
         let request = request.into_inner();
         let proposal = Proposal { hash: &request.hash, force: request.force };
         let size_bytes =
             u64::try_from(request.size).map_err(|_| Status::invalid_argument("size: is below 0"))?;
-        let initiated = self
-            .debuginfo
+        let initiated = debuginfo
             .initiate(
                 &request.build_id,
                 kind(request.r#type)?,
@@ -134,8 +157,16 @@ impl debuginfo_service_server::DebuginfoService for DebuginfoService {
         &self,
         request: Request<Streaming<UploadRequest>>,
     ) -> Result<Response<UploadResponse>, Status> {
-        let within: Duration = self.debuginfo.upload_max_duration();
-        match tokio::time::timeout(within, self.receive(request.into_inner())).await {
+        let debuginfo = match &self.files {
+            Files::Here(debuginfo) => debuginfo,
+            Files::There(remote) => {
+                let stopping = |_| Status::unavailable("the server is stopping");
+                let _upload = self.uploads.acquire().await.map_err(stopping)?;
+                return remote.upload(request.into_inner()).await.map(Response::new);
+            }
+        };
+        let within: Duration = debuginfo.upload_max_duration();
+        match tokio::time::timeout(within, self.receive(debuginfo, request.into_inner())).await {
             Ok(received) => received.map(Response::new),
             Err(_) => Err(Status::deadline_exceeded(format!(
                 "the upload took longer than {}",
@@ -148,8 +179,14 @@ impl debuginfo_service_server::DebuginfoService for DebuginfoService {
         &self,
         request: Request<MarkUploadFinishedRequest>,
     ) -> Result<Response<MarkUploadFinishedResponse>, Status> {
+        let debuginfo = match &self.files {
+            Files::Here(debuginfo) => debuginfo,
+            Files::There(remote) => {
+                return remote.mark_upload_finished(request.into_inner()).await.map(Response::new);
+            }
+        };
         let MarkUploadFinishedRequest { build_id, upload_id, r#type } = request.into_inner();
-        self.debuginfo.finish(&build_id, kind(r#type)?, &upload_id).await.map_err(refused)?;
+        debuginfo.finish(&build_id, kind(r#type)?, &upload_id).await.map_err(refused)?;
         Ok(Response::new(MarkUploadFinishedResponse {}))
     }
 }
@@ -157,11 +194,14 @@ impl debuginfo_service_server::DebuginfoService for DebuginfoService {
 #[tonic::async_trait]
 impl object_file_service_server::ObjectFileService for DebuginfoService {
     async fn list(&self, request: Request<ListRequest>) -> Result<Response<ListResponse>, Status> {
+        let Files::Here(debuginfo) = &self.files else {
+            return Err(Status::unimplemented("this process forwards object files and keeps none"));
+        };
         let ListRequest { build_id } = request.into_inner();
         let records = if build_id.is_empty() {
-            self.debuginfo.list()
+            debuginfo.list()
         } else {
-            self.debuginfo.records_of(&build_id).map_err(refused)?
+            debuginfo.records_of(&build_id).map_err(refused)?
         };
         let object_files = records.into_iter().map(to_proto).collect();
         Ok(Response::new(ListResponse { object_files }))

@@ -5,47 +5,57 @@ use std::sync::Arc;
 use bytes::Bytes;
 use decima_ingest::{
     otlp::Layout,
-    push::{Exported, Origin, Protocol, Push},
+    push::{Exported, Origin, Protocol},
 };
 use decima_proto::opentelemetry::{
     RawExportRequest,
     v1development::{ExportProfilesPartialSuccess, ExportProfilesServiceResponse, profiles_service_server},
 };
 use prost::Message as _;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tonic::{Request, Response, Status};
 use xxhash_rust::xxh3::Xxh3;
 
-use super::origin;
+use super::{Way, origin};
 use crate::status;
 
 /// The service.
 #[derive(Clone)]
 pub(crate) struct ProfilesService {
-    push: Push,
+    way: Way,
     permits: Arc<Semaphore>,
 }
 
 impl ProfilesService {
     /// As many writes are worked on at once as there are `permits`.
-    pub(crate) fn new(push: Push, permits: Arc<Semaphore>) -> Self {
-        Self { push, permits }
+    pub(crate) fn new(way: Way, permits: Arc<Semaphore>) -> Self {
+        Self { way, permits }
     }
 
-    /// Stores an encoded request. `layout` is known if it was JSON.
+    async fn permit(&self) -> Result<SemaphorePermit<'_>, Status> {
+        self.permits.acquire().await.map_err(|_| Status::unavailable("the server is stopping"))
+    }
+
+    /// Stores an encoded request, or sends it on. `layout` is known if it was JSON.
     pub(crate) async fn store(
         &self,
         message: Bytes,
         layout: Option<Layout>,
         origin: &Origin,
     ) -> Result<ExportProfilesServiceResponse, Status> {
+        let push = match &self.way {
+            Way::Store(push) => push,
+            Way::Forward(forwarder) => {
+                let _permit = self.permit().await?;
+                forwarder.export(message, origin).await.map_err(|error| status::of_forward(&error))?;
+                return Ok(ExportProfilesServiceResponse::default());
+            }
+        };
         let mut hash = Xxh3::new();
         hash.update(b"opentelemetry.proto.collector.profiles.v1development.ProfilesService/Export");
         hash.update(&message);
-        let _permit =
-            self.permits.acquire().await.map_err(|_| Status::unavailable("the server is stopping"))?;
-        let exported = self
-            .push
+        let _permit = self.permit().await?;
+        let exported = push
             .export(message, layout, origin, Some(hash.digest128()))
             .await
             .map_err(|error| status::of_push(&error))?;

@@ -3,6 +3,7 @@
 use std::{panic::AssertUnwindSafe, pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use decima_forward::Forwarder;
 use decima_ingest::push::{Origin, Protocol, Push, RawSeries};
 use decima_proto::parca::profilestore::v1alpha1::{
     WriteArrowRequest, WriteArrowResponse, WriteRawRequest, WriteRawResponse, WriteRequest, WriteResponse,
@@ -15,7 +16,7 @@ use tokio_stream::{Stream, StreamExt as _, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status, Streaming, metadata::MetadataValue};
 use xxhash_rust::xxh3::Xxh3;
 
-use super::origin;
+use super::{Way, origin};
 use crate::status;
 
 /// Time for all of an exchange in the first schema. The agent's own `Write` has no deadline; Parca gives it 5 s, which a
@@ -36,15 +37,15 @@ pub(crate) const DUPLICATE: &str = "x-decima-duplicate";
 /// The service.
 #[derive(Clone)]
 pub(crate) struct ProfileStoreService {
-    push: Push,
+    way: Way,
     permits: Arc<Semaphore>,
     exchanges: Arc<Semaphore>,
 }
 
 impl ProfileStoreService {
     /// As many writes are worked on at once as there are `permits`.
-    pub(crate) fn new(push: Push, permits: Arc<Semaphore>) -> Self {
-        Self { push, permits, exchanges: Arc::new(Semaphore::new(EXCHANGES_MAX)) }
+    pub(crate) fn new(way: Way, permits: Arc<Semaphore>) -> Self {
+        Self { way, permits, exchanges: Arc::new(Semaphore::new(EXCHANGES_MAX)) }
     }
 
     async fn permit(&self) -> Result<tokio::sync::SemaphorePermit<'_>, Status> {
@@ -61,38 +62,70 @@ impl ProfileStoreService {
         let stopping = |_| Status::unavailable("the server is stopping");
         let _exchange = self.exchanges.acquire().await.map_err(stopping)?;
         let Some(first) = requests.next().await.transpose()? else { return Ok(()) };
+        match &self.way {
+            Way::Store(push) => self.exchange_with_store(push, first, requests, origin, answers).await,
+            Way::Forward(forwarder) => {
+                self.exchange_to_forward(forwarder, first, requests, origin, answers).await
+            }
+        }
+    }
+
+    async fn exchange_with_store(
+        &self,
+        push: &Push,
+        first: WriteRequest,
+        mut requests: Streaming<WriteRequest>,
+        origin: Origin,
+        answers: &mpsc::Sender<Result<WriteResponse, Status>>,
+    ) -> Result<(), Status> {
         let half = {
             let _permit = self.permit().await?;
-            self.push
-                .begin_write(first.record.clone(), &origin)
-                .await
-                .map_err(|error| status::of_push(&error))?
+            push.begin_write(first.record.clone(), &origin).await.map_err(|error| status::of_push(&error))?
         };
         let second = match half.question().map_err(|error| status::of_push(&error))? {
             // No samples: nothing is asked for, and the agent takes the end for that.
             None => Bytes::new(),
-            Some(question) => {
-                if answers.send(Ok(WriteResponse { record: question.into() })).await.is_err() {
-                    return Err(Status::cancelled("the sender is gone"));
-                }
-                match requests.next().await.transpose()? {
-                    Some(second) => second.record,
-                    None => {
-                        return Err(Status::invalid_argument(
-                            "the stream ends without the locations that were asked for",
-                        ));
-                    }
-                }
-            }
+            Some(question) => ask(question, &mut requests, answers).await?,
         };
         let _permit = self.permit().await?;
         let hash = stream_hash("Write", &[&first.record, &second]);
-        self.push
-            .end_write(half, second, &origin, Some(hash))
-            .await
-            .map_err(|error| status::of_push(&error))?;
+        push.end_write(half, second, &origin, Some(hash)).await.map_err(|error| status::of_push(&error))?;
         Ok(())
     }
+
+    /// Asks the sender here for all stacktraces: the remote store, which may be away, asks for them later and gets them.
+    async fn exchange_to_forward(
+        &self,
+        forwarder: &Forwarder,
+        first: WriteRequest,
+        mut requests: Streaming<WriteRequest>,
+        origin: Origin,
+        answers: &mpsc::Sender<Result<WriteResponse, Status>>,
+    ) -> Result<(), Status> {
+        let question = {
+            let _permit = self.permit().await?;
+            forwarder.question(&first.record, &origin).map_err(|error| status::of_forward(&error))?
+        };
+        // Nothing to send on without samples.
+        let Some(question) = question else { return Ok(()) };
+        let second = ask(question, &mut requests, answers).await?;
+        let _permit = self.permit().await?;
+        forwarder.write(first.record, second, &origin).await.map_err(|error| status::of_forward(&error))
+    }
+}
+
+/// Sends the question and waits for the locations.
+async fn ask(
+    question: Vec<u8>,
+    requests: &mut Streaming<WriteRequest>,
+    answers: &mpsc::Sender<Result<WriteResponse, Status>>,
+) -> Result<Bytes, Status> {
+    if answers.send(Ok(WriteResponse { record: question.into() })).await.is_err() {
+        return Err(Status::cancelled("the sender is gone"));
+    }
+    let second = requests.next().await.transpose()?;
+    let missing = || Status::invalid_argument("the stream ends without the locations that were asked for");
+    second.map(|second| second.record).ok_or_else(missing)
 }
 
 #[tonic::async_trait]
@@ -103,11 +136,19 @@ impl profile_store_service_server::ProfileStoreService for ProfileStoreService {
     ) -> Result<Response<WriteRawResponse>, Status> {
         let origin = origin(Protocol::WriteRaw, request.extensions());
         let request = request.into_inner();
+        let push = match &self.way {
+            Way::Store(push) => push,
+            Way::Forward(forwarder) => {
+                let _permit = self.permit().await?;
+                forwarder.write_raw(request, &origin).await.map_err(|error| status::of_forward(&error))?;
+                return Ok(Response::new(WriteRawResponse {}));
+            }
+        };
         let hash = request_hash(&request);
         let series = from_proto(request)?;
         let _permit = self.permit().await?;
         let appended =
-            self.push.push_raw(series, &origin, Some(hash)).await.map_err(|error| status::of_push(&error))?;
+            push.push_raw(series, &origin, Some(hash)).await.map_err(|error| status::of_push(&error))?;
         Ok(told(WriteRawResponse {}, appended))
     }
 
@@ -145,9 +186,17 @@ impl profile_store_service_server::ProfileStoreService for ProfileStoreService {
     ) -> Result<Response<WriteArrowResponse>, Status> {
         let origin = origin(Protocol::WriteArrow, request.extensions());
         let stream = request.into_inner().ipc_buffer;
+        let push = match &self.way {
+            Way::Store(push) => push,
+            Way::Forward(forwarder) => {
+                let _permit = self.permit().await?;
+                forwarder.write_arrow(stream, &origin).await.map_err(|error| status::of_forward(&error))?;
+                return Ok(Response::new(WriteArrowResponse {}));
+            }
+        };
         let hash = stream_hash("WriteArrow", &[&stream]);
         let _permit = self.permit().await?;
-        let appended = self.push.write_arrow(stream, &origin, Some(hash)).await;
+        let appended = push.write_arrow(stream, &origin, Some(hash)).await;
         Ok(told(WriteArrowResponse {}, appended.map_err(|error| status::of_push(&error))?))
     }
 }

@@ -81,17 +81,35 @@ pub(crate) enum RecordBuffers {
     Plain,
 }
 
+/// Who answers.
+#[derive(Clone)]
+pub(crate) enum Answers {
+    /// This process.
+    Engine(Engine),
+    /// Another one, to which this one sends everything on: its address.
+    Elsewhere(String),
+}
+
 /// The service.
 #[derive(Clone)]
 pub(crate) struct QueryService {
-    engine: Engine,
+    answers: Answers,
     permits: Arc<Semaphore>,
 }
 
 impl QueryService {
     /// At most `concurrency` queries are worked on at once.
-    pub(crate) fn new(engine: Engine, concurrency: usize) -> Self {
-        Self { engine, permits: Arc::new(Semaphore::new(concurrency)) }
+    pub(crate) fn new(answers: Answers, concurrency: usize) -> Self {
+        Self { answers, permits: Arc::new(Semaphore::new(concurrency)) }
+    }
+
+    fn engine(&self) -> Result<&Engine, Status> {
+        match &self.answers {
+            Answers::Engine(engine) => Ok(engine),
+            Answers::Elsewhere(address) => Err(Status::unimplemented(format!(
+                "this process forwards profiles to {address} and keeps none: ask there"
+            ))),
+        }
     }
 
     /// A report as the engine gives it.
@@ -103,7 +121,7 @@ impl QueryService {
     ) -> Result<ReportAnswer, Status> {
         let request = from_proto::report(request, extras, buffers)?;
         let _permit = self.permit().await?;
-        self.engine.query(request).await.map_err(|error| status::of_query(&error))
+        self.engine()?.query(request).await.map_err(|error| status::of_query(&error))
     }
 
     /// A report as a message, with its notices as metadata.
@@ -180,7 +198,7 @@ impl query_service_server::QueryService for QueryService {
     ) -> Result<Response<QueryRangeResponse>, Status> {
         let request = from_proto::query_range(request.into_inner())?;
         let _permit = self.permit().await?;
-        let answer = self.engine.query_range(request).await.map_err(|error| status::of_query(&error))?;
+        let answer = self.engine()?.query_range(request).await.map_err(|error| status::of_query(&error))?;
         Ok(with_notices(to_proto::query_range(answer.series), &answer.notices))
     }
 
@@ -199,14 +217,14 @@ impl query_service_server::QueryService for QueryService {
     ) -> Result<Response<ProfileTypesResponse>, Status> {
         let request = request.into_inner();
         let range = from_proto::range(request.start, request.end)?;
-        let types = self.engine.profile_types(range).await.map_err(|error| status::of_query(&error))?;
+        let types = self.engine()?.profile_types(range).await.map_err(|error| status::of_query(&error))?;
         Ok(Response::new(to_proto::profile_types(types)))
     }
 
     async fn labels(&self, request: Request<LabelsRequest>) -> Result<Response<LabelsResponse>, Status> {
         let request = from_proto::labels(request.into_inner())?;
         let _permit = self.permit().await?;
-        let label_names = self.engine.labels(request).await.map_err(|error| status::of_query(&error))?;
+        let label_names = self.engine()?.labels(request).await.map_err(|error| status::of_query(&error))?;
         Ok(Response::new(LabelsResponse { label_names, warnings: Vec::new() }))
     }
 
@@ -214,7 +232,7 @@ impl query_service_server::QueryService for QueryService {
         let (name, request) = from_proto::values(request.into_inner())?;
         let _permit = self.permit().await?;
         let label_values =
-            self.engine.values(&name, request).await.map_err(|error| status::of_query(&error))?;
+            self.engine()?.values(&name, request).await.map_err(|error| status::of_query(&error))?;
         Ok(Response::new(ValuesResponse { label_values, warnings: Vec::new() }))
     }
 
@@ -229,7 +247,7 @@ impl query_service_server::QueryService for QueryService {
         &self,
         _: Request<HasProfileDataRequest>,
     ) -> Result<Response<HasProfileDataResponse>, Status> {
-        let has_data = self.engine.has_profile_data().await.map_err(|error| status::of_query(&error))?;
+        let has_data = self.engine()?.has_profile_data().await.map_err(|error| status::of_query(&error))?;
         Ok(Response::new(HasProfileDataResponse { has_data }))
     }
 }

@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod debuginfo;
 #[cfg(test)]
+mod forward;
+#[cfg(test)]
 mod grpc;
 #[cfg(test)]
 mod grpc_web;

@@ -1,0 +1,315 @@
+//! Hands on what senders push and what is scraped to a remote store, by way of a spool on disk.
+//!
+//! ```text
+//! request ─► external labels ─► spool (fsynced) ─► answered
+//!                                 └─► delivery: attempt, wait, attempt … ─► remote store
+//! ```
+//! Constraints: profiles are not decoded on the way (what the remote store makes of a request is its business, be it a
+//! Decima or a Parca), and the remote store may be away for as long as the spool has room. Invariants: a request is answered
+//! after it is durable; the requests of a sender arrive in their order; a request arrives at least once, and what does not
+//! arrive is counted and named. Not kept: object files, whose uploads go straight through, and nothing of this process is
+//! asked for here: no query reads the spool. Start at [`Forwarder`].
+
+mod clock;
+mod counts;
+mod debuginfo;
+mod delivery;
+pub mod labels;
+mod pprof;
+mod record;
+mod remote;
+pub mod settings;
+mod spool;
+mod verdict;
+
+use std::{error::Error, net::IpAddr, sync::Arc, time::Instant};
+
+use bytes::Bytes;
+use decima_base::ErrorKind;
+use decima_ingest::{
+    push::{Origin, Outcome, PushError, RawSeries, Refusal, Sender, Senders},
+    scrape::Sink,
+};
+use decima_proto::parca::profilestore::v1alpha1::{
+    Label, LabelSet, RawProfileSeries, RawSample, WriteRawRequest,
+};
+use parking_lot::Mutex;
+use prost::Message as _;
+use xxhash_rust::xxh3::{Xxh3, xxh3_64};
+
+use self::{
+    counts::Counters, delivery::Delivery, labels::External, record::Record, remote::Remote, spool::Spool,
+};
+pub use self::{
+    counts::{Counts, DropReason},
+    debuginfo::Debuginfo,
+    record::Method,
+    remote::{CredentialsError, RemoteError},
+    settings::Settings,
+    spool::{OpenError, SpoolError},
+};
+
+/// Requests with more bytes than this are worked on elsewhere than in the runtime's threads: decompressing takes a millisecond
+/// and more.
+const INLINE_BYTES_MAX: usize = 256 << 10;
+
+/// A forwarder that cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The settings of the remote store cannot be used.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
+    /// The spool cannot be used.
+    #[error(transparent)]
+    Spool(#[from] OpenError),
+}
+
+/// A request that was not taken.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ForwardError {
+    /// It is wrong: labels cannot be added to it.
+    #[error("{message}")]
+    InvalidArgument {
+        /// Kind of mistake.
+        reason: Refusal,
+        /// For the sender.
+        message: String,
+    },
+    /// The spool did not take it.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+}
+
+impl ForwardError {
+    /// What the sender can do about it.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::InvalidArgument { .. } => ErrorKind::InvalidArgument,
+            Self::Spool(error) => error.kind(),
+        }
+    }
+
+    fn refusal(&self) -> Refusal {
+        match self {
+            Self::InvalidArgument { reason, .. } => *reason,
+            Self::Spool(_) => Refusal::Store,
+        }
+    }
+
+    fn malformed(error: impl std::fmt::Display) -> Self {
+        Self::InvalidArgument { reason: Refusal::Malformed, message: error.to_string() }
+    }
+}
+
+/// Takes requests and sees to it that they arrive. Clones share it.
+#[derive(Clone)]
+pub struct Forwarder {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    settings: Settings,
+    external: External,
+    remote: Remote,
+    spool: Spool,
+    counters: Arc<Counters>,
+    senders: Senders,
+    delivery: Mutex<Option<Delivery>>,
+}
+
+impl Forwarder {
+    /// Opens the spool and begins to send what is in it. The remote store need not be there.
+    pub async fn start(settings: Settings) -> Result<Self, StartError> {
+        let remote = Remote::new(&settings.remote)?;
+        let counters = Arc::new(Counters::default());
+        let bounds =
+            spool::Bounds { size_bytes_max: settings.spool_bytes_max, age_max: settings.spool_age_max };
+        let spool = Spool::open(&settings.spool_path, bounds, counters.clone()).await?;
+        let delivery =
+            Delivery::start(spool.clone(), remote.clone(), counters.clone(), settings.spool_age_max);
+        let external = External::new(settings.external_labels.clone());
+        let (senders, delivery) = (Senders::default(), Mutex::new(Some(delivery)));
+        let shared = Shared { settings, external, remote, spool, counters, senders, delivery };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// Where requests go.
+    pub fn address(&self) -> String {
+        self.shared.remote.origin().to_string().trim_end_matches('/').to_owned()
+    }
+
+    /// What became of requests since the start, and what waits now.
+    pub fn counts(&self) -> Counts {
+        let mut counts = self.shared.counters.read();
+        self.shared.spool.describe(&mut counts);
+        counts
+    }
+
+    /// Senders of the last five minutes before `now`, by `node` label, where a request has one that is looked at, and address.
+    pub fn recent_senders(&self, now: Instant) -> Vec<Sender> {
+        self.shared.senders.recent(now)
+    }
+
+    /// All senders that are remembered, with their counts.
+    pub fn senders(&self) -> Vec<Sender> {
+        self.shared.senders.all()
+    }
+
+    /// The remote store's side of uploads.
+    pub fn debuginfo(&self) -> Debuginfo {
+        Debuginfo::new(self.shared.remote.debuginfo())
+    }
+
+    /// Takes profiles with their labels.
+    pub async fn write_raw(&self, mut request: WriteRawRequest, origin: &Origin) -> Result<(), ForwardError> {
+        let labels = || request.series.iter().filter_map(|series| series.labels.as_ref());
+        let node = labels().flat_map(|set| &set.labels).find(|label| label.name == "node");
+        let node = node.map(|label| label.value.clone()).unwrap_or_default();
+        let (external, profile_bytes_max, received_ns) =
+            (self.shared.external.clone(), self.shared.settings.profile_bytes_max, origin.received_ns);
+        let profiles = request.series.iter().flat_map(|series| &series.samples);
+        let size_bytes = profiles.map(|sample| sample.raw_profile.len()).sum();
+        let parts = work(size_bytes, move || {
+            for (index, series) in request.series.iter_mut().enumerate() {
+                let Some(labels) = &mut series.labels else {
+                    return Err(ForwardError::InvalidArgument {
+                        reason: Refusal::Missing,
+                        message: format!("series[{index}].labels: missing"),
+                    });
+                };
+                external.set(labels);
+                for sample in &mut series.samples {
+                    sample.raw_profile =
+                        pprof::ready(&sample.raw_profile, &[], received_ns, profile_bytes_max);
+                }
+            }
+            Ok(vec![request.encode_to_vec().into()])
+        });
+        let parts = parts.await.unwrap_or_else(|| Err(SpoolError::Closed.into()));
+        self.finish(Method::WriteRaw, parts, &node, origin).await
+    }
+
+    /// Takes both records of an exchange in the agent's first schema.
+    pub async fn write(&self, samples: Bytes, locations: Bytes, origin: &Origin) -> Result<(), ForwardError> {
+        let parts = self.shared.external.add_to_first_schema(samples).map(|samples| vec![samples, locations]);
+        self.finish(Method::Write, parts.map_err(ForwardError::malformed), "", origin).await
+    }
+
+    /// Takes a stream in the agent's second schema.
+    pub async fn write_arrow(&self, stream: Bytes, origin: &Origin) -> Result<(), ForwardError> {
+        let parts = self.shared.external.add_to_second_schema(stream).map(|stream| vec![stream]);
+        self.finish(Method::WriteArrow, parts.map_err(ForwardError::malformed), "", origin).await
+    }
+
+    /// Takes an encoded OTLP request.
+    pub async fn export(&self, request: Bytes, origin: &Origin) -> Result<(), ForwardError> {
+        let parts = self.shared.external.add_to_otlp(request).map(|request| vec![request]);
+        self.finish(Method::Export, parts.map_err(ForwardError::malformed), "", origin).await
+    }
+
+    /// The message that asks for the stacktraces of a first record; `None` if there are none to ask for. A record that is
+    /// wrong is refused, and its sender's refusal noted.
+    pub fn question(&self, samples: &[u8], origin: &Origin) -> Result<Option<Vec<u8>>, ForwardError> {
+        let limits = decima_ingest::push::Limits {
+            profile_bytes_max: self.shared.settings.profile_bytes_max,
+            ..Default::default()
+        };
+        let question = decima_ingest::agent::question(samples, &limits);
+        let question = question.map_err(|error: PushError| ForwardError::InvalidArgument {
+            reason: error.refusal(),
+            message: error.to_string(),
+        });
+        if let Err(error) = &question {
+            self.note(origin, "", &Err(error.clone()));
+        }
+        question
+    }
+
+    /// Lets requests under way arrive, for a while, and sends no more. What is in the spool stays.
+    pub async fn stop(&self) {
+        let delivery = self.shared.delivery.lock().take();
+        if let Some(delivery) = delivery {
+            delivery.stop().await;
+        }
+    }
+
+    async fn finish(
+        &self,
+        method: Method,
+        parts: Result<Vec<Bytes>, ForwardError>,
+        node: &str,
+        origin: &Origin,
+    ) -> Result<(), ForwardError> {
+        let outcome = match parts {
+            Err(error) => Err(error),
+            Ok(parts) => {
+                let sender = origin.address.map_or(0, |address| match address {
+                    IpAddr::V4(address) => xxh3_64(&address.octets()),
+                    IpAddr::V6(address) => xxh3_64(&address.octets()),
+                });
+                let record = Record { method, sender, received_ms: origin.received_ns / 1_000_000, parts };
+                self.shared.spool.append(record).await.map_err(ForwardError::from)
+            }
+        };
+        self.note(origin, node, &outcome);
+        outcome
+    }
+
+    fn note(&self, origin: &Origin, node: &str, outcome: &Result<(), ForwardError>) {
+        let refused = outcome.as_ref().err().map(|error| (error.refusal(), error.to_string()));
+        let outcome = Outcome { took: origin.received.elapsed(), refused, ..Outcome::default() };
+        self.shared.senders.note(node, origin, outcome);
+    }
+}
+
+#[async_trait::async_trait]
+impl Sink for Forwarder {
+    async fn store(
+        &self,
+        series: Vec<RawSeries>,
+        received_ns: i64,
+    ) -> Result<(), Box<dyn Error + Send + Sync>> {
+        let (external, profile_bytes_max) =
+            (self.shared.external.clone(), self.shared.settings.profile_bytes_max);
+        let size_bytes = series.iter().flat_map(|series| &series.profiles).map(Bytes::len).sum();
+        let record = work(size_bytes, move || {
+            let mut sender = Xxh3::new();
+            let mut request = WriteRawRequest::default();
+            for RawSeries { labels, profiles, keep } in series {
+                for (name, value) in &labels {
+                    sender.update(name.as_bytes());
+                    sender.update(value.as_bytes());
+                }
+                let labels = labels.into_iter().map(|(name, value)| Label { name, value }).collect();
+                let mut labels = LabelSet { labels };
+                external.set(&mut labels);
+                let samples = profiles.iter().map(|profile| RawSample {
+                    raw_profile: pprof::ready(profile, &keep, received_ns, profile_bytes_max),
+                    ..RawSample::default()
+                });
+                let samples = samples.collect();
+                request.series.push(RawProfileSeries { labels: Some(labels), samples });
+            }
+            let parts = vec![request.encode_to_vec().into()];
+            let received_ms = received_ns / 1_000_000;
+            Record { method: Method::WriteRaw, sender: sender.digest(), received_ms, parts }
+        });
+        let record = record.await.ok_or(SpoolError::Closed)?;
+        Ok(self.shared.spool.append(record).await?)
+    }
+}
+
+/// Does work on so many bytes here, or on another thread if it would take long; `None` if the process stops first.
+async fn work<T: Send + 'static>(size_bytes: usize, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    if size_bytes <= INLINE_BYTES_MAX {
+        return Some(work());
+    }
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => Some(done),
+        Err(error) => match error.try_into_panic() {
+            // A panic fails this request, as it would have without the other thread.
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => None,
+        },
+    }
+}
