@@ -8,7 +8,7 @@ use std::{ffi::OsString, path::PathBuf, sync::LazyLock};
 
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 use decima_server::auth::Scope;
-use decima_symbols::demangle::Mode;
+use decima_symbols::demangle;
 
 use crate::{
     parca_flags::ParcaFlags,
@@ -209,7 +209,7 @@ pub(crate) struct ObjectFiles {
     /// How names of C++ and Rust are shown: `simple` (neither parameters nor template arguments), `templates` (no parameters),
     /// `full`, or `none` (as in the file).
     #[arg(long, value_name = "MODE", default_value = "simple", value_parser = value::or_default(value::demangle_mode, "simple"))]
-    pub(crate) symbolizer_demangle_mode: Mode,
+    pub(crate) symbolizer_demangle_mode: demangle::Mode,
     /// Memory for what is read of object files, besides the files themselves, which the system maps.
     #[arg(long, value_name = "SIZE", default_value = "512MiB", value_parser = value::or_default(Bytes::parse, "512MiB"))]
     pub(crate) symbolizer_memory: Bytes,
