@@ -8,6 +8,7 @@ use std::{ffi::OsString, path::PathBuf, sync::LazyLock};
 
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 use decima_server::auth::Scope;
+use decima_symbols::demangle;
 
 use crate::{
     parca_flags::ParcaFlags,
@@ -226,6 +227,16 @@ pub(crate) struct ObjectFiles {
     /// none. Separated by commas or given several times. [default: none]
     #[arg(long, value_name = "SERVERS", value_delimiter = ',')]
     pub(crate) debuginfod_upstream_servers: Vec<String>,
+    /// How names of C++ and Rust are shown: `simple` (neither parameters nor template arguments), `templates` (no parameters),
+    /// `full`, or `none` (as in the file).
+    #[arg(long, value_name = "MODE", default_value = "simple", value_parser = value::or_default(value::demangle_mode, "simple"))]
+    pub(crate) symbolizer_demangle_mode: demangle::Mode,
+    /// Memory for what is read of object files, besides the files themselves, which the system maps.
+    #[arg(long, value_name = "SIZE", default_value = "512MiB", value_parser = value::or_default(Bytes::parse, "512MiB"))]
+    pub(crate) symbolizer_memory: Bytes,
+    /// How long a query waits for functions; what is not known by then stays an address until the next query.
+    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = value::or_default(Span::parse, "2s"))]
+    pub(crate) symbolizer_timeout: Span,
     /// How long a debuginfod server may take for one file.
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = value::or_default(Span::parse, "5m"))]
     pub(crate) debuginfod_http_request_timeout: Span,

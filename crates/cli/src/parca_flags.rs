@@ -30,7 +30,6 @@ const WITHOUT_EFFECT: &[(&str, Takes)] = &[
     ("storage-snapshot-trigger-size", Value),
     ("storage-row-group-size", Value),
     ("storage-index-on-disk", Switch),
-    ("symbolizer-demangle-mode", Value),
     ("symbolizer-external-addr-2-line-path", Value),
     ("symbolizer-number-of-tries", Value),
     ("debuginfo-uploads-signed-url", Switch),

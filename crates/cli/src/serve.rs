@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, bail};
 use decima_debuginfo::{
-    Debuginfo, DebuginfoOptions,
+    Debuginfo, DebuginfoOptions, OtherNames, Resolver,
     debuginfod::{Debuginfod, DebuginfodOptions},
 };
 use decima_forward::Forwarder;
@@ -17,7 +17,7 @@ use decima_ingest::{
     push::Push,
     scrape::{self, Scraper},
 };
-use decima_query::Engine;
+use decima_query::{Engine, Symbolizer};
 use decima_server::{Handles, Listener, Server};
 use decima_store::{OpenError, Store, bucket::Bucket};
 use tokio::{
@@ -88,21 +88,28 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
         opened = open(settings.role, &settings.place, settings.store, bucket.as_ref()) => opened?,
         () = stop.next() => return Ok(()),
     };
+    let push = Push::new(store.clone(), settings.limits);
+    let other_names = OtherNames::by({
+        let push = push.clone();
+        move |name| push.object_files().names(name)
+    });
     let options = DebuginfoOptions {
         objects_folder: settings.place.files(bucket.as_ref()),
+        other_names,
         ..settings.debuginfo
     };
-    let debuginfo = Debuginfo::open(store.objects(), options, debuginfod(settings.debuginfod)?)
-        .await
-        .context("cannot open what is kept of object files")?;
-    let debuginfo = Arc::new(debuginfo);
+    let debuginfo = Debuginfo::open(store.objects(), options, debuginfod(settings.debuginfod)?).await;
+    let debuginfo = Arc::new(debuginfo.context("cannot open what is kept of object files")?);
+    let resolver = Arc::new(Resolver::new(Arc::clone(&debuginfo), settings.resolver));
+    let symbolizer = Symbolizer::new(resolver, settings.symbolizer_timeout);
+    store.symbolize_with(Arc::new(symbolizer.clone()));
+    // A process that only answers leaves what is kept to the one that writes it.
     if settings.role == Role::All {
-        let debuginfo = Arc::clone(&debuginfo);
-        background.spawn(async move { debuginfo.keep_maintained().await });
+        maintain(&mut background, &store, &debuginfo, &symbolizer);
     }
-    let push = Push::new(store.clone(), settings.limits);
     let scraper = Scraper::new(push.clone(), scrape::Settings::default());
-    let handles = Handles { engine: Engine::new(store.clone(), settings.query), push, debuginfo };
+    let engine = Engine::new(store.clone(), settings.query).with_symbolizer(symbolizer.clone());
+    let handles = Handles { engine, push, debuginfo };
     let serving = async {
         // Not earlier: both promise that it serves.
         announce(&url);
@@ -117,7 +124,12 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
         tracing::info!("stopping: draining, then flushing");
         scraper.shutdown().await;
     };
-    server.with_scraper(scraper.clone()).with_store(store.clone()).serve(handles, serving).await?;
+    server
+        .with_scraper(scraper.clone())
+        .with_store(store.clone())
+        .with_symbolizer(symbolizer)
+        .serve(handles, serving)
+        .await?;
     tokio::select! {
         closed = store.close() => closed.context("cannot flush; the log keeps the samples for the next start")?,
         () = stop.next() => bail!("stopped while flushing; the log keeps the samples for the next start"),
@@ -137,6 +149,19 @@ async fn open(
         Role::All => Store::open_at(settings, place.open(bucket)?).await,
         Role::Query => Store::follow(settings, &place.share(bucket)?).await,
     }
+}
+
+/// What goes on without anybody asking, until `tasks` is dropped.
+fn maintain(
+    tasks: &mut JoinSet<()>,
+    store: &Store,
+    debuginfo: &Arc<Debuginfo>,
+    symbolizer: &Symbolizer,
+) {
+    let debuginfo = Arc::clone(debuginfo);
+    tasks.spawn(async move { debuginfo.keep_maintained().await });
+    let (store, symbolizer) = (store.clone(), symbolizer.clone());
+    tasks.spawn(async move { symbolizer.keep_ahead(&store).await });
 }
 
 /// Sends everything on until a signal asks it to stop. What has not arrived then is sent after the next start.

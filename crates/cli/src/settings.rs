@@ -2,9 +2,12 @@
 //!
 //! [`Settings::check`] is the only way from [`crate::args`] to here, so that nothing behind it meets a flag.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
-use decima_debuginfo::{DebuginfoOptions, debuginfod::DebuginfodOptions, retention};
+use decima_debuginfo::{DebuginfoOptions, ResolverOptions, debuginfod::DebuginfodOptions, retention};
 use decima_ingest::push::Limits;
 use decima_server::{TlsFiles, auth::Anonymous};
 
@@ -53,6 +56,10 @@ pub(crate) struct Settings {
     pub(crate) query: decima_query::engine::Settings,
     /// How object files are kept.
     pub(crate) debuginfo: DebuginfoOptions,
+    /// How they are read.
+    pub(crate) resolver: ResolverOptions,
+    /// How long a query waits for that.
+    pub(crate) symbolizer_timeout: Duration,
     /// Whom else to ask for them; nobody if it has no servers.
     pub(crate) debuginfod: DebuginfodOptions,
     /// Where to send everything on to, if this is no store.
@@ -86,6 +93,11 @@ impl Settings {
         }
         let debuginfo = debuginfo(&flags.debuginfo, &flags.storage_path);
         let debuginfod = debuginfod(&flags.debuginfo, flags.as_parca);
+        let resolver = ResolverOptions {
+            mode: flags.debuginfo.symbolizer_demangle_mode,
+            memory_max_bytes: flags.debuginfo.symbolizer_memory.as_usize(),
+            ..ResolverOptions::default()
+        };
         Ok(Self {
             addresses,
             role,
@@ -127,6 +139,8 @@ impl Settings {
                 allow_partial: flags.allow_partial,
             },
             debuginfo,
+            resolver,
+            symbolizer_timeout: flags.debuginfo.symbolizer_timeout.0,
             debuginfod,
             forward,
             without_effect: flags.parca.given.into_iter().chain(without_effect).collect(),
@@ -267,7 +281,7 @@ fn without_empty(words: Vec<String>) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::{ffi::OsString, time::Duration};
+    use std::ffi::OsString;
 
     use super::*;
     use crate::args::Arguments;

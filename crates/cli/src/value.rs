@@ -6,6 +6,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::ValueEnum;
+use decima_symbols::demangle::Mode;
 
 /// A value that was written wrongly; clap adds the flag's name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -67,6 +68,11 @@ pub(crate) fn optional<T: 'static>(
     parse: fn(&str) -> Result<T, ValueError>,
 ) -> impl Fn(&str) -> Result<Maybe<T>, ValueError> + Clone {
     move |text| if text.is_empty() { Ok(Maybe(None)) } else { parse(text).map(|value| Maybe(Some(value))) }
+}
+
+/// How names are demangled.
+pub(crate) fn demangle_mode(text: &str) -> Result<Mode, ValueError> {
+    text.parse().map_err(|_| ValueError::Choice("simple, templates, full, none".to_owned()))
 }
 
 /// Where to listen: a host, empty for all interfaces, and a port, 0 for any.

@@ -21,5 +21,5 @@ pub mod retention;
 mod store;
 
 pub use files::FileError;
-pub use resolver::{Resolver, ResolverOptions};
-pub use store::{Debuginfo, DebuginfoError, DebuginfoOptions, Initiated, ObjectFile, UploadSink};
+pub use resolver::{Address, Resolver, ResolverOptions};
+pub use store::{Debuginfo, DebuginfoError, DebuginfoOptions, Initiated, ObjectFile, OtherNames, UploadSink};

@@ -1,17 +1,20 @@
 //! Here are a build ID and addresses, gives you functions by a deadline: opens files, keeps those that are asked for,
 //! and stays below a bound of memory.
 //!
-//! Nothing here fails: an address that cannot be resolved says why. What was not reached by the deadline goes on in the
-//! background as far as it was begun, so that the next question finds it.
+//! Nothing here fails: an address that cannot be resolved says why. What was not reached by the deadline is read in the
+//! background, so that a later question finds it. Nobody waits for the network: what a debuginfod server may have is asked for
+//! in the background too, and [`Resolver::version`] tells when another question is worth it.
 
 use std::{
     collections::HashMap,
     hash::{DefaultHasher, Hash as _, Hasher as _},
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
-use decima_symbols::{Answer, BuildId, ObjectFiles, Options, Symbolizer, Unresolved, demangle::Mode};
+use decima_symbols::{
+    Answer, BuildId, ObjectFiles, Options, Symbolizer, Unresolved, demangle::Mode, normalize::Mapping,
+};
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
@@ -35,17 +38,30 @@ impl Default for ResolverOptions {
     }
 }
 
+/// An address with the mapping that it is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Address {
+    /// In the process, or in the file if the mapping says nothing.
+    pub address: u64,
+    /// Where the process has the file.
+    pub mapping: Mapping,
+}
+
 /// A file that is open.
 struct Open {
     symbolizer: Arc<Symbolizer>,
     /// The object that it was opened from.
     object: String,
+    /// As of which version of the store this is the file.
+    version: u64,
     last_use: u64,
 }
 
 /// What is known of a build ID.
 enum Known {
     File(Open),
+    /// A debuginfod server is being asked.
+    Fetching,
     /// Nothing can be had, as of this version of the store and this moment.
     Nothing {
         reason: Unresolved,
@@ -66,14 +82,22 @@ pub struct Resolver {
     options: ResolverOptions,
     files: Mutex<Files>,
     permits: Arc<Semaphore>,
-    /// Held while a file is fetched, by build ID; several share one.
+    /// Held while a file is opened, by build ID; several share one.
     opening: [tokio::sync::Mutex<()>; OPENING],
+    /// Held by what is read although nobody waits for it any more.
+    late: Arc<Semaphore>,
 }
 
-/// Files that can be fetched at one time.
+/// Files that can be opened at one time.
 const OPENING: usize = 16;
+/// How long a file is read that nobody waits for any more.
+const LATE_FOR: Duration = Duration::from_secs(120);
+/// Such files at one time; each waits for its turn to be read.
+const LATE_MAX: usize = 8;
+/// Files that are being asked for at debuginfod at one time; others are when they are asked for again.
+const FETCHING_MAX: usize = 64;
 /// How long "there is no file" is believed: a debuginfod server may have it later, which no version tells.
-const NOTHING_FOR: std::time::Duration = std::time::Duration::from_secs(60);
+const NOTHING_FOR: Duration = Duration::from_secs(60);
 /// Build IDs that are remembered to have nothing.
 const KNOWN_MAX: usize = 16_384;
 
@@ -81,7 +105,13 @@ impl Resolver {
     /// Resolves from what this store holds and can get.
     pub fn new(debuginfo: Arc<Debuginfo>, options: ResolverOptions) -> Self {
         let permits = Arc::new(Semaphore::new(options.concurrent_max.max(1)));
-        Self { debuginfo, options, files: Mutex::default(), permits, opening: Default::default() }
+        let late = Arc::new(Semaphore::new(LATE_MAX));
+        Self { debuginfo, options, files: Mutex::default(), permits, opening: Default::default(), late }
+    }
+
+    /// Memory for all files that are open, in bytes, besides the files themselves. Waits for those that are being read.
+    pub fn memory_bytes(&self) -> usize {
+        self.open_files().iter().map(|(.., symbolizer)| symbolizer.memory_bytes()).sum()
     }
 
     /// Grows whenever what could not be resolved may be worth another question.
@@ -89,13 +119,13 @@ impl Resolver {
         self.debuginfo.version()
     }
 
-    /// Functions at addresses of a file, in their order: file addresses, as `decima_symbols::normalize` makes them.
+    /// Functions at addresses of a file, in their order.
     ///
-    /// Waits for debuginfod, for the disk and for its turn, but never longer than until the deadline.
+    /// Waits for the disk and for its turn, but never longer than until the deadline, and never for the network.
     pub async fn resolve(
         self: &Arc<Self>,
         build_id: &str,
-        addresses: &[u64],
+        addresses: &[Address],
         deadline: Instant,
     ) -> Vec<Answer> {
         let all = |reason| vec![Answer::Unresolved(reason); addresses.len()];
@@ -103,22 +133,36 @@ impl Resolver {
         if let Some(answers) = self.cached(&build_id, addresses) {
             return answers;
         }
-        let this = Arc::clone(self);
-        let owned = addresses.to_vec();
-        // A task of its own: fetching a file goes on behind the deadline.
-        let task = tokio::spawn(async move { this.resolve_file(build_id, owned, deadline).await });
-        match tokio::time::timeout_at(deadline.into(), task).await {
+        let addresses: Arc<[Address]> = addresses.into();
+        let task =
+            tokio::spawn(Arc::clone(self).resolve_file(build_id.clone(), Arc::clone(&addresses), deadline));
+        let answers = match tokio::time::timeout_at(deadline.into(), task).await {
             Ok(Ok(answers)) => answers,
             Ok(Err(error)) => {
-                tracing::error!(%error, "reading debug information panicked");
-                all(Unresolved::Damaged)
+                tracing::error!(%build_id, %error, "reading debug information panicked");
+                return all(Unresolved::Damaged);
             }
             Err(_) => all(Unresolved::Deadline),
+        };
+        if answers.contains(&Answer::Unresolved(Unresolved::Deadline)) {
+            self.resolve_late(build_id, addresses);
         }
+        answers
+    }
+
+    /// Reads on behind a deadline, for the next question.
+    fn resolve_late(self: &Arc<Self>, build_id: BuildId, addresses: Arc<[Address]>) {
+        let Ok(permit) = Arc::clone(&self.late).try_acquire_owned() else { return };
+        let this = Arc::clone(self);
+        tokio::spawn(async move {
+            let _ = this.resolve_file(build_id, addresses, Instant::now() + LATE_FOR).await;
+            drop(permit);
+        });
     }
 
     /// Answers without waiting, if every address was asked for before or none can be resolved.
-    pub fn cached(&self, build_id: &BuildId, addresses: &[u64]) -> Option<Vec<Answer>> {
+    fn cached(&self, build_id: &BuildId, addresses: &[Address]) -> Option<Vec<Answer>> {
+        let all = |reason| vec![Answer::Unresolved(reason); addresses.len()];
         let symbolizer = {
             let mut files = self.files.lock();
             files.uses += 1;
@@ -126,21 +170,30 @@ impl Resolver {
             match files.known.get_mut(build_id)? {
                 Known::File(open) => {
                     open.last_use = uses;
+                    // Another file may have come for the same build ID.
+                    if open.version != self.debuginfo.version() {
+                        return None;
+                    }
                     Arc::clone(&open.symbolizer)
                 }
+                Known::Fetching => return Some(all(Unresolved::Fetching)),
                 Known::Nothing { reason, version, at } => {
                     let fresh = *version == self.debuginfo.version() && at.elapsed() < NOTHING_FOR;
-                    return fresh.then(|| vec![Answer::Unresolved(*reason); addresses.len()]);
+                    return fresh.then(|| all(*reason));
                 }
             }
         };
-        addresses.iter().map(|&address| symbolizer.cached(address)).collect()
+        let cached = |address: &Address| match symbolizer.file_address(address.address, address.mapping) {
+            Some(address) => symbolizer.cached(address),
+            None => Some(Answer::Unresolved(Unresolved::Unmapped)),
+        };
+        addresses.iter().map(cached).collect()
     }
 
     async fn resolve_file(
         self: Arc<Self>,
         build_id: BuildId,
-        addresses: Vec<u64>,
+        addresses: Arc<[Address]>,
         deadline: Instant,
     ) -> Vec<Answer> {
         let count = addresses.len();
@@ -154,7 +207,7 @@ impl Resolver {
         };
         let this = Arc::clone(&self);
         let reading = tokio::task::spawn_blocking(move || {
-            let answers = symbolizer.symbolize_all(&addresses, &|| Instant::now() < deadline);
+            let answers = symbolize(&symbolizer, &addresses, deadline);
             drop(permit);
             this.make_room();
             answers
@@ -170,8 +223,35 @@ impl Resolver {
         }
     }
 
-    async fn open(&self, build_id: &BuildId) -> Result<Arc<Symbolizer>, Unresolved> {
-        // A file is fetched once, however many ask for it at one time.
+    /// Asks debuginfod, for later questions.
+    fn fetch(self: &Arc<Self>, build_id: &BuildId) {
+        {
+            let mut files = self.files.lock();
+            let fetching = files.known.values().filter(|known| matches!(known, Known::Fetching)).count();
+            if fetching >= FETCHING_MAX {
+                return;
+            }
+            files.known.insert(build_id.clone(), Known::Fetching);
+        }
+        let (this, build_id) = (Arc::clone(self), build_id.clone());
+        tokio::spawn(async move {
+            let fetched = this.debuginfo.fetch(&build_id).await;
+            // The next question opens what is here now.
+            this.files.lock().known.remove(&build_id);
+            match fetched {
+                Ok(None) => {}
+                Ok(Some(reason)) => this.nothing(&build_id, reason),
+                Err(error) => {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::warn!(%build_id, error, "debuginfo cannot be kept");
+                    this.nothing(&build_id, Unresolved::DebuginfodFailed);
+                }
+            }
+        });
+    }
+
+    async fn open(self: &Arc<Self>, build_id: &BuildId) -> Result<Arc<Symbolizer>, Unresolved> {
+        // A file is opened once, however many ask for it at one time.
         let mut hasher = DefaultHasher::new();
         build_id.hash(&mut hasher);
         let _opening = self.opening[hasher.finish() as usize % OPENING].lock().await;
@@ -182,11 +262,15 @@ impl Resolver {
             return Err(*reason);
         }
         let version = self.debuginfo.version();
-        let (object, bytes) = match self.debuginfo.object_file(build_id).await {
-            Ok(ObjectFile::Held { object, bytes }) => (object, bytes),
+        let (object, bytes, program) = match self.debuginfo.object_file(build_id).await {
+            Ok(ObjectFile::Held { object, bytes, program }) => (object, bytes, program),
             Ok(ObjectFile::Missing(reason)) => {
                 self.nothing_as_of(build_id, reason, version);
                 return Err(reason);
+            }
+            Ok(ObjectFile::Elsewhere) => {
+                self.fetch(build_id);
+                return Err(Unresolved::Fetching);
             }
             Err(error) => {
                 tracing::warn!(%build_id, error = &error as &dyn std::error::Error, "debuginfo cannot be read");
@@ -199,21 +283,26 @@ impl Resolver {
         if let Some(Known::File(open)) = files.known.get_mut(build_id)
             && open.object == object
         {
-            open.last_use = uses;
+            (open.last_use, open.version) = (uses, version);
             return Ok(Arc::clone(&open.symbolizer));
         }
         let share = self.options.memory_max_bytes / 2;
         let options =
             Options { mode: self.options.mode, memory_max_bytes: share, cache_max_bytes: share / 8 };
+        // Only the program says how it is mapped, and only it has what its debug information leaves out.
+        let (object_bytes, debuginfo) = match program {
+            Some(program) => (program, Some(bytes)),
+            None => (bytes, None),
+        };
         let parts =
-            ObjectFiles { object: bytes, debuginfo: None, alternate: None, package: None, companions: None };
+            ObjectFiles { object: object_bytes, debuginfo, alternate: None, package: None, companions: None };
         let Ok(symbolizer) = Symbolizer::open(parts, options) else {
             drop(files);
             self.nothing_as_of(build_id, Unresolved::NotAnObject, version);
             return Err(Unresolved::NotAnObject);
         };
         let symbolizer = Arc::new(symbolizer);
-        let open = Open { symbolizer: Arc::clone(&symbolizer), object, last_use: uses };
+        let open = Open { symbolizer: Arc::clone(&symbolizer), object, version, last_use: uses };
         files.known.insert(build_id.clone(), Known::File(open));
         Ok(symbolizer)
     }
@@ -225,21 +314,23 @@ impl Resolver {
     fn nothing_as_of(&self, build_id: &BuildId, reason: Unresolved, version: u64) {
         let mut files = self.files.lock();
         if files.known.len() >= KNOWN_MAX {
-            files.known.retain(|_, known| matches!(known, Known::File(_)));
+            files.known.retain(|_, known| !matches!(known, Known::Nothing { .. }));
         }
         files.known.insert(build_id.clone(), Known::Nothing { reason, version, at: Instant::now() });
     }
 
+    fn open_files(&self) -> Vec<(u64, BuildId, Arc<Symbolizer>)> {
+        let files = self.files.lock();
+        let open = files.known.iter().filter_map(|(build_id, known)| match known {
+            Known::File(open) => Some((open.last_use, build_id.clone(), Arc::clone(&open.symbolizer))),
+            Known::Nothing { .. } | Known::Fetching => None,
+        });
+        open.collect()
+    }
+
     /// Closes files, those not used for longest first, until what is left is within bounds.
     fn make_room(&self) {
-        let mut open: Vec<_> = {
-            let files = self.files.lock();
-            let open = files.known.iter().filter_map(|(build_id, known)| match known {
-                Known::File(open) => Some((open.last_use, build_id.clone(), Arc::clone(&open.symbolizer))),
-                Known::Nothing { .. } => None,
-            });
-            open.collect()
-        };
+        let mut open = self.open_files();
         // Counted without the lock: a file that is being read is waited for.
         open.sort_by_key(|(last_use, ..)| *last_use);
         let sizes: Vec<_> = open.iter().map(|(.., symbolizer)| symbolizer.memory_bytes()).collect();
@@ -252,4 +343,13 @@ impl Resolver {
             self.files.lock().known.remove(build_id);
         }
     }
+}
+
+fn symbolize(symbolizer: &Symbolizer, addresses: &[Address], deadline: Instant) -> Vec<Answer> {
+    let in_file = |address: &Address| symbolizer.file_address(address.address, address.mapping);
+    let places: Vec<Option<u64>> = addresses.iter().map(in_file).collect();
+    let known: Vec<u64> = places.iter().copied().flatten().collect();
+    let mut answers = symbolizer.symbolize_all(&known, &|| Instant::now() < deadline).into_iter();
+    let unmapped = || Answer::Unresolved(Unresolved::Unmapped);
+    places.iter().map(|place| place.and_then(|_| answers.next()).unwrap_or_else(unmapped)).collect()
 }

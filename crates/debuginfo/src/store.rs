@@ -55,8 +55,29 @@ pub struct DebuginfoOptions {
     pub cache_folder: PathBuf,
     /// How many bytes of local copies there may be.
     pub cache_max_bytes: u64,
+    /// What else a file may be called by senders that told, its GNU build ID first. What files tell of themselves is known here.
+    pub other_names: OtherNames,
     /// Unix time in nanoseconds.
     pub clock: fn() -> i64,
+}
+
+/// Other names of a file.
+#[derive(Clone)]
+pub struct OtherNames(Arc<Naming>);
+
+type Naming = dyn Fn(&str) -> Vec<String> + Send + Sync;
+
+impl OtherNames {
+    /// Asks this for them.
+    pub fn by(names: impl Fn(&str) -> Vec<String> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(names))
+    }
+}
+
+impl std::fmt::Debug for OtherNames {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("OtherNames")
+    }
 }
 
 impl Default for DebuginfoOptions {
@@ -69,6 +90,7 @@ impl Default for DebuginfoOptions {
             objects_folder: None,
             cache_folder: std::env::temp_dir(),
             cache_max_bytes: 10_000_000_000,
+            other_names: OtherNames::by(|_| Vec::new()),
             clock: now_ns,
         }
     }
@@ -174,11 +196,15 @@ pub enum ObjectFile {
     Held {
         /// Its object's name: another file has another one.
         object: String,
-        /// What is in it.
+        /// Its debug information, or the whole file.
         bytes: ObjectBytes,
+        /// The program as it runs, if that was uploaded beside its debug information.
+        program: Option<ObjectBytes>,
     },
     /// Nobody has one, for this reason.
     Missing(Unresolved),
+    /// It is not here, and a debuginfod server may have it: [`Debuginfo::fetch`].
+    Elsewhere,
 }
 
 impl ObjectFile {
@@ -186,7 +212,7 @@ impl ObjectFile {
     pub fn bytes(&self) -> Option<&[u8]> {
         match self {
             Self::Held { bytes, .. } => Some((**bytes).as_ref()),
-            Self::Missing(_) => None,
+            Self::Missing(_) | Self::Elsewhere => None,
         }
     }
 }
@@ -301,8 +327,7 @@ impl Debuginfo {
         self.options.upload_max_duration
     }
 
-    /// The best file to symbolise a build ID with: its debug information, else the program. Asks debuginfod if we have
-    /// neither.
+    /// The best file to symbolise a build ID with: its debug information, else the program. Asks nobody else.
     ///
     /// # Errors
     /// If the store fails; the file may well exist.
@@ -315,22 +340,46 @@ impl Debuginfo {
         if known.as_ref().is_some_and(|record| matches!(record.state, State::Uploading(_))) {
             return Ok(ObjectFile::Missing(Unresolved::Uploading));
         }
-        let invalid = known.is_some_and(|record| record.is_invalid());
-        let missing = |reason| ObjectFile::Missing(if invalid { Unresolved::NotAnObject } else { reason });
-        let Some(debuginfod) = &self.debuginfod else { return Ok(missing(Unresolved::NoDebuginfo)) };
-        match debuginfod.fetch(build_id, &self.options.cache_folder).await {
-            Ok(fetched) => self.keep_fetched(build_id, fetched).await?,
-            Err(Lookup::Failed) => return Ok(missing(Unresolved::DebuginfodFailed)),
-            Err(_) => return Ok(missing(Unresolved::AbsentAtDebuginfod)),
+        if self.debuginfod.is_some() {
+            return Ok(ObjectFile::Elsewhere);
         }
-        Ok(self.held(build_id).await?.unwrap_or(ObjectFile::Missing(Unresolved::NotAnObject)))
+        let invalid = known.is_some_and(|record| record.is_invalid());
+        Ok(ObjectFile::Missing(if invalid { Unresolved::NotAnObject } else { Unresolved::NoDebuginfo }))
+    }
+
+    /// Fetches the file of a build ID from a debuginfod server, as long as that takes. `None` if it is here now, else why not.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn fetch(&self, build_id: &BuildId) -> Result<Option<Unresolved>, DebuginfoError> {
+        let Some(debuginfod) = &self.debuginfod else { return Ok(Some(Unresolved::NoDebuginfo)) };
+        // Servers go by GNU build IDs, which is not always the name that a file was asked for by.
+        let gnu = self.gnu_build_id(build_id);
+        match debuginfod.fetch(&gnu, &self.options.cache_folder).await {
+            Ok(fetched) => self.keep_fetched(build_id, fetched).await?,
+            Err(Lookup::Failed) => return Ok(Some(Unresolved::DebuginfodFailed)),
+            Err(_) => return Ok(Some(Unresolved::AbsentAtDebuginfod)),
+        }
+        let is_here = self.held(build_id).await?.is_some();
+        Ok((!is_here).then_some(Unresolved::NotAnObject))
+    }
+
+    fn gnu_build_id(&self, build_id: &BuildId) -> BuildId {
+        let known = self.records.lock().find(build_id.as_str(), FileKind::Debuginfo).cloned();
+        let recorded = known.and_then(|record| record.gnu_build_id);
+        let named = || (self.options.other_names.0)(build_id.as_str()).into_iter().next();
+        let gnu = recorded.or_else(named).and_then(|gnu| BuildId::parse(&gnu).ok());
+        gnu.unwrap_or_else(|| build_id.clone())
     }
 
     async fn held(&self, build_id: &BuildId) -> Result<Option<ObjectFile>, DebuginfoError> {
+        let names = self.names(build_id);
+        let mut found = Vec::new();
         for kind in [FileKind::Debuginfo, FileKind::Executable] {
             let path = {
                 let mut records = self.records.lock();
-                let Some(record) = records.find(build_id.as_str(), kind) else { continue };
+                let mut known = names.iter().filter_map(|name| records.find(name, kind));
+                let Some(record) = known.next() else { continue };
                 if record.is_invalid() || matches!(record.state, State::Uploading(_)) {
                     continue;
                 }
@@ -340,13 +389,20 @@ impl Debuginfo {
                 path
             };
             match self.files.get(&*self.objects, &path).await {
-                Ok(bytes) => return Ok(Some(ObjectFile::Held { object: path.to_string(), bytes })),
+                Ok(bytes) => found.push((path.to_string(), bytes)),
                 // It went by retention just now.
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
                 Err(error) => return Err(error.into()),
             }
         }
-        Ok(None)
+        let mut found = found.into_iter();
+        let Some((object, bytes)) = found.next() else { return Ok(None) };
+        Ok(Some(match found.next() {
+            None => ObjectFile::Held { object, bytes, program: None },
+            Some((other, program)) => {
+                ObjectFile::Held { object: format!("{object} {other}"), bytes, program: Some(program) }
+            }
+        }))
     }
 
     /// Maintains for ever. A round that fails is told about, and the next one does what it left.
@@ -364,6 +420,14 @@ impl Debuginfo {
                 }
             }
         }
+    }
+
+    /// All names that a file is known by, as far as others have told.
+    fn names(&self, build_id: &BuildId) -> Vec<String> {
+        let mut names = vec![build_id.to_string()];
+        let others = (self.options.other_names.0)(build_id.as_str());
+        names.extend(others.into_iter().filter(|name| name != build_id.as_str()));
+        names
     }
 
     /// Writes down uses and lets go what has to; to be called every some minutes. Gives how many files went.

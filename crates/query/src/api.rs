@@ -1,5 +1,6 @@
 //! Questions and answers of the engine, free of any wire format.
 
+use crate::symbolize::UnresolvedAddresses;
 use decima_base::ErrorKind;
 pub use decima_store::source::TimeRange;
 
@@ -273,6 +274,8 @@ pub struct ReportAnswer {
     pub total: i64,
     /// Value removed by filters.
     pub filtered: i64,
+    /// Addresses that have no function among what was read, the most frequent first.
+    pub unresolved: Vec<UnresolvedAddresses>,
     /// Things the reader must know (a saturated sum, a missing block).
     pub notices: Vec<String>,
 }

@@ -10,6 +10,7 @@ use crate::{
     catalog::{self, Scope},
     evaluate, range,
     read::{self, Failures},
+    symbolize::Symbolizer,
 };
 
 /// Bounds of the engine.
@@ -36,6 +37,7 @@ impl Default for Settings {
 pub struct Engine {
     origin: Origin,
     settings: Settings,
+    symbolizer: Option<Symbolizer>,
 }
 
 /// Where snapshots come from.
@@ -48,12 +50,17 @@ enum Origin {
 impl Engine {
     /// An engine over a store: each question sees what was acknowledged before it.
     pub fn new(store: Store, settings: Settings) -> Self {
-        Self { origin: Origin::Store(store), settings }
+        Self { origin: Origin::Store(store), settings, symbolizer: None }
     }
 
     /// An engine over one snapshot for ever.
     pub fn over(snapshot: Snapshot, settings: Settings) -> Self {
-        Self { origin: Origin::Fixed(snapshot), settings }
+        Self { origin: Origin::Fixed(snapshot), settings, symbolizer: None }
+    }
+
+    /// Has addresses without functions looked up.
+    pub fn with_symbolizer(self, symbolizer: Symbolizer) -> Self {
+        Self { symbolizer: Some(symbolizer), ..self }
     }
 
     fn snapshot(&self) -> Snapshot {
@@ -100,6 +107,6 @@ impl Engine {
 
     /// A report.
     pub async fn query(&self, request: ReportRequest) -> Result<ReportAnswer, QueryError> {
-        evaluate::report(&self.snapshot(), &self.settings, request).await
+        evaluate::report(&self.snapshot(), &self.settings, self.symbolizer.as_ref(), request).await
     }
 }

@@ -17,6 +17,7 @@ use crate::{
     read::{self, Failures},
     render,
     scan::{self, Partial},
+    symbolize::{self, Symbolizer, UnresolvedAddresses},
 };
 
 /// What was read of one source.
@@ -35,6 +36,8 @@ pub(crate) struct Read {
     pub(crate) label_names: Vec<String>,
     /// Period of the series chosen, 0 if they differ.
     pub(crate) period: i64,
+    /// Addresses without a function.
+    pub(crate) unresolved: Vec<UnresolvedAddresses>,
     /// What the reader of the report must know.
     pub(crate) notices: Vec<String>,
 }
@@ -43,16 +46,20 @@ pub(crate) struct Read {
 pub(crate) async fn report(
     snapshot: &Snapshot,
     settings: &Settings,
+    symbolizer: Option<&Symbolizer>,
     request: ReportRequest,
 ) -> Result<ReportAnswer, QueryError> {
     let question = Question::read(&request)?;
-    let read = read_sources(snapshot, &question, settings.allow_partial).await?;
+    let mut read = read_sources(snapshot, &question, settings.allow_partial).await?;
     let partials = || read.sources.iter().flat_map(|source| &source.partials);
     let is_empty = partials().all(|(_, partial)| partial.sample_count == 0);
     if is_empty && question.sides().all(|side| side.single) {
         return Err(QueryError::NotFound {
             message: "could not find profile at requested time and selectors".to_owned(),
         });
+    }
+    if let Some(symbolizer) = symbolizer {
+        symbolize(&mut read, symbolizer).await;
     }
     let (guard, cancel) = Cancel::pair();
     let settings = settings.clone();
@@ -64,6 +71,28 @@ pub(crate) async fn report(
         Ok(answer) => answer,
         Err(error) => Err(QueryError::Internal { message: format!("the query stopped: {error}") }),
     }
+}
+
+/// Looks up functions of all sources at once, so that they wait for one deadline.
+async fn symbolize(read: &mut Read, symbolizer: &Symbolizer) {
+    let symbolized = read.sources.iter().map(|source| {
+        let mut partitions: Vec<u32> = source.trees.keys().copied().collect();
+        partitions.sort_unstable();
+        let symbols = Arc::clone(&source.symbols);
+        async move {
+            let count = symbols.location_count();
+            let wanted = || symbolize::occurring(count, source.trees.values().map(|tree| &**tree));
+            symbolizer.symbolize_for(symbols, &partitions, wanted).await
+        }
+    });
+    let symbolized = futures::future::join_all(symbolized).await;
+    let mut unresolved = Vec::new();
+    for (source, symbolized) in read.sources.iter_mut().zip(symbolized) {
+        source.symbols = symbolized.symbols;
+        unresolved.extend(symbolized.unresolved.iter().cloned());
+    }
+    read.unresolved = symbolize::added_up(unresolved);
+    read.notices.extend(symbolize::notice(&read.unresolved));
 }
 
 async fn read_sources(
@@ -84,7 +113,7 @@ async fn read_sources(
     let jobs = snapshot.sources.iter().zip(tasks).filter(|(_, tasks)| !tasks.is_empty());
     let jobs = jobs.map(|(source, tasks)| (source.name().to_owned(), read_source(Arc::clone(source), tasks)));
     let sources = read::all(jobs.collect(), &mut failures).await?;
-    Ok(Read { sources, label_names, period, notices: failures.into_notices() })
+    Ok(Read { sources, label_names, period, unresolved: Vec::new(), notices: failures.into_notices() })
 }
 
 async fn read_source(source: Arc<dyn Source>, tasks: Vec<(usize, Task)>) -> Result<SourceRead, QueryError> {

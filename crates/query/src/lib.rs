@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! selector ─► plan (series tables → tasks: ids and ranges) ─► scan (task + source → sums per stacktrace)
+//!          ─► symbolize (functions of bare addresses)
 //!          ─► branch (sums per node, filtered) ─► merge (best-first, by function) or walk ─► report
 //! ```
 //!
@@ -34,7 +35,9 @@ mod rows;
 mod scan;
 pub mod selector;
 mod sums;
+mod symbolize;
 mod walk;
 
 pub use api::*;
 pub use engine::Engine;
+pub use symbolize::{Symbolizer, SymbolizerCounts, UnresolvedAddresses};

@@ -26,6 +26,7 @@ pub(crate) fn render(
 ) -> Result<ReportAnswer, QueryError> {
     let mut notices = std::mem::take(&mut read.notices);
     let label_names = std::mem::take(&mut read.label_names);
+    let unresolved = std::mem::take(&mut read.unresolved);
     let period = read.period;
     let Grown { mut forest, filtered, mut saturated } = grow(request.report, question, read, cancel)?;
     let total = forest.total(COMPARED);
@@ -81,7 +82,7 @@ pub(crate) fn render(
     if saturated {
         notices.push(SATURATED.to_owned());
     }
-    Ok(ReportAnswer { report, total, filtered, notices })
+    Ok(ReportAnswer { report, total, filtered, unresolved, notices })
 }
 
 fn remarks(merged: &Merged, clamped: bool) -> impl Iterator<Item = String> {

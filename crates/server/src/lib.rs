@@ -39,7 +39,7 @@ use axum::{Router, body::Body, middleware::from_fn_with_state, response::Respons
 use decima_debuginfo::Debuginfo;
 use decima_forward::Forwarder;
 use decima_ingest::{push::Push, scrape::Scraper};
-use decima_query::Engine;
+use decima_query::{Engine, Symbolizer};
 use decima_store::Store;
 use tokio::{
     sync::{Semaphore, watch},
@@ -269,6 +269,12 @@ impl Server {
         self
     }
 
+    /// Shows what became of addresses among the metrics.
+    pub fn with_symbolizer(self, symbolizer: Symbolizer) -> Self {
+        self.metrics.show_symbolizer(symbolizer);
+        self
+    }
+
     /// Shows the numbers of `store` among the metrics.
     pub fn with_store(self, store: Store) -> Self {
         self.metrics.show_store(store);
@@ -281,6 +287,7 @@ impl Server {
     pub async fn serve(self, handles: Handles, shutdown: impl Future<Output = ()>) -> Result<(), ServeError> {
         let Handles { engine, push, debuginfo } = handles;
         self.metrics.show_push(push.clone());
+        self.metrics.show_debuginfo(Arc::clone(&debuginfo));
         let backend = Backend {
             way: Way::Store(push),
             answers: Answers::Engine(engine),

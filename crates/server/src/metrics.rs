@@ -9,12 +9,14 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use decima_debuginfo::Debuginfo;
 use decima_forward::{Counts as ForwardCounts, Forwarder, Method};
 use decima_ingest::{
     discovery,
     push::{Counts, Protocol as WayIn, Push, Sender, SenderCounts},
     scrape::{JobStatus, Scraper},
 };
+use decima_query::{Symbolizer, SymbolizerCounts};
 use decima_store::{Store, StoreCounts};
 use prometheus_client::{
     collector::Collector,
@@ -185,6 +187,16 @@ impl Metrics {
         let _ = self.sources.scraper.set(scraper);
     }
 
+    /// Shows what is held of object files from now on. Only the first one counts.
+    pub(crate) fn show_debuginfo(&self, debuginfo: Arc<Debuginfo>) {
+        let _ = self.sources.debuginfo.set(debuginfo);
+    }
+
+    /// Shows what became of addresses from now on. Only the first one counts.
+    pub(crate) fn show_symbolizer(&self, symbolizer: Symbolizer) {
+        let _ = self.sources.symbolizer.set(symbolizer);
+    }
+
     /// Counts a request. `method` must come from a bounded set.
     pub(crate) fn request(&self, method: &str, protocol: Protocol, code: Code, took: Duration) {
         let labels = RequestLabels {
@@ -242,6 +254,8 @@ struct Sources {
     store: Arc<OnceLock<Store>>,
     forwarder: Arc<OnceLock<Forwarder>>,
     scraper: Arc<OnceLock<Scraper>>,
+    debuginfo: Arc<OnceLock<Arc<Debuginfo>>>,
+    symbolizer: Arc<OnceLock<Symbolizer>>,
 }
 
 impl Debug for Sources {
@@ -265,6 +279,15 @@ impl Collector for Sources {
         }
         if let Some(scraper) = self.scraper.get() {
             encode_targets(&mut encoder, scraper)?;
+        }
+        if let Some(debuginfo) = self.debuginfo.get() {
+            let sizes = debuginfo.list();
+            let sizes: Vec<_> = sizes.iter().filter_map(|record| Some(record.stored()?.size_bytes)).collect();
+            encode_gauge(&mut encoder, "object_files", "Object files that are held", sizes.len() as u64)?;
+            encode_gauge(&mut encoder, "object_file_bytes", "Size of all object files", sizes.iter().sum())?;
+        }
+        if let Some(symbolizer) = self.symbolizer.get() {
+            encode_symbolizer(&mut encoder, &symbolizer.counts())?;
         }
         Ok(())
     }
@@ -385,6 +408,26 @@ fn encode_store(encoder: &mut DescriptorEncoder, counts: &StoreCounts) -> Result
     ];
     for (name, help, amount) in gauges {
         encode_gauge(encoder, name, help, amount)?;
+    }
+    Ok(())
+}
+
+fn encode_symbolizer(encoder: &mut DescriptorEncoder, counts: &SymbolizerCounts) -> Result<(), fmt::Error> {
+    encode_gauge(
+        encoder,
+        "symbolizer_bytes",
+        "Memory of what was read of object files",
+        counts.memory_bytes,
+    )?;
+    let mut family = encoder.encode_descriptor(
+        "addresses_symbolized",
+        "Addresses that queries and flushes asked for, by what came of it",
+        None,
+        MetricType::Counter,
+    )?;
+    let unresolved = counts.unresolved.iter().map(|(reason, count)| (reason.as_str(), *count));
+    for (outcome, count) in unresolved.chain([("resolved", counts.resolved)]) {
+        ConstCounter::new(count).encode(family.encode_family(&[("outcome", outcome)])?)?;
     }
     Ok(())
 }

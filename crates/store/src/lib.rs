@@ -34,6 +34,7 @@ mod read_only;
 pub mod source;
 mod storage;
 pub mod store;
+pub mod symbolize;
 mod writer;
 
 pub use counted::RequestCounts;

@@ -3,7 +3,7 @@
 use std::{
     fs::File,
     path::PathBuf,
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, OnceLock, atomic::Ordering},
     thread::JoinHandle,
     time::Duration,
 };
@@ -34,6 +34,7 @@ use crate::{
     place::Place,
     source::{Snapshot, Source},
     storage::Storage,
+    symbolize::Symbolizer,
     writer::{Command, DUPLICATE_WINDOW_NS, Log, Writer},
 };
 
@@ -86,6 +87,7 @@ pub(crate) struct Shared {
     pub(crate) counters: Counters,
     pub(crate) requests: Arc<Requests>,
     pub(crate) settings: Settings,
+    pub(crate) symbolizer: OnceLock<Arc<dyn Symbolizer>>,
 }
 
 impl Shared {
@@ -174,6 +176,7 @@ impl Store {
             counters: Counters::default(),
             requests: place.requests.clone(),
             settings,
+            symbolizer: OnceLock::new(),
         });
         let (commands, queue) = mpsc::channel(QUEUE_REQUESTS);
         let writer =
@@ -203,6 +206,7 @@ impl Store {
             counters: Counters::default(),
             requests: place.requests.clone(),
             settings,
+            symbolizer: OnceLock::new(),
         });
         let follower = Follower::new(shared.clone(), manifest, &replayed);
         drop(replayed);
@@ -260,7 +264,7 @@ impl Store {
     pub async fn compact(&self, now_ns: i64) -> Result<u64, AppendError> {
         let (reply, answer) = oneshot::channel();
         let command = Command::Compact { now_ns, reply };
-        self.inner.commands.send(command).await.map_err(|_| AppendError::Closed)?;
+        self.commands()?.send(command).await.map_err(|_| AppendError::Closed)?;
         answer.await.map_err(|_| AppendError::Closed)?
     }
 
@@ -281,6 +285,11 @@ impl Store {
     /// Where this store keeps its objects, for what is kept beside them. A process that only answers cannot change them.
     pub fn objects(&self) -> Arc<dyn ObjectStore> {
         Arc::clone(&self.inner.shared.storage.objects)
+    }
+
+    /// Asks `symbolizer` from now on for the functions of what becomes a block. The first that is given counts.
+    pub fn symbolize_with(&self, symbolizer: Arc<dyn Symbolizer>) {
+        let _ = self.inner.shared.symbolizer.set(symbolizer);
     }
 
     /// Numbers for monitoring.

@@ -59,12 +59,16 @@ pub enum Unresolved {
     AbsentAtDebuginfod,
     /// Nobody uploaded it, and no debuginfod server answered that has it.
     DebuginfodFailed,
+    /// A debuginfod server may have it and is being asked.
+    Fetching,
     /// Its upload was begun and has not ended.
     Uploading,
     /// What we hold under the build ID is not an ELF file that can be read.
     NotAnObject,
     /// The file has neither DWARF nor a Go line table nor symbols.
     NoSymbols,
+    /// The address lies outside its mapping, or the mapping outside the file.
+    Unmapped,
     /// The file has symbols, and the address lies in none of its functions.
     InNoFunction,
     /// What the file says of this address cannot be read.
@@ -77,14 +81,16 @@ pub enum Unresolved {
 
 impl Unresolved {
     /// All of them, in the order of their codes.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::NoBuildId,
         Self::NoDebuginfo,
         Self::AbsentAtDebuginfod,
         Self::DebuginfodFailed,
+        Self::Fetching,
         Self::Uploading,
         Self::NotAnObject,
         Self::NoSymbols,
+        Self::Unmapped,
         Self::InNoFunction,
         Self::Damaged,
         Self::TooLarge,
@@ -98,9 +104,11 @@ impl Unresolved {
             Self::NoDebuginfo => "no_debuginfo",
             Self::AbsentAtDebuginfod => "absent_at_debuginfod",
             Self::DebuginfodFailed => "debuginfod_failed",
+            Self::Fetching => "fetching",
             Self::Uploading => "uploading",
             Self::NotAnObject => "not_an_object",
             Self::NoSymbols => "no_symbols",
+            Self::Unmapped => "unmapped",
             Self::InNoFunction => "in_no_function",
             Self::Damaged => "damaged",
             Self::TooLarge => "too_large",
@@ -121,9 +129,11 @@ impl fmt::Display for Unresolved {
             Self::NoDebuginfo => "no debuginfo for this build ID",
             Self::AbsentAtDebuginfod => "no debuginfo for this build ID, also not at debuginfod",
             Self::DebuginfodFailed => "no debuginfo for this build ID, and debuginfod does not answer",
+            Self::Fetching => "the debuginfo is being asked for at debuginfod",
             Self::Uploading => "the debuginfo is being uploaded",
             Self::NotAnObject => "the debuginfo is not a readable ELF file",
             Self::NoSymbols => "the debuginfo has no symbols",
+            Self::Unmapped => "outside the mapping or the file",
             Self::InNoFunction => "in no function of the debuginfo",
             Self::Damaged => "the debuginfo is damaged",
             Self::TooLarge => "the debuginfo is too large to be read",

@@ -48,6 +48,9 @@ pub fn file_address(address: u64, mapping: Mapping, segments: &[Segment], reloca
         return Some(address);
     }
     let offset = (address - mapping.start).checked_add(mapping.offset)?;
+    if let Some(code) = only_code_of_debug_information(segments) {
+        return Some(address - mapping.start + code.address / PAGE_SIZE * PAGE_SIZE);
+    }
     match segment_of(offset, segments) {
         Some(segment) => Some(offset.wrapping_sub(segment.offset).wrapping_add(segment.address)),
         None if segments.is_empty() => Some(offset),
@@ -55,10 +58,18 @@ pub fn file_address(address: u64, mapping: Mapping, segments: &[Segment], reloca
     }
 }
 
+/// The kernel maps whole pages, so that what precedes a segment in its first page is there, too.
+const PAGE_SIZE: u64 = 4096;
+
+/// The code of a file that holds debug information only, if there is one segment of it. Whoever split the file moved what is
+/// left in it, so that offsets mean nothing any more; but what is executable is mapped by this segment.
+fn only_code_of_debug_information(segments: &[Segment]) -> Option<&Segment> {
+    let mut code = segments.iter().filter(|segment| segment.executable);
+    code.next().filter(|only| only.file_size_bytes == 0 && code.next().is_none())
+}
+
 /// The segment that a place in the file is mapped by; one of code if several are.
 fn segment_of(offset: u64, segments: &[Segment]) -> Option<&Segment> {
-    // The kernel maps whole pages, so that what precedes a segment in its first page is there, too.
-    const PAGE_SIZE: u64 = 4096;
     let holds = |segment: &&Segment| {
         // Files with debug information only have no sizes in the file, the sizes in memory are as they were.
         let size = segment.file_size_bytes.max(if segment.executable { segment.size_bytes } else { 0 });
@@ -111,6 +122,9 @@ mod tests {
         let mut stripped = GNU;
         stripped.iter_mut().for_each(|segment| segment.file_size_bytes = 0);
         let mapping = Mapping { start: 0x7f00_0000, limit: 0x7f00_1000, offset: 0x1000 };
+        assert_eq!(file_address(0x7f00_0234, mapping, &stripped, true), Some(0x1234));
+        // Moved by whoever split the file.
+        stripped[1].offset = 0;
         assert_eq!(file_address(0x7f00_0234, mapping, &stripped, true), Some(0x1234));
     }
 }

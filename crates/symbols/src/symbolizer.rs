@@ -10,6 +10,7 @@ use crate::{
     demangle::{self, Mode},
     dwarf::{DwarfError, DwarfFile, DwarfInput, Found},
     elf::{Elf, ElfError},
+    normalize::{self, Mapping, Segment},
     pclntab::GoLineTable,
     symtab::SymbolTable,
 };
@@ -112,6 +113,8 @@ pub struct Symbolizer {
     files: ObjectFiles,
     options: Options,
     quality: Quality,
+    segments: Vec<Segment>,
+    relocatable: bool,
     cache: Cache<u64, Answer, BySize>,
     readers: Mutex<Readers>,
 }
@@ -151,7 +154,9 @@ impl Symbolizer {
     /// # Errors
     /// If the file, or the one with its debug information, is no ELF file of a program or library.
     pub fn open(files: ObjectFiles, options: Options) -> Result<Self, ElfError> {
-        let mut quality = Quality::of(&Elf::parse((*files.object).as_ref())?);
+        let elf = Elf::parse((*files.object).as_ref())?;
+        let (segments, relocatable) = (elf.segments(), elf.is_relocatable());
+        let mut quality = Quality::of(&elf);
         if let Some(debuginfo) = &files.debuginfo {
             let more = Quality::of(&Elf::parse((**debuginfo).as_ref())?);
             quality.has_dwarf |= more.has_dwarf;
@@ -164,6 +169,8 @@ impl Symbolizer {
             files,
             options,
             quality,
+            segments,
+            relocatable,
             cache: Cache::with_weighter(entries, options.cache_max_bytes as u64, BySize),
             readers: Mutex::new(readers),
         })
@@ -172,6 +179,11 @@ impl Symbolizer {
     /// What the file can tell of.
     pub fn quality(&self) -> Quality {
         self.quality
+    }
+
+    /// The address in the file for an address of a process that mapped it so; `None` if it lies outside of either.
+    pub fn file_address(&self, address: u64, mapping: Mapping) -> Option<u64> {
+        normalize::file_address(address, mapping, &self.segments, self.relocatable)
     }
 
     /// The functions at an address of the file, if they were asked for before. Never waits.

@@ -101,8 +101,10 @@ fn server_names() {
 /// What a server has is asked for once, kept, and told to senders.
 #[tokio::test]
 async fn a_store_keeps_what_it_gives() {
+    use decima_symbols::Unresolved;
+
     use crate::{
-        Debuginfo, DebuginfoOptions,
+        Debuginfo, DebuginfoOptions, ObjectFile,
         decision::{Proposal, Reason},
         record::FileKind,
     };
@@ -128,13 +130,15 @@ async fn a_store_keeps_what_it_gives() {
     assert_eq!(should("aabbccdd").await, Reason::InDebuginfod);
     assert_eq!(should("aabbccdd").await, Reason::DebuginfodSource);
     assert_eq!(should("99999999").await, Reason::FirstTimeSeen);
-    assert_eq!(store.object_file(&id("aabbccdd")).await.unwrap().bytes(), Some(PROGRAM));
+    assert!(matches!(store.object_file(&id("aabbccdd")).await.unwrap(), ObjectFile::Elsewhere));
+    assert_eq!(store.fetch(&id("aabbccdd")).await.unwrap(), None);
     let before = asked.load(Ordering::Relaxed);
     assert_eq!(store.object_file(&id("aabbccdd")).await.unwrap().bytes(), Some(PROGRAM));
     assert_eq!(asked.load(Ordering::Relaxed), before, "it is kept");
     // What is no ELF file is not used, and a sender may do better.
     assert_eq!(should("11223344").await, Reason::InDebuginfod);
-    assert!(store.object_file(&id("11223344")).await.unwrap().bytes().is_none());
+    assert_eq!(store.fetch(&id("11223344")).await.unwrap(), Some(Unresolved::NotAnObject));
+    assert_eq!(store.fetch(&id("99999999")).await.unwrap(), Some(Unresolved::AbsentAtDebuginfod));
     assert_eq!(should("11223344").await, Reason::DebuginfodInvalid);
     let store = open(None).await;
     assert_eq!(

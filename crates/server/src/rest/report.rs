@@ -19,7 +19,7 @@ use prost_reflect::DynamicMessage;
 use tonic::{Status, metadata::MetadataMap};
 
 use super::{Gateway, Pairs, from_pairs, schema::Schema, write_message};
-use crate::service::query::{Extras, NOTICE, RecordBuffers, header_text};
+use crate::service::query::{Extras, NOTICE, RecordBuffers, UNRESOLVED, header_text, unresolved_header};
 
 /// Media type of an Arrow IPC stream.
 const ARROW_STREAM: &str = "application/vnd.apache.arrow.stream";
@@ -38,8 +38,15 @@ const TRIMMED: HeaderName = HeaderName::from_static("x-decima-trimmed");
 const HEIGHT: HeaderName = HeaderName::from_static("x-decima-height");
 
 /// Headers that pages of other origins may read.
-pub(crate) const EXPOSED: [HeaderName; 6] =
-    [TOTAL, FILTERED, UNIT, TRIMMED, HEIGHT, HeaderName::from_static(NOTICE)];
+pub(crate) const EXPOSED: [HeaderName; 7] = [
+    TOTAL,
+    FILTERED,
+    UNIT,
+    TRIMMED,
+    HEIGHT,
+    HeaderName::from_static(NOTICE),
+    HeaderName::from_static(UNRESOLVED),
+];
 
 /// What of an answer is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,6 +112,9 @@ fn raw(answer: ReportAnswer) -> Result<Response, Status> {
     headers.insert(FILTERED, answer.filtered.into());
     for notice in &answer.notices {
         headers.append(NOTICE, text(notice));
+    }
+    if let Some(rows) = unresolved_header(&answer.unresolved) {
+        headers.insert(UNRESOLVED, text(&rows));
     }
     // The same address answers in several forms.
     headers.insert(header::VARY, HeaderValue::from_static("accept"));
@@ -176,6 +186,7 @@ mod tests {
             report: Report::FlamegraphArrow(record),
             total: -5,
             filtered: 4,
+            unresolved: Vec::new(),
             notices: vec!["ä sum saturated".to_owned()],
         })
         .unwrap();

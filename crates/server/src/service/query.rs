@@ -11,7 +11,8 @@ use decima_proto::parca::query::v1alpha1::{
     SeriesResponse, ShareProfileRequest, ShareProfileResponse, ValuesRequest, ValuesResponse,
     query_service_server,
 };
-use decima_query::{Engine, ReportAnswer};
+use decima_query::{Engine, ReportAnswer, UnresolvedAddresses};
+use serde::Serialize;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tonic::{
     Request, Response, Status,
@@ -26,6 +27,11 @@ const FOCUS: &str = "x-decima-focus";
 const MAX_NODES: &str = "x-decima-max-nodes";
 /// Metadata key, and HTTP header, of each thing that a reader must know about an answer.
 pub(crate) const NOTICE: &str = "x-decima-notice";
+/// Metadata of an answer: a JSON array of which files have addresses without functions, and why.
+pub(crate) const UNRESOLVED: &str = "x-decima-unresolved";
+
+/// Rows of [`UNRESOLVED`] at most: headers are bounded, and who lacks more files than that has one reason for all.
+const UNRESOLVED_ROWS_MAX: usize = 20;
 
 /// What a request for a report may say beyond its message.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -126,7 +132,12 @@ impl QueryService {
     ) -> Result<Response<QueryResponse>, Status> {
         let mut answer = self.report(request, extras, RecordBuffers::Compressed).await?;
         let notices = std::mem::take(&mut answer.notices);
-        Ok(with_notices(to_proto::report(answer), &notices))
+        let unresolved = unresolved_header(&answer.unresolved);
+        let mut response = with_notices(to_proto::report(answer), &notices);
+        if let Some(value) = unresolved.and_then(|text| MetadataValue::try_from(text).ok()) {
+            response.metadata_mut().insert(UNRESOLVED, value);
+        }
+        Ok(response)
     }
 
     async fn permit(&self) -> Result<SemaphorePermit<'_>, Status> {
@@ -143,6 +154,35 @@ fn with_notices<M>(message: M, notices: &[String]) -> Response<M> {
         }
     }
     response
+}
+
+/// What [`UNRESOLVED`] says; `None` if there is nothing to say.
+pub(crate) fn unresolved_header(rows: &[UnresolvedAddresses]) -> Option<String> {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Row<'a> {
+        file: &'a str,
+        build_id: &'a str,
+        reason: &'static str,
+        message: String,
+        addresses: u64,
+    }
+    let rows: Vec<_> = rows
+        .iter()
+        .take(UNRESOLVED_ROWS_MAX)
+        .map(|row| Row {
+            file: &row.file,
+            build_id: &row.build_id,
+            reason: row.reason.as_str(),
+            message: row.reason.to_string(),
+            addresses: row.addresses,
+        })
+        .collect();
+    if rows.is_empty() {
+        return None;
+    }
+    let json = serde_json::to_string(&rows).ok()?;
+    Some(header_text(&json))
 }
 
 /// Text that a header can hold: characters outside printable ASCII become `?`.

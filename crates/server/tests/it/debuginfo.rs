@@ -285,3 +285,81 @@ async fn steps_over_rest() {
     assert_eq!(listed["objectFiles"][0]["state"], "STATE_UPLOADED", "{listed}");
     assert_eq!(listed["objectFiles"][0]["sizeBytes"], "7320");
 }
+
+/// A profile of one address: where the program begins.
+fn profile_of_an_address() -> Vec<u8> {
+    use decima_testkit::pprof::{Location, Mapping, Profile, Sample, ValueType};
+    let entry = u64::from_le_bytes(PROGRAM[24..32].try_into().unwrap());
+    let strings = ["", "samples", "count", "cpu", "nanoseconds", "/opt/program", "abcd"];
+    Profile {
+        sample_type: vec![ValueType { r#type: 1, unit: 2 }],
+        period_type: Some(ValueType { r#type: 3, unit: 4 }),
+        period: 1,
+        time_nanos: 1_700_000_000_000_000_000,
+        duration_nanos: 1_000_000_000,
+        string_table: strings.map(str::to_owned).to_vec(),
+        mapping: vec![Mapping { id: 1, filename: 5, build_id: 6, ..Mapping::default() }],
+        location: vec![Location { id: 1, mapping_id: 1, address: entry, ..Location::default() }],
+        sample: vec![Sample { location_id: vec![1], value: vec![7], ..Sample::default() }],
+        ..Profile::default()
+    }
+    .gzip()
+}
+
+/// What has no function says why, and has one as soon as the file is here: names, filters, headers and metrics agree.
+#[tokio::test]
+async fn answers_heal_when_debuginfo_arrives() {
+    let server = TestServer::start().await;
+    let mut client = client(&server).await;
+    let labels = json!({"labels": [{"name": "__name__", "value": "process_cpu"}]});
+    let samples = json!([{"rawProfile": base64(&profile_of_an_address())}]);
+    let pushed = json!({"series": [{"labels": labels, "samples": samples}]});
+    let request = Request::post("/api/profiles/writeraw").header("content-type", "application/json");
+    let response = server.send(request, pushed.to_string()).await;
+    assert_eq!(response.status(), 200, "{}", text(&response));
+    let top = async || {
+        let path = "/api/profiles/query?mode=MODE_MERGE&merge.query=process_cpu:samples:count:cpu:nanoseconds:delta&merge.start=2023-11-14T00:00:00Z&merge.end=2023-11-15T00:00:00Z&report_type=REPORT_TYPE_TOP";
+        let response = server.get(path).await;
+        assert_eq!(response.status(), 200, "{}", text(&response));
+        let body: Value = serde_json::from_str(text(&response)).unwrap();
+        let header =
+            |name: &str| response.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
+        (body["top"].clone(), header("x-decima-notice"), header("x-decima-unresolved"))
+    };
+    let name = |top: &Value| top["list"][0]["meta"]["function"]["name"].as_str().map(str::to_owned);
+    let (before, notice, unresolved) = top().await;
+    assert_eq!(name(&before), None, "{before}");
+    let sentence = "1 address has no function: program: no debuginfo for this build ID (1)";
+    assert_eq!(notice.as_deref(), Some(sentence));
+    let rows: Value = serde_json::from_str(&unresolved.unwrap()).unwrap();
+    let expected = json!([{
+        "file": "/opt/program",
+        "buildId": "abcd",
+        "reason": "no_debuginfo",
+        "message": "no debuginfo for this build ID",
+        "addresses": 1,
+    }]);
+    assert_eq!(rows, expected);
+
+    let id = initiate(&mut client, "abcd", "h", PROGRAM.len() as i64).await.unwrap();
+    send(&mut client, vec![info("abcd", &id), chunk(PROGRAM)]).await.unwrap();
+    finish(&mut client, "abcd", &id).await.unwrap();
+    let (after, notice, unresolved) = top().await;
+    assert_eq!(name(&after).as_deref(), Some("_start"), "{after}");
+    assert_eq!((notice, unresolved), (None, None));
+    assert_eq!(after["list"][0]["flat"], "7");
+    let metrics = server.get("/metrics").await;
+    let metrics = text(&metrics);
+    for line in [
+        "decima_addresses_symbolized_total{outcome=\"no_debuginfo\"} 1",
+        "decima_addresses_symbolized_total{outcome=\"resolved\"} 1",
+        "decima_object_files 1",
+    ] {
+        assert!(metrics.contains(line), "{line} is not in {metrics}");
+    }
+}
+
+fn base64(bytes: &[u8]) -> String {
+    use base64::prelude::{BASE64_STANDARD, Engine as _};
+    BASE64_STANDARD.encode(bytes)
+}

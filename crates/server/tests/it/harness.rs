@@ -3,9 +3,9 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use decima_debuginfo::{Debuginfo, DebuginfoOptions};
+use decima_debuginfo::{Debuginfo, DebuginfoOptions, Resolver, ResolverOptions};
 use decima_ingest::push::{Limits, Push};
-use decima_query::Engine;
+use decima_query::{Engine, Symbolizer};
 use decima_server::{Handles, ServeError, Server, Settings};
 use decima_store::Store;
 use http::{Method, Request, Response, Uri};
@@ -59,9 +59,15 @@ impl TestServer {
             ..DebuginfoOptions::default()
         };
         let debuginfo = Debuginfo::open(store.objects(), debuginfo, None).await.unwrap();
+        let debuginfo = Arc::new(debuginfo);
+        let resolver = Resolver::new(Arc::clone(&debuginfo), ResolverOptions::default());
+        let symbolizer = Symbolizer::new(Arc::new(resolver), Duration::from_secs(60));
+        store.symbolize_with(Arc::new(symbolizer.clone()));
+        let server = server.with_symbolizer(symbolizer.clone());
         let handles = Handles {
-            debuginfo: Arc::new(debuginfo),
-            engine: Engine::new(store.clone(), decima_query::engine::Settings::default()),
+            debuginfo,
+            engine: Engine::new(store.clone(), decima_query::engine::Settings::default())
+                .with_symbolizer(symbolizer),
             push: Push::new(store, Limits::default()),
         };
         let (stop, stopped) = oneshot::channel();

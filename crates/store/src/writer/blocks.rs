@@ -21,6 +21,7 @@ use crate::{
     source::Source,
     storage::{PutError, Storage, TENANT},
     store::Shared,
+    symbolize::SYMBOLIZE_TIMEOUT,
 };
 
 /// Pause before a failed flush is tried again.
@@ -96,6 +97,7 @@ impl Writer {
         let (shared, done, runtime) = (self.shared.clone(), self.flushed.0.clone(), runtime.clone());
         let commands = self.commands.clone();
         let spawned = std::thread::Builder::new().name("decima-flush".to_owned()).spawn(move || {
+            let view = symbolized(&shared, view, &runtime);
             while let Some(alive) = commands.upgrade() {
                 drop(alive);
                 match write_blocks(&shared, &view, &requests, newest_request_ns, &runtime) {
@@ -247,6 +249,18 @@ impl Writer {
         }
         self.retire(expired);
     }
+}
+
+/// The head with what is known of its functions by now. Whatever goes wrong with that, its samples become a block.
+fn symbolized(shared: &Shared, mut view: HeadView, runtime: &Handle) -> HeadView {
+    let Some(symbolizer) = shared.symbolizer.get().cloned() else { return view };
+    let symbols = Arc::clone(&view.symbols);
+    let task = runtime.spawn(async move { symbolizer.symbolize(symbols, SYMBOLIZE_TIMEOUT).await });
+    match runtime.block_on(task) {
+        Ok(symbols) => view.symbols = symbols,
+        Err(e) => error!(error = %e, "functions could not be looked up; the block has addresses instead"),
+    }
+    view
 }
 
 /// Encodes and puts a head's blocks; what was put of them is deleted on failure.

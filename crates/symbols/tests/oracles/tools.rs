@@ -21,7 +21,7 @@ pub(crate) fn have(tool: &str) -> bool {
 }
 
 pub(crate) fn source(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oracles/sources").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../symbols/tests/oracles/sources").join(name)
 }
 
 /// Runs a command in a folder to its end.

@@ -1,0 +1,395 @@
+//! Programs that are compiled here, profiled by bare addresses, symbolised by a running store, and compared with what other
+//! programs read from the same files.
+//!
+//! A main function of its own: a test that cannot run because a tool is missing must be counted as skipped.
+
+#![expect(
+    clippy::print_stdout,
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "this is a test program"
+)]
+
+#[path = "../it/process.rs"]
+#[expect(dead_code, reason = "the other tests of the program use the rest")]
+mod process;
+#[path = "../../../symbols/tests/oracles/tools.rs"]
+#[expect(dead_code, reason = "the tests of the readers use the rest")]
+mod tools;
+
+use std::{
+    io::Read as _,
+    path::Path,
+    process::{Command, ExitCode},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use decima_symbols::{
+    BuildId,
+    elf::Elf,
+    normalize::{Mapping, Segment},
+};
+use decima_testkit::pprof::{self, Location, Profile, Sample, ValueType};
+use prost::Message as _;
+
+use crate::{
+    process::{Server, decima, stderr},
+    tools::{Chains, Frame, have, run, source, whole},
+};
+
+/// Addresses of one profile.
+const ADDRESSES: u64 = 400;
+const PAGE: u64 = 4096;
+
+/// How addresses are sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sent {
+    /// As in the file, as agents send them.
+    Normalized,
+    /// As in the process, as pprof files have them.
+    Mapped,
+}
+
+/// What is uploaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Uploaded {
+    Whole,
+    /// As an agent cuts it.
+    Extracted,
+    /// Without symbols, and its debug information in a file of its own.
+    Parted,
+    /// Only its debug information, which was split off.
+    DebugOnly,
+    /// Without symbols.
+    Stripped,
+}
+
+struct Case {
+    name: &'static str,
+    build: &'static [&'static str],
+    sent: Sent,
+    uploaded: Uploaded,
+}
+
+const CASES: &[Case] = &[
+    Case { name: "C O2 PIE", build: C_PIE, sent: Sent::Mapped, uploaded: Uploaded::Whole },
+    Case {
+        name: "C O2 PIE uploaded by an agent",
+        build: C_PIE,
+        sent: Sent::Normalized,
+        uploaded: Uploaded::Extracted,
+    },
+    Case { name: "C O2 debug link", build: C_PIE, sent: Sent::Mapped, uploaded: Uploaded::Parted },
+    Case {
+        name: "C O2 debug information only",
+        build: C_PIE,
+        sent: Sent::Mapped,
+        uploaded: Uploaded::DebugOnly,
+    },
+    Case { name: "C O0 fixed DWARF 4", build: C_FIXED, sent: Sent::Mapped, uploaded: Uploaded::Whole },
+    Case { name: "C stripped", build: C_FIXED, sent: Sent::Normalized, uploaded: Uploaded::Stripped },
+    Case { name: "C++ O2", build: CPP, sent: Sent::Mapped, uploaded: Uploaded::Whole },
+    Case { name: "Rust O2 PIE", build: RUST, sent: Sent::Mapped, uploaded: Uploaded::Whole },
+    Case { name: "Go", build: GO, sent: Sent::Mapped, uploaded: Uploaded::Whole },
+    Case { name: "Go stripped", build: GO, sent: Sent::Normalized, uploaded: Uploaded::Stripped },
+    Case { name: "Go PIE stripped", build: GO_PIE, sent: Sent::Mapped, uploaded: Uploaded::Stripped },
+];
+
+const C_PIE: &[&str] =
+    &["gcc", "-O2", "-g", "-gdwarf-5", "-fPIE", "-pie", "-rdynamic", "-Wl,--build-id", "chain.c", "other.c"];
+const C_FIXED: &[&str] = &[
+    "gcc",
+    "-O0",
+    "-g",
+    "-gdwarf-4",
+    "-fno-pie",
+    "-no-pie",
+    "-rdynamic",
+    "-Wl,--build-id",
+    "chain.c",
+    "other.c",
+];
+const CPP: &[&str] = &["g++", "-O2", "-g", "-gdwarf-5", "-fPIE", "-pie", "-Wl,--build-id", "shapes.cpp"];
+const RUST: &[&str] = &[
+    "rustc",
+    "-g",
+    "-Copt-level=2",
+    "-Crelocation-model=pic",
+    "-Clink-arg=-Wl,--build-id",
+    "--edition=2024",
+    "tree.rs",
+];
+/// Go's linker writes the build ID that GNU's does only when told to.
+const GO: &[&str] = &["go", "build", "-ldflags=-compressdwarf=false -B gobuildid"];
+const GO_PIE: &[&str] = &["go", "build", "-buildmode=pie", "-ldflags=-compressdwarf=false -B gobuildid"];
+
+fn main() -> ExitCode {
+    let wanted: Vec<_> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    let (mut passed, mut failed, mut skipped) = (0, 0, 0);
+    for case in CASES {
+        if !wanted.is_empty() && !wanted.iter().any(|word| case.name.contains(word.as_str())) {
+            continue;
+        }
+        let needed = [case.build[0], "gcc", "objcopy", "addr2line", "llvm-symbolizer"];
+        if let Some(tool) = needed.into_iter().find(|tool| !have(tool)) {
+            println!("skipped: {}: {tool} is not here", case.name);
+            skipped += 1;
+            continue;
+        }
+        match check(case) {
+            Ok(compared) => {
+                println!("ok: {}: {compared} addresses", case.name);
+                passed += 1;
+            }
+            Err(reason) => {
+                println!("FAILED: {}: {reason}", case.name);
+                failed += 1;
+            }
+        }
+    }
+    println!("{passed} passed, {failed} failed, {skipped} skipped");
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Builds, profiles, uploads, asks, and compares; gives how many addresses were.
+fn check(case: &Case) -> Result<usize, String> {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    build(case, folder)?;
+    let program = std::fs::read(folder.join("program")).unwrap();
+    let addresses = tools::addresses(&program, ADDRESSES);
+    let said = [
+        tools::ask(folder, "addr2line", &["-e", "program", "-a", "-f", "-i"], &addresses)?,
+        tools::ask(
+            folder,
+            "llvm-symbolizer",
+            &["--obj=program", "--inlines", "--no-demangle", "--output-style=GNU", "-a", "-f"],
+            &addresses,
+        )?,
+    ];
+    let (profile, process) = bare(&program, &addresses, case.sent);
+    let file = folder.join("bare.pb.gz");
+    std::fs::write(&file, profile.gzip()).unwrap();
+
+    let data = folder.join("data");
+    let none = folder.join("none.yaml");
+    std::fs::write(&none, "scrape_configs: []\n").unwrap();
+    let config = format!("--config-path={}", none.display());
+    let flags = [config.as_str(), "--symbolizer-timeout=60s"];
+    let server = Server::start(&data, &flags);
+    tell(&server, &["upload", &file.to_string_lossy(), "--name=process_cpu"])?;
+    let before = ask(&server, &process)?;
+    if !before.iter().all(|frames| frames.len() == 1 && frames[0].0.is_empty()) {
+        return Err("there are functions before debug information".to_owned());
+    }
+    upload(case, folder, &server)?;
+    let live = ask(&server, &process)?;
+    let compared = compare(case, &addresses, &live, &said)?;
+
+    // The block that the end of the store makes has the functions, without the object files.
+    server.signal("TERM");
+    let (status, _, log) = server.wait();
+    if !status.success() {
+        return Err(log);
+    }
+    std::fs::remove_dir_all(data.join("default/debuginfo")).unwrap();
+    let server = Server::start(&data, &flags);
+    let stored = ask(&server, &process)?;
+    if stored != live {
+        return Err("the block has other functions than the head".to_owned());
+    }
+    Ok(compared)
+}
+
+fn build(case: &Case, folder: &Path) -> Result<(), String> {
+    let [compiler, arguments @ ..] = case.build else { return Err("nothing to build".to_owned()) };
+    if *compiler == "go" {
+        let output = Command::new("go")
+            .args(arguments)
+            .arg("-o")
+            .arg(folder.join("program"))
+            .current_dir(source("gomod"))
+            .envs([("CGO_ENABLED", "0"), ("GOEXPERIMENT", "nodwarf5"), ("GOFLAGS", "-buildvcs=false")])
+            .output()
+            .map_err(|error| error.to_string())?;
+        let failed = || String::from_utf8_lossy(&output.stderr).into_owned();
+        return if output.status.success() { Ok(()) } else { Err(failed()) };
+    }
+    let sources = ["chain.c", "other.c", "shapes.cpp", "tree.rs"];
+    let path = |argument: &&str| match sources.contains(argument) {
+        true => source(argument).to_string_lossy().into_owned(),
+        false => (*argument).to_owned(),
+    };
+    let arguments: Vec<String> = arguments.iter().map(path).collect();
+    let mut arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    arguments.extend(["-o", "program"]);
+    run(folder, compiler, &arguments)
+}
+
+/// A profile with one sample for each address, and the addresses as they are in it.
+fn bare(program: &[u8], addresses: &[u64], sent: Sent) -> (Profile, Vec<u64>) {
+    let elf = Elf::parse(program).unwrap();
+    let build_id = BuildId::gnu(&elf).expect("the linker wrote a build ID").to_string();
+    let segments = elf.segments();
+    let code = segments.iter().filter(|segment| segment.executable).max_by_key(|s| s.size_bytes).unwrap();
+    let (mapping, base) = match sent {
+        Sent::Normalized => (Mapping { start: 0, limit: 0, offset: 0 }, 0),
+        Sent::Mapped => mapped(code, elf.is_relocatable()),
+    };
+    let strings = ["", "samples", "count", "cpu", "nanoseconds", "/opt/program", &build_id];
+    let process: Vec<u64> = addresses.iter().map(|address| base + address).collect();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let profile = Profile {
+        sample_type: vec![ValueType { r#type: 1, unit: 2 }],
+        period_type: Some(ValueType { r#type: 3, unit: 4 }),
+        period: 1,
+        time_nanos: now.as_nanos() as i64,
+        duration_nanos: 1_000_000_000,
+        string_table: strings.map(str::to_owned).to_vec(),
+        mapping: vec![pprof::Mapping {
+            id: 1,
+            memory_start: mapping.start,
+            memory_limit: mapping.limit,
+            file_offset: mapping.offset,
+            filename: 5,
+            build_id: 6,
+            ..pprof::Mapping::default()
+        }],
+        location: process
+            .iter()
+            .zip(1..)
+            .map(|(&address, id)| Location { id, mapping_id: 1, address, ..Location::default() })
+            .collect(),
+        sample: (1..=process.len() as u64)
+            .map(|id| Sample { location_id: vec![id], value: vec![id as i64], ..Sample::default() })
+            .collect(),
+        ..Profile::default()
+    };
+    (profile, process)
+}
+
+/// Where a kernel may have put a segment, and what is added to addresses.
+fn mapped(code: &Segment, relocatable: bool) -> (Mapping, u64) {
+    let base = if relocatable { 0x5555_5555_0000 } else { 0 };
+    let before = code.address % PAGE;
+    let start = base + code.address - before;
+    let limit = (base + code.address + code.size_bytes).next_multiple_of(PAGE);
+    (Mapping { start, limit, offset: code.offset - before }, base)
+}
+
+fn upload(case: &Case, folder: &Path, server: &Server) -> Result<(), String> {
+    let path = |name: &str| folder.join(name).to_string_lossy().into_owned();
+    let program = path("program");
+    match case.uploaded {
+        Uploaded::Whole => tell(server, &["debuginfo", "upload", &program])?,
+        Uploaded::Extracted => {
+            let extracted = path("extracted");
+            std::fs::write(&extracted, tools::extracted(std::fs::read(&program).unwrap())).unwrap();
+            tell(server, &["debuginfo", "upload", &extracted])?
+        }
+        Uploaded::Stripped => {
+            run(folder, "objcopy", &["--strip-all", "program", "stripped"])?;
+            tell(server, &["debuginfo", "upload", &path("stripped")])?
+        }
+        Uploaded::DebugOnly => {
+            run(folder, "objcopy", &["--only-keep-debug", "program", "program.debug"])?;
+            tell(server, &["debuginfo", "upload", &path("program.debug")])?
+        }
+        Uploaded::Parted => {
+            run(folder, "objcopy", &["--only-keep-debug", "program", "program.debug"])?;
+            run(
+                folder,
+                "objcopy",
+                &["--strip-all", "--add-gnu-debuglink=program.debug", "program", "stripped"],
+            )?;
+            tell(server, &["debuginfo", "upload", "--executable", &path("stripped")])?;
+            tell(server, &["debuginfo", "upload", &path("program.debug")])?
+        }
+    };
+    Ok(())
+}
+
+/// Runs a command against the store; gives what it prints.
+fn tell(server: &Server, arguments: &[&str]) -> Result<Vec<u8>, String> {
+    let output = decima().args(arguments).args(["--address", server.url()]).output().unwrap();
+    if output.status.success() {
+        Ok(output.stdout)
+    } else {
+        Err(format!("{arguments:?}: {}", stderr(&output)))
+    }
+}
+
+/// What the store says of each address, innermost first.
+fn ask(server: &Server, process: &[u64]) -> Result<Vec<Vec<Frame>>, String> {
+    let selector = "process_cpu:samples:count:cpu:nanoseconds:delta";
+    let bytes = tell(server, &["query", selector, "--format=pprof"])?;
+    let mut message = Vec::new();
+    flate2::read::GzDecoder::new(&*bytes).read_to_end(&mut message).map_err(|error| error.to_string())?;
+    let profile = Profile::decode(&*message).map_err(|error| error.to_string())?;
+    let total: i64 = profile.sample.iter().map(|sample| sample.value[0]).sum();
+    let expected = (process.len() * (process.len() + 1) / 2) as i64;
+    if total != expected {
+        return Err(format!("the values sum up to {total} instead of {expected}"));
+    }
+    let text = |id: i64| profile.string_table[id as usize].clone();
+    let frames = |location: &Location| {
+        let lines = location.line.iter().map(|line| {
+            let function = &profile.function[line.function_id as usize - 1];
+            let file = text(function.filename);
+            let file = if line.line == 0 { "" } else { file.rsplit('/').next().unwrap_or_default() };
+            (text(function.system_name), file.to_owned(), line.line as u32)
+        });
+        let frames: Vec<Frame> = lines.collect();
+        if frames.is_empty() { vec![(String::new(), String::new(), 0)] } else { frames }
+    };
+    let of = |address: &u64| {
+        let found = profile.location.iter().find(|location| location.address == *address);
+        found.map(frames).ok_or_else(|| format!("{address:#x} is lost"))
+    };
+    process.iter().map(of).collect()
+}
+
+fn compare(case: &Case, addresses: &[u64], stored: &[Vec<Frame>], said: &[Chains]) -> Result<usize, String> {
+    let go = case.build[0] == "go";
+    let names_only = case.uploaded == Uploaded::Stripped && !go;
+    let (mut compared, mut differ) = (0, Vec::new());
+    for (address, own) in addresses.iter().zip(stored) {
+        if own[0].0.is_empty() && (names_only || go) {
+            // Symbol tables end where others guess, and Go's has not what it links from C.
+            continue;
+        }
+        let known = said.iter().any(|chains| !chains[address].iter().all(|frame| frame.0.is_empty()));
+        if !known {
+            continue;
+        }
+        compared += 1;
+        let same = |said: &Vec<Frame>| match names_only {
+            true => said.last().map(|frame| whole(&frame.0)) == own.last().map(|frame| whole(&frame.0)),
+            false => said.len() == own.len() && said.iter().zip(own).all(|(a, b)| same_frame(a, b, go)),
+        };
+        if !said.iter().any(|chains| same(&chains[address])) {
+            let said: Vec<_> = said.iter().map(|chains| &chains[address]).collect();
+            differ.push(format!("{address:#x}: {own:?}, not one of {said:?}"));
+        }
+    }
+    let enough = if names_only { 5 } else { addresses.len() / 4 };
+    if compared < enough {
+        return Err(format!("{compared} of {} compared", addresses.len()));
+    }
+    if differ.is_empty() {
+        return Ok(compared);
+    }
+    differ.insert(0, format!("{} of {compared} differ", differ.len()));
+    differ.truncate(6);
+    Err(differ.join("\n    "))
+}
+
+fn same_frame(said: &Frame, own: &Frame, go: bool) -> bool {
+    if !go {
+        return whole(&said.0) == whole(&own.0) && (&said.1, said.2) == (&own.1, own.2);
+    }
+    // Assembler routines have the name of their calling convention in DWARF, and what the compiler made has no line.
+    let name = said.0.strip_suffix(".abi0").unwrap_or(&said.0);
+    name == own.0.replace('·', ".") && (said.2 == 0 || (&said.1, said.2) == (&own.1, own.2))
+}

@@ -1,0 +1,537 @@
+//! Here are the symbols of a source, gives you the same with functions at addresses that had none.
+//!
+//! ```text
+//! locations without lines ─► by object file ─► Resolver (cached, by a deadline) ─► lines, or why there are none
+//! ```
+//! Before frames are grouped, filtered or trimmed, so that all of that acts on functions. Nothing here fails and nobody waits
+//! beyond a deadline: what is not known stays an address, with a reason. Pure but for the resolver and the clock.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use async_trait::async_trait;
+use decima_debuginfo::{Address, Resolver};
+use decima_store::{
+    Store,
+    source::{Function, Line, StringColumn, Symbols},
+};
+use decima_symbols::{Answer, Unresolved, normalize};
+use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
+use parking_lot::Mutex;
+use tokio::task::JoinSet;
+
+/// Symbolised sources that are kept for the next query. A dashboard asks the same few again and again.
+const KEPT_MAX: usize = 16;
+/// How long what was not resolved is believed: debuginfod may know more, which no version tells.
+const UNRESOLVED_FOR: Duration = Duration::from_secs(30);
+/// How often the addresses of what came in are resolved ahead of queries and flushes.
+const AHEAD_EVERY: Duration = Duration::from_secs(10);
+/// How long one round of that may take.
+const AHEAD_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// Addresses of one object file that have no function, for one reason.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct UnresolvedAddresses {
+    /// Path of the file, as its sender said.
+    pub file: String,
+    /// Its build ID, empty if it has none.
+    pub build_id: String,
+    /// Why.
+    pub reason: Unresolved,
+    /// How many distinct addresses.
+    pub addresses: u64,
+}
+
+/// Numbers for monitoring.
+#[derive(Debug, Clone, Default)]
+pub struct SymbolizerCounts {
+    /// Addresses that were asked for and got functions.
+    pub resolved: u64,
+    /// Addresses that were asked for and got none, by reason.
+    pub unresolved: Vec<(Unresolved, u64)>,
+    /// Memory held by what was read of object files, in bytes, besides the files themselves.
+    pub memory_bytes: u64,
+}
+
+/// Finds the functions of the addresses in sources. Clones share it.
+#[derive(Clone)]
+pub struct Symbolizer(Arc<Inner>);
+
+struct Inner {
+    resolver: Arc<Resolver>,
+    /// How long a query waits.
+    timeout: Duration,
+    kept: Mutex<Vec<Kept>>,
+    resolved: AtomicU64,
+    unresolved: [AtomicU64; Unresolved::ALL.len()],
+}
+
+/// What was made of a source's symbols for some of its partitions.
+struct Kept {
+    of: Weak<Symbols>,
+    partitions: Box<[u32]>,
+    version: u64,
+    at: Instant,
+    symbolized: Symbolized,
+}
+
+/// Symbols with functions where they are known.
+#[derive(Debug, Clone)]
+pub(crate) struct Symbolized {
+    pub(crate) symbols: Arc<Symbols>,
+    /// What has none, by file and reason.
+    pub(crate) unresolved: Arc<[UnresolvedAddresses]>,
+}
+
+impl Symbolizer {
+    /// Asks this resolver, and lets a query wait so long for it.
+    pub fn new(resolver: Arc<Resolver>, timeout: Duration) -> Self {
+        Self(Arc::new(Inner {
+            resolver,
+            timeout,
+            kept: Mutex::default(),
+            resolved: AtomicU64::new(0),
+            unresolved: [const { AtomicU64::new(0) }; Unresolved::ALL.len()],
+        }))
+    }
+
+    /// Numbers for monitoring. May wait for a file that is being read.
+    pub fn counts(&self) -> SymbolizerCounts {
+        let counted =
+            |(at, reason): (usize, &Unresolved)| (*reason, self.0.unresolved[at].load(Ordering::Relaxed));
+        SymbolizerCounts {
+            resolved: self.0.resolved.load(Ordering::Relaxed),
+            unresolved: Unresolved::ALL.iter().enumerate().map(counted).collect(),
+            memory_bytes: self.0.resolver.memory_bytes() as u64,
+        }
+    }
+
+    /// Resolves for ever what comes into a store, so that queries and flushes find it resolved.
+    pub async fn keep_ahead(&self, store: &Store) {
+        loop {
+            tokio::time::sleep(AHEAD_EVERY).await;
+            for source in store.snapshot().sources {
+                if source.name() != "head" {
+                    continue;
+                }
+                let Ok(table) = source.series().await else { continue };
+                let partitions: Vec<u32> = (0..table.partition_count).collect();
+                let Ok(symbols) = source.symbols(&partitions).await else { continue };
+                let bare = Bare::of(&symbols, |_| true);
+                // A head that is being read is copied by the next write to it.
+                drop((symbols, table, source));
+                self.resolve(&bare, Instant::now() + AHEAD_TIMEOUT).await;
+            }
+        }
+    }
+
+    /// Symbols with functions at the locations that `wanted` says; `partitions` tells one choice of them from another.
+    pub(crate) async fn symbolize_for(
+        &self,
+        symbols: Arc<Symbols>,
+        partitions: &[u32],
+        wanted: impl FnOnce() -> Vec<bool>,
+    ) -> Symbolized {
+        if !has_bare(&symbols) {
+            return Symbolized { symbols, unresolved: Arc::default() };
+        }
+        let version = self.0.resolver.version();
+        if let Some(kept) = self.kept(&symbols, partitions, version) {
+            return kept;
+        }
+        let wanted = wanted();
+        let bare = Bare::of(&symbols, |location| wanted.get(location as usize).copied().unwrap_or(false));
+        let answers = self.resolve(&bare, Instant::now() + self.0.timeout).await;
+        let symbolized = Symbolized {
+            unresolved: unresolved(&symbols, &bare, &answers).into(),
+            symbols: Arc::new(with_lines(&symbols, &bare, &answers)),
+        };
+        let unfinished =
+            symbolized.unresolved.iter().any(|addresses| addresses.reason == Unresolved::Deadline);
+        if !unfinished {
+            let (of, at) = (Arc::downgrade(&symbols), Instant::now());
+            let kept =
+                Kept { of, partitions: partitions.into(), version, at, symbolized: symbolized.clone() };
+            let mut all = self.0.kept.lock();
+            all.retain(|kept| kept.of.strong_count() > 0);
+            if all.len() >= KEPT_MAX {
+                all.remove(0);
+            }
+            all.push(kept);
+        }
+        symbolized
+    }
+
+    fn kept(&self, symbols: &Arc<Symbols>, partitions: &[u32], version: u64) -> Option<Symbolized> {
+        let mut all = self.0.kept.lock();
+        let at = all.iter().position(|kept| {
+            kept.of.as_ptr() == Arc::as_ptr(symbols)
+                && *kept.partitions == *partitions
+                && (kept.symbolized.unresolved.is_empty()
+                    || (kept.version == version && kept.at.elapsed() < UNRESOLVED_FOR))
+        })?;
+        // Those used last are last.
+        let kept = all.remove(at);
+        let symbolized = kept.symbolized.clone();
+        all.push(kept);
+        Some(symbolized)
+    }
+
+    /// Answers in the order of the groups and of their addresses.
+    async fn resolve(&self, bare: &Bare, deadline: Instant) -> Vec<Vec<Answer>> {
+        let mut running = JoinSet::new();
+        for (at, group) in bare.groups.iter().enumerate() {
+            let (resolver, build_id) = (Arc::clone(&self.0.resolver), group.build_id.clone());
+            let addresses: Vec<_> = group.addresses.clone();
+            running.spawn(async move { (at, resolver.resolve(&build_id, &addresses, deadline).await) });
+        }
+        let mut answers: Vec<Vec<Answer>> = bare
+            .groups
+            .iter()
+            .map(|group| vec![Answer::Unresolved(Unresolved::Damaged); group.addresses.len()])
+            .collect();
+        while let Some(joined) = running.join_next().await {
+            // One that panicked has said so in the log.
+            if let Ok((at, resolved)) = joined {
+                answers[at] = resolved;
+            }
+        }
+        for answer in answers.iter().flatten() {
+            match answer {
+                Answer::Resolved(_) => self.0.resolved.fetch_add(1, Ordering::Relaxed),
+                Answer::Unresolved(reason) => {
+                    let at = Unresolved::ALL.iter().position(|known| known == reason).unwrap_or_default();
+                    self.0.unresolved[at].fetch_add(1, Ordering::Relaxed)
+                }
+            };
+        }
+        answers
+    }
+}
+
+#[async_trait]
+impl decima_store::symbolize::Symbolizer for Symbolizer {
+    async fn symbolize(&self, symbols: Arc<Symbols>, timeout: Duration) -> Arc<Symbols> {
+        if !has_bare(&symbols) {
+            return symbols;
+        }
+        let bare = Bare::of(&symbols, |_| true);
+        let answers = self.resolve(&bare, Instant::now() + timeout).await;
+        Arc::new(with_lines(&symbols, &bare, &answers))
+    }
+}
+
+/// Locations without functions, by object file.
+#[derive(Debug, Default)]
+struct Bare {
+    groups: Vec<BareGroup>,
+}
+
+/// Those of one mapping.
+#[derive(Debug)]
+struct BareGroup {
+    /// Index of the mapping, beyond the last if there is none.
+    mapping: u32,
+    build_id: String,
+    locations: Vec<u32>,
+    addresses: Vec<Address>,
+}
+
+/// A location that has an address and no function. Without an address there is nothing to look for.
+fn is_bare(symbols: &Symbols, location: u32) -> bool {
+    symbols.location_address[location as usize] != 0 && symbols.location_lines(location).is_empty()
+}
+
+fn has_bare(symbols: &Symbols) -> bool {
+    (0..symbols.location_count() as u32).any(|location| is_bare(symbols, location))
+}
+
+impl Bare {
+    fn of(symbols: &Symbols, wanted: impl Fn(u32) -> bool) -> Self {
+        let mut groups: HashMap<u32, BareGroup> = HashMap::new();
+        for location in 0..symbols.location_count() as u32 {
+            if !is_bare(symbols, location) || !wanted(location) {
+                continue;
+            }
+            let mapping = symbols.location_mapping[location as usize];
+            let row = symbols.mappings.get(mapping as usize).copied().unwrap_or_default();
+            let group = groups.entry(mapping).or_insert_with(|| BareGroup {
+                mapping,
+                build_id: symbols.strings.get(row.build_id).to_owned(),
+                locations: Vec::new(),
+                addresses: Vec::new(),
+            });
+            group.locations.push(location);
+            group.addresses.push(Address {
+                address: symbols.location_address[location as usize],
+                mapping: normalize::Mapping { start: row.start, limit: row.limit, offset: row.offset },
+            });
+        }
+        // Small files first: they are read while there is time.
+        let mut groups: Vec<_> = groups.into_values().collect();
+        groups.sort_by_key(|group| (group.addresses.len(), group.mapping));
+        Self { groups }
+    }
+}
+
+fn unresolved(symbols: &Symbols, bare: &Bare, answers: &[Vec<Answer>]) -> Vec<UnresolvedAddresses> {
+    let mut counts: BTreeMap<(&str, &str, Unresolved), u64> = BTreeMap::new();
+    for (group, answers) in bare.groups.iter().zip(answers) {
+        let file =
+            symbols.mappings.get(group.mapping as usize).map_or("", |row| symbols.strings.get(row.file));
+        for answer in answers {
+            if let Answer::Unresolved(reason) = answer {
+                *counts.entry((file, &group.build_id, *reason)).or_default() += 1;
+            }
+        }
+    }
+    let row = |((file, build_id, reason), addresses): ((&str, &str, Unresolved), u64)| UnresolvedAddresses {
+        file: file.to_owned(),
+        build_id: build_id.to_owned(),
+        reason,
+        addresses,
+    };
+    counts.into_iter().map(row).collect()
+}
+
+/// Copies symbols and puts in the lines that were found.
+fn with_lines(symbols: &Symbols, bare: &Bare, answers: &[Vec<Answer>]) -> Symbols {
+    let mut found: Vec<Option<&Answer>> = vec![None; symbols.location_count()];
+    for (group, answers) in bare.groups.iter().zip(answers) {
+        for (&location, answer) in group.locations.iter().zip(answers) {
+            found[location as usize] = Some(answer);
+        }
+    }
+    let mut interner = Interner::of(symbols);
+    let mut lines = Vec::with_capacity(symbols.lines.len() + bare.groups.len());
+    let mut first_line = Vec::with_capacity(symbols.location_count() + 1);
+    first_line.push(0);
+    for (location, answer) in found.into_iter().enumerate() {
+        match answer {
+            Some(answer) => lines.extend(answer.frames().iter().map(|frame| Line {
+                function: interner.function(&frame.function),
+                line: i64::from(frame.line),
+                column: i64::from(frame.column),
+            })),
+            None => lines.extend_from_slice(symbols.location_lines(location as u32)),
+        }
+        first_line.push(lines.len() as u32);
+    }
+    Symbols {
+        strings: interner.strings,
+        functions: interner.functions,
+        mappings: symbols.mappings.clone(),
+        location_mapping: symbols.location_mapping.clone(),
+        location_address: symbols.location_address.clone(),
+        location_frame_type: symbols.location_frame_type.clone(),
+        first_line,
+        lines,
+    }
+}
+
+/// Strings and functions of a source, each once, and those that are added.
+struct Interner {
+    strings: StringColumn,
+    string_ids: HashTable<u32>,
+    functions: Vec<Function>,
+    function_ids: HashMap<Function, u32>,
+    /// By the place of a resolver's function in memory: equal ones are mostly the same.
+    known: HashMap<*const decima_symbols::Function, u32>,
+    hasher: DefaultHashBuilder,
+}
+
+impl Interner {
+    fn of(symbols: &Symbols) -> Self {
+        let mut interner = Self {
+            strings: symbols.strings.clone(),
+            string_ids: HashTable::new(),
+            functions: symbols.functions.clone(),
+            function_ids: symbols.functions.iter().copied().zip(0..).collect(),
+            known: HashMap::new(),
+            hasher: DefaultHashBuilder::default(),
+        };
+        if interner.strings.is_empty() {
+            interner.strings.push("");
+        }
+        let Self { strings, string_ids, hasher, .. } = &mut interner;
+        for id in 0..strings.len() as u32 {
+            use std::hash::BuildHasher as _;
+            let hash = |&id: &u32| hasher.hash_one(strings.get(id));
+            string_ids.insert_unique(hash(&id), id, hash);
+        }
+        interner
+    }
+
+    fn string(&mut self, text: &str) -> u32 {
+        use std::hash::BuildHasher as _;
+        let Self { strings, string_ids, hasher, .. } = self;
+        let hash = hasher.hash_one(text);
+        if let Some(&id) = string_ids.find(hash, |&id| strings.get(id) == text) {
+            return id;
+        }
+        let id = strings.push(text);
+        string_ids.insert_unique(hash, id, |&id| hasher.hash_one(strings.get(id)));
+        id
+    }
+
+    fn function(&mut self, function: &Arc<decima_symbols::Function>) -> u32 {
+        if let Some(&id) = self.known.get(&Arc::as_ptr(function)) {
+            return id;
+        }
+        let row = Function {
+            name: self.string(&function.name),
+            system_name: self.string(&function.system_name),
+            filename: self.string(&function.filename),
+            start_line: i64::from(function.start_line),
+        };
+        let functions = &mut self.functions;
+        let id = *self.function_ids.entry(row).or_insert_with(|| {
+            functions.push(row);
+            functions.len() as u32 - 1
+        });
+        self.known.insert(Arc::as_ptr(function), id);
+        id
+    }
+}
+
+/// Marks the locations that occur in trees.
+pub(crate) fn occurring<'a>(
+    location_count: usize,
+    trees: impl Iterator<Item = &'a decima_store::source::Tree>,
+) -> Vec<bool> {
+    let mut occurs = vec![false; location_count];
+    for tree in trees {
+        for &location in tree.location.iter().skip(1) {
+            if let Some(occurs) = occurs.get_mut(location as usize) {
+                *occurs = true;
+            }
+        }
+    }
+    occurs
+}
+
+/// Adds up what several sources lack of the same file.
+pub(crate) fn added_up(all: impl IntoIterator<Item = UnresolvedAddresses>) -> Vec<UnresolvedAddresses> {
+    let mut sums: BTreeMap<(String, String, Unresolved), u64> = BTreeMap::new();
+    for UnresolvedAddresses { file, build_id, reason, addresses } in all {
+        *sums.entry((file, build_id, reason)).or_default() += addresses;
+    }
+    let row =
+        |((file, build_id, reason), addresses)| UnresolvedAddresses { file, build_id, reason, addresses };
+    let mut rows: Vec<_> = sums.into_iter().map(row).collect();
+    rows.sort_by(|a, b| b.addresses.cmp(&a.addresses).then_with(|| a.cmp(b)));
+    rows
+}
+
+/// What a reader is told of addresses without functions; `None` if there are none.
+pub(crate) fn notice(unresolved: &[UnresolvedAddresses]) -> Option<String> {
+    /// More than this nobody reads in a sentence.
+    const NAMED_MAX: usize = 3;
+    if unresolved.is_empty() {
+        return None;
+    }
+    let addresses: u64 = unresolved.iter().map(|row| row.addresses).sum();
+    let name = |row: &UnresolvedAddresses| {
+        let file = row.file.rsplit('/').next().unwrap_or_default();
+        let file = if file.is_empty() { "an unknown file" } else { file };
+        format!("{file}: {} ({})", row.reason, row.addresses)
+    };
+    let named: Vec<_> = unresolved.iter().take(NAMED_MAX).map(name).collect();
+    let rest = unresolved.len().saturating_sub(NAMED_MAX);
+    let rest = if rest == 0 { String::new() } else { format!("; and {rest} more") };
+    let plural = if addresses == 1 { "address has" } else { "addresses have" };
+    Some(format!("{addresses} {plural} no function: {}{rest}", named.join("; ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use decima_store::source::{Mapping, NO_MAPPING};
+    use decima_symbols::{Frame, Source, Symbols as Resolved};
+
+    use super::*;
+
+    fn function(name: &str) -> Arc<decima_symbols::Function> {
+        Arc::new(decima_symbols::Function { name: name.to_owned(), ..Default::default() })
+    }
+
+    fn resolved(names: &[&str]) -> Answer {
+        let frames = names.iter().zip(1..);
+        let frames = frames.map(|(name, line)| Frame { function: function(name), line, column: 0 }).collect();
+        Answer::Resolved(Arc::new(Resolved { frames, source: Source::Dwarf }))
+    }
+
+    /// Locations: with a line, bare in `a`, without an address, bare without a mapping, bare in `a`.
+    fn symbols() -> Symbols {
+        let mut strings = StringColumn::default();
+        for text in ["", "a.so", "abcd", "main"] {
+            strings.push(text);
+        }
+        Symbols {
+            strings,
+            mappings: vec![Mapping { file: 1, build_id: 2, ..Mapping::default() }],
+            functions: vec![Function { name: 3, ..Function::default() }],
+            location_mapping: vec![0, 0, 0, NO_MAPPING, 0],
+            location_address: vec![1, 2, 0, 4, 5],
+            location_frame_type: vec![0; 5],
+            first_line: vec![0, 1, 1, 1, 1, 1],
+            lines: vec![Line { function: 0, line: 9, column: 0 }],
+        }
+    }
+
+    #[test]
+    fn lines_are_put_where_they_belong() {
+        let symbols = symbols();
+        let bare = Bare::of(&symbols, |_| true);
+        let locations: Vec<_> = bare.groups.iter().map(|group| group.locations.clone()).collect();
+        assert_eq!(locations, [vec![3], vec![1, 4]]);
+        let nothing = Answer::Unresolved(Unresolved::NoBuildId);
+        let answers =
+            [vec![nothing], vec![resolved(&["leaf", "main"]), Answer::Unresolved(Unresolved::InNoFunction)]];
+        let made = with_lines(&symbols, &bare, &answers);
+        let names = |location| {
+            let lines = made.location_lines(location).iter();
+            lines
+                .map(|line| (made.strings.get(made.functions[line.function as usize].name), line.line))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(names(0), [("main", 9)]);
+        assert_eq!(names(1), [("leaf", 1), ("main", 2)]);
+        assert_eq!((names(2), names(3), names(4)), (vec![], vec![], vec![]));
+        // The function that was there is not there twice.
+        assert_eq!(made.functions.len(), 2);
+        assert_eq!(made.strings.len(), 5);
+        let lacking = unresolved(&symbols, &bare, &answers);
+        let row = |file: &str, build_id: &str, reason| UnresolvedAddresses {
+            file: file.to_owned(),
+            build_id: build_id.to_owned(),
+            reason,
+            addresses: 1,
+        };
+        assert_eq!(
+            lacking,
+            [row("", "", Unresolved::NoBuildId), row("a.so", "abcd", Unresolved::InNoFunction)]
+        );
+        let all = added_up(lacking.iter().chain(&lacking[1..]).cloned());
+        assert_eq!(
+            notice(&all).unwrap(),
+            "3 addresses have no function: a.so: in no function of the debuginfo (2); an unknown file: the mapping has no build ID (1)"
+        );
+        assert_eq!(notice(&[]), None);
+    }
+
+    #[test]
+    fn only_what_is_wanted() {
+        let symbols = symbols();
+        let bare = Bare::of(&symbols, |location| location == 4);
+        assert_eq!(bare.groups.len(), 1);
+        assert_eq!(bare.groups[0].locations, [4]);
+        assert!(has_bare(&symbols));
+        assert!(!has_bare(&Symbols::default()));
+    }
+}
