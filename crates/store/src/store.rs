@@ -260,7 +260,7 @@ impl Store {
     pub async fn compact(&self, now_ns: i64) -> Result<u64, AppendError> {
         let (reply, answer) = oneshot::channel();
         let command = Command::Compact { now_ns, reply };
-        self.inner.commands.send(command).await.map_err(|_| AppendError::Closed)?;
+        self.commands()?.send(command).await.map_err(|_| AppendError::Closed)?;
         answer.await.map_err(|_| AppendError::Closed)?
     }
 
