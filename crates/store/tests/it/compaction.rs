@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use decima_store::{
-    Store, inspect,
+    Place, Store, inspect,
     source::{ScanRequest, Snapshot, TimeRange},
 };
 use object_store::{ObjectStore, ObjectStoreExt, memory::InMemory};
@@ -27,7 +27,13 @@ fn without_compaction(path: &std::path::Path) -> decima_store::Settings {
 }
 
 async fn block_levels(path: &std::path::Path) -> Vec<u8> {
-    inspect::inspect(path, false).await.unwrap().blocks.iter().map(|block| block.level).collect()
+    inspect::inspect(&Place::shared_directory(path).unwrap(), false)
+        .await
+        .unwrap()
+        .blocks
+        .iter()
+        .map(|block| block.level)
+        .collect()
 }
 
 /// What label queries see: of each series its name, times, number of samples and attributes.
@@ -112,7 +118,8 @@ async fn levels_of_two_hours_and_of_a_day() {
     assert_eq!(contents(&store).await, expected);
     let again = store.append(batch("a", &[(STACKS[0], day, 1, "")]), Some(2)).await.unwrap();
     assert!(again.duplicate, "requests are recognised through a compaction");
-    let inventory = inspect::inspect(directory.path(), true).await.unwrap();
+    let inventory =
+        inspect::inspect(&Place::shared_directory(directory.path()).unwrap(), true).await.unwrap();
     assert_eq!(inventory.findings, Vec::<String>::new());
     assert_eq!(inventory.unknown, Vec::<String>::new(), "what was merged is deleted");
 }
@@ -122,7 +129,7 @@ async fn a_damaged_input_changes_nothing() {
     let objects = Arc::new(InMemory::new());
     let unused = std::path::Path::new("unused");
     let day = begin_of_day();
-    let store = Store::open_on(without_compaction(unused), objects.clone(), None).await.unwrap();
+    let store = Store::open_at(without_compaction(unused), Place::objects(objects.clone())).await.unwrap();
     for minute in 0..3 {
         let t = day + minute * 60_000_000_000;
         store.append(batch("a", &[(STACKS[0], t, 5, "/a")]), None).await.unwrap();
@@ -136,7 +143,7 @@ async fn a_damaged_input_changes_nothing() {
     let mut bytes = objects.get(&damaged).await.unwrap().bytes().await.unwrap().to_vec();
     bytes[20] ^= 1;
     objects.put(&damaged, bytes.into()).await.unwrap();
-    let store = Store::open_on(settings(unused), objects.clone(), None).await.unwrap();
+    let store = Store::open_at(settings(unused), Place::objects(objects.clone())).await.unwrap();
     assert!(store.compact(now()).await.is_err());
     let counts = store.counts();
     assert_eq!((counts.blocks, counts.compactions), (3, 0));
@@ -170,7 +177,7 @@ proptest! {
             let unused = std::path::Path::new("unused");
             let day = begin_of_day();
             let objects = Arc::new(InMemory::new());
-            let store = Store::open_on(without_compaction(unused), objects.clone(), None).await.unwrap();
+            let store = Store::open_at(without_compaction(unused), Place::objects(objects.clone())).await.unwrap();
             for requests in &blocks {
                 for (service, minute, samples) in requests {
                     let rows: Vec<Row> = samples.iter().filter(|s| s.2 != 0).map(|&(stack, second, value, route)| {
@@ -186,7 +193,7 @@ proptest! {
                 store.flush().await.unwrap();
             }
             store.close().await.unwrap();
-            let store = Store::open_on(settings(unused), objects, None).await.unwrap();
+            let store = Store::open_at(settings(unused), Place::objects(objects)).await.unwrap();
             let (expected, points) = (contents(&store).await, points_sum(&store).await);
             let expected_series = series(&store.snapshot()).await;
             let ranges: Vec<TimeRange> = (0..4).map(|n| TimeRange {
