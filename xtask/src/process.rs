@@ -63,6 +63,12 @@ impl Step {
         Ok(())
     }
 
+    /// Runs to the end without a word; whether it could be run and succeeded.
+    pub(crate) fn succeeds(mut self) -> bool {
+        let status = self.command.stdout(Stdio::null()).stderr(Stdio::null()).status();
+        status.is_ok_and(|status| status.success())
+    }
+
     /// Runs to the end and gives standard output as text; a failure of the program is an error.
     pub(crate) fn output(self) -> anyhow::Result<String> {
         Ok(String::from_utf8_lossy(&self.output_bytes()?).into_owned())

@@ -6,6 +6,7 @@
 mod oracles;
 mod product;
 mod scratch;
+mod system;
 
 use std::{path::Path, time::Instant};
 
@@ -30,8 +31,10 @@ const PARTS: &[Part] = &[
     Part { name: "page", run: page },
     Part { name: "pebble", run: pebble },
     Part { name: "parca-store", run: oracles::parca_store },
+    Part { name: "charmcraft", run: oracles::charmcraft },
     Part { name: "go-pprof", run: oracles::go_pprof },
     Part { name: "parquet", run: oracles::parquet },
+    Part { name: "system", run: system::run },
     Part { name: "parca-client", run: parca_client },
     Part { name: "browser", run: browser },
 ];
@@ -44,7 +47,7 @@ pub(crate) fn run(only: Option<&str>) -> anyhow::Result<()> {
         let names: Vec<_> = PARTS.iter().map(|part| part.name).collect();
         bail!("no such step: {name} (there are {})", names.join(", "));
     }
-    if only.is_some_and(|name| !["rust", "page", "pebble", "parca-store"].contains(&name)) {
+    if only.is_some_and(|name| !["rust", "page", "pebble", "parca-store", "charmcraft"].contains(&name)) {
         product::build()?;
     }
     let mut sum = Tally::default();
@@ -116,19 +119,26 @@ fn page() -> anyhow::Result<Tally> {
     Ok(tally)
 }
 
-/// The client of Pebble against the real daemon; what it once answered is played among the tests of the crates.
-fn pebble() -> anyhow::Result<Tally> {
+/// Builds the real Pebble, as a static program; none without Go.
+fn pebble_daemon() -> anyhow::Result<Option<String>> {
     const FOLDER: &str = "crates/juju/tests/pebble";
     const PROGRAM: &str = "target/pebble/pebble";
     if !have("go") {
-        return Ok(skip("go is not here"));
+        return Ok(None);
     }
     let program = std::env::current_dir()?.join(PROGRAM);
     let output = program.display().to_string();
     Step::new("go")
         .args(["build", "-mod=mod", "-o", &output, "github.com/canonical/pebble/cmd/pebble"])
+        .env("CGO_ENABLED", "0")
         .within(Path::new(FOLDER))
         .run()?;
+    Ok(Some(output))
+}
+
+/// The client of Pebble against the real daemon; what it once answered is played among the tests of the crates.
+fn pebble() -> anyhow::Result<Tally> {
+    let Some(output) = pebble_daemon()? else { return Ok(skip("go is not here")) };
     // All packages, so that it is the build of the step before.
     count(
         Step::new("cargo")

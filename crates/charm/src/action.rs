@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     mint::Mint,
-    names::{GRPC_PORT, HTTP_PORT},
+    names::{CERTIFICATE_FILE, GRPC_PORT, HTTP_PORT},
     relations::ingress,
     token::Scope,
     world::{World, person_label},
@@ -37,8 +37,9 @@ pub fn run(name: &str, world: &World, tools: &HookTools, mint: &mut dyn Mint) ->
 type Done = Result<BTreeMap<String, String>, String>;
 
 fn list_endpoints(world: &World) -> BTreeMap<String, String> {
+    let scheme = if serves_tls(world) { "https" } else { "http" };
     let mut results = BTreeMap::from([
-        ("direct-http-url".to_owned(), format!("http://{}:{HTTP_PORT}", world.fqdn)),
+        ("direct-http-url".to_owned(), format!("{scheme}://{}:{HTTP_PORT}", world.fqdn)),
         ("direct-grpc-url".to_owned(), format!("{}:{GRPC_PORT}", world.fqdn)),
     ]);
     if let Ok(Some(ingress)) = ingress::read(world) {
@@ -47,6 +48,11 @@ fn list_endpoints(world: &World) -> BTreeMap<String, String> {
         results.insert("ingressed-grpc-url".to_owned(), format!("{}:{GRPC_PORT}", ingress.host));
     }
     results
+}
+
+/// Whether the workload has a certificate to serve with.
+fn serves_tls(world: &World) -> bool {
+    world.container.as_ref().is_some_and(|container| container.files.contains_key(CERTIFICATE_FILE))
 }
 
 /// Makes a token for a person. Only its hash is kept; the token itself is told this once.

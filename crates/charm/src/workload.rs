@@ -65,8 +65,11 @@ pub fn forward_token_file(store: &Store) -> Option<(String, File)> {
 
 /// The store scrapes itself, unless another one does.
 pub fn self_job(world: &World) -> Value {
+    let without = json!({"enabled": false});
     json!({
         "job_name": "parca",
+        // Of Parca's defaults, what only programs in Go have.
+        "profiling_config": {"pprof_config": {"block": without, "goroutine": without, "mutex": without}},
         "static_configs": [{
             "targets": [format!("localhost:{LOCAL_PORT}")],
             "labels": {

@@ -31,16 +31,8 @@ pub(crate) async fn apply(mut current: Current, scraper: &Scraper) {
     let mut before: Option<Arc<Config>> = None;
     loop {
         let config = Arc::clone(&current.borrow_and_update());
-        match &before {
-            None if config.object_storage.is_some() => {
-                tracing::warn!("object_storage has no effect yet: everything is kept in --storage-path");
-            }
-            Some(before) if before.object_storage != config.object_storage => {
-                tracing::warn!(
-                    "object_storage has changed: only what is scraped is taken while the store runs"
-                );
-            }
-            _ => {}
+        if before.is_some_and(|before| before.object_storage != config.object_storage) {
+            tracing::warn!("object_storage has changed: only what is scraped is taken while the store runs");
         }
         scraper.apply(&config);
         before = Some(config);

@@ -13,6 +13,7 @@ mod forwarding;
 mod inspect;
 mod logging;
 mod parca_flags;
+mod place;
 mod profile_name;
 mod query;
 mod serve;
@@ -37,8 +38,16 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 /// process looked far larger than what it used.
 #[expect(unsafe_code, reason = "jemalloc finds its settings by this symbol")]
 #[unsafe(export_name = "malloc_conf")]
+#[cfg(not(target_env = "musl"))]
 pub static MALLOC_CONF: &[u8; 115] =
     b"prof:true,prof_active:true,lg_prof_sample:19,narenas:4,dirty_decay_ms:1000,muzzy_decay_ms:0,background_thread:true\0";
+
+/// The same beside musl's own allocator, where jemalloc's names begin otherwise and it cannot make threads.
+#[expect(unsafe_code, reason = "jemalloc finds its settings by this symbol")]
+#[unsafe(export_name = "_rjem_malloc_conf")]
+#[cfg(target_env = "musl")]
+pub static MALLOC_CONF: &[u8; 92] =
+    b"prof:true,prof_active:true,lg_prof_sample:19,narenas:4,dirty_decay_ms:1000,muzzy_decay_ms:0\0";
 
 /// Exit code of a wrong command line.
 const USAGE: u8 = 2;

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, bail};
 use decima_debuginfo::{
-    Debuginfo,
+    Debuginfo, DebuginfoOptions,
     debuginfod::{Debuginfod, DebuginfodOptions},
 };
 use decima_forward::Forwarder;
@@ -19,7 +19,7 @@ use decima_ingest::{
 };
 use decima_query::Engine;
 use decima_server::{Handles, Listener, Server};
-use decima_store::Store;
+use decima_store::{OpenError, Store, bucket::Bucket};
 use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
@@ -28,8 +28,10 @@ use tokio::{
 };
 
 use crate::{
+    args::Role,
     config_file::{self, ReloadSignal},
     logging,
+    place::PlaceFlags,
     settings::Settings,
     value::{Address, ListenAddress},
 };
@@ -81,18 +83,24 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
     if let Some(forward) = settings.forward {
         return send_on(server, forward, config, &url, &mut stop).await;
     }
+    // What is changed there later counts at the next start.
+    let object_storage = config.borrow().object_storage.clone();
     let store = tokio::select! {
-        opened = Store::open(settings.store) => opened?,
+        opened = open(settings.role, &settings.place, settings.store, object_storage.as_ref()) => opened?,
         () = stop.next() => return Ok(()),
     };
-    let debuginfo = Debuginfo::open(store.objects(), settings.debuginfo, debuginfod(settings.debuginfod)?)
+    let options = DebuginfoOptions {
+        objects_folder: settings.place.files(object_storage.as_ref()),
+        ..settings.debuginfo
+    };
+    let debuginfo = Debuginfo::open(store.objects(), options, debuginfod(settings.debuginfod)?)
         .await
         .context("cannot open what is kept of object files")?;
     let debuginfo = Arc::new(debuginfo);
-    background.spawn({
+    if settings.role == Role::All {
         let debuginfo = Arc::clone(&debuginfo);
-        async move { debuginfo.keep_maintained().await }
-    });
+        background.spawn(async move { debuginfo.keep_maintained().await });
+    }
     let push = Push::new(store.clone(), settings.limits);
     let scraper = Scraper::new(push.clone(), scrape::Settings::default());
     let handles = Handles { engine: Engine::new(store.clone(), settings.query), push, debuginfo };
@@ -100,7 +108,7 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
         // Not earlier: both promise that it serves.
         announce(&url);
         tokio::select! {
-            () = config_file::apply(config, &scraper) => {}
+            () = scrape_as(settings.role, config, &scraper) => {}
             () = stop.next() => {}
         }
         tracing::info!("stopping: draining, then flushing");
@@ -113,6 +121,19 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Opens the store as the role says.
+async fn open(
+    role: Role,
+    place: &PlaceFlags,
+    settings: decima_store::Settings,
+    bucket: Option<&Bucket>,
+) -> Result<Store, OpenError> {
+    match role {
+        Role::All => Store::open_at(settings, place.open(bucket)?).await,
+        Role::Query => Store::follow(settings, &place.share(bucket)?).await,
+    }
 }
 
 /// Sends everything on until a signal asks it to stop. What has not arrived then is sent after the next start.
@@ -140,6 +161,14 @@ async fn send_on(
     forwarder.stop().await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Scrapes, for ever, if what is scraped can be stored.
+async fn scrape_as(role: Role, config: config_file::Current, scraper: &Scraper) {
+    match role {
+        Role::All => config_file::apply(config, scraper).await,
+        Role::Query => std::future::pending().await,
+    }
 }
 
 /// A configuration that no file changes.

@@ -3,8 +3,8 @@
 //! `profile` measures CPU for `seconds` and answers when it is done; one at a time, for the process has one timer.
 //! `allocs` and `heap` tell what is allocated now, as far as jemalloc samples it.
 //!
-//! What the binary must do for memory: use `tikv_jemallocator` (features `profiling` and
-//! `unprefixed_malloc_on_supported_platforms`) as its allocator, and tell jemalloc before `main` to sample, by
+//! What the binary must do for memory: use `tikv_jemallocator` (features `profiling` and,
+//! but for musl, `unprefixed_malloc_on_supported_platforms`) as its allocator, and tell jemalloc before `main` to sample, by
 //!
 //! ```text
 //! #[unsafe(export_name = "malloc_conf")]

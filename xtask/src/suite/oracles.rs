@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::{product::Product, scratch::Scratch, skip};
 use crate::{
+    pack,
     process::{Step, have, say},
     tally::Tally,
 };
@@ -18,6 +19,8 @@ const EXPECTED: &str = "fixtures/pprof/expected.json";
 const MERGE_SQL: &str = "docs/format/merge.sql";
 /// Packages that read our files.
 const READERS: &str = "xtask/oracles/requirements.txt";
+/// What charms are checked with.
+const CHARMCRAFT: &str = "xtask/oracles/charmcraft.txt";
 /// The Python library of the relation, its framework, and what they did.
 const PARCA_STORE: &str = "crates/parca-store/tests/differential";
 
@@ -163,8 +166,42 @@ pub(super) fn parca_store() -> anyhow::Result<Tally> {
     if !have("python3") {
         return Ok(skip("python3 is not here"));
     }
-    let python = python("target/python-ops", &format!("{PARCA_STORE}/requirements.txt"))?;
+    let python = python_with_ops()?;
     super::count(Step::new(&python).arg(format!("{PARCA_STORE}/record.py")).arg("--check"))
+}
+
+/// A Python in which charms run.
+pub(super) fn python_with_ops() -> anyhow::Result<String> {
+    python("target/python-ops", &format!("{PARCA_STORE}/requirements.txt"))
+}
+
+/// Charmcraft finds nothing wrong with the charm's files, as they are packed here.
+pub(super) fn charmcraft() -> anyhow::Result<Tally> {
+    if !have("python3") {
+        return Ok(skip("python3 is not here"));
+    }
+    if !have("musl-gcc") {
+        return Ok(skip("musl-gcc is not here"));
+    }
+    let python = python("target/python-charmcraft", CHARMCRAFT)?;
+    let mut tally = Tally::default();
+    for charm in pack::run(pack::Wanted::Charm)? {
+        let step = Step::new(&python).args(["-m", "charmcraft", "analyse", "--format", "json"]).arg(&charm);
+        let found: Vec<Value> = serde_json::from_str(&step.output_quiet()?)?;
+        for check in found {
+            let (name, result) = (&check["name"], check["result"].as_str().unwrap_or_default());
+            // Attributes are what it takes the charm for, not what it thinks of it.
+            match (check["check_type"].as_str(), result) {
+                (Some("attribute"), _) | (_, "nonapplicable") => {}
+                (_, "ok") => tally += Tally::PASSED,
+                _ => {
+                    say(&format!("{}: {name}: {result}: {}", charm.display(), check["text"]));
+                    tally += Tally::FAILED;
+                }
+            }
+        }
+    }
+    Ok(if tally == Tally::default() { Tally::FAILED } else { tally })
 }
 
 /// A Python in a folder of its own with the packages that a file lists.

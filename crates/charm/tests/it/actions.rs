@@ -53,7 +53,11 @@ fn endpoints() {
     let unit = Unit::up();
     let told = ask(&unit, "list-endpoints", &json!({}));
     assert!(told.results["direct-grpc-url"].as_str().unwrap().ends_with(":7993"));
+    assert!(told.results["direct-http-url"].as_str().unwrap().starts_with("http://"));
     assert_eq!(told.results.get("ingressed-http-url"), None);
+    unit.pebble().put_file("/etc/parca/server.crt", b"a certificate");
+    let told = ask(&unit, "list-endpoints", &json!({}));
+    assert!(told.results["direct-http-url"].as_str().unwrap().starts_with("https://"));
     unit.agent
         .change(|model| {
             let relation = model.relate(5, "ingress", "traefik", &[]);

@@ -187,6 +187,29 @@ fn a_key_is_made_once_and_goes_with_its_relation() {
 }
 
 #[test]
+fn garbage_in_place_of_a_certificate_is_named_and_nothing_is_served_with_it() {
+    let unit = Unit::up();
+    unit.agent
+        .change(|model| {
+            model.relate(4, "certificates", "authority", &["authority/0"]);
+        })
+        .unwrap();
+    unit.hook(Event::relation("certificates", 4, "joined", "authority").unit("authority/0"));
+    for garbage in ["nonsense", "{}", "[{\"ca\": 7}]"] {
+        unit.agent
+            .change(|model| {
+                let relation = model.relations.get_mut(&4).unwrap();
+                relation.remote_app_bag.insert("certificates".to_owned(), garbage.to_owned());
+            })
+            .unwrap();
+        let status = unit.hook(Event::relation("certificates", 4, "changed", "authority"));
+        assert!(status.starts_with("blocked: certificates: relation 4: "), "{garbage}: {status}");
+        assert!(!unit.pebble().files().contains_key("/etc/parca/server.crt"));
+    }
+    assert_eq!(unit.pebble().starts("parca"), 1);
+}
+
+#[test]
 fn a_bucket_is_refused_by_name() {
     let unit = Unit::up();
     unit.agent
@@ -211,6 +234,11 @@ fn a_follower_never_fails() {
                 "grafana-source",
                 "ingress",
                 "self-profiling-endpoint",
+                "certificates",
+                "s3",
+                "logging",
+                "profiling-endpoint",
+                "external-parca-store-endpoint",
             ]
             .into_iter()
             .enumerate()
@@ -223,7 +251,10 @@ fn a_follower_never_fails() {
     unit.hook(Event::hook("config-changed"));
     let model = unit.agent.model().unwrap();
     assert!(model.relations.values().all(|relation| relation.app_bag.is_empty()));
-    assert!(model.secrets.is_empty());
+    assert!(
+        model.secrets.values().all(|secret| secret.owner == "unit"),
+        "an application's secrets are its leader's"
+    );
     assert_eq!(unit.pebble().running().len(), 1);
 }
 

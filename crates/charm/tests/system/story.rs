@@ -1,0 +1,242 @@
+//! What an operator does, and what has to come of it.
+
+use decima_juju_fake::Event;
+use serde_json::{Value, json};
+
+use crate::{
+    authority::Authority,
+    pod::{Daemon, Pod, eventually, program},
+    python::{PythonUnit, REQUIRER},
+    sender::{PROFILE_NS, Sender},
+};
+
+/// Where Grafana and people are sent.
+const SERVICE: &str = "parca-k8s.cos.svc.cluster.local:7994";
+/// Where senders are sent.
+const UNIT: &str = "parca-k8s-0.parca-k8s-endpoints.cos.svc.cluster.local:7993";
+
+/// Numbers of the relations.
+const CERTIFICATES: u64 = 4;
+const STORE: u64 = 7;
+const GRAFANA: u64 = 8;
+
+/// `juju deploy`, with a certificate: the store serves TLS on both ports.
+fn deployed(daemon: Daemon, authority: &Authority) -> Pod {
+    let mut pod = Pod::new(daemon);
+    for hook in ["install", "leader-elected", "config-changed", "start"] {
+        pod.hook(Event::hook(hook));
+    }
+    pod.hook(Event::pebble_ready("parca"));
+    let status = pod.related(CERTIFICATES, "certificates", "authority", &[], "joined");
+    assert_eq!(status, "waiting: certificates: waiting for a certificate");
+    let asked =
+        pod.agent.model().unwrap().relations[&CERTIFICATES].unit_bag["certificate_signing_requests"].clone();
+    let given = authority.answer(&asked);
+    let status =
+        pod.related(CERTIFICATES, "certificates", "authority", &[("certificates", &given)], "changed");
+    assert_eq!(status, format!("active: page at https://{SERVICE}"));
+    pod
+}
+
+/// `juju integrate` of the two charms: each is told what the other wrote. What the sender's library made of it.
+fn integrate(pod: &mut Pod, sender: &PythonUnit) -> Value {
+    pod.related(STORE, "parca-store-endpoint", "agent", &[], "created");
+    let told = pod.agent.model().unwrap().relations[&STORE].app_bag.clone();
+    let number = STORE;
+    sender
+        .agent
+        .change(|model| {
+            model.relate(number, REQUIRER, "parca-k8s", &["parca-k8s/0"]).remote_app_bag = told;
+        })
+        .unwrap();
+    let mut events = sender.hook(Event::relation(REQUIRER, number, "changed", "parca-k8s"));
+    assert_eq!(events.len(), 1, "{events:?}");
+    let event = events.remove(0);
+    assert_eq!(event["event"], "StoreEndpointsChanged");
+    event["store_config"].clone()
+}
+
+/// `juju remove-relation`, as both sides see it.
+fn remove(pod: &mut Pod, sender: &PythonUnit) {
+    pod.unrelated(STORE);
+    sender.agent.change(|model| model.relations.get_mut(&STORE).unwrap().units.clear()).unwrap();
+    let departed = Event::relation(REQUIRER, STORE, "departed", "parca-k8s");
+    let events = sender.hook(departed.unit("parca-k8s/0").departing("parca-k8s/0"));
+    assert_eq!(events.iter().map(|event| event["event"].clone()).collect::<Vec<_>>(), ["RemoveStore"]);
+}
+
+fn text<'a>(config: &'a Value, key: &str) -> &'a str {
+    config[key].as_str().unwrap_or_else(|| panic!("{key} in {config}"))
+}
+
+pub(crate) fn integrating_is_the_credential_and_removing_revokes_it(daemon: Daemon) {
+    let authority = Authority::new();
+    let mut pod = deployed(daemon, &authority);
+    let charm = PythonUnit::new();
+    let store_config = integrate(&mut pod, &charm);
+    assert_eq!(text(&store_config, "remote-store-address"), UNIT);
+    assert_eq!(text(&store_config, "remote-store-insecure"), "false");
+    let (address, token) =
+        (text(&store_config, "remote-store-address"), text(&store_config, "remote-store-bearer-token"));
+
+    let sender = Sender::trusting(&authority);
+    eventually("the token is good", || sender.push(address, Some(token)));
+    eventually("the profile is there", || {
+        let total = sender.total(SERVICE, None)?;
+        if total == PROFILE_NS { Ok(()) } else { Err(total.to_string()) }
+    });
+
+    let refusal = sender.push(address, None).unwrap_err();
+    assert!(refusal.contains("token"), "{refusal}");
+    let other = token.chars().rev().collect::<String>();
+    assert!(sender.push(address, Some(&other)).is_err(), "a token of the same length");
+    let stranger = Sender::trusting(&Authority::new());
+    assert!(stranger.push(address, Some(token)).is_err(), "a sender that does not know the authority");
+    let unit = pod.hook(Event::hook("update-status"));
+    assert!(unit.starts_with("active: "), "{unit}");
+    assert!(sender.push(address, Some(token)).is_ok(), "the token stays the same");
+
+    remove(&mut pod, &charm);
+    eventually("the token is revoked", || match sender.push(address, Some(token)) {
+        Ok(said) => Err(said),
+        Err(refusal) => Ok(assert!(refusal.contains("token"), "{refusal}")),
+    });
+    assert!(pod.agent.model().unwrap().secrets.values().all(|secret| !secret.label.starts_with("token:")));
+    assert!(sender.total(SERVICE, None).unwrap() >= 2 * PROFILE_NS, "what was pushed stays");
+
+    let again = integrate(&mut pod, &charm);
+    assert_ne!(text(&again, "remote-store-bearer-token"), token);
+    let token = text(&again, "remote-store-bearer-token");
+    eventually("the new token is good", || sender.push(address, Some(token)));
+}
+
+pub(crate) fn reading_needs_a_token_if_it_shall(daemon: Daemon) {
+    let authority = Authority::new();
+    let mut pod = deployed(daemon, &authority);
+    let sender = Sender::trusting(&authority);
+    let charm = PythonUnit::new();
+    let store_config = integrate(&mut pod, &charm);
+    let writer = text(&store_config, "remote-store-bearer-token");
+    eventually("the token is good", || sender.push(UNIT, Some(writer)));
+
+    pod.agent.change(|model| drop(model.config.insert("require-sign-in".to_owned(), json!(true)))).unwrap();
+    pod.hook(Event::hook("config-changed"));
+    eventually("reading is refused", || match sender.total(SERVICE, None) {
+        Ok(total) => Err(total.to_string()),
+        Err(refusal) if refusal.contains("token") => Ok(()),
+        Err(other) => Err(other),
+    });
+    assert!(sender.total(SERVICE, Some(writer)).is_err(), "who writes does not read");
+
+    pod.related(GRAFANA, "grafana-source", "grafana", &[], "joined");
+    let told = pod.agent.model().unwrap().relations[&GRAFANA].app_bag.clone();
+    assert_eq!(told["grafana_source_app_host"], format!("https://{SERVICE}"));
+    let data: Value = serde_json::from_str(&told["grafana_source_data"]).unwrap();
+    let header = text(&data["secure_extra_fields"], "httpHeaderValue1");
+    let reader = header.strip_prefix("Bearer ").unwrap();
+    eventually("Grafana reads", || sender.total(SERVICE, Some(reader)));
+    assert!(sender.push(UNIT, Some(reader)).is_err(), "who reads does not write");
+
+    let parameters = json!({"name": "ada", "scope": "admin"}).as_object().unwrap().clone();
+    let made = pod.run(Event::action("create-token", parameters)).action;
+    let person = made.results["token"].as_str().unwrap().to_owned();
+    eventually("a person reads", || sender.total(SERVICE, Some(&person)));
+    assert!(sender.push(UNIT, Some(&person)).is_ok(), "admin is everything");
+
+    pod.unrelated(GRAFANA);
+    pod.run(Event::action("revoke-token", json!({"name": "ada"}).as_object().unwrap().clone()));
+    for token in [reader, &person] {
+        eventually("the token is revoked", || match sender.total(SERVICE, Some(token)) {
+            Ok(total) => Err(total.to_string()),
+            Err(_) => Ok(()),
+        });
+    }
+}
+
+/// Parca Agent's own connection, with what its charm writes into flags and files.
+pub(crate) fn an_agent_is_let_in_by_its_flags(daemon: Daemon) {
+    let authority = Authority::new();
+    let mut pod = deployed(daemon, &authority);
+    let charm = PythonUnit::new();
+    let store_config = integrate(&mut pod, &charm);
+    let token = text(&store_config, "remote-store-bearer-token");
+    let sender = Sender::trusting(&authority);
+    eventually("the token is good", || sender.push(UNIT, Some(token)));
+    assert_eq!(sender.agent(UNIT, token).as_deref(), Ok("OK"));
+    assert_eq!(
+        sender.agent(UNIT, "another-token-of-43-characters-or-so-000000").as_deref(),
+        Ok("Unauthenticated")
+    );
+    let stranger = Sender::trusting(&Authority::new());
+    let refusal = stranger.agent(UNIT, token).unwrap_err();
+    assert!(refusal.contains("certificate"), "{refusal}");
+    remove(&mut pod, &charm);
+    eventually("the token is revoked", || match sender.agent(UNIT, token).as_deref() {
+        Ok("Unauthenticated") => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+}
+
+/// Flags, configuration and tokens: whatever the charm writes, the store takes.
+pub(crate) fn what_the_charm_writes_is_what_the_store_reads(daemon: Daemon) {
+    let authority = Authority::new();
+    let mut pod = deployed(daemon, &authority);
+    let jobs = json!([{
+        "job_name": "shop",
+        "static_configs": [{"targets": ["*:6060"], "labels": {"team": "a"}}],
+        "scrape_interval": "15s",
+        "scrape_timeout": "20s",
+        "scheme": "https",
+        "tls_config": {"ca": authority.pem},
+        "profiling_config": {"pprof_config": {"memory": {"enabled": true, "path": "/heap"}}},
+    }]);
+    let metadata = json!({
+        "model": "cos", "model_uuid": "0b2e7b0c-6a51-4a0c-8d0f-3b6a4e5f6a7b", "application": "shop",
+        "unit": "shop/0", "charm_name": "shop-k8s",
+    });
+    let said = [("scrape_jobs", jobs.to_string()), ("scrape_metadata", metadata.to_string())];
+    let said = said.each_ref().map(|(key, value)| (*key, value.as_str()));
+    pod.related(9, "profiling-endpoint", "shop", &said, "joined");
+    pod.agent
+        .change(|model| {
+            let unit = model.relations.get_mut(&9).unwrap().units.get_mut("shop/0").unwrap();
+            unit.insert("parca_scrape_unit_address".to_owned(), "10.1.0.9".to_owned());
+            unit.insert("parca_scrape_unit_name".to_owned(), "shop/0".to_owned());
+        })
+        .unwrap();
+    let status = pod.hook(Event::relation("profiling-endpoint", 9, "changed", "shop").unit("shop/0"));
+    assert!(status.starts_with("active: "), "{status}");
+    let config = pod.file("/etc/parca/parca.yaml");
+    let written = std::fs::read_to_string(&config).unwrap();
+    assert!(written.contains("10.1.0.9:6060"), "{written}");
+    decima(&["check-config", config.to_str().unwrap()]);
+    let parameters = json!({"name": "ada", "scope": "read"}).as_object().unwrap().clone();
+    pod.run(Event::action("create-token", parameters));
+    let tokens = pod.file("/etc/parca/tokens.json");
+    assert!(decima(&["token", "list", "--file", tokens.to_str().unwrap()]).starts_with("person:ada\tread\t"));
+
+    // Each combination of options starts and answers.
+    let sender = Sender::trusting(&authority);
+    for (persistent, sign_in) in [(true, false), (true, true), (false, true)] {
+        pod.agent
+            .change(|model| {
+                model.config.insert("enable-persistence".to_owned(), json!(persistent));
+                model.config.insert("require-sign-in".to_owned(), json!(sign_in));
+            })
+            .unwrap();
+        let status = pod.hook(Event::hook("config-changed"));
+        assert_eq!(status, format!("active: page at https://{SERVICE}"));
+        eventually("it answers", || match sender.total(SERVICE, None) {
+            Err(refusal) if sign_in == refusal.contains("token") => Ok(()),
+            Ok(_) if !sign_in => Ok(()),
+            other => Err(format!("{other:?}")),
+        });
+        assert_eq!(pod.file("/var/lib/parca/decima").exists(), true, "once persistent, the folder stays");
+    }
+}
+
+fn decima(arguments: &[&str]) -> String {
+    let output = std::process::Command::new(program("DECIMA_BINARY")).args(arguments).output().unwrap();
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
