@@ -113,13 +113,9 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
     let serving = async {
         // Not earlier: both promise that it serves.
         announce(&url);
-        match settings.role {
-            Role::All => tokio::select! {
-                () = config_file::apply(config, &scraper) => {}
-                () = stop.next() => {}
-            },
-            // What it scraped it could not store.
-            Role::Query => stop.next().await,
+        tokio::select! {
+            () = scrape_as(settings.role, config, &scraper) => {}
+            () = stop.next() => {}
         }
         tracing::info!("stopping: draining, then flushing");
         scraper.shutdown().await;
@@ -189,6 +185,14 @@ async fn send_on(
     forwarder.stop().await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Scrapes, for ever, if what is scraped can be stored.
+async fn scrape_as(role: Role, config: config_file::Current, scraper: &Scraper) {
+    match role {
+        Role::All => config_file::apply(config, scraper).await,
+        Role::Query => std::future::pending().await,
+    }
 }
 
 /// A configuration that no file changes.

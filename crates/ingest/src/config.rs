@@ -25,11 +25,11 @@ use std::{
     time::Duration,
 };
 
+use decima_store::bucket::Bucket;
 pub use discovery::{
     ConsulDiscovery, Discovery, DnsDiscovery, DnsRecord, DockerDiscovery, DockerHost, FileDiscovery,
     HttpDiscovery,
 };
-use decima_store::bucket::Bucket;
 pub use duration::{ParseDurationError, format_duration, parse_duration};
 pub use files::wrong_files;
 

@@ -39,7 +39,6 @@ const ENDPOINTS_DEFAULT: [(&str, &str, bool); 5] = [
     (PROCESS_CPU, "/debug/pprof/profile", true),
 ];
 
-
 /// What errors and paths are relative to.
 pub(super) struct Checker<'a> {
     pub(super) file: &'a str,
