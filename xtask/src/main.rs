@@ -18,6 +18,7 @@ use crate::process::Step;
 const USAGE: &str = "usage: cargo xtask <task>
 
   test [--only STEP]   run every test there is; the last line counts them
+  nightly              what takes too long for every change: a thousand kills at random points
   tidy                 check the rules that no compiler checks
   ui [--write]         build the page and compare it with the committed bundle; --write updates the bundle
   bench [FLAGS]        generate a load, measure the release build with it, compare every total (-- --help lists its flags)
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
         match (task.as_str(), rest) {
             ("test", []) => suite::run(None),
             ("test", [flag, step]) if flag == "--only" => suite::run(Some(step)),
+            ("nightly", []) => nightly(),
             ("tidy", []) => tidy::run(),
             ("ui", []) => ui::compare(),
             ("ui", [flag]) if flag == "--write" => ui::write(),
@@ -61,6 +63,14 @@ fn main() -> ExitCode {
 fn root() -> anyhow::Result<PathBuf> {
     let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     Ok(here.parent().context("xtask stands in the workspace")?.to_owned())
+}
+
+/// Tests that every change runs in small, at full length.
+fn nightly() -> anyhow::Result<()> {
+    Step::new("cargo")
+        .args(["test", "--package", "decima-cli", "--test", "it", "crashes::", "--", "--nocapture"])
+        .env("DECIMA_CRASH_ROUNDS", "1000")
+        .run()
 }
 
 fn bench(flags: &[String]) -> anyhow::Result<()> {

@@ -35,7 +35,7 @@ pub(crate) enum Command {
     Upload(Upload),
     /// Print what the page shows for a selector.
     Query(Query),
-    /// List the blocks of a data directory.
+    /// List what a store holds.
     Inspect(Inspect),
     /// Check a configuration file.
     CheckConfig(CheckConfig),
@@ -61,9 +61,18 @@ pub(crate) struct Serve {
     /// Parca's old name for --http-address; wins over it.
     #[arg(long, value_name = "ADDRESS", hide = true, value_parser = value::optional(ListenAddress::parse))]
     pub(crate) port: Option<value::Maybe<ListenAddress>>,
-    /// Data directory.
+    /// Data directory, unless `object_storage` of the configuration names a bucket.
     #[arg(long, value_name = "DIR", default_value = "data", value_parser = value::or_default(value::path, "data"))]
     pub(crate) storage_path: PathBuf,
+    /// What this process does. [default: all]
+    #[arg(long, value_name = "ROLE", value_parser = value::optional(value::choice::<Role>))]
+    pub(crate) role: Option<value::Maybe<Role>>,
+    /// Directory for the log, on a disk of this machine; else it is beside the blocks.
+    #[arg(long, value_name = "DIR", value_parser = value::optional(value::path))]
+    pub(crate) log_path: Option<value::Maybe<PathBuf>>,
+    /// Begin a new log although the one that the blocks belong to is elsewhere. What only that one holds is lost.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_parser = value::or_default(value::flag, "false"))]
+    pub(crate) abandon_log: bool,
     /// Least severe messages to log.
     #[arg(long, value_name = "LEVEL", default_value = "info", value_parser = value::or_default(value::choice::<LogLevel>, "info"))]
     pub(crate) log_level: LogLevel,
@@ -180,6 +189,15 @@ pub(crate) struct Limits {
     /// Size of one report.
     #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = value::or_default(Bytes::parse, "64MiB"))]
     pub(crate) report_size_max: Bytes,
+}
+
+/// What a process does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Role {
+    /// Takes profiles and answers queries.
+    All,
+    /// Only answers queries, beside the one process that writes to the same bucket.
+    Query,
 }
 
 /// Object files: which are taken, kept and asked for.
@@ -435,8 +453,11 @@ pub(crate) enum QueryFormat {
 #[derive(Debug, Args)]
 pub(crate) struct Inspect {
     /// Data directory. Its store may be running.
-    #[arg(value_name = "DIR")]
-    pub(crate) directory: PathBuf,
+    #[arg(value_name = "DIR", required_unless_present = "config_path", conflicts_with = "config_path")]
+    pub(crate) directory: Option<PathBuf>,
+    /// Configuration whose `object_storage` names the store.
+    #[arg(long, value_name = "FILE", value_parser = value::path)]
+    pub(crate) config_path: Option<PathBuf>,
     /// Read everything and recompute sums and checksums.
     #[arg(long)]
     pub(crate) verify: bool,

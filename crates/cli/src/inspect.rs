@@ -1,4 +1,4 @@
-//! `decima inspect`: what a data directory holds, and whether it is whole.
+//! `decima inspect`: what a store holds, and whether it is whole.
 
 use std::{
     collections::BTreeMap,
@@ -8,25 +8,42 @@ use std::{
 use anyhow::bail;
 use bytesize::ByteSize;
 use chrono::{DateTime, SecondsFormat};
-use decima_store::inspect::{BlockInventory, Inventory, inspect};
+use decima_ingest::config::Config;
+use decima_store::{
+    Place,
+    inspect::{BlockInventory, Inventory, inspect},
+};
 
 use crate::args::Inspect;
 
-/// Lists the directory; an error if anything in it is not as it should be.
+/// Lists the store; an error if anything in it is not as it should be.
 pub(crate) async fn run(flags: Inspect) -> anyhow::Result<()> {
-    let inventory = inspect(&flags.directory, flags.verify).await?;
+    let (place, name) = place(&flags)?;
+    let inventory = inspect(&place, flags.verify).await?;
     let mut stdout = io::stdout().lock();
     stdout.write_all(listing(&inventory).as_bytes())?;
     for finding in &inventory.findings {
         writeln!(stdout, "FOUND {finding}")?;
     }
     if !inventory.findings.is_empty() {
-        bail!("{} findings in {}", inventory.findings.len(), flags.directory.display());
+        bail!("{} findings in {name}", inventory.findings.len());
     }
     if flags.verify {
         writeln!(stdout, "verified: every checksum and every sum is right")?;
     }
     Ok(())
+}
+
+/// The store to look at, and what it is called.
+fn place(flags: &Inspect) -> anyhow::Result<(Place, String)> {
+    if let Some(directory) = &flags.directory {
+        return Ok((Place::shared_directory(directory)?, directory.display().to_string()));
+    }
+    let Some(path) = &flags.config_path else { bail!("a directory or --config-path is needed") };
+    let Some(bucket) = Config::load(path)?.object_storage else {
+        bail!("{} has no object_storage", path.display());
+    };
+    Ok((Place::shared_bucket(&bucket)?, bucket.to_string()))
 }
 
 fn listing(inventory: &Inventory) -> String {

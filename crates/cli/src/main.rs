@@ -12,6 +12,7 @@ mod forwarding;
 mod inspect;
 mod logging;
 mod parca_flags;
+mod place;
 mod profile_name;
 mod query;
 mod serve;

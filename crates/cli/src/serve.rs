@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context, bail};
 use decima_debuginfo::{
-    Debuginfo,
+    Debuginfo, DebuginfoOptions,
     debuginfod::{Debuginfod, DebuginfodOptions},
 };
 use decima_forward::Forwarder;
@@ -20,7 +20,7 @@ use decima_ingest::{
 };
 use decima_query::Engine;
 use decima_server::{Handles, Listener, Server};
-use decima_store::Store;
+use decima_store::{OpenError, Store, bucket::Bucket};
 use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
@@ -28,7 +28,9 @@ use tokio::{
 };
 
 use crate::{
+    args::Role,
     logging,
+    place::PlaceFlags,
     settings::Settings,
     value::{Address, ListenAddress},
 };
@@ -77,25 +79,33 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
         None => of_itself(&bound, &path_prefix, server.own_token()),
     };
     let store = tokio::select! {
-        opened = Store::open(settings.store) => opened?,
+        opened = open(settings.role, &settings.place, settings.store, config.object_storage.as_ref()) => opened?,
         () = stop.next() => return Ok(()),
     };
-    let debuginfo = Debuginfo::open(store.objects(), settings.debuginfo, debuginfod(settings.debuginfod)?)
+    let options = DebuginfoOptions {
+        objects_folder: settings.place.files(config.object_storage.as_ref()),
+        ..settings.debuginfo
+    };
+    let debuginfo = Debuginfo::open(store.objects(), options, debuginfod(settings.debuginfod)?)
         .await
         .context("cannot open what is kept of object files")?;
     let debuginfo = Arc::new(debuginfo);
     let mut background = JoinSet::new();
-    background.spawn({
+    if settings.role == Role::All {
         let debuginfo = Arc::clone(&debuginfo);
-        async move { debuginfo.keep_maintained().await }
-    });
+        background.spawn(async move { debuginfo.keep_maintained().await });
+    }
     let push = Push::new(store.clone(), settings.limits);
     let scraper = Scraper::new(push.clone(), scrape::Settings::default());
     let handles = Handles { engine: Engine::new(store.clone(), settings.query), push, debuginfo };
     let serving = async {
         // Not earlier: both promise that it serves.
         announce(&url);
-        scraper.apply(&config);
+        match settings.role {
+            Role::All => scraper.apply(&config),
+            // What it scraped it could not store.
+            Role::Query => {}
+        }
         stop.next().await;
         tracing::info!("stopping: draining, then flushing");
         scraper.shutdown().await;
@@ -107,6 +117,19 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Opens the store as the role says.
+async fn open(
+    role: Role,
+    place: &PlaceFlags,
+    settings: decima_store::Settings,
+    bucket: Option<&Bucket>,
+) -> Result<Store, OpenError> {
+    match role {
+        Role::All => Store::open_at(settings, place.open(bucket)?).await,
+        Role::Query => Store::follow(settings, &place.share(bucket)?).await,
+    }
 }
 
 /// Sends everything on until a signal asks it to stop. What has not arrived then is sent after the next start.
@@ -164,11 +187,7 @@ impl StopSignals {
 
 /// What to scrape, as the configuration says.
 fn configuration(path: &Path) -> anyhow::Result<Config> {
-    let config = Config::load(path)?;
-    if config.object_storage.is_some() {
-        tracing::warn!("object_storage has no effect yet: everything is kept in --storage-path");
-    }
-    Ok(config)
+    Ok(Config::load(path)?)
 }
 
 /// What to scrape without a configuration: this store itself, by a token that only it knows, without TLS if it can be.

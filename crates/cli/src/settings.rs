@@ -9,8 +9,9 @@ use decima_ingest::push::Limits;
 use decima_server::{TlsFiles, auth::Anonymous};
 
 use crate::{
-    args::{Access, AnonymousMode, LogFormat, LogLevel, ObjectFiles, Serve},
+    args::{Access, AnonymousMode, LogFormat, LogLevel, ObjectFiles, Role, Serve},
     forwarding::{Forwarding, forwarding},
+    place::PlaceFlags,
     value::{Address, ListenAddress, Maybe},
 };
 
@@ -32,6 +33,10 @@ pub(crate) struct UsageError {
 pub(crate) struct Settings {
     /// Configuration file, if one was named.
     pub(crate) config_path: Option<PathBuf>,
+    /// What this process does.
+    pub(crate) role: Role,
+    /// Where the store is, if the configuration does not say.
+    pub(crate) place: PlaceFlags,
     /// Where to listen; at least one.
     pub(crate) addresses: Vec<ListenAddress>,
     /// What the wire needs to know.
@@ -71,13 +76,24 @@ impl Settings {
         }
         let tls = tls_files(&flags.access)?;
         let addresses = addresses(&flags, tls.is_some())?;
+        let role = role(&flags)?;
         let profile_bytes_max = flags.limits.profile_size_max.as_usize();
         let Forwarding { forward, without_effect } =
             forwarding(flags.forward, &flags.storage_path, profile_bytes_max)?;
+        if role == Role::Query && forward.is_some() {
+            let reason = "query is over a store, and a forwarder has none".to_owned();
+            return Err(UsageError { flag: "role", reason });
+        }
         let debuginfo = debuginfo(&flags.debuginfo, &flags.storage_path);
         let debuginfod = debuginfod(&flags.debuginfo, flags.as_parca);
         Ok(Self {
             addresses,
+            role,
+            place: PlaceFlags {
+                storage_path: flags.storage_path.clone(),
+                log_path: flags.log_path.and_then(|Maybe(path)| path),
+                abandon_log: flags.abandon_log,
+            },
             config_path: flags.config_path.and_then(|Maybe(path)| path),
             server: decima_server::Settings {
                 path_prefix: path_prefix(&flags.path_prefix)?,
@@ -117,6 +133,21 @@ impl Settings {
     }
 }
 
+/// What the process does; a log is only for one that writes.
+fn role(flags: &Serve) -> Result<Role, UsageError> {
+    let role = match flags.role {
+        Some(Maybe(Some(role))) => role,
+        _ => Role::All,
+    };
+    let unused =
+        |flag| Err(UsageError { flag, reason: "is not for --role query, which does not write".to_owned() });
+    match role {
+        Role::Query if matches!(flags.log_path, Some(Maybe(Some(_)))) => unused("log-path"),
+        Role::Query if flags.abandon_log => unused("abandon-log"),
+        role => Ok(role),
+    }
+}
+
 fn debuginfo(flags: &ObjectFiles, storage_path: &Path) -> DebuginfoOptions {
     let unused = flags.debuginfo_retention.0;
     let unused_max_ns = if unused.is_zero() { None } else { i64::try_from(unused.as_nanos()).ok() };
@@ -128,7 +159,6 @@ fn debuginfo(flags: &ObjectFiles, storage_path: &Path) -> DebuginfoOptions {
             unused_max_ns: unused_max_ns.unwrap_or(i64::MAX),
             bytes_max: flags.debuginfo_retention_size.0,
         },
-        objects_folder: Some(storage_path.to_owned()),
         cache_folder: cache.unwrap_or_else(|| storage_path.join("debuginfo-cache")),
         ..DebuginfoOptions::default()
     }
@@ -266,6 +296,9 @@ mod tests {
             "--config-path=",
             "--http-address=",
             "--storage-path=",
+            "--log-path=",
+            "--role=",
+            "--abandon-log=",
             "--log-level=",
             "--log-format=",
             "--path-prefix=",
@@ -411,6 +444,8 @@ mod tests {
         let check =
             |flags: &[&str], flag: &str| assert_eq!(checked(flags).map(|_| ()).unwrap_err().flag, flag);
         check(&["--head-memory=1MiB"], "head-memory");
+        check(&["--role=query", "--log-path=log"], "log-path");
+        check(&["--role=query", "--abandon-log"], "abandon-log");
         check(&["--flamegraph-nodes=10", "--flamegraph-nodes-max=5"], "flamegraph-nodes");
     }
 

@@ -9,6 +9,7 @@
 
 use std::{
     collections::HashSet,
+    error::Error as _,
     sync::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -262,7 +263,7 @@ impl Shared {
     }
 
     fn failed(&self, method: Method, status: &Status) {
-        let (code, error) = (status.code(), chain(status));
+        let (code, error) = (status.code(), words(status));
         let (store, method_name) = (self.remote.origin(), method.name());
         if self.counters.failed(method, code) {
             let method = method_name;
@@ -274,7 +275,7 @@ impl Shared {
 
     fn refused(&self, record: &Record, status: &Status) {
         self.counters.refused(record.method, status.code());
-        let detail = format!("{}: {:?}: {}", record.method.name(), status.code(), status.message());
+        let detail = format!("{}: {}", record.method.name(), words(status));
         self.counters.dropped(DropReason::Refused, 1, &detail);
     }
 
@@ -287,5 +288,89 @@ impl Shared {
                 _ = ticks.tick() => self.spool.drop_old(clock::now_ms()).await,
             }
         }
+    }
+}
+
+/// A status in one line: code, message, and what is behind it if the remote store did not say it.
+fn words(status: &Status) -> String {
+    match status.source() {
+        None => format!("{:?}: {}", status.code(), status.message()),
+        Some(cause) => format!("{:?}: {}", status.code(), chain(cause)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::{Remote as RemoteSettings, Trust};
+
+    async fn shared(folder: &std::path::Path) -> Shared {
+        let remote = RemoteSettings {
+            origin: http::Uri::from_static("http://127.0.0.1:1"),
+            trust: Trust::System,
+            token: None,
+            headers: Vec::new(),
+        };
+        let counters = Arc::new(Counters::default());
+        let age_max = Duration::from_secs(60);
+        let bounds = crate::spool::Bounds { size_bytes_max: 1 << 20, age_max };
+        Shared {
+            spool: Spool::open(folder, bounds, counters.clone()).await.unwrap(),
+            remote: Remote::new(&remote).unwrap(),
+            counters,
+            age_max,
+            stop: CancellationToken::new(),
+            recovered: Notify::new(),
+            arrivals: AtomicU64::new(0),
+            given_up: Mutex::default(),
+        }
+    }
+
+    fn record(method: Method) -> Record {
+        Record { method, sender: 1, received_ms: clock::now_ms(), parts: Vec::new() }
+    }
+
+    #[tokio::test]
+    async fn doubts_count_while_others_arrive() {
+        let folder = tempfile::tempdir().unwrap();
+        let shared = shared(folder.path()).await;
+        // Nothing arrives: it may be the remote store.
+        let mut doubt = None;
+        for _ in 0..DOUBTS_MAX * 2 {
+            assert!(!shared.gives_up(Method::Export, &mut doubt));
+        }
+        shared.arrived(&record(Method::WriteRaw), 0);
+        assert!(shared.gives_up(Method::Export, &mut doubt), "others arrive, and this one does not");
+        // The next ones of this method have no more than one attempt, others have all.
+        assert!(shared.gives_up(Method::Export, &mut None));
+        assert!(!shared.gives_up(Method::WriteRaw, &mut None));
+        // Until one arrives.
+        shared.arrived(&record(Method::Export), 0);
+        let mut doubt = None;
+        for attempt in 1..=DOUBTS_MAX {
+            shared.arrived(&record(Method::WriteRaw), 0);
+            assert_eq!(shared.gives_up(Method::Export, &mut doubt), attempt == DOUBTS_MAX, "{attempt}");
+            shared.arrivals.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[tokio::test]
+    async fn nothing_is_kept_for_ever() {
+        let folder = tempfile::tempdir().unwrap();
+        let shared = shared(folder.path()).await;
+        let mut doubt = None;
+        assert!(!shared.gives_up(Method::Write, &mut doubt));
+        let long_ago = Instant::now().checked_sub(DOUBT_TIME_MAX).unwrap();
+        doubt.as_mut().unwrap().since = long_ago;
+        assert!(shared.gives_up(Method::Write, &mut doubt));
+        let old = Record { received_ms: clock::now_ms() - 61_000, ..record(Method::Write) };
+        assert!(shared.is_old(&old) && !shared.is_old(&record(Method::Write)));
+    }
+
+    #[test]
+    fn statuses_in_words() {
+        assert_eq!(words(&Status::unavailable("stopping")), "Unavailable: stopping");
+        let broken = Status::from_error(Box::new(std::io::Error::other("reset")));
+        assert_eq!(words(&broken), "Unknown: reset");
     }
 }

@@ -10,6 +10,7 @@
 //!
 //! Start at [`Config::load`]; [`raw`] is the schema, [`check`] the rules.
 
+mod bucket;
 mod check;
 mod duration;
 mod raw;
@@ -22,6 +23,7 @@ use std::{
     time::Duration,
 };
 
+use decima_store::bucket::Bucket;
 pub use duration::{ParseDurationError, format_duration, parse_duration};
 
 use crate::{discovery::TargetGroup, relabel::Rule};
@@ -33,28 +35,9 @@ pub const SELF_JOB: &str = "decima";
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Config {
     /// Where blocks go; `None` if the file does not say, then the command line decides.
-    pub object_storage: Option<ObjectStorage>,
+    pub object_storage: Option<Bucket>,
     /// What to scrape.
     pub scrape_configs: Vec<ScrapeConfig>,
-}
-
-/// Where blocks go.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ObjectStorage {
-    /// Kind of bucket, with what it needs.
-    pub bucket: Bucket,
-    /// Put before every object's name; may be empty.
-    pub prefix: String,
-}
-
-/// A bucket by kind.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Bucket {
-    /// A directory of the local file system; a relative one is relative to the working directory, as in Parca.
-    Filesystem {
-        /// The directory.
-        directory: PathBuf,
-    },
 }
 
 /// One job: targets and how they are scraped.

@@ -316,6 +316,16 @@ fn encode_store(encoder: &mut DescriptorEncoder, counts: &StoreCounts) -> Result
         ("flushes", "Heads written to blocks", counts.flushes),
         ("flush_failures", "Attempts to write a head that failed", counts.flush_failures),
         ("blocks_expired", "Blocks dropped by retention", counts.expired_blocks),
+        ("object_gets", "Objects and ranges read where the blocks are", counts.requests.gets),
+        ("object_read_bytes", "Bytes of them", counts.requests.read_bytes),
+        ("object_puts", "Objects put where the blocks are", counts.requests.puts),
+        ("object_lists", "Lists of objects begun there", counts.requests.lists),
+        ("object_deletes", "Objects deleted there", counts.requests.deletes),
+        (
+            "refresh_failures",
+            "Times that a process that only answers could not look for what is new",
+            counts.refresh_failures,
+        ),
     ];
     encode_counters(encoder, &counters)?;
     let gauges = [
@@ -325,6 +335,7 @@ fn encode_store(encoder: &mut DescriptorEncoder, counts: &StoreCounts) -> Result
         ("head_samples", "Samples in heads", counts.head_samples),
         ("head_bytes", "Memory of heads", counts.head_bytes),
         ("cache_bytes", "Memory of decoded block parts", counts.cache_bytes),
+        ("fenced", "1 once another process writes the log", counts.fenced),
     ];
     for (name, help, amount) in gauges {
         encode_gauge(encoder, name, help, amount)?;

@@ -2,6 +2,8 @@
 
 use decima_base::ErrorKind;
 
+use crate::bucket::BucketError;
+
 /// A read of a block or manifest that did not give what was written.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ReadError {
@@ -82,6 +84,9 @@ pub enum AppendError {
     /// The store is closing.
     #[error("the store is closing")]
     Closed,
+    /// The process only answers.
+    #[error("this process only answers queries (--role query); profiles go to the one that writes")]
+    ReadOnly,
 }
 
 impl AppendError {
@@ -91,11 +96,12 @@ impl AppendError {
             Self::HeadFull { .. } | Self::StorageFull => ErrorKind::ResourceExhausted,
             Self::AllOutsideTimes { .. } => ErrorKind::InvalidArgument,
             Self::Unavailable { .. } | Self::Closed => ErrorKind::Unavailable,
+            Self::ReadOnly => ErrorKind::Unimplemented,
         }
     }
 }
 
-/// A data directory that cannot be opened.
+/// A store that cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Another process has it.
@@ -104,6 +110,33 @@ pub enum OpenError {
         /// The directory.
         path: String,
     },
+    /// The settings of the bucket cannot be used.
+    #[error(transparent)]
+    Bucket(#[from] BucketError),
+    /// The bucket does not do what the store stands on.
+    #[error("cannot use {place}: {reason}")]
+    Unusable {
+        /// The bucket.
+        place: String,
+        /// What it does not do.
+        reason: String,
+    },
+    /// Other processes became the writer each time that this one tried.
+    #[error("other processes keep opening the same store")]
+    Contended,
+    /// The blocks belong to a log in a directory that was not named.
+    #[error(
+        "the blocks belong to a log that is elsewhere (its id is {id}): --log-path must name its directory; if it is lost, or empty after a clean stop, --abandon-log begins a new one"
+    )]
+    LogElsewhere {
+        /// Name of the log, as in the file `id` of its directory.
+        id: String,
+    },
+    /// The log in the bucket has samples, and the settings name another log.
+    #[error(
+        "the log in the bucket holds samples that are in no block yet: start once without --log-path and stop it, then name the log's directory"
+    )]
+    LogNotEmpty,
     /// The directory cannot be made or used.
     #[error("cannot use the data directory {path}")]
     Directory {

@@ -1,10 +1,10 @@
-//! What a data directory holds, and whether it is whole: for `decima inspect`, beside a running store.
+//! What a store holds, and whether it is whole: for `decima inspect`, beside a running store.
 //!
 //! Reads only, takes no lock, and changes nothing. What it cannot read is a finding and not an error.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
-use object_store::{ObjectStore, ObjectStoreExt, local::LocalFileSystem};
+use object_store::{ObjectStore, ObjectStoreExt};
 
 use crate::{
     block::{
@@ -19,6 +19,7 @@ use crate::{
         decode, replay,
     },
     manifest::BlockEntry,
+    place::Place,
     source::{ScanRequest, Source, TimeRange},
     storage::Storage,
 };
@@ -26,7 +27,7 @@ use crate::{
 /// Memory for decoded parts while inspecting.
 const CACHE_BYTES: u64 = 64 << 20;
 
-/// What a data directory holds.
+/// What a store holds.
 #[derive(Debug, Clone, Default)]
 pub struct Inventory {
     /// Version of the manifest; 0 if there is none.
@@ -70,18 +71,10 @@ pub struct BlockInventory {
     pub file_bytes: BTreeMap<String, u64>,
 }
 
-/// Lists a data directory; with `verify` also reads everything, checks all checksums and recomputes all sums.
-pub async fn inspect(path: &Path, verify: bool) -> Result<Inventory, OpenError> {
-    if !path.is_dir() {
-        return Err(OpenError::Directory {
-            path: path.display().to_string(),
-            source: std::io::Error::from(std::io::ErrorKind::NotFound),
-        });
-    }
-    let objects = LocalFileSystem::new_with_prefix(path)
-        .map_err(|source| OpenError::Storage { object: path.display().to_string(), source })?;
-    let objects: Arc<dyn ObjectStore> = Arc::new(objects);
-    let storage = Storage { objects: objects.clone() };
+/// Lists a store; with `verify` also reads everything, checks all checksums and recomputes all sums.
+pub async fn inspect(place: &Place, verify: bool) -> Result<Inventory, OpenError> {
+    let storage = place.storage();
+    let objects = storage.objects.clone();
     let manifest = storage.manifest().await?;
     let mut inventory = Inventory {
         manifest_version: manifest.version,
@@ -109,6 +102,7 @@ pub async fn inspect(path: &Path, verify: bool) -> Result<Inventory, OpenError> 
             inventory.unknown.push(Storage::block_path(&id).to_string());
         }
     }
+    inventory.unknown.extend(storage.unknown().await?);
     inspect_log(&storage, manifest.log_floor, verify, &mut inventory).await?;
     Ok(inventory)
 }

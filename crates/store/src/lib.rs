@@ -13,21 +13,29 @@
 //! [`source`].
 
 mod block;
+pub mod bucket;
 mod clock;
+mod counted;
 mod duration;
 pub mod error;
 mod filter;
 mod flush;
+mod follow;
 mod head;
 pub mod inspect;
 pub mod log;
 pub mod manifest;
 mod metrics;
+mod open;
+mod place;
+mod read_only;
 pub mod source;
 mod storage;
 pub mod store;
 mod writer;
 
+pub use counted::RequestCounts;
 pub use error::{AppendError, OpenError, ReadError};
 pub use metrics::StoreCounts;
+pub use place::Place;
 pub use store::{Appended, Settings, Store};

@@ -1,14 +1,15 @@
 //! The manifest: which blocks there are and where the log begins.
 //!
 //! `manifest/<version>.json`, version in 20 digits, is put create-if-absent and never changed; the highest one counts. One version
-//! adds a block *and* moves the log's floor past what the block holds, so a sample is never in both or in neither.
+//! adds a block *and* moves the log's floor past what the block holds, so a sample is never in both or in neither. A process
+//! that becomes the writer puts a version too, so that none before it can.
 
 use serde::{Deserialize, Serialize};
 
 use crate::{log::codec::LogPosition, source::TimeRange};
 
 /// Version of the manifest format this program writes, and the newest it reads.
-pub const MANIFEST_FORMAT: u32 = 1;
+pub const MANIFEST_FORMAT: u32 = 2;
 
 /// How many versions stay for people to look at; readers need only the newest.
 pub(crate) const VERSIONS_KEPT: u64 = 4;
@@ -20,6 +21,15 @@ pub struct Manifest {
     pub format: u32,
     /// Number of this version, from 1.
     pub version: u64,
+    /// Process that put this version, a ULID; tells its own puts from those of others.
+    #[serde(default)]
+    pub writer: String,
+    /// Epoch of the log that this process writes.
+    #[serde(default)]
+    pub epoch: u64,
+    /// Name of the log, if it is not beside the blocks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_id: Option<String>,
     /// First log object that the blocks do not hold.
     pub log_floor: LogPosition,
     /// The blocks, oldest first.
@@ -48,7 +58,15 @@ pub struct BlockEntry {
 impl Manifest {
     /// The manifest of an empty store.
     pub(crate) fn empty() -> Self {
-        Self { format: MANIFEST_FORMAT, version: 0, log_floor: LogPosition::default(), blocks: Vec::new() }
+        Self {
+            format: MANIFEST_FORMAT,
+            version: 0,
+            writer: String::new(),
+            epoch: 0,
+            log_id: None,
+            log_floor: LogPosition::default(),
+            blocks: Vec::new(),
+        }
     }
 
     /// The next version, with blocks added and the floor moved.

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::counted::RequestCounts;
+
 /// Counters that the writer advances.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
@@ -15,6 +17,8 @@ pub(crate) struct Counters {
     pub(crate) flush_failures: AtomicU64,
     pub(crate) head_bytes: AtomicU64,
     pub(crate) expired_blocks: AtomicU64,
+    pub(crate) fenced: AtomicU64,
+    pub(crate) refresh_failures: AtomicU64,
 }
 
 /// Numbers for monitoring; counters since the start unless said otherwise.
@@ -38,6 +42,12 @@ pub struct StoreCounts {
     pub flush_failures: u64,
     /// Blocks dropped by retention.
     pub expired_blocks: u64,
+    /// 1 once another process has taken over the log, or the log cannot go on: nothing is acknowledged any more.
+    pub fenced: u64,
+    /// Times that a process that only answers could not look for what is new.
+    pub refresh_failures: u64,
+    /// Requests of the place where the blocks are.
+    pub requests: RequestCounts,
     /// Blocks there are now.
     pub blocks: u64,
     /// Size of all blocks now.
@@ -69,6 +79,8 @@ impl Counters {
             flushes: get(&self.flushes),
             flush_failures: get(&self.flush_failures),
             expired_blocks: get(&self.expired_blocks),
+            fenced: get(&self.fenced),
+            refresh_failures: get(&self.refresh_failures),
             ..StoreCounts::default()
         }
     }

@@ -5,13 +5,14 @@
 //! <tenant>/log/<epoch>/<seq>
 //! <tenant>/blocks/<ULID>/<file>
 //! ```
-//! Everything is put once and never changed.
+//! Everything is put once and never changed. The log may be in another object store than the rest.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt, stream};
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, path::Path};
+use ulid::Ulid;
 
 use crate::{
     block::{columns, meta::BLOCK_FORMAT, meta::BlockMeta, write::EncodedBlock},
@@ -22,6 +23,10 @@ use crate::{
 
 /// The tenant of a store that has only one.
 pub(crate) const TENANT: &str = "default";
+/// How often the newest manifest is looked up while versions come and go.
+const MANIFEST_TRIES: u32 = 5;
+/// Folder of the log.
+const LOG: &str = "log";
 
 /// What every version of a JSON format has.
 #[derive(serde::Deserialize)]
@@ -33,6 +38,8 @@ struct Format {
 #[derive(Clone)]
 pub(crate) struct Storage {
     pub(crate) objects: Arc<dyn ObjectStore>,
+    /// Where the log is; mostly the same.
+    pub(crate) log: Arc<dyn ObjectStore>,
 }
 
 /// A write that failed.
@@ -72,7 +79,12 @@ impl Storage {
 
     /// Path of a log object.
     pub(crate) fn log_path(position: LogPosition) -> Path {
-        Self::path(&["log", &format!("{:020}", position.epoch), &format!("{:020}", position.seq)])
+        Self::path(&[LOG, &format!("{:020}", position.epoch), &format!("{:020}", position.seq)])
+    }
+
+    /// Path of an object by which a bucket is tried.
+    pub(crate) fn probe_path(name: &str) -> Path {
+        Self::path(&["probe", name])
     }
 
     fn manifest_path(version: u64) -> Path {
@@ -84,16 +96,22 @@ impl Storage {
         Self::path(&["blocks", id])
     }
 
+    /// The store that an object is in.
+    fn of(&self, path: &Path) -> &Arc<dyn ObjectStore> {
+        let is_log = path.parts().nth(1).is_some_and(|part| part.as_ref() == LOG);
+        if is_log { &self.log } else { &self.objects }
+    }
+
     /// Puts an object that must not exist.
     pub(crate) async fn create(&self, path: &Path, bytes: Bytes) -> Result<(), PutError> {
         let options = PutOptions::from(PutMode::Create);
-        self.objects.put_opts(path, PutPayload::from_bytes(bytes), options).await?;
+        self.of(path).put_opts(path, PutPayload::from_bytes(bytes), options).await?;
         Ok(())
     }
 
     /// An object's bytes.
     pub(crate) async fn get(&self, path: &Path) -> Result<Bytes, object_store::Error> {
-        self.objects.get(path).await?.bytes().await
+        self.of(path).get(path).await?.bytes().await
     }
 
     /// The bytes of an object that is known to have so many.
@@ -104,12 +122,12 @@ impl Storage {
             return self.get(path).await;
         }
         let whole = 0..size_bytes;
-        Ok(self.objects.get_ranges(path, &[whole]).await?.pop().unwrap_or_default())
+        Ok(self.of(path).get_ranges(path, &[whole]).await?.pop().unwrap_or_default())
     }
 
     /// Deletes an object; one that is gone already is fine.
     pub(crate) async fn delete(&self, path: &Path) -> Result<(), object_store::Error> {
-        match self.objects.delete(path).await {
+        match self.of(path).delete(path).await {
             Err(object_store::Error::NotFound { .. }) => Ok(()),
             other => other,
         }
@@ -120,7 +138,7 @@ impl Storage {
     }
 
     async fn metas(&self, prefix: &Path) -> Result<Vec<ObjectMeta>, OpenError> {
-        self.objects
+        self.of(prefix)
             .list(Some(prefix))
             .try_collect()
             .await
@@ -129,14 +147,27 @@ impl Storage {
 
     /// The newest manifest; the empty one if there is none.
     pub(crate) async fn manifest(&self) -> Result<Manifest, OpenError> {
-        let names = self.names(&Self::path(&["manifest"])).await?;
-        let newest = names.iter().filter_map(|p| manifest::version_of(p.filename()?)).max();
-        let Some(version) = newest else { return Ok(Manifest::empty()) };
+        let mut names = self.names(&Self::path(&["manifest"])).await?;
+        // One that is listed may be deleted before it is read, and then there is a newer one.
+        for _ in 0..MANIFEST_TRIES {
+            let newest = names.iter().filter_map(|p| manifest::version_of(p.filename()?)).max();
+            let Some(version) = newest else { return Ok(Manifest::empty()) };
+            if let Some(manifest) = self.manifest_version(version).await? {
+                return Ok(manifest);
+            }
+            names = self.names(&Self::path(&["manifest"])).await?;
+        }
+        Err(OpenError::Contended)
+    }
+
+    /// One version of the manifest, if it is there.
+    pub(crate) async fn manifest_version(&self, version: u64) -> Result<Option<Manifest>, OpenError> {
         let path = Self::manifest_path(version);
-        let bytes = self
-            .get(&path)
-            .await
-            .map_err(|source| OpenError::Storage { object: path.to_string(), source })?;
+        let bytes = match self.get(&path).await {
+            Ok(bytes) => bytes,
+            Err(object_store::Error::NotFound { .. }) => return Ok(None),
+            Err(source) => return Err(OpenError::Storage { object: path.to_string(), source }),
+        };
         let corrupt = |reason: String| OpenError::Corrupt { object: path.to_string(), reason };
         let Format { format } =
             serde_json::from_slice(&bytes).map_err(|e| corrupt(format!("not a manifest: {e}")))?;
@@ -150,7 +181,7 @@ impl Storage {
         if manifest.version != version {
             return Err(corrupt(format!("it says version {}", manifest.version)));
         }
-        Ok(manifest)
+        Ok(Some(manifest))
     }
 
     /// Puts the next version of the manifest.
@@ -161,12 +192,29 @@ impl Storage {
 
     /// Deletes manifests older than the few that stay.
     pub(crate) async fn prune_manifests(&self, newest: u64) -> Result<(), OpenError> {
-        for path in self.names(&Self::path(&["manifest"])).await? {
+        let is_old = |path: &Path| {
             let version = path.filename().and_then(manifest::version_of);
-            if version.is_some_and(|v| v + manifest::VERSIONS_KEPT <= newest) {
-                self.delete(&path)
-                    .await
-                    .map_err(|source| OpenError::Storage { object: path.to_string(), source })?;
+            version.is_some_and(|v| v + manifest::VERSIONS_KEPT <= newest)
+        };
+        let names = self.names(&Self::path(&["manifest"])).await?;
+        self.delete_all(names.into_iter().filter(is_old).collect()).await
+    }
+
+    /// Deletes log objects below a position.
+    pub(crate) async fn drop_log_below(&self, floor: LogPosition) -> Result<(), OpenError> {
+        let below = self.log_positions().await?.into_iter().filter(|position| *position < floor);
+        self.delete_all(below.map(Self::log_path).collect()).await
+    }
+
+    /// Deletes objects, in as few requests as the store allows; those that are gone already are fine.
+    async fn delete_all(&self, paths: Vec<Path>) -> Result<(), OpenError> {
+        let Some(first) = paths.first().cloned() else { return Ok(()) };
+        let named = stream::iter(paths).map(Ok).boxed();
+        let mut deleted = self.of(&first).delete_stream(named);
+        while let Some(outcome) = deleted.next().await {
+            match outcome {
+                Ok(_) | Err(object_store::Error::NotFound { .. }) => {}
+                Err(source) => return Err(OpenError::Storage { object: first.to_string(), source }),
             }
         }
         Ok(())
@@ -180,7 +228,7 @@ impl Storage {
     /// Positions and sizes of all log objects, ascending.
     pub(crate) async fn log_objects(&self) -> Result<Vec<(LogPosition, u64)>, OpenError> {
         let mut objects: Vec<(LogPosition, u64)> = self
-            .metas(&Self::path(&["log"]))
+            .metas(&Self::path(&[LOG]))
             .await?
             .iter()
             .filter_map(|meta| {
@@ -243,19 +291,37 @@ impl Storage {
         serde_json::from_slice(&bytes).map_err(not_one)
     }
 
-    /// Names of block directories.
+    /// Names of block directories. What is not named like a block is not ours.
     pub(crate) async fn block_ids(&self) -> Result<std::collections::BTreeSet<String>, OpenError> {
         let names = self.names(&Self::path(&["blocks"])).await?;
-        Ok(names.iter().filter_map(|p| p.parts().nth(2).map(|part| part.as_ref().to_owned())).collect())
+        let ids = names.iter().filter_map(|p| p.parts().nth(2).map(|part| part.as_ref().to_owned()));
+        Ok(ids.filter(|id| Ulid::from_string(id).is_ok()).collect())
+    }
+
+    /// Paths of objects that are not named as this store names any.
+    pub(crate) async fn unknown(&self) -> Result<Vec<String>, OpenError> {
+        let mut names = self.names(&Self::path(&[])).await?;
+        names.extend(self.names(&Self::path(&[LOG])).await?);
+        let is_number = |text: &str| text.len() == 20 && text.bytes().all(|b| b.is_ascii_digit());
+        let is_known = |path: &Path| {
+            let parts: Vec<_> = path.parts().skip(1).map(|part| part.as_ref().to_owned()).collect();
+            match parts.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+                ["manifest", name] => manifest::version_of(name).is_some(),
+                [LOG, epoch, seq] => is_number(epoch) && is_number(seq),
+                ["blocks", id, file] => {
+                    let is_file = file == columns::META || columns::FILES.contains(&file);
+                    Ulid::from_string(id).is_ok() && is_file
+                }
+                _ => false,
+            }
+        };
+        let unknown: std::collections::BTreeSet<String> =
+            names.iter().filter(|path| !is_known(path)).map(Path::to_string).collect();
+        Ok(unknown.into_iter().collect())
     }
 
     /// Deletes a block's files.
     pub(crate) async fn delete_block(&self, id: &str) -> Result<(), OpenError> {
-        for path in self.names(&Self::block_path(id)).await? {
-            self.delete(&path)
-                .await
-                .map_err(|source| OpenError::Storage { object: path.to_string(), source })?;
-        }
-        Ok(())
+        self.delete_all(self.names(&Self::block_path(id)).await?).await
     }
 }

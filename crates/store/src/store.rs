@@ -9,9 +9,12 @@ use std::{
 };
 
 use decima_profile::SampleBatch;
-use object_store::{ObjectStore, local::LocalFileSystem};
+use object_store::ObjectStore;
 use parking_lot::Mutex;
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinSet,
+};
 use tracing::{error, warn};
 
 use crate::{
@@ -21,16 +24,16 @@ use crate::{
         read::{self, BlockCache, BlockReader},
     },
     clock::now_ns,
-    error::{AppendError, OpenError},
+    counted::Requests,
+    error::{AppendError, OpenError, ReadError},
+    follow::{self, Follower, Loaded},
     head::{Head, HeadSource, HeadView},
-    log::{
-        codec::{self, LogPosition, ObjectKind},
-        replay,
-    },
-    manifest::Manifest,
+    manifest::BlockEntry,
     metrics::{Counters, StoreCounts},
+    open::{self, Claimed},
+    place::Place,
     source::{Snapshot, Source},
-    storage::{PutError, Storage},
+    storage::Storage,
     writer::{Command, DUPLICATE_WINDOW_NS, Log, Writer},
 };
 
@@ -79,15 +82,41 @@ pub(crate) struct Shared {
     pub(crate) storage: Storage,
     pub(crate) cache: Arc<BlockCache>,
     pub(crate) counters: Counters,
+    pub(crate) requests: Arc<Requests>,
     pub(crate) settings: Settings,
+}
+
+impl Shared {
+    /// A block of the manifest, its description read.
+    pub(crate) async fn listed(&self, entry: &BlockEntry) -> Result<ListedBlock, ReadError> {
+        match self.storage.block_meta(entry).await {
+            Ok(meta) => Ok(ListedBlock::readable(entry.clone(), meta, &self.storage, &self.cache)),
+            Err(e @ ReadError::Unavailable { .. }) => Err(e),
+            Err(e) => {
+                error!(error = %e, "a block cannot be read; queries that need it will fail");
+                Ok(ListedBlock::unreadable(entry.clone(), e))
+            }
+        }
+    }
 }
 
 struct Inner {
     shared: Arc<Shared>,
-    commands: mpsc::Sender<Command>,
-    writer: Mutex<Option<JoinHandle<()>>>,
-    /// Held for the life of the process: one process per directory.
-    _lock: Option<File>,
+    part: Part,
+}
+
+/// What the process does besides answering.
+enum Part {
+    Writes {
+        commands: mpsc::Sender<Command>,
+        writer: Mutex<Option<JoinHandle<()>>>,
+        /// Held for the life of the process: one process per directory.
+        _locks: Vec<File>,
+    },
+    Follows {
+        /// Ends when it is dropped.
+        _follower: JoinSet<()>,
+    },
 }
 
 /// A handle; clones share the store.
@@ -99,19 +128,15 @@ pub struct Store {
 impl Store {
     /// Opens or creates the store in its data directory and replays the log. Must be called in a multi-threaded Tokio runtime.
     pub async fn open(settings: Settings) -> Result<Self, OpenError> {
-        let (lock, objects) = open_directory(&settings.path)?;
-        Self::open_on(settings, objects, Some(lock)).await
+        let place = Place::directory(&settings.path)?;
+        Self::open_at(settings, place).await
     }
 
-    /// Opens or creates a store whose objects are elsewhere; `lock` is held as long as the store lives.
-    pub async fn open_on(
-        settings: Settings,
-        objects: Arc<dyn ObjectStore>,
-        lock: Option<File>,
-    ) -> Result<Self, OpenError> {
-        let storage = Storage { objects };
-        let manifest = storage.manifest().await?;
-        let replayed = replay::replay(&storage, manifest.log_floor).await?;
+    /// Opens or creates a store that is elsewhere, as its writer: a process that had been it before stops acknowledging.
+    pub async fn open_at(settings: Settings, place: Place) -> Result<Self, OpenError> {
+        place.probe().await?;
+        let storage = place.storage();
+        let Claimed { manifest, replayed } = open::claim(&storage, &place).await?;
         let cache = Arc::new(read::cache(settings.cache_bytes));
         let mut blocks = Vec::with_capacity(manifest.blocks.len());
         let mut seen = std::collections::HashMap::new();
@@ -132,10 +157,9 @@ impl Store {
             };
             blocks.push(block);
         }
-        sweep(&storage, &manifest).await?;
         let replayed_heads = replayed.frozen.iter().map(|(head, _)| head).chain([&replayed.head]);
         seen.extend(replayed_heads.flat_map(|head| &head.requests).copied());
-        let log = begin_epoch(&storage, &replayed).await?;
+        let log = Log::after(&replayed, manifest.epoch);
         let partition_labels: Arc<[String]> = settings.partition_labels.clone().into();
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
@@ -146,6 +170,7 @@ impl Store {
             storage,
             cache,
             counters: Counters::default(),
+            requests: place.requests.clone(),
             settings,
         });
         let (commands, queue) = mpsc::channel(QUEUE_REQUESTS);
@@ -156,9 +181,40 @@ impl Store {
             .name("decima-log".to_owned())
             .spawn(move || writer.run(replayed.frozen, queue, &runtime))
             .map_err(|source| OpenError::Directory { path: "(thread of the log)".to_owned(), source })?;
-        Ok(Self {
-            inner: Arc::new(Inner { shared, commands, writer: Mutex::new(Some(writer)), _lock: lock }),
-        })
+        let part = Part::Writes { commands, writer: Mutex::new(Some(writer)), _locks: place.locks };
+        Ok(Self { inner: Arc::new(Inner { shared, part }) })
+    }
+
+    /// Opens a store that another process writes, to answer only: what is new is seen within seconds, and samples that
+    /// are acknowledged but in no block yet too if the log is in the same place. Changes nothing there.
+    pub async fn follow(settings: Settings, place: &Place) -> Result<Self, OpenError> {
+        let storage = place.storage();
+        let Loaded { manifest, replayed } = follow::load(&storage).await?;
+        let shared = Arc::new(Shared {
+            state: Mutex::new(State {
+                head: Head::replayed(replayed.head.view.clone(), Arc::default()),
+                frozen: replayed.frozen.as_ref().map(|(head, _)| head.view.clone()),
+                blocks: Vec::new(),
+            }),
+            storage,
+            cache: Arc::new(read::cache(settings.cache_bytes)),
+            counters: Counters::default(),
+            requests: place.requests.clone(),
+            settings,
+        });
+        let follower = Follower::new(shared.clone(), manifest, &replayed);
+        drop(replayed);
+        let blocks = follower.blocks().await?;
+        shared.state.lock().blocks = blocks;
+        let part = Part::Follows { _follower: follower.run() };
+        Ok(Self { inner: Arc::new(Inner { shared, part }) })
+    }
+
+    fn commands(&self) -> Result<&mpsc::Sender<Command>, AppendError> {
+        match &self.inner.part {
+            Part::Writes { commands, .. } => Ok(commands),
+            Part::Follows { .. } => Err(AppendError::ReadOnly),
+        }
     }
 
     /// Stores a batch. Returns when it is durable and visible to the next snapshot.
@@ -172,7 +228,7 @@ impl Store {
     ) -> Result<Appended, AppendError> {
         let (reply, answer) = oneshot::channel();
         let command = Command::Append { batch: Box::new(batch), hash: request_hash, reply };
-        self.inner.commands.send(command).await.map_err(|_| AppendError::Closed)?;
+        self.commands()?.send(command).await.map_err(|_| AppendError::Closed)?;
         answer.await.map_err(|_| AppendError::Closed)?
     }
 
@@ -192,16 +248,17 @@ impl Store {
     /// Writes the head to a block now, and returns when it is in the manifest.
     pub async fn flush(&self) -> Result<(), AppendError> {
         let (reply, answer) = oneshot::channel();
-        self.inner.commands.send(Command::Flush { reply }).await.map_err(|_| AppendError::Closed)?;
+        self.commands()?.send(Command::Flush { reply }).await.map_err(|_| AppendError::Closed)?;
         answer.await.map_err(|_| AppendError::Closed)?
     }
 
     /// Flushes the head to a block and stops. Appends after this fail with [`AppendError::Closed`].
     pub async fn close(&self) -> Result<(), AppendError> {
+        let Part::Writes { writer, .. } = &self.inner.part else { return Ok(()) };
         let (reply, answer) = oneshot::channel();
-        self.inner.commands.send(Command::Close { reply }).await.map_err(|_| AppendError::Closed)?;
+        self.commands()?.send(Command::Close { reply }).await.map_err(|_| AppendError::Closed)?;
         let result = answer.await.map_err(|_| AppendError::Closed)?;
-        let writer = self.inner.writer.lock().take();
+        let writer = writer.lock().take();
         if let Some(writer) = writer {
             // The thread ends right after its answer.
             let _ = tokio::task::spawn_blocking(move || writer.join()).await;
@@ -209,7 +266,7 @@ impl Store {
         result
     }
 
-    /// Where this store keeps its objects, for what is kept beside them.
+    /// Where this store keeps its objects, for what is kept beside them. A process that only answers cannot change them.
     pub fn objects(&self) -> Arc<dyn ObjectStore> {
         Arc::clone(&self.inner.shared.storage.objects)
     }
@@ -225,6 +282,7 @@ impl Store {
             head_samples: state.head.view.sample_count + state.frozen.as_ref().map_or(0, |v| v.sample_count),
             head_bytes: shared.counters.head_bytes.load(Ordering::Relaxed),
             cache_bytes: shared.cache.weight(),
+            requests: shared.requests.counts(),
             ..shared.counters.read()
         }
     }
@@ -241,104 +299,4 @@ async fn seen_requests(meta: &BlockMeta, storage: &Storage, cache: &Arc<BlockCac
             Vec::new()
         }
     }
-}
-
-/// Locks the data directory and opens it as an object store.
-fn open_directory(path: &std::path::Path) -> Result<(File, Arc<dyn ObjectStore>), OpenError> {
-    let directory_error = |source| OpenError::Directory { path: path.display().to_string(), source };
-    std::fs::create_dir_all(path).map_err(directory_error)?;
-    let lock = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(path.join("lock"))
-        .map_err(directory_error)?;
-    match lock.try_lock() {
-        Ok(()) => {}
-        Err(std::fs::TryLockError::WouldBlock) => {
-            return Err(OpenError::Locked { path: path.display().to_string() });
-        }
-        Err(std::fs::TryLockError::Error(source)) => return Err(directory_error(source)),
-    }
-    probe_hard_links(path).map_err(directory_error)?;
-    sweep_staging(path).map_err(directory_error)?;
-    let objects = LocalFileSystem::new_with_prefix(path)
-        .map_err(|source| OpenError::Storage { object: path.display().to_string(), source })?
-        .with_fsync(true);
-    Ok((lock, Arc::new(objects)))
-}
-
-/// Create-if-absent on a local disk is a hard link; find out now rather than at the first write.
-fn probe_hard_links(path: &std::path::Path) -> std::io::Result<()> {
-    let (from, to) = (path.join("lock"), path.join("lock.probe"));
-    match std::fs::remove_file(&to) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
-        _ => {}
-    }
-    std::fs::hard_link(&from, &to).map_err(|e| {
-        std::io::Error::new(e.kind(), format!("the file system must support hard links: {e}"))
-    })?;
-    std::fs::remove_file(&to)
-}
-
-/// Removes what a killed process was writing (`name#1`); the object store does not list such files.
-fn sweep_staging(path: &std::path::Path) -> std::io::Result<()> {
-    let mut pending = vec![path.to_owned()];
-    while let Some(directory) = pending.pop() {
-        for entry in std::fs::read_dir(directory)? {
-            let entry = entry?;
-            let kind = entry.file_type()?;
-            let name = entry.file_name();
-            let is_staging = name
-                .to_str()
-                .and_then(|n| n.rsplit_once('#'))
-                .is_some_and(|(_, n)| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()));
-            if kind.is_dir() {
-                pending.push(entry.path());
-            } else if is_staging {
-                std::fs::remove_file(entry.path())?;
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Deletes blocks that no manifest names and log objects below the floor: what a crash left between two steps.
-async fn sweep(storage: &Storage, manifest: &Manifest) -> Result<(), OpenError> {
-    for id in storage.block_ids().await? {
-        if !manifest.blocks.iter().any(|b| b.id == id) {
-            storage.delete_block(&id).await?;
-        }
-    }
-    for position in storage.log_positions().await? {
-        if position < manifest.log_floor {
-            let path = Storage::log_path(position);
-            storage
-                .delete(&path)
-                .await
-                .map_err(|source| OpenError::Storage { object: path.to_string(), source })?;
-        }
-    }
-    Ok(())
-}
-
-/// Seals the epoch before, so that a process that still believes it is the writer cannot go on, and begins the next.
-async fn begin_epoch(storage: &Storage, replayed: &replay::Replayed) -> Result<Log, OpenError> {
-    if let Some(position) = replayed.unsealed {
-        let path = Storage::log_path(position);
-        let corrupt = |reason: String| OpenError::Corrupt { object: path.to_string(), reason };
-        let object = codec::encode(position, 0, ObjectKind::Seal, &[])
-            .map_err(|e| corrupt(format!("cannot encode a seal: {e}")))?;
-        storage.create(&path, object.into()).await.map_err(|e| match e {
-            PutError::Exists => corrupt("another process writes this log".to_owned()),
-            other => corrupt(format!("cannot seal the log: {other}")),
-        })?;
-    }
-    let frozen = replayed.frozen.as_ref().map_or((0, 0), |(head, _)| (head.objects, head.bytes));
-    Ok(Log {
-        next: LogPosition { epoch: replayed.epoch + 1, seq: 0 },
-        objects: replayed.head.objects + frozen.0,
-        bytes: replayed.head.bytes + frozen.1,
-        newest_request_ns: replayed.newest_request_ns,
-    })
 }

@@ -33,7 +33,7 @@ use crate::{
     flush::{self, Held},
     log::{
         codec::{self, LogPosition, LoggedRequest, ObjectKind},
-        replay::ReplayedHead,
+        replay::{Replayed, ReplayedHead},
     },
     manifest::Manifest,
     metrics::Counters,
@@ -71,6 +71,19 @@ pub(crate) struct Log {
     /// Bytes since the floor.
     pub(crate) bytes: u64,
     pub(crate) newest_request_ns: i64,
+}
+
+impl Log {
+    /// A new epoch behind what was replayed.
+    pub(crate) fn after(replayed: &Replayed, epoch: u64) -> Self {
+        let frozen = replayed.frozen.as_ref().map_or((0, 0), |(head, _)| (head.objects, head.bytes));
+        Self {
+            next: LogPosition { epoch, seq: 0 },
+            objects: replayed.head.objects + frozen.0,
+            bytes: replayed.head.bytes + frozen.1,
+            newest_request_ns: replayed.newest_request_ns,
+        }
+    }
 }
 
 struct Pending {
@@ -244,7 +257,7 @@ impl Writer {
             Err(e) => {
                 // zstd only fails for lack of memory; the rows stay interned and come with the next object's ids, so
                 // the log must not go on.
-                self.is_fenced = true;
+                self.fence();
                 error!(error = %e, "cannot compress a log object; no more samples are accepted");
                 Bytes::new()
             }
@@ -301,6 +314,12 @@ impl Writer {
         }
     }
 
+    /// From now on nothing is acknowledged.
+    fn fence(&mut self) {
+        self.is_fenced = true;
+        self.shared.counters.fenced.store(1, std::sync::atomic::Ordering::Relaxed);
+    }
+
     /// Puts the outstanding object, if there is one, and makes its samples visible.
     fn settle_outstanding(&mut self, runtime: &Handle) -> Result<(), AppendError> {
         if self.is_fenced {
@@ -310,7 +329,7 @@ impl Writer {
         if let Err(e) = persist(&self.shared.storage, &outstanding, runtime) {
             match &e {
                 PersistError::Fenced => {
-                    self.is_fenced = true;
+                    self.fence();
                     error!("another process has taken over the log; no more samples are accepted");
                 }
                 PersistError::Full => warn!("no space left for the log; samples are refused"),

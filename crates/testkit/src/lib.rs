@@ -1,6 +1,6 @@
 //! For tests and the bench: profiles with known totals, and a load of the size of a fleet.
 //!
-//! Everything is a function of its arguments and of a seed: no clock, no files, no network. The pprof messages are
+//! Everything but the S3 server (`s3`) is a function of its arguments and of a seed: no clock, no files, no network. The pprof messages are
 //! declared here a second time on purpose: a mistake that the product's encoder and decoder share would otherwise
 //! cancel out in every test.
 //!
@@ -9,3 +9,5 @@
 pub mod fleet;
 pub mod pprof;
 pub mod random;
+#[cfg(feature = "s3")]
+pub mod s3;

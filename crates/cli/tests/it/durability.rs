@@ -1,11 +1,13 @@
 //! What was acknowledged is there, whatever happens to the process.
 
 use std::{
+    ops::Range,
     path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    thread::JoinHandle,
     time::Duration,
 };
 
@@ -74,6 +76,40 @@ pub(crate) fn total(server: &Server) -> i64 {
     text.lines().map(|line| line.rsplit_once(' ').unwrap().1.parse::<i64>().unwrap()).sum()
 }
 
+/// Three senders at once, until they have sent everything or are told to stop.
+pub(crate) struct Senders {
+    stop: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<(i64, i64)>>,
+}
+
+impl Senders {
+    /// Begins to send these uploads.
+    pub(crate) fn start(url: &str, all: &Arc<Vec<Upload>>, range: Range<usize>) -> Self {
+        let (next, stop) = (Arc::new(AtomicUsize::new(range.start)), Arc::new(AtomicBool::new(false)));
+        let threads = (0..3).map(|_| {
+            let (all, next, stop, url) = (all.clone(), next.clone(), stop.clone(), url.to_owned());
+            std::thread::spawn(move || {
+                let (mut acknowledged, mut unknown) = (0, 0);
+                while !stop.load(Ordering::Relaxed) {
+                    let at = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(one) = all.get(at).filter(|_| at < range.end) else { break };
+                    let sum = if upload(&url, one) { &mut acknowledged } else { &mut unknown };
+                    *sum += one.value;
+                }
+                (acknowledged, unknown)
+            })
+        });
+        Self { threads: threads.collect(), stop }
+    }
+
+    /// Sums of what was acknowledged and of what may have been taken.
+    pub(crate) fn stop(self) -> (i64, i64) {
+        self.stop.store(true, Ordering::Relaxed);
+        let sums = self.threads.into_iter().map(|thread| thread.join().unwrap());
+        sums.fold((0, 0), |(sent, lost), (more, unknown)| (sent + more, lost + unknown))
+    }
+}
+
 /// Flags of a store in which nothing is but what a test uploads.
 pub(crate) fn quiet(folder: &Path) -> String {
     let path = folder.join("none.yaml");
@@ -135,32 +171,13 @@ fn kills_in_the_middle_of_writing_lose_nothing_acknowledged() {
             acknowledged + unknown
         );
         (acknowledged, unknown) = (held, 0);
-        let (next, stop) = (Arc::new(AtomicUsize::new(round * PER_ROUND)), Arc::new(AtomicBool::new(false)));
-        let senders: Vec<_> = (0..3)
-            .map(|_| {
-                let (all, next, stop, url) =
-                    (all.clone(), next.clone(), stop.clone(), server.url().to_owned());
-                std::thread::spawn(move || {
-                    let (mut acknowledged, mut unknown) = (0, 0);
-                    while !stop.load(Ordering::Relaxed) {
-                        let at = next.fetch_add(1, Ordering::Relaxed);
-                        let Some(one) = all.get(at).filter(|_| at < (round + 1) * PER_ROUND) else { break };
-                        let sum = if upload(&url, one) { &mut acknowledged } else { &mut unknown };
-                        *sum += one.value;
-                    }
-                    (acknowledged, unknown)
-                })
-            })
-            .collect();
+        let senders = Senders::start(server.url(), &all, round * PER_ROUND..(round + 1) * PER_ROUND);
         // Rounds end at different stages: at once, and after some writes.
         std::thread::sleep(Duration::from_millis(40 + 100 * round as u64));
         server.kill();
-        stop.store(true, Ordering::Relaxed);
-        for sender in senders {
-            let (sent, lost) = sender.join().unwrap();
-            acknowledged += sent;
-            unknown += lost;
-        }
+        let (sent, lost) = senders.stop();
+        acknowledged += sent;
+        unknown += lost;
     }
     let held = total(&Server::start(&data, &[&quiet]));
     assert!((acknowledged..=acknowledged + unknown).contains(&held));

@@ -1,17 +1,9 @@
 //! A forwarder and a store, two processes: either may be away or be killed, and what was acknowledged arrives.
 
-use std::{
-    net::TcpListener,
-    path::Path,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::{net::TcpListener, path::Path, sync::Arc, time::Duration};
 
 use crate::{
-    durability::{Upload, fleet, quiet, total, upload, uploads},
+    durability::{Senders, Upload, fleet, quiet, total, upload, uploads},
     process::{Server, run, stderr},
     tls::{Authority, Files},
     tokens::TokensFile,
@@ -112,30 +104,12 @@ fn kills_in_the_middle_of_forwarding_lose_nothing_acknowledged() {
     let (mut acknowledged, mut unknown) = (0, 0);
     for round in 0..ROUNDS {
         let edge = forwarder(folder.path(), &address, &[]);
-        let (next, stop) = (Arc::new(AtomicUsize::new(round * PER_ROUND)), Arc::new(AtomicBool::new(false)));
-        let senders: Vec<_> = (0..3)
-            .map(|_| {
-                let (all, next, stop, url) = (all.clone(), next.clone(), stop.clone(), edge.url().to_owned());
-                std::thread::spawn(move || {
-                    let (mut acknowledged, mut unknown) = (0, 0);
-                    while !stop.load(Ordering::Relaxed) {
-                        let at = next.fetch_add(1, Ordering::Relaxed);
-                        let Some(one) = all.get(at).filter(|_| at < (round + 1) * PER_ROUND) else { break };
-                        let sum = if upload(&url, one) { &mut acknowledged } else { &mut unknown };
-                        *sum += one.value;
-                    }
-                    (acknowledged, unknown)
-                })
-            })
-            .collect();
+        let senders = Senders::start(edge.url(), &all, round * PER_ROUND..(round + 1) * PER_ROUND);
         std::thread::sleep(Duration::from_millis(40 + 150 * round as u64));
         edge.kill();
-        stop.store(true, Ordering::Relaxed);
-        for sender in senders {
-            let (sent, lost) = sender.join().unwrap();
-            acknowledged += sent;
-            unknown += lost;
-        }
+        let (sent, lost) = senders.stop();
+        acknowledged += sent;
+        unknown += lost;
     }
     // One more life, in which everything that is left is sent: nothing waits when it stops.
     let edge = forwarder(folder.path(), &address, &[]);

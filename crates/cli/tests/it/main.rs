@@ -3,7 +3,9 @@
 
 mod access;
 mod ask;
+mod bucket;
 mod configuration;
+mod crashes;
 mod debuginfo;
 mod durability;
 mod forwarding;

@@ -175,3 +175,37 @@ async fn one_process_has_it_and_strangers_are_left_alone() {
         .collect();
     assert_eq!(left.into_keys().collect::<Vec<_>>(), ["lock", "notes.txt"]);
 }
+
+#[tokio::test]
+async fn a_crash_after_any_change_loses_nothing_that_was_answered() {
+    let objects = Arc::new(InMemory::new());
+    let (spool, _) = over(&objects, bounds(1 << 20)).await;
+    // What is on disk after each change, and which requests must be there then.
+    let mut lives = Vec::new();
+    let mut waiting: Vec<usize> = Vec::new();
+    for at in 0..6 {
+        spool.append(record(at, 5)).await.unwrap();
+        waiting.push(at);
+        lives.push((objects.fork(), waiting.clone()));
+        if at % 2 == 1 {
+            // Handed out changes nothing on disk; arrived does.
+            let taken = spool.take().await;
+            let read: Vec<_> = spool.read(taken).await.iter().map(content).collect();
+            lives.push((objects.fork(), waiting.clone()));
+            spool.finish(taken).await;
+            waiting.retain(|request| !read.contains(request));
+            lives.push((objects.fork(), waiting.clone()));
+        }
+    }
+    assert_eq!(waiting, [3, 4, 5]);
+    for (at, (objects, expected)) in lives.into_iter().enumerate() {
+        let objects = Arc::new(objects);
+        let (spool, counters) = over(&objects, bounds(1 << 20)).await;
+        // It goes on after what there was, and through the next crash.
+        spool.append(record(99, 6)).await.unwrap();
+        drop(spool);
+        let (spool, _) = over(&objects, bounds(1 << 20)).await;
+        assert_eq!(drain(&spool, true).await, [expected, vec![99]].concat(), "life {at}");
+        assert!(counters.read().dropped.values().all(|&count| count == 0), "life {at}");
+    }
+}

@@ -6,10 +6,11 @@ use std::{
     time::Duration,
 };
 
+use decima_store::bucket::Bucket;
+
 use super::{
-    Bucket, Config, ConfigError, Credentials, Endpoint, FirstScrape, HttpClientConfig, ObjectStorage, Proxy,
-    SampleType, Scheme, ScrapeConfig, Secret, SecretSource, TlsConfig, TlsVersion, format_duration,
-    parse_duration,
+    Config, ConfigError, Credentials, Endpoint, FirstScrape, HttpClientConfig, Proxy, SampleType, Scheme,
+    ScrapeConfig, Secret, SecretSource, TlsConfig, TlsVersion, bucket, format_duration, parse_duration,
     raw::{self, Spanned},
 };
 use crate::{
@@ -34,9 +35,6 @@ const ENDPOINTS_DEFAULT: [(&str, &str, bool); 5] = [
     ("mutex", "/debug/pprof/mutex", false),
     (PROCESS_CPU, "/debug/pprof/profile", true),
 ];
-
-/// Kinds of bucket that Parca's schema knows and we do not keep blocks in yet.
-const BUCKETS_NOT_BUILT: [&str; 9] = ["GCS", "S3", "AZURE", "SWIFT", "COS", "ALIYUNOSS", "BOS", "OCI", "OBS"];
 
 /// Headers that the client sets itself or that other settings are for.
 const HEADERS_RESERVED: [&str; 14] = [
@@ -115,11 +113,7 @@ impl Checker<'_> {
         Ok(Config { object_storage, scrape_configs })
     }
 
-    fn object_storage(
-        &self,
-        raw: Spanned<raw::ObjectStorage>,
-        root: &Place,
-    ) -> Result<ObjectStorage, ConfigError> {
+    fn object_storage(&self, raw: Spanned<raw::ObjectStorage>, root: &Place) -> Result<Bucket, ConfigError> {
         let storage = root.key("object_storage", line(&raw));
         let Some(bucket) = raw.value.bucket else {
             return self.invalid(storage.key("bucket", storage.line), "bucket is missing");
@@ -129,37 +123,23 @@ impl Checker<'_> {
             return self.invalid(place.key("type", place.line), "type is missing");
         };
         let kind_place = place.key("type", line(&kind));
-        let kind = kind.value.to_ascii_uppercase();
-        if BUCKETS_NOT_BUILT.contains(&kind.as_str()) {
-            return self
-                .invalid(kind_place, format!("buckets of type {kind} are not supported yet; FILESYSTEM is"));
-        }
-        if kind != "FILESYSTEM" {
-            return self.invalid(
-                kind_place,
-                format!("there are no buckets of type {kind:?}; FILESYSTEM is supported"),
-            );
-        }
         let Some(config) = bucket.value.config else {
             return self.invalid(place.key("config", place.line), "config is missing");
         };
         let config_place = place.key("config", line(&config));
-        let mut directory = None;
-        for (key, value) in config.value {
-            let place = config_place.key(&key, line(&value));
-            match (key.as_str(), value.value) {
-                ("directory", raw::Value::Text(text)) if !text.is_empty() => directory = Some(text),
-                ("directory", _) => return self.invalid(place, "is not a path"),
-                _ => return self.invalid(place, format!("unknown field `{key}`, expected `directory`")),
+        let lines: BTreeMap<_, _> =
+            config.value.iter().map(|(key, value)| (key.clone(), line(value))).collect();
+        let values = config.value.into_iter().map(|(key, value)| (key, value.value)).collect();
+        match bucket::kind(&kind.value, values) {
+            Ok(kind) => Ok(Bucket { kind, prefix: bucket.value.prefix.unwrap_or_default() }),
+            Err(bucket::Wrong::Kind(reason)) => self.invalid(kind_place, reason),
+            Err(bucket::Wrong::Key(key, reason)) if key.is_empty() => self.invalid(config_place, reason),
+            Err(bucket::Wrong::Key(key, reason)) => {
+                let first = key.split('.').next().unwrap_or_default();
+                let line = lines.get(first).copied().unwrap_or(config_place.line);
+                self.invalid(config_place.key(&key, line), reason)
             }
         }
-        let Some(directory) = directory else {
-            return self.invalid(config_place.key("directory", config_place.line), "directory is missing");
-        };
-        Ok(ObjectStorage {
-            bucket: Bucket::Filesystem { directory: directory.into() },
-            prefix: bucket.value.prefix.unwrap_or_default(),
-        })
     }
 
     fn scrape_config(&self, mut raw: raw::ScrapeConfig, place: &Place) -> Result<ScrapeConfig, ConfigError> {

@@ -1,11 +1,8 @@
 //! The schema of `parca.yaml` as text has it, each value that can be wrong with the place where it stands.
 
-use std::{collections::BTreeMap, fmt};
+use std::collections::BTreeMap;
 
-use serde::{
-    Deserialize, Deserializer,
-    de::{IgnoredAny, MapAccess, SeqAccess, Visitor},
-};
+use serde::{Deserialize, de::IgnoredAny};
 use serde_path_to_error::Segment;
 pub(super) use serde_saphyr::Spanned;
 
@@ -68,11 +65,15 @@ fn reason(error: &serde_saphyr::Error) -> String {
     if let Some(end) = line.find(" at line ") {
         line = &line[..end];
     }
-    // Forty names do not help to find the right one.
-    if let Some(end) = line.find(", expected one of ").filter(|_| line.len() > REASON_CHARS_MAX) {
-        line = &line[..end];
+    shortened(line).to_owned()
+}
+
+/// Forty names do not help to find the right one.
+pub(super) fn shortened(reason: &str) -> &str {
+    match reason.find(", expected one of ").filter(|_| reason.len() > REASON_CHARS_MAX) {
+        Some(end) => &reason[..end],
+        None => reason,
     }
-    line.to_owned()
 }
 
 #[derive(Deserialize)]
@@ -93,7 +94,7 @@ pub(super) struct ObjectStorage {
 pub(super) struct Bucket {
     #[serde(rename = "type")]
     pub(super) kind: Option<Spanned<String>>,
-    pub(super) config: Option<Spanned<BTreeMap<String, Spanned<Value>>>>,
+    pub(super) config: Option<Spanned<BTreeMap<String, Spanned<serde_json::Value>>>>,
     pub(super) prefix: Option<String>,
 }
 
@@ -292,60 +293,4 @@ pub(super) struct HttpHeader {
     pub(super) secrets: Vec<String>,
     #[serde(default)]
     pub(super) files: Vec<String>,
-}
-
-/// A value of a bucket's configuration, whose keys depend on the kind of bucket.
-pub(super) enum Value {
-    Text(String),
-    Other,
-}
-
-impl<'de> Deserialize<'de> for Value {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(ValueVisitor)
-    }
-}
-
-struct ValueVisitor;
-
-impl<'de> Visitor<'de> for ValueVisitor {
-    type Value = Value;
-
-    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str("a value")
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Value, E> {
-        Ok(Value::Text(text.to_owned()))
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<Value, E> {
-        Ok(Value::Other)
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<Value, E> {
-        Ok(Value::Other)
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<Value, E> {
-        Ok(Value::Other)
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<Value, E> {
-        Ok(Value::Other)
-    }
-
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Other)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
-        while seq.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Value::Other)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
-        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(Value::Other)
-    }
 }

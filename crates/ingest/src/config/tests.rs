@@ -1,3 +1,7 @@
+use decima_store::bucket::{
+    Azure, BucketKind, BucketLookup, Gcs, Http, S3, S3Encryption, Secret as BucketSecret,
+};
+
 use super::*;
 
 fn parse(text: &str) -> Result<Config, String> {
@@ -31,7 +35,7 @@ fn check_job_refused(lines: &str, expected: &str) {
 fn defaults() {
     let config = parse("# Parca's own example\nobject_storage:\n  bucket:\n    type: \"FILESYSTEM\"\n    config:\n      directory: \"./data\"\nscrape_configs:\n  - job_name: default\n    scrape_interval: 3s\n    static_configs:\n      - targets: [\"127.0.0.1:7070\", '[::1]:80']\n        labels: {env: test, shard: 1}\n").unwrap();
     let storage = config.object_storage.unwrap();
-    assert_eq!(storage.bucket, Bucket::Filesystem { directory: "./data".into() });
+    assert_eq!(storage.kind, BucketKind::Filesystem { directory: "./data".into() });
     let [job] = config.scrape_configs.as_slice() else { panic!() };
     assert_eq!((job.job_name.as_str(), job.scheme), ("default", Scheme::Http));
     assert_eq!((job.scrape_interval, job.scrape_timeout), (Duration::from_secs(3), Duration::from_secs(6)));
@@ -164,12 +168,12 @@ fn object_storage_refused() {
         "parca.yaml:3: object_storage.bucket.config: config is missing",
     );
     check_refused(
-        "object_storage:\n  bucket:\n    type: S3\n    config:\n      bucket: x\n      insecure: true\n",
-        "parca.yaml:3: object_storage.bucket.type: buckets of type S3 are not supported yet; FILESYSTEM is",
+        "object_storage:\n  bucket:\n    type: SWIFT\n    config: {}\n",
+        "parca.yaml:3: object_storage.bucket.type: buckets of type SWIFT are not supported; FILESYSTEM, S3, GCS and AZURE are",
     );
     check_refused(
-        "object_storage:\n  bucket:\n    type: TAPE\n",
-        "parca.yaml:3: object_storage.bucket.type: there are no buckets of type \"TAPE\"; FILESYSTEM is supported",
+        "object_storage:\n  bucket:\n    type: TAPE\n    config: {}\n",
+        "parca.yaml:3: object_storage.bucket.type: there are no buckets of type \"TAPE\"; FILESYSTEM, S3, GCS and AZURE are supported",
     );
     check_refused(
         "object_storage:\n  bucket:\n    type: FILESYSTEM\n    config:\n      directory: x\n      dir: y\n",
@@ -177,8 +181,158 @@ fn object_storage_refused() {
     );
     check_refused(
         "object_storage:\n  bucket:\n    type: FILESYSTEM\n    config: {directory: 3}\n",
-        "parca.yaml:4: object_storage.bucket.config.directory: is not a path",
+        "parca.yaml:4: object_storage.bucket.config.directory: invalid type: integer `3`, expected a string",
     );
+}
+
+/// The settings of a bucket; each line of `config` is a key.
+fn bucket(kind: &str, config: &[&str]) -> Result<BucketKind, String> {
+    let config: String = config.iter().map(|line| format!("      {line}\n")).collect();
+    parse(&format!("object_storage:\n  bucket:\n    type: {kind}\n    config:\n{config}"))
+        .map(|config| config.object_storage.unwrap().kind)
+}
+
+#[test]
+fn buckets_with_every_key_of_parca() {
+    let http = "http_config: {idle_conn_timeout: 1m30s, response_header_timeout: 2m, insecure_skip_verify: false, tls_handshake_timeout: 10s, expect_continue_timeout: 1s, max_idle_conns: 100, max_idle_conns_per_host: 100, max_conns_per_host: 0, tls_config: {ca_file: /ca, cert_file: /cert, key_file: /key, server_name: '', insecure_skip_verify: false}, disable_compression: false}";
+    let expected = Http {
+        idle_timeout: Some(Duration::from_secs(90)),
+        response_timeout: Some(Duration::from_secs(120)),
+        insecure_skip_verify: false,
+        ca_file: Some("/ca".into()),
+        cert_file: Some("/cert".into()),
+        key_file: Some("/key".into()),
+        retries_max: 4,
+    };
+    let s3 = [
+        "bucket: b",
+        "endpoint: minio:9000",
+        "region: r",
+        "disable_dualstack: false",
+        "aws_sdk_auth: false",
+        "access_key: a",
+        "insecure: true",
+        "signature_version2: false",
+        "secret_key: s",
+        "session_token: t",
+        "put_user_metadata: {}",
+        http,
+        "trace: {enable: false}",
+        "list_objects_version: ''",
+        "bucket_lookup_type: path",
+        "send_content_md5: true",
+        "disable_multipart: false",
+        "part_size: 67108864",
+        "sse_config: {type: SSE-KMS, kms_key_id: k, kms_encryption_context: {}, encryption_key: ''}",
+        "sts_endpoint: http://sts",
+        "max_retries: 4",
+    ];
+    assert_eq!(
+        bucket("S3", &s3).unwrap(),
+        BucketKind::S3(Box::new(S3 {
+            bucket: "b".to_owned(),
+            endpoint: "minio:9000".to_owned(),
+            region: "r".to_owned(),
+            access_key: "a".to_owned(),
+            secret_key: BucketSecret("s".to_owned()),
+            session_token: BucketSecret("t".to_owned()),
+            insecure: true,
+            lookup: BucketLookup::Path,
+            encryption: S3Encryption::Kms { key_id: "k".to_owned() },
+            sts_endpoint: "http://sts".to_owned(),
+            http: expected.clone(),
+        }))
+    );
+    let gcs = [
+        "bucket: b",
+        "service_account: '{}'",
+        "use_grpc: false",
+        "grpc_conn_pool_size: 0",
+        "chunk_size_bytes: 0",
+        "max_retries: 4",
+        http,
+    ];
+    assert_eq!(
+        bucket("gcs", &gcs).unwrap(),
+        BucketKind::Gcs(Box::new(Gcs {
+            bucket: "b".to_owned(),
+            service_account: BucketSecret("{}".to_owned()),
+            http: expected.clone(),
+        }))
+    );
+    let azure = [
+        "storage_account: a",
+        "storage_account_key: k",
+        "storage_connection_string: ''",
+        "storage_create_container: false",
+        "container: c",
+        "endpoint:",
+        "user_assigned_id: u",
+        "az_tenant_id: t",
+        "client_id: i",
+        "client_secret: s",
+        "msi_resource: ''",
+        "max_retries: 4",
+        "reader_config: {max_retry_requests: 0}",
+        "pipeline_config: {max_tries: 0, try_timeout: 0s}",
+        http,
+    ];
+    assert_eq!(
+        bucket("AZURE", &azure).unwrap(),
+        BucketKind::Azure(Box::new(Azure {
+            account: "a".to_owned(),
+            account_key: BucketSecret("k".to_owned()),
+            connection_string: BucketSecret::default(),
+            container: "c".to_owned(),
+            endpoint: String::new(),
+            user_assigned_id: "u".to_owned(),
+            tenant_id: "t".to_owned(),
+            client_id: "i".to_owned(),
+            client_secret: BucketSecret("s".to_owned()),
+            http: expected,
+        }))
+    );
+}
+
+#[test]
+fn buckets_refused() {
+    let check = |kind: &str, config: &[&str], expected: &str| {
+        let error = bucket(kind, config).unwrap_err();
+        assert_eq!(error.strip_prefix("parca.yaml:"), Some(expected), "{config:?}");
+    };
+    let place = "object_storage.bucket.config";
+    check("S3", &["region: r"], &format!("5: {place}.bucket: bucket is missing"));
+    check("S3", &["bucket: b", "acess_key: a"], &format!("6: {place}.acess_key: unknown field `acess_key`"));
+    check(
+        "S3",
+        &["bucket: b", "signature_version2: true"],
+        &format!("6: {place}.signature_version2: is not supported"),
+    );
+    check(
+        "S3",
+        &["bucket: b", "access_key: a"],
+        &format!("6: {place}.access_key: access_key and secret_key need each other"),
+    );
+    check(
+        "S3",
+        &["bucket: b", "insecure: maybe"],
+        &format!("6: {place}.insecure: invalid type: string \"maybe\", expected a boolean"),
+    );
+    check(
+        "S3",
+        &["bucket: b", "http_config: {tls_config: {server_name: x}}"],
+        &format!("6: {place}.http_config.tls_config.server_name: is not supported"),
+    );
+    check(
+        "S3",
+        &["bucket: b", "sse_config: {type: SSE-KMS}"],
+        &format!("6: {place}.sse_config.kms_key_id: sse_config.kms_key_id is missing"),
+    );
+    check("GCS", &["{}"], &format!("5: {place}.bucket: bucket is missing"));
+    check("AZURE", &["container: c"], &format!("5: {place}.storage_account: storage_account is missing"));
+    check("AZURE", &["storage_account: a"], &format!("5: {place}.container: container is missing"));
+    let shown = format!("{:?}", bucket("S3", &["bucket: b", "access_key: a", "secret_key: hush"]).unwrap());
+    assert!(!shown.contains("hush"), "{shown}");
 }
 
 #[test]

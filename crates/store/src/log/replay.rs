@@ -41,27 +41,27 @@ pub(crate) struct Replayed {
     pub(crate) head: ReplayedHead,
     /// Newest time of receipt.
     pub(crate) newest_request_ns: i64,
-    /// Where the log ends, if its last epoch has no seal yet.
-    pub(crate) unsealed: Option<LogPosition>,
+    /// Where the log goes on, if it does in an epoch that there is.
+    pub(crate) next: LogPosition,
     /// Highest epoch seen.
     pub(crate) epoch: u64,
 }
 
 /// Replays all objects from `floor`.
 ///
-/// A torn last object was never acknowledged: it is deleted. A gap or damage before the end is an error, since what follows depends
-/// on what is missing.
+/// A torn last object was never acknowledged and is not there yet. A gap or damage before the end is an error, since what follows
+/// depends on what is missing.
 pub(crate) async fn replay(storage: &Storage, floor: LogPosition) -> Result<Replayed, OpenError> {
     let all = storage.log_objects().await?;
-    let unsealed = (floor.epoch > 0).then_some(floor);
-    let mut out = Replayed { epoch: floor.epoch, unsealed, ..Replayed::default() };
+    let mut out = Replayed { epoch: floor.epoch, ..Replayed::default() };
     if let Some((last, _)) = all.last() {
         out.epoch = out.epoch.max(last.epoch);
     }
     let all: Vec<(LogPosition, u64)> = all.into_iter().filter(|(position, _)| *position >= floor).collect();
     let mut expected = floor;
-    let groups = stream::iter(groups(&all)).map(|group| fetch(storage, group)).buffered(GROUPS_AHEAD);
-    let mut objects = std::pin::pin!(groups.map_ok(|group| stream::iter(group).map(Ok)).try_flatten());
+    let groups = stream::iter(groups(&all)).map(|group| fetch(storage.clone(), group)).buffered(GROUPS_AHEAD);
+    let mut objects =
+        std::pin::pin!(groups.map_ok(|group| stream::iter(group).map(Ok::<_, OpenError>)).try_flatten());
     for (at, &(position, size_bytes)) in all.iter().enumerate() {
         let path = Storage::log_path(position);
         let corrupt = |reason: String| OpenError::Corrupt { object: path.to_string(), reason };
@@ -75,13 +75,7 @@ pub(crate) async fn replay(storage: &Storage, floor: LogPosition) -> Result<Repl
         }
         let Some(opened) = objects.next().await.transpose()? else { break };
         let (header, delta) = match opened {
-            Err(ObjectError::Torn { .. }) if at + 1 == all.len() => {
-                storage
-                    .delete(&path)
-                    .await
-                    .map_err(|source| OpenError::Storage { object: path.to_string(), source })?;
-                break;
-            }
+            Err(ObjectError::Torn { .. }) if at + 1 == all.len() => break,
             other => other.map_err(|e| corrupt(e.to_string()))?,
         };
         if header.position != position {
@@ -91,7 +85,6 @@ pub(crate) async fn replay(storage: &Storage, floor: LogPosition) -> Result<Repl
         match header.kind {
             ObjectKind::Seal => {
                 expected = LogPosition { epoch: position.epoch + 1, seq: 0 };
-                out.unsealed = None;
             }
             ObjectKind::Delta | ObjectKind::HeadStart => {
                 if header.kind == ObjectKind::HeadStart && out.head.objects > 0 {
@@ -101,12 +94,12 @@ pub(crate) async fn replay(storage: &Storage, floor: LogPosition) -> Result<Repl
                         return Err(corrupt("it begins a third head".to_owned()));
                     }
                 }
-                out.unsealed = Some(expected);
                 let newest_ns = out.head.add(delta, size_bytes).map_err(|e| corrupt(e.to_string()))?;
                 out.newest_request_ns = out.newest_request_ns.max(newest_ns);
             }
         }
     }
+    out.next = expected;
     Ok(out)
 }
 
@@ -131,32 +124,38 @@ impl ReplayedHead {
 type Opened = Result<(codec::Header, Delta), ObjectError>;
 
 /// Cuts objects, in order, into groups.
-fn groups(objects: &[(LogPosition, u64)]) -> Vec<&[(LogPosition, u64)]> {
-    let mut groups = Vec::new();
-    let (mut first, mut bytes) = (0, 0);
-    for (at, &(_, size_bytes)) in objects.iter().enumerate() {
-        if at > first && (at - first == GROUP_OBJECTS || bytes + size_bytes > GROUP_BYTES) {
-            groups.extend(objects.get(first..at));
-            (first, bytes) = (at, 0);
+fn groups(objects: &[(LogPosition, u64)]) -> Vec<Vec<(LogPosition, u64)>> {
+    let mut groups: Vec<Vec<(LogPosition, u64)>> = Vec::new();
+    let mut bytes = 0;
+    for &(position, size_bytes) in objects {
+        match groups.last_mut() {
+            Some(group) if group.len() < GROUP_OBJECTS && bytes + size_bytes <= GROUP_BYTES => {
+                group.push((position, size_bytes));
+                bytes += size_bytes;
+            }
+            _ => {
+                groups.push(vec![(position, size_bytes)]);
+                bytes = size_bytes;
+            }
         }
-        bytes += size_bytes;
     }
-    groups.extend(objects.get(first..).filter(|last| !last.is_empty()));
     groups
 }
 
 /// Reads a group; checks and parses it on a thread of its own. Applying, which has to be in order, goes on meanwhile.
-async fn fetch(storage: &Storage, group: &[(LogPosition, u64)]) -> Result<Vec<Opened>, OpenError> {
-    let reads = group.iter().map(async |&(position, size_bytes)| {
-        let path = Storage::log_path(position);
-        let bytes = storage.get_sized(&path, size_bytes).await;
-        bytes.map_err(|source| OpenError::Storage { object: path.to_string(), source })
-    });
+async fn fetch(storage: Storage, group: Vec<(LogPosition, u64)>) -> Result<Vec<Opened>, OpenError> {
+    let reads = group.into_iter().map(|(position, size_bytes)| get(storage.clone(), position, size_bytes));
     let objects = future::try_join_all(reads).await?;
     tokio::task::spawn_blocking(move || open_all(&objects)).await.map_err(|source| OpenError::Storage {
         object: "log".to_owned(),
         source: object_store::Error::JoinError { source },
     })
+}
+
+async fn get(storage: Storage, position: LogPosition, size_bytes: u64) -> Result<Bytes, OpenError> {
+    let path = Storage::log_path(position);
+    let bytes = storage.get_sized(&path, size_bytes).await;
+    bytes.map_err(|source| OpenError::Storage { object: path.to_string(), source })
 }
 
 fn open_all(objects: &[Bytes]) -> Vec<Opened> {

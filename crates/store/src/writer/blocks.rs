@@ -173,7 +173,7 @@ impl Writer {
                 let current = runtime.block_on(self.shared.storage.manifest());
                 // An earlier put of ours may have succeeded though its answer was lost.
                 if !current.as_ref().is_ok_and(|m| *m == next) {
-                    self.is_fenced = true;
+                    self.fence();
                     error!(
                         version = next.version,
                         "another process has written the manifest; no more samples are accepted"
@@ -258,15 +258,7 @@ fn write_blocks(
 /// Deletes log objects and manifests that nothing needs any more.
 pub(super) async fn drop_log_below(storage: Storage, floor: LogPosition, manifest_version: u64) {
     let outcome = async {
-        for position in storage.log_positions().await? {
-            if position < floor {
-                let path = Storage::log_path(position);
-                storage.delete(&path).await.map_err(|source| crate::error::OpenError::Storage {
-                    object: path.to_string(),
-                    source,
-                })?;
-            }
-        }
+        storage.drop_log_below(floor).await?;
         storage.prune_manifests(manifest_version).await
     };
     if let Err(e) = outcome.await {

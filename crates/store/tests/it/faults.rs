@@ -11,7 +11,7 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use decima_store::{AppendError, OpenError, ReadError, Store, inspect};
+use decima_store::{AppendError, OpenError, Place, ReadError, Store, inspect};
 use futures::stream::BoxStream;
 use object_store::{
     CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
@@ -110,7 +110,7 @@ async fn eventually(mut is_true: impl AsyncFnMut() -> bool) {
 async fn a_full_disk_refuses_appends_and_recovers() {
     let objects = faulty();
     let unused = std::path::Path::new("unused");
-    let store = Store::open_on(settings(unused), objects.clone(), None).await.unwrap();
+    let store = Store::open_at(settings(unused), Place::objects(objects.clone())).await.unwrap();
     let t = now();
     store.append(batch("a", &rows(t)), Some(1)).await.unwrap();
     let before = contents(&store).await;
@@ -131,7 +131,7 @@ async fn a_full_disk_refuses_appends_and_recovers() {
     assert_eq!(expected.len(), 3 * before.len());
 
     crash(store);
-    let store = Store::open_on(settings(unused), objects.clone(), None).await.unwrap();
+    let store = Store::open_at(settings(unused), Place::objects(objects.clone())).await.unwrap();
     assert_eq!(contents(&store).await, expected);
     objects.is_full.store(true, Ordering::SeqCst);
     let flushing = tokio::spawn({
@@ -150,12 +150,12 @@ async fn a_full_disk_refuses_appends_and_recovers() {
 async fn a_put_whose_answer_is_lost_counts_once() {
     let objects = faulty();
     let unused = std::path::Path::new("unused");
-    let store = Store::open_on(settings(unused), objects.clone(), None).await.unwrap();
+    let store = Store::open_at(settings(unused), Place::objects(objects.clone())).await.unwrap();
     objects.loses_answer.store(true, Ordering::SeqCst);
     store.append(batch("a", &rows(now())), None).await.unwrap();
     let expected = contents(&store).await;
     crash(store);
-    let store = Store::open_on(settings(unused), objects, None).await.unwrap();
+    let store = Store::open_at(settings(unused), Place::objects(objects)).await.unwrap();
     assert_eq!(contents(&store).await, expected);
 }
 
@@ -163,9 +163,9 @@ async fn a_put_whose_answer_is_lost_counts_once() {
 async fn a_second_writer_stops_the_first() {
     let objects = faulty();
     let unused = std::path::Path::new("unused");
-    let first = Store::open_on(settings(unused), objects.clone(), None).await.unwrap();
+    let first = Store::open_at(settings(unused), Place::objects(objects.clone())).await.unwrap();
     first.append(batch("a", &rows(now())), None).await.unwrap();
-    let second = Store::open_on(settings(unused), objects, None).await.unwrap();
+    let second = Store::open_at(settings(unused), Place::objects(objects)).await.unwrap();
     let refused = first.append(batch("a", &rows(now())), None).await;
     assert!(matches!(refused, Err(AppendError::Unavailable { .. })), "{refused:?}");
     second.append(batch("b", &rows(now())), None).await.unwrap();
@@ -203,7 +203,8 @@ async fn check_damage(file: &str) {
     bytes[middle] ^= 4;
     std::fs::write(&path, bytes).unwrap();
 
-    let findings = inspect::inspect(directory.path(), true).await.unwrap().findings;
+    let findings =
+        inspect::inspect(&Place::shared_directory(directory.path()).unwrap(), true).await.unwrap().findings;
     let name = block.file_name().into_string().unwrap();
     assert!(findings.iter().any(|f| f.contains(&name) && f.contains(file)), "{file}: {findings:?}");
 
@@ -282,4 +283,46 @@ async fn the_log_is_read_up_to_a_torn_end_and_not_beyond_damage() {
         matches!(&refused, Some(OpenError::Corrupt { reason, .. }) if reason.contains("missing")),
         "{refused:?}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_of_others_are_left_alone_and_listed() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(settings(directory.path())).await.unwrap();
+    store.append(batch("a", &rows(now())), None).await.unwrap();
+    let expected = contents(&store).await;
+    store.close().await.unwrap();
+    drop(store);
+    let names = ["notes.txt", "blocks/mine/samples.parquet", "log/old/1", "manifest/latest.json"];
+    for name in names {
+        let path = directory.path().join("default").join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, "not of the store").unwrap();
+    }
+    let store = Store::open(settings(directory.path())).await.unwrap();
+    assert_eq!(contents(&store).await, expected);
+    store.close().await.unwrap();
+    let place = Place::shared_directory(directory.path()).unwrap();
+    let inventory = inspect::inspect(&place, true).await.unwrap();
+    for name in names {
+        assert!(inventory.unknown.contains(&format!("default/{name}")), "{name}: {:?}", inventory.unknown);
+        assert!(directory.path().join("default").join(name).exists(), "{name} was deleted");
+    }
+    assert!(inventory.findings.is_empty(), "{:?}", inventory.findings);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_newer_format_is_refused_with_both_versions_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(settings(directory.path())).await.unwrap();
+    store.close().await.unwrap();
+    drop(store);
+    let folder = directory.path().join("default/manifest");
+    let newest = std::fs::read_dir(&folder).unwrap().map(|e| e.unwrap().path()).max().unwrap();
+    let text = std::fs::read_to_string(&newest).unwrap();
+    let newer = text.replace("\"format\": 2", "\"format\": 3");
+    assert_ne!(text, newer, "{text}");
+    std::fs::write(&newest, newer).unwrap();
+    let refused = Store::open(settings(directory.path())).await.err().map(|e| e.to_string()).unwrap();
+    assert!(refused.ends_with("manifest format 3, this program reads up to 2"), "{refused}");
 }

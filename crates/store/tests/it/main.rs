@@ -6,4 +6,5 @@ mod batches;
 mod durability;
 mod faults;
 mod prefixes;
+mod requests;
 mod series;

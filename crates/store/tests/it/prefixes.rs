@@ -13,7 +13,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use decima_store::Store;
+use decima_store::{Place, Store};
 use futures::{StreamExt, stream::BoxStream};
 use object_store::{
     CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt,
@@ -130,7 +130,7 @@ const UNUSED: &str = "unused";
 async fn live(objects: &Arc<Recorder>) -> Vec<Sent> {
     let mut sent = Vec::new();
     for life in 0..2 {
-        let store = Store::open_on(settings(UNUSED.as_ref()), objects.clone(), None).await.unwrap();
+        let store = Store::open_at(settings(UNUSED.as_ref()), Place::objects(objects.clone())).await.unwrap();
         for round in 0..2 {
             let flushing = (round == 1).then(|| {
                 let store = store.clone();
@@ -195,7 +195,7 @@ async fn replayed(changes: &[Change]) -> Arc<InMemory> {
 /// Opens, reads, flushes while a request arrives, crashes, opens again.
 async fn check_prefix(objects: Arc<InMemory>, sent: &[Sent], count: usize) {
     let open = async || {
-        let store = Store::open_on(settings(UNUSED.as_ref()), objects.clone(), None).await;
+        let store = Store::open_at(settings(UNUSED.as_ref()), Place::objects(objects.clone())).await;
         store.unwrap_or_else(|e| panic!("after {count} changes: {e}"))
     };
     let store = open().await;

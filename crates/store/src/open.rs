@@ -1,0 +1,169 @@
+//! A process becomes the writer of a store, and what it finds there.
+//!
+//! ```text
+//! list blocks ─► seal the log ─► replay it ─► claim: put the next manifest ─► delete what nothing refers to
+//! ```
+//! After the seal a process that still believes to be the writer cannot acknowledge; after the claim it cannot change the
+//! manifest either, so that what it was flushing is never listed. Both are objects put create-if-absent: of several
+//! processes one gets further, and the others begin anew from what it has left.
+//!
+//! Invariant: only blocks that were listed before the claim are deleted as orphans. Theirs were the processes before this
+//! one, which can list nothing any more; blocks of a process that takes over later are not among them, however slow this
+//! one is.
+
+use std::collections::BTreeSet;
+
+use tracing::warn;
+use ulid::Ulid;
+
+use crate::{
+    error::OpenError,
+    log::{
+        codec::{self, LogPosition, ObjectError, ObjectKind},
+        replay::{self, Replayed},
+    },
+    manifest::Manifest,
+    place::Place,
+    storage::{PutError, Storage},
+};
+
+/// How often a process that loses against another one begins anew.
+const CLAIMS_MAX: u32 = 5;
+
+/// A store that this process may write.
+pub(crate) struct Claimed {
+    /// The version that this process has put.
+    pub(crate) manifest: Manifest,
+    pub(crate) replayed: Replayed,
+}
+
+/// Takes the store over.
+pub(crate) async fn claim(storage: &Storage, place: &Place) -> Result<Claimed, OpenError> {
+    for _ in 0..CLAIMS_MAX {
+        let orphans = storage.block_ids().await?;
+        let manifest = storage.manifest().await?;
+        let manifest = move_log(storage, manifest, place).await?;
+        seal(storage, &manifest).await?;
+        let replayed = match replay::replay(storage, manifest.log_floor).await {
+            Ok(replayed) => replayed,
+            // The process before this one may have flushed between the manifest and the list of its log.
+            Err(_) if storage.manifest().await?.version > manifest.version => continue,
+            Err(e) => return Err(e),
+        };
+        let mut next = manifest.clone();
+        next.version += 1;
+        next.writer = Ulid::new().to_string();
+        next.epoch = replayed.epoch.max(manifest.epoch) + 1;
+        match storage.put_manifest(&next).await {
+            Ok(()) => {}
+            Err(PutError::Exists) if storage.manifest().await? == next => {}
+            Err(PutError::Exists) => continue,
+            Err(e) => return Err(unwritable(e)),
+        }
+        sweep(storage, &next, &orphans).await?;
+        return Ok(Claimed { manifest: next, replayed });
+    }
+    Err(OpenError::Contended)
+}
+
+fn unwritable(error: PutError) -> OpenError {
+    let source = match error {
+        PutError::Other(source) => {
+            object_store::Error::Generic { store: "manifest", source: Box::new(source) }
+        }
+        other => object_store::Error::Generic { store: "manifest", source: Box::new(other) },
+    };
+    OpenError::Storage { object: "the next manifest".to_owned(), source }
+}
+
+/// Ends every epoch that a process may still write to: the newest with objects, and that of the newest manifest.
+async fn seal(storage: &Storage, manifest: &Manifest) -> Result<(), OpenError> {
+    let floor = manifest.log_floor;
+    let last = storage.log_objects().await?.into_iter().map(|(position, _)| position).rfind(|p| *p >= floor);
+    let mut position = match last {
+        Some(last) => match kind(storage, last).await? {
+            Some(ObjectKind::Seal) => LogPosition { epoch: last.epoch + 1, seq: 0 },
+            Some(ObjectKind::Delta | ObjectKind::HeadStart) => {
+                LogPosition { epoch: last.epoch, seq: last.seq + 1 }
+            }
+            None => last,
+        },
+        None => floor.max(LogPosition { epoch: 1, seq: 0 }),
+    };
+    // An epoch whose process has written nothing is sealed at its first position.
+    while position.seq > 0 || position.epoch <= manifest.epoch.max(floor.epoch) {
+        let path = Storage::log_path(position);
+        let damaged = |reason: String| OpenError::Corrupt { object: path.to_string(), reason };
+        let object = codec::encode(position, u128::from(Ulid::new()), ObjectKind::Seal, &[])
+            .map_err(|e| damaged(format!("cannot encode a seal: {e}")))?;
+        let is_sealed = match storage.create(&path, object.into()).await {
+            Ok(()) => true,
+            // Somebody was first: with a seal, which is as good, or with samples, behind which the seal goes.
+            Err(PutError::Exists) => matches!(kind(storage, position).await?, Some(ObjectKind::Seal)),
+            Err(other) => return Err(damaged(format!("cannot seal the log: {other}"))),
+        };
+        position = if is_sealed {
+            LogPosition { epoch: position.epoch + 1, seq: 0 }
+        } else {
+            LogPosition { epoch: position.epoch, seq: position.seq + 1 }
+        };
+    }
+    Ok(())
+}
+
+/// What an object is. One that is torn was never acknowledged: it is deleted, and `None`.
+async fn kind(storage: &Storage, position: LogPosition) -> Result<Option<ObjectKind>, OpenError> {
+    let path = Storage::log_path(position);
+    let unreadable = |source| OpenError::Storage { object: path.to_string(), source };
+    let bytes = storage.get(&path).await.map_err(unreadable)?;
+    match codec::open(&bytes) {
+        Ok((header, _)) => Ok(Some(header.kind)),
+        Err(ObjectError::Torn { .. }) => {
+            storage.delete(&path).await.map_err(unreadable)?;
+            Ok(None)
+        }
+        Err(e) => Err(OpenError::Corrupt { object: path.to_string(), reason: e.to_string() }),
+    }
+}
+
+/// Makes sure that the log is the one that the blocks belong to, and lets an empty one be followed by one elsewhere.
+async fn move_log(storage: &Storage, manifest: Manifest, place: &Place) -> Result<Manifest, OpenError> {
+    if manifest.log_id.as_deref() == place.log_id() {
+        return Ok(manifest);
+    }
+    if let Some(id) = &manifest.log_id
+        && !place.abandons_log
+    {
+        return Err(OpenError::LogElsewhere { id: id.clone() });
+    }
+    if manifest.log_id.is_none() && manifest.version > 0 {
+        // The log was in the bucket: nobody may write it any more, and nothing may be left in it.
+        let bucket = Storage { log: storage.objects.clone(), ..storage.clone() };
+        seal(&bucket, &manifest).await?;
+        let left = replay::replay(&bucket, manifest.log_floor).await?;
+        if (left.head.objects > 0 || left.frozen.is_some()) && !place.abandons_log {
+            return Err(OpenError::LogNotEmpty);
+        }
+    }
+    if place.abandons_log {
+        warn!("a new log begins; what only the old one held is not seen again");
+    }
+    let epoch = manifest.epoch.max(manifest.log_floor.epoch) + 1;
+    Ok(Manifest {
+        log_id: place.log_id().map(str::to_owned),
+        log_floor: LogPosition { epoch, seq: 0 },
+        epoch,
+        ..manifest
+    })
+}
+
+/// Deletes blocks that no manifest names, log objects below the floor and old manifests: what a crash left between two steps.
+async fn sweep(storage: &Storage, manifest: &Manifest, orphans: &BTreeSet<String>) -> Result<(), OpenError> {
+    for id in orphans {
+        if !manifest.blocks.iter().any(|b| b.id == *id) {
+            storage.delete_block(id).await?;
+        }
+    }
+    storage.drop_log_below(manifest.log_floor).await?;
+    storage.prune_manifests(manifest.version).await
+}
