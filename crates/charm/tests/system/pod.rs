@@ -180,6 +180,10 @@ fn root_filesystem(root: &Path) {
     fs::write(root.join("etc/passwd"), "root:x:0:0:root:/root:/sbin/nologin\n").unwrap();
     fs::write(root.join("etc/group"), "root:x:0:\n").unwrap();
     fs::copy("/etc/hosts", root.join("etc/hosts")).unwrap();
+    // The store does not start without authorities to trust when it looks for symbols elsewhere.
+    let authorities = "etc/ssl/certs/ca-certificates.crt";
+    fs::create_dir_all(root.join("etc/ssl/certs")).unwrap();
+    fs::copy(Path::new("/").join(authorities), root.join(authorities)).unwrap();
     let store = program("DECIMA_BINARY");
     fs::copy(&store, root.join("parca")).unwrap();
     let libraries = Command::new("ldd").arg(&store).output().unwrap();
