@@ -148,12 +148,7 @@ async fn open(
 }
 
 /// What goes on without anybody asking, until `tasks` is dropped.
-fn maintain(
-    tasks: &mut JoinSet<()>,
-    store: &Store,
-    debuginfo: &Arc<Debuginfo>,
-    symbolizer: &Symbolizer,
-) {
+fn maintain(tasks: &mut JoinSet<()>, store: &Store, debuginfo: &Arc<Debuginfo>, symbolizer: &Symbolizer) {
     let debuginfo = Arc::clone(debuginfo);
     tasks.spawn(async move { debuginfo.keep_maintained().await });
     let (store, symbolizer) = (store.clone(), symbolizer.clone());
