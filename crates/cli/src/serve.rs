@@ -96,6 +96,7 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
     let options = DebuginfoOptions {
         objects_folder: settings.place.files(bucket.as_ref()),
         other_names,
+        writes: settings.role == Role::All,
         ..settings.debuginfo
     };
     let debuginfo = Debuginfo::open(store.objects(), options, debuginfod(settings.debuginfod)?).await;

@@ -49,6 +49,9 @@ pub struct DebuginfoOptions {
     pub upload_max_duration: Duration,
     /// What is kept for how long.
     pub retention: Limits,
+    /// Whether this is the process that takes uploads into this object store. Only that one knows which are under way, and removes
+    /// what others left.
+    pub writes: bool,
     /// Where the object store keeps its objects as files, if it does: they are read there.
     pub objects_folder: Option<PathBuf>,
     /// Where local copies are, and files while they are fetched.
@@ -87,6 +90,7 @@ impl Default for DebuginfoOptions {
             upload_max_bytes: 1_000_000_000,
             upload_max_duration: Duration::from_secs(15 * 60),
             retention: Limits::default(),
+            writes: true,
             objects_folder: None,
             cache_folder: std::env::temp_dir(),
             cache_max_bytes: 10_000_000_000,
@@ -279,7 +283,7 @@ impl Debuginfo {
             }
         }
         let held: HashSet<_> = records.by_name.values().filter_map(stored_path).collect();
-        for path in others {
+        for path in others.into_iter().filter(|_| options.writes) {
             if !held.contains(&path) && folder_of(&path).is_none_or(|folder| !unread.contains(&folder)) {
                 objects.delete(&path).await?;
             }

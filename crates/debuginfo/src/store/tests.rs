@@ -175,6 +175,24 @@ async fn what_is_no_elf_file() {
     assert_eq!(reason(&store, "abcd", "").await, Reason::AlreadyExists);
 }
 
+/// Who only reads cannot tell what was left from what is being uploaded.
+#[tokio::test]
+async fn only_the_writer_cleans_up() {
+    let fixture = Fixture::new();
+    let store = fixture.open().await;
+    upload(&store, "abcd", PROGRAM, "h").await;
+    fixture.objects.put(&object_path("abcd", "debuginfo.under-way"), "x".into()).await.unwrap();
+    let options = DebuginfoOptions {
+        cache_folder: fixture.folder.path().to_owned(),
+        writes: false,
+        ..DebuginfoOptions::default()
+    };
+    Debuginfo::open(Arc::clone(&fixture.objects) as _, options, None).await.unwrap();
+    assert_eq!(fixture.stored().await, 3);
+    fixture.open().await;
+    assert_eq!(fixture.stored().await, 2);
+}
+
 #[tokio::test]
 async fn files_that_nobody_needs_go() {
     let fixture = Fixture::new();
