@@ -109,7 +109,7 @@ impl Resolver {
         Self { debuginfo, options, files: Mutex::default(), permits, opening: Default::default(), late }
     }
 
-    /// Memory for all files that are open, in bytes, besides the files themselves. Waits for those that are being read.
+    /// Memory for all files that are open, in bytes, besides the files themselves. Never waits: see [`Symbolizer::memory_bytes`].
     pub fn memory_bytes(&self) -> usize {
         self.open_files().iter().map(|(.., symbolizer)| symbolizer.memory_bytes()).sum()
     }
@@ -331,7 +331,6 @@ impl Resolver {
     /// Closes files, those not used for longest first, until what is left is within bounds.
     fn make_room(&self) {
         let mut open = self.open_files();
-        // Counted without the lock: a file that is being read is waited for.
         open.sort_by_key(|(last_use, ..)| *last_use);
         let sizes: Vec<_> = open.iter().map(|(.., symbolizer)| symbolizer.memory_bytes()).collect();
         let mut held: usize = sizes.iter().sum();

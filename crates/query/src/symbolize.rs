@@ -101,7 +101,7 @@ impl Symbolizer {
         }))
     }
 
-    /// Numbers for monitoring. May wait for a file that is being read.
+    /// Numbers for monitoring.
     pub fn counts(&self) -> SymbolizerCounts {
         let counted =
             |(at, reason): (usize, &Unresolved)| (*reason, self.0.unresolved[at].load(Ordering::Relaxed));

@@ -1,6 +1,9 @@
 //! Here is a file and addresses, gives you functions; remembers what it was asked.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use parking_lot::Mutex;
 use quick_cache::{Weighter, sync::Cache};
@@ -117,6 +120,8 @@ pub struct Symbolizer {
     relocatable: bool,
     cache: Cache<u64, Answer, BySize>,
     readers: Mutex<Readers>,
+    /// Size of `readers` after a question, for those who do not want to wait for one.
+    readers_bytes: AtomicUsize,
 }
 
 /// What was read of the file. Each is read when first needed.
@@ -173,6 +178,7 @@ impl Symbolizer {
             relocatable,
             cache: Cache::with_weighter(entries, options.cache_max_bytes as u64, BySize),
             readers: Mutex::new(readers),
+            readers_bytes: AtomicUsize::new(0),
         })
     }
 
@@ -193,7 +199,9 @@ impl Symbolizer {
 
     /// The functions at an address of the file.
     pub fn symbolize(&self, address: u64) -> Answer {
-        self.symbolize_while(address, &|| true)
+        let answer = self.symbolize_while(address, &|| true);
+        self.measure();
+        answer
     }
 
     /// As [`Self::symbolize`] for many, in their order. `keep_going` is asked now and then; once it says no, what is not
@@ -206,19 +214,28 @@ impl Symbolizer {
         for index in missing {
             answers[index] = Some(self.symbolize_while(addresses[index], keep_going));
         }
+        self.measure();
         answers.into_iter().map(|answer| answer.unwrap_or(Answer::Unresolved(Unresolved::Deadline))).collect()
     }
 
-    /// Memory held besides the files' own bytes, in bytes.
+    /// Memory held besides the files' own bytes, in bytes. Never waits: what is being read counts when it has been.
     pub fn memory_bytes(&self) -> usize {
         let cached = usize::try_from(self.cache.weight()).unwrap_or(usize::MAX);
-        self.readers.lock().size_bytes().saturating_add(cached)
+        self.readers_bytes.load(Ordering::Relaxed).saturating_add(cached)
     }
 
     /// Lets go what was read of the file but not the answers.
     pub fn release(&self) {
         *self.readers.lock() =
             Readers { dwarf: Part::Unread, go: Part::Unread, symbols: [Part::Unread, Part::Unread] };
+        self.measure();
+    }
+
+    /// Once for many addresses, since it walks what was read; whoever is reading does it then.
+    fn measure(&self) {
+        if let Some(readers) = self.readers.try_lock() {
+            self.readers_bytes.store(readers.size_bytes(), Ordering::Relaxed);
+        }
     }
 
     fn symbolize_while(&self, address: u64, keep_going: &dyn Fn() -> bool) -> Answer {

@@ -83,9 +83,14 @@ fn deadlines() {
 fn little_memory() {
     let file = corpus("elf/program-dwarf5");
     let addresses: Vec<_> = (0x1000..0x1040).collect();
-    let plenty = open(file.clone(), Options::default()).symbolize_all(&addresses, &|| true);
+    let roomy = open(file.clone(), Options::default());
+    let plenty = roomy.symbolize_all(&addresses, &|| true);
     let options = Options { memory_max_bytes: 64 << 10, cache_max_bytes: 1 << 10, ..Options::default() };
     let little = open(file, options);
     assert_eq!(little.symbolize_all(&addresses, &|| true), plenty);
     assert!(little.memory_bytes() < 128 << 10, "{}", little.memory_bytes());
+    let (read, answers) = (roomy.memory_bytes(), little.memory_bytes());
+    assert!(read > answers, "{read} is not more than {answers}");
+    roomy.release();
+    assert!(roomy.memory_bytes() < read, "what was read is held no more");
 }
