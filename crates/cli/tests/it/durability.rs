@@ -8,7 +8,6 @@ use std::{
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread::JoinHandle,
-    time::Duration,
 };
 
 use decima_testkit::fleet::{Fleet, PROFILE_TYPE, Shape};
@@ -150,40 +149,6 @@ fn acknowledged_profiles_survive_kill_and_stop() {
     assert_eq!(total(&server), expected, "repeats are known after a flush and a restart");
     server.kill();
     assert_eq!(total(&Server::start(&data, &[&quiet])), expected, "after a second kill -9");
-}
-
-#[test]
-fn kills_in_the_middle_of_writing_lose_nothing_acknowledged() {
-    const ROUNDS: usize = 8;
-    // All rounds together send what the fleet has until now; later profiles would be outside the query.
-    const PER_ROUND: usize = 30;
-    let folder = tempfile::tempdir().unwrap();
-    let (data, quiet) = (folder.path().join("data"), quiet(folder.path()));
-    let all = Arc::new(uploads(&fleet(), folder.path(), ROUNDS * PER_ROUND));
-    // What was acknowledged must be there; what was cut off may be.
-    let (mut acknowledged, mut unknown) = (0, 0);
-    for round in 0..ROUNDS {
-        let server = Server::start(&data, &[&quiet]);
-        let held = total(&server);
-        assert!(
-            (acknowledged..=acknowledged + unknown).contains(&held),
-            "round {round}: {held} is not between {acknowledged} and {}",
-            acknowledged + unknown
-        );
-        (acknowledged, unknown) = (held, 0);
-        let senders = Senders::start(server.url(), &all, round * PER_ROUND..(round + 1) * PER_ROUND);
-        // Rounds end at different stages: at once, and after some writes.
-        std::thread::sleep(Duration::from_millis(40 + 100 * round as u64));
-        server.kill();
-        let (sent, lost) = senders.stop();
-        acknowledged += sent;
-        unknown += lost;
-    }
-    let held = total(&Server::start(&data, &[&quiet]));
-    assert!((acknowledged..=acknowledged + unknown).contains(&held));
-    assert!(held > 0, "nothing was acknowledged in any round");
-    let inventory = run(&["inspect", "--verify", data.to_str().unwrap()]);
-    assert!(inventory.status.success(), "{}", stderr(&inventory));
 }
 
 #[test]
