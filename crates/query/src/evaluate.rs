@@ -11,12 +11,14 @@ use hashbrown::HashMap;
 use crate::{
     api::{QueryError, ReportAnswer, ReportRequest},
     cancel::Cancel,
+    coarse::Coarse,
     engine::Settings,
     plan::{self, Task},
     question::Question,
     read::{self, Failures},
     render,
     scan::{self, Partial},
+    states,
     symbolize::{self, Symbolizer, UnresolvedAddresses},
 };
 
@@ -54,9 +56,9 @@ pub(crate) async fn report(
     let partials = || read.sources.iter().flat_map(|source| &source.partials);
     let is_empty = partials().all(|(_, partial)| partial.sample_count == 0);
     if is_empty && question.sides().all(|side| side.single) {
-        return Err(QueryError::NotFound {
-            message: "could not find profile at requested time and selectors".to_owned(),
-        });
+        let mut message = "could not find profile at requested time and selectors".to_owned();
+        read.notices.iter().for_each(|notice| message = format!("{message}; {notice}"));
+        return Err(QueryError::NotFound { message });
     }
     if let Some(symbolizer) = symbolizer {
         symbolize(&mut read, symbolizer).await;
@@ -103,8 +105,14 @@ async fn read_sources(
     let mut failures = Failures::new(allow_partial);
     let tables = read::series_tables(snapshot, &mut failures).await?;
     let mut tasks: Vec<Vec<(usize, Task)>> = snapshot.sources.iter().map(|_| Vec::new()).collect();
+    let mut coarse = Coarse::default();
     for (number, side) in question.sides().enumerate() {
-        for task in plan::plan(&tables, question.wanted(side)) {
+        let mut plan = plan::plan(&tables, question.wanted(side));
+        coarse.add(plan.coarse);
+        if side.single && !side.profile_type.delta {
+            states::average(snapshot, &tables, &mut plan.tasks).await?;
+        }
+        for task in plan.tasks {
             tasks[task.source].push((number, task));
         }
     }
@@ -113,7 +121,9 @@ async fn read_sources(
     let jobs = snapshot.sources.iter().zip(tasks).filter(|(_, tasks)| !tasks.is_empty());
     let jobs = jobs.map(|(source, tasks)| (source.name().to_owned(), read_source(Arc::clone(source), tasks)));
     let sources = read::all(jobs.collect(), &mut failures).await?;
-    Ok(Read { sources, label_names, period, unresolved: Vec::new(), notices: failures.into_notices() })
+    let mut notices = failures.into_notices();
+    notices.extend(coarse.notices());
+    Ok(Read { sources, label_names, period, unresolved: Vec::new(), notices })
 }
 
 async fn read_source(source: Arc<dyn Source>, tasks: Vec<(usize, Task)>) -> Result<SourceRead, QueryError> {

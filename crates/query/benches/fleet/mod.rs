@@ -84,12 +84,18 @@ pub(crate) fn snapshot(services: usize) -> Snapshot {
                         sum: 1,
                         count: 10,
                         duration_ns: 1,
+                        instants: 1,
                     })
                     .collect(),
             );
         }
     }
-    let table = SeriesTable { series, partition_count: services as u32, attributes: Arc::default() };
+    let table = SeriesTable {
+        series,
+        partition_count: services as u32,
+        attributes: Arc::default(),
+        resolution_ns: 0,
+    };
     let symbols = Arc::new(symbols(services));
     let fleet = Fleet { table: Arc::new(table), symbols, trees, samples, points };
     let nodes: usize = fleet.trees.iter().map(|tree| tree.parent.len()).sum();

@@ -41,6 +41,7 @@ impl HeadSource {
                     .collect(),
                 partition_count: self.view.partitions.len() as u32,
                 attributes: self.view.attributes.clone(),
+                resolution_ns: 0,
             })
         })
     }
