@@ -14,7 +14,7 @@ use crate::{
     answers::flamegraph_record,
     memory::Sample,
     store::{batch, settings},
-    world::{TYPE, World, request, signed, worlds},
+    world::{TYPE, request, signed, worlds},
 };
 
 const STATES: &str = "memory:inuse_space:bytes:space:bytes";

@@ -68,7 +68,7 @@ pub(crate) fn batch(samples: &[Sample]) -> SampleBatch {
             Attribute { name: batch.strings.push(name), values }
         });
         batch.series.push(SeriesSamples {
-            profile_type: ProfileType::parse(TYPE).unwrap(),
+            profile_type: ProfileType::parse(&samples[0].profile_type).unwrap(),
             labels: samples[0].labels.clone(),
             period: samples[0].period,
             duration_ns: samples[0].duration_ns,
