@@ -41,9 +41,9 @@ pub struct Manifest {
 pub struct BlockEntry {
     /// Name, a ULID.
     pub id: String,
-    /// Time of the first sample.
+    /// Time of the first sample; of a coarse block, the begin of its bucket.
     pub min_time_ns: i64,
-    /// Time of the last sample.
+    /// Time of the last sample; of a coarse block, the end of its bucket.
     pub max_time_ns: i64,
     /// Number of samples.
     pub samples: u64,

@@ -8,6 +8,8 @@
 
 use std::time::Duration;
 
+use crate::source::TimeRange;
+
 /// Width of the buckets of the second tier.
 pub const TEN_SECONDS_NS: i64 = 10_000_000_000;
 /// Width of the buckets of the last tier.
@@ -40,6 +42,17 @@ impl Tiers {
 /// The begin of the bucket that holds a time; the time itself for resolution 0.
 pub fn bucket_start(time_ns: i64, resolution_ns: i64) -> i64 {
     if resolution_ns <= 0 { time_ns } else { time_ns.saturating_sub(time_ns.rem_euclid(resolution_ns)) }
+}
+
+/// The times of the buckets that hold those of a range.
+pub(crate) fn buckets_of(range: TimeRange, resolution_ns: i64) -> TimeRange {
+    if resolution_ns <= 0 {
+        return range;
+    }
+    TimeRange {
+        start_ns: bucket_start(range.start_ns, resolution_ns),
+        end_ns: bucket_start(range.end_ns, resolution_ns).saturating_add(resolution_ns - 1),
+    }
 }
 
 /// A resolution in words: `raw`, `10s`, `1h`.
@@ -86,6 +99,9 @@ mod tests {
         assert_eq!(bucket_start(25, 10), 20);
         assert_eq!(bucket_start(-5, 10), -10);
         assert_eq!(bucket_start(25, 0), 25);
+        let range = TimeRange { start_ns: -3, end_ns: 20 };
+        assert_eq!(buckets_of(range, 10), TimeRange { start_ns: -10, end_ns: 29 });
+        assert_eq!(buckets_of(range, 0), range);
         assert_eq!([0, TEN_SECONDS_NS, HOUR_NS].map(name), ["raw", "10s", "1h"]);
     }
 }

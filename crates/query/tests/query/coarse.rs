@@ -131,7 +131,10 @@ async fn parts_of_buckets_are_answered_with_the_whole_and_say_so() {
     check(minutes(0, 200), 90, &[both]).await;
     check(minutes(10, 20), 20, &[first]).await;
     check(minutes(10, 65), 90, &[both]).await;
-    check(minutes(100, 200), 0, &[]).await;
+    let second =
+        "1970-01-01T01:00:00Z to 1970-01-01T02:00:00Z is kept as sums of 1h, which are counted whole";
+    check(minutes(100, 200), 70, &[second]).await;
+    check(minutes(120, 200), 0, &[]).await;
 
     // A point is where its bucket begins, or the range, and its rate is that of the bucket.
     let asked = over_time(format!("{TYPE}{{}}"), minutes(10, 100), 10 * MINUTE_NS);

@@ -21,6 +21,7 @@ use super::{
 use crate::{
     head::SeriesKey,
     source::{AttributeTable, NO_MAPPING, Point, Symbols, TimeRange, Tree},
+    tiers,
 };
 
 /// A request that the block makes recognisable.
@@ -308,8 +309,9 @@ impl<'a> BlockBuilder<'a> {
         Ok(())
     }
 
-    /// Ends a series, whose samples, as they came, are within `range`.
+    /// Ends a series, whose samples are within `range`. Its times in a coarse block are those of whole buckets.
     pub(crate) fn end_series(&mut self, key: SeriesKey, range: TimeRange) {
+        let range = tiers::buckets_of(range, self.resolution_ns);
         if self.resolution_ns > 0 {
             self.widen(range);
         }
