@@ -99,6 +99,31 @@ pub struct Tree {
     pub location: Vec<u32>,
     /// Leaf node of each stacktrace id of this partition. The empty stacktrace has leaf 0.
     pub leaf: Vec<u32>,
+    /// Number of nodes at and under each node, if [`Self::index_preorder`] found the tree to be in preorder; else empty. The nodes
+    /// under node `n` are then `n..n + subtree_sizes[n]`.
+    pub subtree_sizes: Vec<u32>,
+}
+
+impl Tree {
+    /// Fills in [`Self::subtree_sizes`]. Fails, with a reason that names the node, if the tree is not in preorder.
+    pub fn index_preorder(&mut self) -> Result<(), String> {
+        self.subtree_sizes.clear();
+        let mut sizes = vec![1u32; self.parent.len()];
+        for node in (1..sizes.len()).rev() {
+            sizes[self.parent[node] as usize] += sizes[node];
+        }
+        // Runs of the right length that lie within the parent's run hold just the nodes under each: the root's holds all, and if a
+        // node's run holds what is under it, those of its children hold all of what is under them and have no room for more.
+        let end = |node: usize| node + sizes[node] as usize;
+        let strays = (1..sizes.len()).find(|&node| end(node) > end(self.parent[node] as usize));
+        match strays {
+            Some(node) => Err(format!("node {node} is not in preorder")),
+            None => {
+                self.subtree_sizes = sizes;
+                Ok(())
+            }
+        }
+    }
 }
 
 /// Strings of a source, concatenated.

@@ -168,7 +168,7 @@ fn tree(random: &mut Random, service: usize) -> Tree {
         }
         ends.push(node);
     }
-    let mut tree = Tree { parent: vec![0], location: vec![0], leaf: Vec::new() };
+    let mut tree = Tree { parent: vec![0], location: vec![0], leaf: Vec::new(), subtree_sizes: Vec::new() };
     let mut place = vec![0u32; children.len()];
     let mut open: Vec<(u32, usize)> = vec![(0, 0)];
     while let Some((node, next)) = open.pop() {
@@ -182,6 +182,7 @@ fn tree(random: &mut Random, service: usize) -> Tree {
     }
     tree.leaf = ends.iter().map(|&node| place[node as usize]).collect();
     tree.leaf.sort_unstable();
+    tree.index_preorder().expect("in preorder");
     tree
 }
 

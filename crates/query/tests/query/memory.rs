@@ -189,7 +189,12 @@ impl Builder {
         let next = self.partitions.len() as u32;
         let partition = *self.partitions.entry(service.to_owned()).or_insert(next);
         if partition as usize == self.trees.len() {
-            self.trees.push(Tree { parent: vec![0], location: vec![0], leaf: Vec::new() });
+            self.trees.push(Tree {
+                parent: vec![0],
+                location: vec![0],
+                leaf: Vec::new(),
+                subtree_sizes: Vec::new(),
+            });
         }
         let mut node = 0;
         for location in sample.stack.iter().rev() {
@@ -261,7 +266,13 @@ impl Source for MemorySource {
     }
 
     async fn trees(&self, partitions: &[u32]) -> Result<Vec<Arc<Tree>>, ReadError> {
-        Ok(partitions.iter().map(|&p| Arc::new(self.trees[p as usize].clone())).collect())
+        let tree = |&partition: &u32| {
+            let mut tree = self.trees[partition as usize].clone();
+            // Those that happen to be in preorder are read as a block's are.
+            let _ = tree.index_preorder();
+            Arc::new(tree)
+        };
+        Ok(partitions.iter().map(tree).collect())
     }
 
     async fn scan(

@@ -1,6 +1,6 @@
 //! Answers queries from a block.
 //!
-//! Footers, series and symbols are decoded once and kept in a cache shared by all blocks and bounded by bytes; trees, samples and
+//! Footers, series, symbols and trees are decoded once and kept in a cache shared by all blocks and bounded by bytes; samples and
 //! points are read by row range each time.
 
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use parquet::arrow::{
 use super::{
     columns::{self, SERIES_NUMBERS},
     file::BlockFile,
-    locations::{LocationDecoder, LocationPart},
+    locations::{LocationDecoder, LocationPart, Numbering},
     meta::{BlockMeta, LocationCounts},
     scan,
     write::SeenRequest,
@@ -47,6 +47,8 @@ pub(crate) enum Part {
     Series,
     /// Locations of these partitions; `None` = of all.
     Symbols(Option<Arc<[u32]>>),
+    /// Tree of a partition, with locations numbered so.
+    Tree(u32, Numbering),
 }
 
 /// A cached part.
@@ -55,6 +57,7 @@ pub(crate) enum Cached {
     Footer(ArrowReaderMetadata),
     Series(Arc<BlockSeries>),
     Symbols(Arc<Symbols>),
+    Tree(Arc<Tree>),
 }
 
 /// Weighs parts by the memory they hold, about.
@@ -67,6 +70,7 @@ impl quick_cache::Weighter<(Arc<str>, Part), Cached> for Weighter {
             Cached::Footer(f) => f.metadata().memory_size(),
             Cached::Series(s) => 600 * s.table.series.len() + s.table.attributes.size_bytes(),
             Cached::Symbols(s) => crate::head::symbols::symbols_size_bytes(s),
+            Cached::Tree(t) => 12 * t.parent.len() + 4 * t.leaf.len(),
         };
         bytes as u64 + 200
     }
@@ -258,7 +262,8 @@ impl BlockReader {
         series: &BlockSeries,
         partitions: &[u32],
     ) -> Result<Vec<Arc<Tree>>, ReadError> {
-        scan::trees(self, series, partitions, &LocationPart::whole(self.meta.locations)).await
+        let all: Vec<usize> = (0..partitions.len()).collect();
+        scan::trees(self, series, partitions, &all, &LocationPart::whole(self.meta.locations)).await
     }
 
     /// Hashes of the requests whose samples the block holds.
@@ -423,7 +428,22 @@ impl Source for BlockReader {
     async fn trees(&self, partitions: &[u32]) -> Result<Vec<Arc<Tree>>, ReadError> {
         let series = self.block_series().await?;
         let part = series.locations(self.meta.locations, partitions);
-        scan::trees(self, &series, partitions, &part).await
+        let key = |at: usize| (self.id.clone(), Part::Tree(partitions[at], part.numbering(at)));
+        let mut trees: Vec<Option<Arc<Tree>>> = (0..partitions.len())
+            .map(|at| match self.cache.get(&key(at)) {
+                Some(Cached::Tree(tree)) => Some(tree),
+                _ => None,
+            })
+            .collect();
+        let missing: Vec<usize> = (0..trees.len()).filter(|&at| trees[at].is_none()).collect();
+        if !missing.is_empty() {
+            let read = scan::trees(self, &series, partitions, &missing, &part).await?;
+            for (at, tree) in missing.into_iter().zip(read) {
+                self.cache.insert(key(at), Cached::Tree(tree.clone()));
+                trees[at] = Some(tree);
+            }
+        }
+        Ok(trees.into_iter().flatten().collect())
     }
 
     async fn scan(
