@@ -3,7 +3,7 @@
 //! Footers, series, symbols and trees are decoded once and kept in a cache shared by all blocks and bounded by bytes; samples and
 //! points are read by row range each time.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use arrow_array::{
     Array, BooleanArray, DictionaryArray, Int32Array, Int64Array, MapArray, RecordBatch, StringArray,
@@ -30,7 +30,8 @@ use super::{
 use crate::{
     error::ReadError,
     source::{
-        AttributeTable, Point, SampleRun, ScanRequest, Series, SeriesTable, Source, Symbols, TimeRange, Tree,
+        AttributeTable, PartitionSize, Point, SampleRun, ScanRequest, Series, SeriesTable, Source, Symbols,
+        TimeRange, Tree,
     },
 };
 
@@ -179,7 +180,7 @@ impl BlockReader {
     pub(crate) async fn rows(
         &self,
         name: &'static str,
-        wanted: Option<&[std::ops::Range<usize>]>,
+        wanted: Option<&[Range<usize>]>,
         columns: &[&str],
         mut each: impl FnMut(&RecordBatch) -> Result<(), String> + Send,
     ) -> Result<(), ReadError> {
@@ -196,7 +197,7 @@ impl BlockReader {
     pub(crate) async fn row_stream(
         &self,
         name: &'static str,
-        wanted: Option<&[std::ops::Range<usize>]>,
+        wanted: Option<&[Range<usize>]>,
         columns: &[&str],
         batch_rows: usize,
     ) -> Result<(BlockFile, ParquetRecordBatchStream<BlockFile>), ReadError> {
@@ -233,7 +234,12 @@ impl BlockReader {
         let mut out = BlockSeries::default();
         let mut table = SeriesTable::default();
         self.rows(columns::SERIES, None, &[], |batch| decode_series(batch, &mut table, &mut out)).await?;
-        table.partition_count = out.partitions.len() as u32;
+        let size = |rows: &PartitionRows| PartitionSize {
+            node_count: rows.node_count as u32,
+            stacktrace_count: rows.stacktrace_count as u32,
+        };
+        table.partitions = out.partitions.iter().map(size).collect();
+        table.location_count = self.meta.locations.locations;
         let mut attributes = AttributeTable::default();
         let count = table.series.len();
         self.rows(columns::ATTRIBUTES, None, &[], |batch| decode_attributes(batch, count, &mut attributes))
@@ -425,22 +431,24 @@ impl Source for BlockReader {
         Ok(symbols)
     }
 
-    async fn trees(&self, partitions: &[u32]) -> Result<Vec<Arc<Tree>>, ReadError> {
+    async fn trees(&self, partitions: &[u32], wanted: Range<usize>) -> Result<Vec<Arc<Tree>>, ReadError> {
         let series = self.block_series().await?;
         let part = series.locations(self.meta.locations, partitions);
         let key = |at: usize| (self.id.clone(), Part::Tree(partitions[at], part.numbering(at)));
-        let mut trees: Vec<Option<Arc<Tree>>> = (0..partitions.len())
+        let first = wanted.start;
+        let mut trees: Vec<Option<Arc<Tree>>> = wanted
             .map(|at| match self.cache.get(&key(at)) {
                 Some(Cached::Tree(tree)) => Some(tree),
                 _ => None,
             })
             .collect();
-        let missing: Vec<usize> = (0..trees.len()).filter(|&at| trees[at].is_none()).collect();
+        let missing: Vec<usize> =
+            (first..).zip(&trees).filter_map(|(at, tree)| tree.is_none().then_some(at)).collect();
         if !missing.is_empty() {
             let read = scan::trees(self, &series, partitions, &missing, &part).await?;
             for (at, tree) in missing.into_iter().zip(read) {
                 self.cache.insert(key(at), Cached::Tree(tree.clone()));
-                trees[at] = Some(tree);
+                trees[at - first] = Some(tree);
             }
         }
         Ok(trees.into_iter().flatten().collect())
