@@ -24,6 +24,7 @@ mod evaluate;
 mod fields;
 mod filter;
 mod group;
+mod memory;
 mod merge;
 mod names;
 mod plan;
