@@ -380,6 +380,11 @@ fn encode_store(encoder: &mut DescriptorEncoder, counts: &StoreCounts) -> Result
         ("flushes", "Heads written to blocks", counts.flushes),
         ("flush_failures", "Attempts to write a head that failed", counts.flush_failures),
         ("blocks_expired", "Blocks dropped by retention", counts.expired_blocks),
+        (
+            "blocks_dropped_for_space",
+            "Blocks dropped to hold --storage-max-bytes",
+            counts.space_dropped_blocks,
+        ),
         ("compactions", "Compactions that ended", counts.compactions),
         ("compaction_failures", "Compactions that failed; blocks are as before", counts.compaction_failures),
         ("blocks_compacted", "Blocks that became larger ones", counts.compacted_blocks),
@@ -399,6 +404,11 @@ fn encode_store(encoder: &mut DescriptorEncoder, counts: &StoreCounts) -> Result
         ("blocks", "Blocks", counts.blocks),
         ("block_bytes", "Size of all blocks", counts.block_bytes),
         ("block_samples", "Samples in blocks", counts.block_samples),
+        (
+            "storage_bytes",
+            "What the store takes, with what is being made and still read",
+            counts.storage_bytes,
+        ),
         ("compaction_backlog_blocks", "Blocks due to be merged", counts.compaction_backlog_blocks),
         ("compaction_samples", "Samples merged by the compaction under way", counts.compaction_samples),
         ("head_samples", "Samples in heads", counts.head_samples),

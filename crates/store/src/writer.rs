@@ -11,7 +11,7 @@ mod blocks;
 mod compaction;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{Arc, mpsc as std_mpsc},
     time::{Duration, Instant},
 };
@@ -158,6 +158,7 @@ impl Writer {
         log: Log,
         seen: HashMap<u128, i64>,
         head_requests: Vec<(u128, i64)>,
+        orphans: BTreeMap<String, u64>,
         commands: mpsc::WeakSender<Command>,
     ) -> Self {
         let has_samples = shared.state.lock().head.view.sample_count > 0;
@@ -174,7 +175,7 @@ impl Writer {
             flushed: std_mpsc::channel(),
             unlisted: None,
             compactions: Compactions::default(),
-            retired: Vec::new(),
+            retired: Retired::orphans(orphans),
             retention_checked: None,
             is_fenced: false,
             commands,
@@ -379,6 +380,11 @@ impl Writer {
 
     /// Waits until the heads have room, flushing early.
     fn wait_for_room(&mut self, runtime: &Handle) -> Result<(), AppendError> {
+        if self.check_space().is_err() {
+            self.collect_flushed(Duration::ZERO, runtime);
+            self.make_space(runtime);
+            self.check_space()?;
+        }
         let limit = self.shared.settings.head_memory_bytes;
         let deadline = Instant::now() + ROOM_WAIT;
         loop {
@@ -437,6 +443,7 @@ impl Writer {
         {
             self.begin_flush(runtime);
         }
+        self.make_space(runtime);
         self.compact(runtime);
         self.count_head();
         let is_checked = self.retention_checked.is_some_and(|at| at.elapsed() < Duration::from_secs(60));

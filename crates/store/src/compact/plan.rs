@@ -2,7 +2,8 @@
 //!
 //! Two levels: blocks of heads become one of two hours, those one of a day; windows begin at multiples of their width since 1970. A window
 //! is due once it is over and heads that could have samples of it are flushed. Blocks that come later for it wait for the next
-//! level, or for each other: a block is only ever merged into one of a higher level, so that a sample is rewritten twice at most.
+//! level, or for each other: a block is only ever merged into one of a higher level, so that a sample is rewritten twice at most. Blocks that are
+//! wider than a day, as uploads of old files make them, become one with others that are and end on the same day.
 //! A block whose samples are all past the age of its [tier](crate::tiers) becomes a coarser one, with the others of its day that are: once more
 //! for each of two tiers. Blocks of different resolutions are never merged otherwise.
 
@@ -87,7 +88,7 @@ fn merges(manifest: &Manifest, settings: CompactionSettings, now_ns: i64) -> Vec
     let mut plans: Vec<Plan> = Vec::new();
     for (level, width_ns) in (1u8..).zip(WINDOWS_NS) {
         let is_planned = |id: &str| plans.iter().any(|plan| plan.inputs.iter().any(|input| input == id));
-        let mut candidates: Vec<((i64, i64), &BlockEntry)> = manifest
+        let mut candidates: Vec<((Window, i64), &BlockEntry)> = manifest
             .blocks
             .iter()
             .filter(|block| block.level < level && !is_planned(&block.id))
@@ -109,12 +110,21 @@ fn merges(manifest: &Manifest, settings: CompactionSettings, now_ns: i64) -> Vec
     plans
 }
 
-/// The window of a block, if it is in one that is due. A block that is wider than a window, as uploads of old files make them, is in none.
-fn window(block: &BlockEntry, width_ns: i64, now_ns: i64) -> Option<i64> {
-    let is_narrow = i128::from(block.max_time_ns) - i128::from(block.min_time_ns) < i128::from(width_ns);
-    let window = block.max_time_ns.div_euclid(width_ns);
-    let end_ns = window.checked_add(1)?.checked_mul(width_ns)?;
-    (is_narrow && end_ns.saturating_add(SETTLE_NS) <= now_ns).then_some(window)
+/// A window by number. Blocks that are wider than a day are apart from the others that end in it, which they would widen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Window {
+    number: i64,
+    is_of_wide: bool,
+}
+
+/// The window of a block, if it is in one that is due: narrower than it, or wider than all.
+fn window(block: &BlockEntry, width_ns: i64, now_ns: i64) -> Option<Window> {
+    let span_ns = i128::from(block.max_time_ns) - i128::from(block.min_time_ns);
+    let is_of_wide = width_ns == WINDOWS_NS[WINDOWS_NS.len() - 1] && span_ns >= i128::from(width_ns);
+    let is_in = is_of_wide || span_ns < i128::from(width_ns);
+    let number = block.max_time_ns.div_euclid(width_ns);
+    let end_ns = number.checked_add(1)?.checked_mul(width_ns)?;
+    (is_in && end_ns.saturating_add(SETTLE_NS) <= now_ns).then_some(Window { number, is_of_wide })
 }
 
 /// Cuts blocks, in order of time, into runs of at least so many that fit into memory.
@@ -227,9 +237,12 @@ mod tests {
     }
 
     #[test]
-    fn wide_blocks_stay() {
+    fn wide_blocks_are_apart() {
         check(&[block("a", 0, 0, 120), block("b", 0, 10, 100)], ENOUGH, 600, &[]);
         check(&[block("a", 0, -2000, 10), block("b", 0, 10, 100)], ENOUGH, 10_000, &[]);
+        let wide = [block("a", 0, -2000, 10), block("b", 0, 10, 100), block("c", 0, -5000, 90)];
+        check(&wide, ENOUGH, 10_000, &[(2, &["c", "a"])]);
+        check(&wide, ENOUGH, 24 * 60, &[]);
     }
 
     #[test]

@@ -9,4 +9,5 @@ mod faults;
 mod prefixes;
 mod requests;
 mod series;
+mod space;
 mod tiers;
