@@ -65,10 +65,10 @@ pub enum AppendError {
     StorageFull,
     /// The store is as large as it may be.
     #[error(
-        "the store holds {used_bytes} bytes, of {max_bytes} that it may (--storage-max-bytes); nothing was stored, try again when older blocks are gone"
+        "the store would need {used_bytes} bytes, and may have {max_bytes} (--storage-max-bytes); nothing was stored, try again when older blocks are gone"
     )]
     StorageBudget {
-        /// What it holds, and what it needs for the block of its log.
+        /// What it would need, with the block of its log.
         used_bytes: u64,
         /// The limit.
         max_bytes: u64,

@@ -29,6 +29,11 @@ impl Space {
         self.kept() + self.retired + self.compaction
     }
 
+    /// All of it once so many bytes more are in the log.
+    pub(crate) fn used_with(&self, incoming: u64) -> u64 {
+        Self { log: self.log + incoming.max(1), ..*self }.used()
+    }
+
     fn kept(&self) -> u64 {
         self.listed + 2 * self.log + if self.log > 0 { FLUSH_BYTES } else { 0 }
     }
@@ -103,6 +108,8 @@ mod tests {
     fn what_is_still_read_counts() {
         let space = Space { listed: 1, retired: 10, log: 100, compaction: 1000 };
         assert_eq!(space.used(), 1211 + FLUSH_BYTES);
-        assert_eq!(Space { listed: 5, ..Space::default() }.used(), 5);
+        assert_eq!(space.used_with(10), 1231 + FLUSH_BYTES);
+        let empty = Space { listed: 5, ..Space::default() };
+        assert_eq!((empty.used(), empty.used_with(1)), (5, 7 + FLUSH_BYTES));
     }
 }

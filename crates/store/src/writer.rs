@@ -236,7 +236,9 @@ impl Writer {
         if group.is_empty() {
             return;
         }
-        if let Err(e) = self.settle_outstanding(runtime).and_then(|()| self.wait_for_room(runtime)) {
+        if let Err(e) =
+            self.settle_outstanding(runtime).and_then(|()| self.wait_for_room(size_bytes(&group), runtime))
+        {
             Counters::add(&self.shared.counters.refused_requests, group.len() as u64);
             for request in group {
                 let _ = request.reply.send(Err(e.clone()));
@@ -378,12 +380,12 @@ impl Writer {
         Ok(())
     }
 
-    /// Waits until the heads have room, flushing early.
-    fn wait_for_room(&mut self, runtime: &Handle) -> Result<(), AppendError> {
-        if self.check_space().is_err() {
+    /// Waits until the heads have room, flushing early. The store must have some too.
+    fn wait_for_room(&mut self, incoming_bytes: u64, runtime: &Handle) -> Result<(), AppendError> {
+        if self.check_space(incoming_bytes).is_err() {
             self.collect_flushed(Duration::ZERO, runtime);
             self.make_space(runtime);
-            self.check_space()?;
+            self.check_space(incoming_bytes)?;
         }
         let limit = self.shared.settings.head_memory_bytes;
         let deadline = Instant::now() + ROOM_WAIT;
@@ -499,6 +501,18 @@ impl Writer {
         ));
         Ok(())
     }
+}
+
+/// What requests take in the log at most, about: it is compressed there.
+fn size_bytes(group: &[Pending]) -> u64 {
+    let of = |batch: &SampleBatch| {
+        batch.strings.buffer().len()
+            + 24 * batch.locations.len()
+            + 16 * (batch.lines.len() + batch.functions.len())
+            + 4 * batch.stacktrace_locations.len()
+            + 20 * batch.sample_count()
+    };
+    group.iter().map(|request| of(&request.batch) as u64).sum()
 }
 
 fn nanoseconds(duration: Duration) -> i64 {

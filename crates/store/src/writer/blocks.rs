@@ -282,11 +282,11 @@ impl Writer {
         }
     }
 
-    /// Refuses what arrives at a store that is as large as it may be.
-    pub(super) fn check_space(&self) -> Result<(), AppendError> {
-        let used_bytes = self.space().used();
+    /// Refuses what would make the store larger than it may be.
+    pub(super) fn check_space(&self, incoming_bytes: u64) -> Result<(), AppendError> {
+        let used_bytes = self.space().used_with(incoming_bytes);
         match self.shared.settings.storage_max_bytes {
-            Some(max_bytes) if used_bytes >= max_bytes => {
+            Some(max_bytes) if used_bytes > max_bytes => {
                 Err(AppendError::StorageBudget { used_bytes, max_bytes })
             }
             _ => Ok(()),

@@ -151,7 +151,7 @@ impl Writer {
         });
         match spawned {
             Ok(_) => {
-                self.compactions.running = Some(Running { inputs: plan.inputs, size_bytes, progress, done })
+                self.compactions.running = Some(Running { inputs: plan.inputs, size_bytes, progress, done });
             }
             Err(e) => {
                 error!(error = %e, "cannot start a compaction");
