@@ -14,10 +14,10 @@
 use std::collections::BTreeSet;
 
 use tracing::warn;
-use ulid::Ulid;
 
 use crate::{
     error::OpenError,
+    host::Handle,
     log::{
         codec::{self, LogPosition, ObjectError, ObjectKind},
         replay::{self, Replayed},
@@ -38,12 +38,12 @@ pub(crate) struct Claimed {
 }
 
 /// Takes the store over.
-pub(crate) async fn claim(storage: &Storage, place: &Place) -> Result<Claimed, OpenError> {
+pub(crate) async fn claim(storage: &Storage, place: &Place, host: &Handle) -> Result<Claimed, OpenError> {
     for _ in 0..CLAIMS_MAX {
         let orphans = storage.block_ids().await?;
         let manifest = storage.manifest().await?;
-        let manifest = move_log(storage, manifest, place).await?;
-        seal(storage, &manifest).await?;
+        let manifest = move_log(storage, manifest, place, host).await?;
+        seal(storage, &manifest, host).await?;
         let replayed = match replay::replay(storage, manifest.log_floor).await {
             Ok(replayed) => replayed,
             // The process before this one may have flushed between the manifest and the list of its log.
@@ -52,7 +52,7 @@ pub(crate) async fn claim(storage: &Storage, place: &Place) -> Result<Claimed, O
         };
         let mut next = manifest.clone();
         next.version += 1;
-        next.writer = Ulid::new().to_string();
+        next.writer = host.ulid().to_string();
         next.epoch = replayed.epoch.max(manifest.epoch) + 1;
         match storage.put_manifest(&next).await {
             Ok(()) => {}
@@ -77,7 +77,7 @@ fn unwritable(error: PutError) -> OpenError {
 }
 
 /// Ends every epoch that a process may still write to: the newest with objects, and that of the newest manifest.
-async fn seal(storage: &Storage, manifest: &Manifest) -> Result<(), OpenError> {
+async fn seal(storage: &Storage, manifest: &Manifest, host: &Handle) -> Result<(), OpenError> {
     let floor = manifest.log_floor;
     let last = storage.log_objects().await?.into_iter().map(|(position, _)| position).rfind(|p| *p >= floor);
     let mut position = match last {
@@ -94,7 +94,7 @@ async fn seal(storage: &Storage, manifest: &Manifest) -> Result<(), OpenError> {
     while position.seq > 0 || position.epoch <= manifest.epoch.max(floor.epoch) {
         let path = Storage::log_path(position);
         let damaged = |reason: String| OpenError::Corrupt { object: path.to_string(), reason };
-        let object = codec::encode(position, u128::from(Ulid::new()), ObjectKind::Seal, &[])
+        let object = codec::encode(position, u128::from(host.ulid()), ObjectKind::Seal, &[])
             .map_err(|e| damaged(format!("cannot encode a seal: {e}")))?;
         let is_sealed = match storage.create(&path, object.into()).await {
             Ok(()) => true,
@@ -127,7 +127,12 @@ async fn kind(storage: &Storage, position: LogPosition) -> Result<Option<ObjectK
 }
 
 /// Makes sure that the log is the one that the blocks belong to, and lets an empty one be followed by one elsewhere.
-async fn move_log(storage: &Storage, manifest: Manifest, place: &Place) -> Result<Manifest, OpenError> {
+async fn move_log(
+    storage: &Storage,
+    manifest: Manifest,
+    place: &Place,
+    host: &Handle,
+) -> Result<Manifest, OpenError> {
     if manifest.log_id.as_deref() == place.log_id() {
         return Ok(manifest);
     }
@@ -139,7 +144,7 @@ async fn move_log(storage: &Storage, manifest: Manifest, place: &Place) -> Resul
     if manifest.log_id.is_none() && manifest.version > 0 {
         // The log was in the bucket: nobody may write it any more, and nothing may be left in it.
         let bucket = Storage { log: storage.objects.clone(), ..storage.clone() };
-        seal(&bucket, &manifest).await?;
+        seal(&bucket, &manifest, host).await?;
         let left = replay::replay(&bucket, manifest.log_floor).await?;
         if (left.head.objects > 0 || left.frozen.is_some()) && !place.abandons_log {
             return Err(OpenError::LogNotEmpty);

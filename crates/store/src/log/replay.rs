@@ -20,6 +20,8 @@ use crate::{
 const GROUPS_AHEAD: usize = 3;
 /// Objects of a group at most: enough that threads seldom wait for each other.
 const GROUP_OBJECTS: usize = 32;
+/// Bytes that are parsed where they arrive, since another thread would cost more than it saves.
+const INLINE_BYTES: usize = 64 << 10;
 /// Bytes of a group at most, unless one object has more: what is read ahead is held in memory, several times as large.
 const GROUP_BYTES: u64 = 2 << 20;
 
@@ -142,10 +144,13 @@ fn groups(objects: &[(LogPosition, u64)]) -> Vec<Vec<(LogPosition, u64)>> {
     groups
 }
 
-/// Reads a group; checks and parses it on a thread of its own. Applying, which has to be in order, goes on meanwhile.
+/// Reads a group; checks and parses it, on a thread of its own if it is large. Applying, which has to be in order, goes on meanwhile.
 async fn fetch(storage: Storage, group: Vec<(LogPosition, u64)>) -> Result<Vec<Opened>, OpenError> {
     let reads = group.into_iter().map(|(position, size_bytes)| get(storage.clone(), position, size_bytes));
     let objects = future::try_join_all(reads).await?;
+    if objects.iter().map(Bytes::len).sum::<usize>() <= INLINE_BYTES {
+        return Ok(open_all(&objects));
+    }
     tokio::task::spawn_blocking(move || open_all(&objects)).await.map_err(|source| OpenError::Storage {
         object: "log".to_owned(),
         source: object_store::Error::JoinError { source },
