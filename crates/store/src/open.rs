@@ -7,6 +7,9 @@
 //! manifest either, so that what it was flushing is never listed. Both are objects put create-if-absent: of several
 //! processes one gets further, and the others begin anew from what it has left.
 //!
+//! A list may lag behind: what it does not tell of is found by name, and where nothing is listed that must be there, nothing is
+//! changed.
+//!
 //! Invariant: only blocks that were listed before the claim are deleted as orphans. Theirs were the processes before this
 //! one, which can list nothing any more; blocks of a process that takes over later are not among them, however slow this
 //! one is.
@@ -42,6 +45,10 @@ pub(crate) async fn claim(storage: &Storage, place: &Place, host: &Handle) -> Re
     for _ in 0..CLAIMS_MAX {
         let orphans = storage.block_ids().await?;
         let manifest = storage.manifest().await?;
+        if manifest.version == 0 && !(orphans.is_empty() && storage.log_positions().await?.is_empty()) {
+            // All of it would be taken for left over.
+            return Err(OpenError::NoManifest);
+        }
         let manifest = move_log(storage, manifest, place, host).await?;
         seal(storage, &manifest, host).await?;
         let replayed = match replay::replay(storage, manifest.log_floor).await {
@@ -58,7 +65,7 @@ pub(crate) async fn claim(storage: &Storage, place: &Place, host: &Handle) -> Re
             Ok(()) => {}
             Err(PutError::Exists) if storage.manifest().await? == next => {}
             Err(PutError::Exists) => continue,
-            Err(e) => return Err(unwritable(e)),
+            Err(e) => return Err(unwritable("the next manifest".to_owned(), e)),
         }
         sweep(storage, &next, &orphans).await?;
         return Ok(Claimed { manifest: next, replayed });
@@ -66,14 +73,12 @@ pub(crate) async fn claim(storage: &Storage, place: &Place, host: &Handle) -> Re
     Err(OpenError::Contended)
 }
 
-fn unwritable(error: PutError) -> OpenError {
+fn unwritable(object: String, error: PutError) -> OpenError {
     let source = match error {
-        PutError::Other(source) => {
-            object_store::Error::Generic { store: "manifest", source: Box::new(source) }
-        }
-        other => object_store::Error::Generic { store: "manifest", source: Box::new(other) },
+        PutError::Other(source) => object_store::Error::Generic { store: "store", source: Box::new(source) },
+        other => object_store::Error::Generic { store: "store", source: Box::new(other) },
     };
-    OpenError::Storage { object: "the next manifest".to_owned(), source }
+    OpenError::Storage { object, source }
 }
 
 /// Ends every epoch that a process may still write to: the newest with objects, and that of the newest manifest.
@@ -96,16 +101,19 @@ async fn seal(storage: &Storage, manifest: &Manifest, host: &Handle) -> Result<(
         let damaged = |reason: String| OpenError::Corrupt { object: path.to_string(), reason };
         let object = codec::encode(position, u128::from(host.ulid()), ObjectKind::Seal, &[])
             .map_err(|e| damaged(format!("cannot encode a seal: {e}")))?;
-        let is_sealed = match storage.create(&path, object.into()).await {
-            Ok(()) => true,
-            // Somebody was first: with a seal, which is as good, or with samples, behind which the seal goes.
-            Err(PutError::Exists) => matches!(kind(storage, position).await?, Some(ObjectKind::Seal)),
-            Err(other) => return Err(damaged(format!("cannot seal the log: {other}"))),
+        let found = match storage.create(&path, object.into()).await {
+            Ok(()) => Some(ObjectKind::Seal),
+            // Somebody was first: with a seal, which is as good, with samples, behind which the seal goes, or with what
+            // is torn, in whose place it goes.
+            Err(PutError::Exists) => kind(storage, position).await?,
+            Err(other) => return Err(unwritable(path.to_string(), other)),
         };
-        position = if is_sealed {
-            LogPosition { epoch: position.epoch + 1, seq: 0 }
-        } else {
-            LogPosition { epoch: position.epoch, seq: position.seq + 1 }
+        position = match found {
+            Some(ObjectKind::Seal) => LogPosition { epoch: position.epoch + 1, seq: 0 },
+            Some(ObjectKind::Delta | ObjectKind::HeadStart) => {
+                LogPosition { epoch: position.epoch, seq: position.seq + 1 }
+            }
+            None => position,
         };
     }
     Ok(())

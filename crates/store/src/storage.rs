@@ -125,6 +125,15 @@ impl Storage {
         Ok(self.of(path).get_ranges(path, &[whole]).await?.pop().unwrap_or_default())
     }
 
+    /// Size of an object; `None` if there is none.
+    pub(crate) async fn size(&self, path: &Path) -> Result<Option<u64>, object_store::Error> {
+        match self.of(path).head(path).await {
+            Ok(meta) => Ok(Some(meta.size)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
     /// Deletes an object; one that is gone already is fine.
     pub(crate) async fn delete(&self, path: &Path) -> Result<(), object_store::Error> {
         match self.of(path).delete(path).await {
@@ -146,7 +155,17 @@ impl Storage {
     }
 
     /// The newest manifest; the empty one if there is none.
+    ///
+    /// Those that the list does not tell of yet are found by the version that comes next.
     pub(crate) async fn manifest(&self) -> Result<Manifest, OpenError> {
+        let mut newest = self.listed_manifest().await?;
+        while let Some(newer) = self.manifest_version(newest.version + 1).await? {
+            newest = newer;
+        }
+        Ok(newest)
+    }
+
+    async fn listed_manifest(&self) -> Result<Manifest, OpenError> {
         let mut names = self.names(&Self::path(&["manifest"])).await?;
         // One that is listed may be deleted before it is read, and then there is a newer one.
         for _ in 0..MANIFEST_TRIES {
@@ -185,9 +204,17 @@ impl Storage {
     }
 
     /// Puts the next version of the manifest.
+    ///
+    /// A process that stood still for long may put a version that others had put, passed and deleted; that is told as one
+    /// that exists.
     pub(crate) async fn put_manifest(&self, manifest: &Manifest) -> Result<(), PutError> {
         let bytes = serde_json::to_vec_pretty(manifest).unwrap_or_default();
-        self.create(&Self::manifest_path(manifest.version), bytes.into()).await
+        self.create(&Self::manifest_path(manifest.version), bytes.into()).await?;
+        let newest = self.manifest().await.map_err(|e| {
+            let source = Box::new(e);
+            PutError::Other(Arc::new(object_store::Error::Generic { store: "manifest", source }))
+        })?;
+        if newest.version > manifest.version { Err(PutError::Exists) } else { Ok(()) }
     }
 
     /// Deletes manifests older than the few that stay.

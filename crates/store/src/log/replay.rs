@@ -59,7 +59,9 @@ pub(crate) async fn replay(storage: &Storage, floor: LogPosition) -> Result<Repl
     if let Some((last, _)) = all.last() {
         out.epoch = out.epoch.max(last.epoch);
     }
-    let all: Vec<(LogPosition, u64)> = all.into_iter().filter(|(position, _)| *position >= floor).collect();
+    let listed = all.into_iter().filter(|(position, _)| *position >= floor).collect();
+    let all = complete(storage, floor, listed).await?;
+    out.epoch = all.last().map_or(out.epoch, |(last, _)| out.epoch.max(last.epoch));
     let mut expected = floor;
     let groups = stream::iter(groups(&all)).map(|group| fetch(storage.clone(), group)).buffered(GROUPS_AHEAD);
     let mut objects =
@@ -103,6 +105,53 @@ pub(crate) async fn replay(storage: &Storage, floor: LogPosition) -> Result<Repl
     }
     out.next = expected;
     Ok(out)
+}
+
+/// Adds what a list does not tell of (yet) where it has gaps, and behind its end.
+async fn complete(
+    storage: &Storage,
+    floor: LogPosition,
+    listed: Vec<(LogPosition, u64)>,
+) -> Result<Vec<(LogPosition, u64)>, OpenError> {
+    let mut all = Vec::with_capacity(listed.len());
+    let mut expected = floor;
+    for (position, size_bytes) in listed {
+        if position != expected {
+            expected = follow(storage, expected, position, &mut all).await?;
+        }
+        all.push((position, size_bytes));
+        expected = LogPosition { epoch: position.epoch, seq: position.seq + 1 };
+    }
+    let end = LogPosition { epoch: u64::MAX, seq: 0 };
+    follow(storage, expected, end, &mut all).await?;
+    Ok(all)
+}
+
+/// Adds the objects that are there from a position on, below another one, and gives the first that is not.
+async fn follow(
+    storage: &Storage,
+    mut next: LogPosition,
+    end: LogPosition,
+    all: &mut Vec<(LogPosition, u64)>,
+) -> Result<LogPosition, OpenError> {
+    let size = async |position: LogPosition| {
+        let path = Storage::log_path(position);
+        let size = storage.size(&path).await;
+        size.map_err(|source| OpenError::Storage { object: path.to_string(), source })
+    };
+    while next < end {
+        let next_epoch = LogPosition { epoch: next.epoch + 1, seq: 0 };
+        let found = match size(next).await? {
+            Some(size_bytes) => Some((next, size_bytes)),
+            // Whether the object before was the seal of its epoch is known when it is read.
+            None if next_epoch < end => size(next_epoch).await?.map(|size_bytes| (next_epoch, size_bytes)),
+            None => None,
+        };
+        let Some(found) = found else { break };
+        next = LogPosition { epoch: found.0.epoch, seq: found.0.seq + 1 };
+        all.push(found);
+    }
+    Ok(next)
 }
 
 impl ReplayedHead {
