@@ -49,7 +49,9 @@ pub(crate) fn run(only: Option<&str>) -> anyhow::Result<()> {
         let names: Vec<_> = PARTS.iter().map(|part| part.name).collect();
         bail!("no such step: {name} (there are {})", names.join(", "));
     }
-    if only.is_some_and(|name| !["rust", "sim", "page", "pebble", "parca-store", "charmcraft"].contains(&name)) {
+    if only
+        .is_some_and(|name| !["rust", "sim", "page", "pebble", "parca-store", "charmcraft"].contains(&name))
+    {
         product::build()?;
     }
     let mut sum = Tally::default();

@@ -117,7 +117,7 @@ async fn complete(
     let mut expected = floor;
     for (position, size_bytes) in listed {
         if position != expected {
-            expected = follow(storage, expected, position, &mut all).await?;
+            follow(storage, expected, position, &mut all).await?;
         }
         all.push((position, size_bytes));
         expected = LogPosition { epoch: position.epoch, seq: position.seq + 1 };
@@ -127,13 +127,13 @@ async fn complete(
     Ok(all)
 }
 
-/// Adds the objects that are there from a position on, below another one, and gives the first that is not.
+/// Adds the objects that are there from a position on, below another one, up to the first that is not.
 async fn follow(
     storage: &Storage,
     mut next: LogPosition,
     end: LogPosition,
     all: &mut Vec<(LogPosition, u64)>,
-) -> Result<LogPosition, OpenError> {
+) -> Result<(), OpenError> {
     let size = async |position: LogPosition| {
         let path = Storage::log_path(position);
         let size = storage.size(&path).await;
@@ -151,7 +151,7 @@ async fn follow(
         next = LogPosition { epoch: found.0.epoch, seq: found.0.seq + 1 };
         all.push(found);
     }
-    Ok(next)
+    Ok(())
 }
 
 impl ReplayedHead {
