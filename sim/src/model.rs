@@ -1,6 +1,7 @@
 //! What must be readable: a ledger of the requests, and the rules that a store's contents are held against.
 //!
-//! Each sample has a time of its own, by which its request is known.
+//! Each sample has a time of its own, by which its request is known. Where samples became sums of a time bucket that is no longer so;
+//! then the sums are held against the least and the most that the requests of the hour can have added.
 
 use std::collections::BTreeMap;
 
@@ -19,6 +20,8 @@ const STACKS: [&[&str]; 6] = [
 ];
 const SERVICES: [&str; 3] = ["api", "web", "batch"];
 const ROUTES: [&str; 4] = ["", "", "/a", "/b"];
+const SECOND_NS: i64 = 1_000_000_000;
+const HOUR_NS: i64 = 3_600 * SECOND_NS;
 /// Samples of a request at most; each takes a nanosecond.
 const ROWS_MAX: usize = 5;
 
@@ -64,10 +67,21 @@ fn key(service: &str, row: &Row) -> String {
     format!("{service};{};{route}@{time_ns}", names.join(";"))
 }
 
-/// Number of the request that a key is of.
+fn time_ns(key: &str) -> Option<i64> {
+    key.rsplit_once('@')?.1.parse().ok()
+}
+
+/// Number of the request that a key is of; `None` if it is of none, or of several that became a sum.
 fn number(key: &str) -> Option<usize> {
-    let time_ns: i64 = key.rsplit_once('@')?.1.parse().ok()?;
-    Some(time_ns.rem_euclid(1_000_000_000) as usize / ROWS_MAX)
+    let of_second = time_ns(key)?.rem_euclid(SECOND_NS) as usize;
+    // A bucket begins with a second, in which no request has a sample.
+    of_second.checked_sub(1).map(|number| number / ROWS_MAX)
+}
+
+/// Service, stacktrace and hour of a key: what stays of it in a sum.
+fn hour(key: &str) -> Option<(String, i64)> {
+    let stacktrace = key.rsplit_once(';')?.0.to_owned();
+    Some((stacktrace, time_ns(key)?.div_euclid(HOUR_NS)))
 }
 
 impl Ledger {
@@ -75,10 +89,10 @@ impl Ledger {
     pub(crate) fn add(&mut self, random: &mut Random, now_ns: i64, age_ns: i64) -> usize {
         let number = self.requests.len();
         let service = random.pick(&SERVICES);
-        let second_ns = (now_ns - age_ns).div_euclid(1_000_000_000) * 1_000_000_000;
+        let second_ns = (now_ns - age_ns).div_euclid(SECOND_NS) * SECOND_NS;
         let rows: Vec<Row> = (0..1 + random.below(ROWS_MAX))
             .map(|at| {
-                let time_ns = second_ns + (number * ROWS_MAX + at) as i64;
+                let time_ns = second_ns + (1 + number * ROWS_MAX + at) as i64;
                 (
                     STACKS[random.below(STACKS.len())],
                     time_ns,
@@ -107,18 +121,7 @@ impl Ledger {
         must: &[usize],
         oldest_ns: i64,
     ) -> Result<(), String> {
-        let mut of_request: BTreeMap<usize, usize> = BTreeMap::new();
-        for (key, value) in found {
-            let request = number(key).and_then(|number| Some((number, self.requests.get(number)?)));
-            let Some((number, request)) = request else { return Err(format!("{key} was never sent")) };
-            match request.contents.get(key) {
-                None => return Err(format!("{key} is not what request {number} sent")),
-                Some(sent) if sent != value => {
-                    return Err(format!("request {number}: {key} is {value}, sent was {sent}"));
-                }
-                Some(_) => *of_request.entry(number).or_default() += 1,
-            }
-        }
+        let of_request = self.check_samples(found)?;
         for (&number, &count) in &of_request {
             let request = &self.requests[number];
             if count != request.contents.len() && request.oldest_ns() >= oldest_ns {
@@ -132,6 +135,57 @@ impl Ledger {
             self.requests[**number].oldest_ns() >= oldest_ns && !of_request.contains_key(*number)
         });
         lost.map_or(Ok(()), |number| Err(format!("request {number} was acknowledged and is lost")))
+    }
+
+    /// The same where old samples may have become sums of buckets of up to an hour.
+    pub(crate) fn check_sums(
+        &self,
+        found: &BTreeMap<String, i64>,
+        must: &[usize],
+        oldest_ns: i64,
+    ) -> Result<(), String> {
+        let is_sum =
+            |key: &String| time_ns(key).is_some_and(|time_ns| time_ns.rem_euclid(10 * SECOND_NS) == 0);
+        let samples = found.iter().filter(|(key, _)| !is_sum(key)).map(|(key, value)| (key.clone(), *value));
+        self.check_samples(&samples.collect())?;
+        let mut sums: BTreeMap<(String, i64), [i64; 3]> = BTreeMap::new();
+        let mut add = |key: &str, at: usize, value: i64| {
+            if let Some(hour) = hour(key) {
+                sums.entry(hour).or_default()[at] += value;
+            }
+        };
+        for (number, request) in self.requests.iter().enumerate() {
+            for (key, value) in &request.contents {
+                let is_kept = time_ns(key).is_some_and(|time_ns| time_ns >= oldest_ns);
+                let least = if is_kept && must.contains(&number) { *value } else { 0 };
+                add(key, 0, least);
+                add(key, 2, *value);
+            }
+        }
+        for (key, value) in found {
+            add(key, 1, *value);
+        }
+        let wrong = sums.into_iter().find(|(_, [least, found, most])| !(least..=most).contains(&found));
+        wrong.map_or(Ok(()), |((stacktrace, hour), [least, found, most])| {
+            Err(format!("{stacktrace} in hour {hour} is {found}, which is not between {least} and {most}"))
+        })
+    }
+
+    /// Holds samples against what was sent, and gives their number by request.
+    fn check_samples(&self, found: &BTreeMap<String, i64>) -> Result<BTreeMap<usize, usize>, String> {
+        let mut of_request: BTreeMap<usize, usize> = BTreeMap::new();
+        for (key, value) in found {
+            let request = number(key).and_then(|number| Some((number, self.requests.get(number)?)));
+            let Some((number, request)) = request else { return Err(format!("{key} was never sent")) };
+            match request.contents.get(key) {
+                None => return Err(format!("{key} is not what request {number} sent")),
+                Some(sent) if sent != value => {
+                    return Err(format!("request {number}: {key} is {value}, sent was {sent}"));
+                }
+                Some(_) => *of_request.entry(number).or_default() += 1,
+            }
+        }
+        Ok(of_request)
     }
 }
 
@@ -176,7 +230,7 @@ mod tests {
             "of its",
         );
         check(
-            |_, found| found.extend([("api;x;@1700000000000000003".to_owned(), 1)]),
+            |_, found| found.extend([("api;x;@1700000000000000004".to_owned(), 1)]),
             "is not what request 0 sent",
         );
     }
@@ -186,5 +240,36 @@ mod tests {
         let (ledger, _) = ledger();
         let must = ledger.acknowledged();
         assert!(ledger.check(&BTreeMap::new(), &must, i64::MAX).is_ok());
+        assert!(ledger.check_sums(&BTreeMap::new(), &must, i64::MAX).is_ok());
+    }
+
+    #[test]
+    fn sums_are_between_what_must_and_what_may_be_there() {
+        let (mut ledger, found) = ledger();
+        let mut sums: BTreeMap<String, i64> = BTreeMap::new();
+        for (key, value) in &found {
+            let (stacktrace, hour) = hour(key).unwrap();
+            *sums.entry(format!("{stacktrace};@{}", hour * HOUR_NS)).or_default() += value;
+        }
+        let check = |ledger: &Ledger, sums: &BTreeMap<String, i64>| {
+            ledger.check_sums(sums, &ledger.acknowledged(), i64::MIN)
+        };
+        assert_eq!(check(&ledger, &found), Ok(()));
+        assert_eq!(check(&ledger, &sums), Ok(()));
+        let key = sums.keys().next().unwrap().clone();
+        for wrong in [-1, 1] {
+            let mut sums = sums.clone();
+            *sums.get_mut(&key).unwrap() += wrong;
+            assert!(check(&ledger, &sums).is_err());
+        }
+        let mut less = sums.clone();
+        for (key, value) in &ledger.requests[3].contents {
+            let (stacktrace, hour) = hour(key).unwrap();
+            *less.get_mut(&format!("{stacktrace};@{}", hour * HOUR_NS)).unwrap() -= value;
+        }
+        assert!(check(&ledger, &less).is_err());
+        ledger.requests[3].state = State::Unknown;
+        assert_eq!(check(&ledger, &less), Ok(()));
+        assert_eq!(check(&ledger, &sums), Ok(()));
     }
 }

@@ -36,6 +36,7 @@ pub mod source;
 mod storage;
 pub mod store;
 pub mod symbolize;
+pub mod tiers;
 mod writer;
 
 pub use counted::RequestCounts;
@@ -44,3 +45,4 @@ pub use host::Host;
 pub use metrics::StoreCounts;
 pub use place::Place;
 pub use store::{Appended, Settings, Store};
+pub use tiers::Tiers;

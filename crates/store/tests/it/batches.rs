@@ -81,9 +81,9 @@ pub(crate) async fn read(snapshot: &Snapshot) -> Result<BTreeMap<String, i64>, R
     let mut out = BTreeMap::new();
     for source in &snapshot.sources {
         let table = source.series().await?;
-        let partitions: Vec<u32> = (0..table.partition_count).collect();
+        let partitions: Vec<u32> = (0..table.partitions.len() as u32).collect();
         let symbols = source.symbols(&partitions).await?;
-        let trees = source.trees(&partitions).await?;
+        let trees = source.trees(&partitions, 0..partitions.len()).await?;
         let request = ScanRequest {
             series: (0..table.series.len() as u32).collect(),
             range: TimeRange::ALL,
