@@ -4,6 +4,7 @@
 
 mod pack;
 mod process;
+mod sim;
 mod suite;
 mod tally;
 mod tidy;
@@ -18,7 +19,8 @@ use crate::process::Step;
 const USAGE: &str = "usage: cargo xtask <task>
 
   test [--only STEP]   run every test there is; the last line counts them
-  nightly              what takes too long for every change: a thousand kills at random points
+  nightly              what takes too long for every change: a thousand kills at random points, ten thousand simulated lives
+  sim [FLAGS]          lives of a store on a simulated machine, by seed (-- --help lists its flags)
   tidy                 check the rules that no compiler checks
   ui [--write]         build the page and compare it with the committed bundle; --write updates the bundle
   bench [FLAGS]        generate a load, measure the release build with it, compare every total (-- --help lists its flags)
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
             ("test", []) => suite::run(None),
             ("test", [flag, step]) if flag == "--only" => suite::run(Some(step)),
             ("nightly", []) => nightly(),
+            ("sim", flags) => sim::run(flags),
             ("tidy", []) => tidy::run(),
             ("ui", []) => ui::compare(),
             ("ui", [flag]) if flag == "--write" => ui::write(),
@@ -70,7 +73,8 @@ fn nightly() -> anyhow::Result<()> {
     Step::new("cargo")
         .args(["test", "--package", "decima-cli", "--test", "it", "crashes::", "--", "--nocapture"])
         .env("DECIMA_CRASH_ROUNDS", "1000")
-        .run()
+        .run()?;
+    sim::run(&["--seeds".to_owned(), "10000".to_owned()])
 }
 
 fn bench(flags: &[String]) -> anyhow::Result<()> {

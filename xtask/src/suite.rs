@@ -15,6 +15,7 @@ use anyhow::bail;
 use self::{product::Product, scratch::Scratch};
 use crate::{
     process::{Step, have, say},
+    sim,
     tally::Tally,
     ui,
 };
@@ -28,6 +29,7 @@ struct Part {
 /// In the order in which they run: what fails soonest first.
 const PARTS: &[Part] = &[
     Part { name: "rust", run: rust },
+    Part { name: "sim", run: sim },
     Part { name: "page", run: page },
     Part { name: "pebble", run: pebble },
     Part { name: "parca-store", run: oracles::parca_store },
@@ -47,7 +49,9 @@ pub(crate) fn run(only: Option<&str>) -> anyhow::Result<()> {
         let names: Vec<_> = PARTS.iter().map(|part| part.name).collect();
         bail!("no such step: {name} (there are {})", names.join(", "));
     }
-    if only.is_some_and(|name| !["rust", "page", "pebble", "parca-store", "charmcraft"].contains(&name)) {
+    if only
+        .is_some_and(|name| !["rust", "sim", "page", "pebble", "parca-store", "charmcraft"].contains(&name))
+    {
         product::build()?;
     }
     let mut sum = Tally::default();
@@ -86,6 +90,11 @@ fn skip(why: &str) -> Tally {
 /// Unit, integration and documentation tests of every crate.
 fn rust() -> anyhow::Result<Tally> {
     count(Step::new("cargo").args(["test", "--workspace", "--no-fail-fast", "--quiet"]))
+}
+
+/// The store on a simulated machine, for some seeds.
+fn sim() -> anyhow::Result<Tally> {
+    count(sim::cargo("test")?.arg("--quiet"))
 }
 
 /// Unit tests of the page.

@@ -136,6 +136,11 @@ pub enum OpenError {
     /// Other processes became the writer each time that this one tried.
     #[error("other processes keep opening the same store")]
     Contended,
+    /// There are blocks or a log, and nothing that lists them.
+    #[error(
+        "there are blocks or a log, but no manifest: it was deleted, or the list of the bucket is behind. Nothing was changed; put the manifest back, or move the rest away to begin anew"
+    )]
+    NoManifest,
     /// The blocks belong to a log in a directory that was not named.
     #[error(
         "the blocks belong to a log that is elsewhere (its id is {id}): --log-path must name its directory; if it is lost, or empty after a clean stop, --abandon-log begins a new one"

@@ -23,7 +23,7 @@ use crate::{
     manifest::BlockEntry,
     place::Place,
     source::{ScanRequest, Source, TimeRange},
-    storage::Storage,
+    storage::{self, Storage},
     tiers::Tiers,
 };
 
@@ -286,12 +286,11 @@ async fn inspect_log(
 ) -> Result<(), OpenError> {
     let mut view = HeadView::default();
     let mut samples = 0;
-    for position in storage.log_positions().await? {
+    let positions = storage.log_positions().await?;
+    let left_over = storage::left_over(&positions, floor).into_iter().map(Storage::log_path);
+    inventory.unknown.extend(left_over.map(String::from));
+    for position in positions.into_iter().filter(|position| *position >= floor) {
         let path = Storage::log_path(position);
-        if position < floor {
-            inventory.unknown.push(path.to_string());
-            continue;
-        }
         let bytes = match storage.get(&path).await {
             Ok(bytes) => bytes,
             Err(e) => {

@@ -24,6 +24,7 @@ mod filter;
 mod flush;
 mod follow;
 mod head;
+mod host;
 pub mod inspect;
 pub mod log;
 pub mod manifest;
@@ -41,6 +42,7 @@ mod writer;
 
 pub use counted::RequestCounts;
 pub use error::{AppendError, OpenError, ReadError};
+pub use host::Host;
 pub use metrics::StoreCounts;
 pub use place::Place;
 pub use store::{Appended, Settings, Store};

@@ -7,6 +7,9 @@
 //! manifest either, so that what it was flushing is never listed. Both are objects put create-if-absent: of several
 //! processes one gets further, and the others begin anew from what it has left.
 //!
+//! A list may lag behind: what it does not tell of is found by name, and where nothing is listed that must be there, nothing is
+//! changed.
+//!
 //! Invariant: only blocks that were listed before the claim are orphans. They are deleted later, as those that this process drops are: other
 //! processes may still read them. Theirs were the processes before this
 //! one, which can list nothing any more; blocks of a process that takes over later are not among them, however slow this
@@ -15,10 +18,10 @@
 use std::collections::BTreeMap;
 
 use tracing::warn;
-use ulid::Ulid;
 
 use crate::{
     error::OpenError,
+    host::Handle,
     log::{
         codec::{self, LogPosition, ObjectError, ObjectKind},
         replay::{self, Replayed},
@@ -41,12 +44,16 @@ pub(crate) struct Claimed {
 }
 
 /// Takes the store over.
-pub(crate) async fn claim(storage: &Storage, place: &Place) -> Result<Claimed, OpenError> {
+pub(crate) async fn claim(storage: &Storage, place: &Place, host: &Handle) -> Result<Claimed, OpenError> {
     for _ in 0..CLAIMS_MAX {
         let mut orphans = storage.block_sizes().await?;
         let manifest = storage.manifest().await?;
-        let manifest = move_log(storage, manifest, place).await?;
-        seal(storage, &manifest).await?;
+        if manifest.version == 0 && !(orphans.is_empty() && storage.log_positions().await?.is_empty()) {
+            // All of it would be taken for left over.
+            return Err(OpenError::NoManifest);
+        }
+        let manifest = move_log(storage, manifest, place, host).await?;
+        seal(storage, &manifest, host).await?;
         let replayed = match replay::replay(storage, manifest.log_floor).await {
             Ok(replayed) => replayed,
             // The process before this one may have flushed between the manifest and the list of its log.
@@ -55,13 +62,13 @@ pub(crate) async fn claim(storage: &Storage, place: &Place) -> Result<Claimed, O
         };
         let mut next = manifest.clone();
         next.version += 1;
-        next.writer = Ulid::new().to_string();
+        next.writer = host.ulid().to_string();
         next.epoch = replayed.epoch.max(manifest.epoch) + 1;
         match storage.put_manifest(&next).await {
             Ok(()) => {}
             Err(PutError::Exists) if storage.manifest().await? == next => {}
             Err(PutError::Exists) => continue,
-            Err(e) => return Err(unwritable(e)),
+            Err(e) => return Err(unwritable("the next manifest".to_owned(), e)),
         }
         orphans.retain(|id, _| next.blocks.iter().all(|block| block.id != *id));
         sweep(storage, &next).await?;
@@ -70,18 +77,16 @@ pub(crate) async fn claim(storage: &Storage, place: &Place) -> Result<Claimed, O
     Err(OpenError::Contended)
 }
 
-fn unwritable(error: PutError) -> OpenError {
+fn unwritable(object: String, error: PutError) -> OpenError {
     let source = match error {
-        PutError::Other(source) => {
-            object_store::Error::Generic { store: "manifest", source: Box::new(source) }
-        }
-        other => object_store::Error::Generic { store: "manifest", source: Box::new(other) },
+        PutError::Other(source) => object_store::Error::Generic { store: "store", source: Box::new(source) },
+        other => object_store::Error::Generic { store: "store", source: Box::new(other) },
     };
-    OpenError::Storage { object: "the next manifest".to_owned(), source }
+    OpenError::Storage { object, source }
 }
 
 /// Ends every epoch that a process may still write to: the newest with objects, and that of the newest manifest.
-async fn seal(storage: &Storage, manifest: &Manifest) -> Result<(), OpenError> {
+async fn seal(storage: &Storage, manifest: &Manifest, host: &Handle) -> Result<(), OpenError> {
     let floor = manifest.log_floor;
     let last = storage.log_objects().await?.into_iter().map(|(position, _)| position).rfind(|p| *p >= floor);
     let mut position = match last {
@@ -98,18 +103,21 @@ async fn seal(storage: &Storage, manifest: &Manifest) -> Result<(), OpenError> {
     while position.seq > 0 || position.epoch <= manifest.epoch.max(floor.epoch) {
         let path = Storage::log_path(position);
         let damaged = |reason: String| OpenError::Corrupt { object: path.to_string(), reason };
-        let object = codec::encode(position, u128::from(Ulid::new()), ObjectKind::Seal, &[])
+        let object = codec::encode(position, u128::from(host.ulid()), ObjectKind::Seal, &[])
             .map_err(|e| damaged(format!("cannot encode a seal: {e}")))?;
-        let is_sealed = match storage.create(&path, object.into()).await {
-            Ok(()) => true,
-            // Somebody was first: with a seal, which is as good, or with samples, behind which the seal goes.
-            Err(PutError::Exists) => matches!(kind(storage, position).await?, Some(ObjectKind::Seal)),
-            Err(other) => return Err(damaged(format!("cannot seal the log: {other}"))),
+        let found = match storage.create(&path, object.into()).await {
+            Ok(()) => Some(ObjectKind::Seal),
+            // Somebody was first: with a seal, which is as good, with samples, behind which the seal goes, or with what
+            // is torn, in whose place it goes.
+            Err(PutError::Exists) => kind(storage, position).await?,
+            Err(other) => return Err(unwritable(path.to_string(), other)),
         };
-        position = if is_sealed {
-            LogPosition { epoch: position.epoch + 1, seq: 0 }
-        } else {
-            LogPosition { epoch: position.epoch, seq: position.seq + 1 }
+        position = match found {
+            Some(ObjectKind::Seal) => LogPosition { epoch: position.epoch + 1, seq: 0 },
+            Some(ObjectKind::Delta | ObjectKind::HeadStart) => {
+                LogPosition { epoch: position.epoch, seq: position.seq + 1 }
+            }
+            None => position,
         };
     }
     Ok(())
@@ -131,7 +139,12 @@ async fn kind(storage: &Storage, position: LogPosition) -> Result<Option<ObjectK
 }
 
 /// Makes sure that the log is the one that the blocks belong to, and lets an empty one be followed by one elsewhere.
-async fn move_log(storage: &Storage, manifest: Manifest, place: &Place) -> Result<Manifest, OpenError> {
+async fn move_log(
+    storage: &Storage,
+    manifest: Manifest,
+    place: &Place,
+    host: &Handle,
+) -> Result<Manifest, OpenError> {
     if manifest.log_id.as_deref() == place.log_id() {
         return Ok(manifest);
     }
@@ -143,7 +156,7 @@ async fn move_log(storage: &Storage, manifest: Manifest, place: &Place) -> Resul
     if manifest.log_id.is_none() && manifest.version > 0 {
         // The log was in the bucket: nobody may write it any more, and nothing may be left in it.
         let bucket = Storage { log: storage.objects.clone(), ..storage.clone() };
-        seal(&bucket, &manifest).await?;
+        seal(&bucket, &manifest, host).await?;
         let left = replay::replay(&bucket, manifest.log_floor).await?;
         if (left.head.objects > 0 || left.frozen.is_some()) && !place.abandons_log {
             return Err(OpenError::LogNotEmpty);

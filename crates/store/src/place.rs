@@ -17,6 +17,7 @@ use crate::{
     bucket::Bucket,
     counted::{Counted, Requests},
     error::OpenError,
+    host::{Handle, Host},
     read_only::ReadOnly,
     storage::{PutError, Storage},
 };
@@ -32,6 +33,8 @@ pub struct Place {
     /// Whether it is not known to keep create-if-absent.
     is_doubtful: bool,
     pub(crate) abandons_log: bool,
+    /// The machine it is used from, if it is not this one.
+    host: Option<Arc<dyn Host>>,
     /// Held for the life of the process.
     pub(crate) locks: Vec<File>,
 }
@@ -88,6 +91,7 @@ impl Place {
             log: None,
             is_doubtful: false,
             abandons_log: false,
+            host: None,
             locks: Vec::new(),
         }
     }
@@ -107,6 +111,16 @@ impl Place {
         Self { abandons_log: true, ..self }
     }
 
+    /// Uses the place from another machine than this one: a simulated one.
+    pub fn from_host(self, host: Arc<dyn Host>) -> Self {
+        Self { host: Some(host), ..self }
+    }
+
+    /// The machine it is used from.
+    pub(crate) fn host(&self) -> Handle {
+        self.host.clone().map_or_else(Handle::machine, Handle::new)
+    }
+
     /// Name of the log, if it is not where the blocks are.
     pub(crate) fn log_id(&self) -> Option<&str> {
         self.log.as_ref().map(|log| log.id.as_str())
@@ -124,7 +138,7 @@ impl Place {
         }
         let unusable = |reason: String| OpenError::Unusable { place: self.name.clone(), reason };
         let storage = self.storage();
-        let path = Storage::probe_path(&Ulid::new().to_string());
+        let path = Storage::probe_path(&self.host().ulid().to_string());
         storage
             .create(&path, Bytes::from_static(b"first"))
             .await

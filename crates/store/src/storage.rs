@@ -25,6 +25,9 @@ use crate::{
 pub(crate) const TENANT: &str = "default";
 /// How often the newest manifest is looked up while versions come and go.
 const MANIFEST_TRIES: u32 = 5;
+/// Seals that stay when the log before them is deleted. Without its seal, a process that stood still since could put an object where
+/// the seal was, and acknowledge what nobody reads; so it must not stand still while this many others take over.
+const SEALS_KEPT: u64 = 100;
 /// Folder of the log.
 const LOG: &str = "log";
 
@@ -125,6 +128,15 @@ impl Storage {
         Ok(self.of(path).get_ranges(path, &[whole]).await?.pop().unwrap_or_default())
     }
 
+    /// Size of an object; `None` if there is none.
+    pub(crate) async fn size(&self, path: &Path) -> Result<Option<u64>, object_store::Error> {
+        match self.of(path).head(path).await {
+            Ok(meta) => Ok(Some(meta.size)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
     /// Deletes an object; one that is gone already is fine.
     pub(crate) async fn delete(&self, path: &Path) -> Result<(), object_store::Error> {
         match self.of(path).delete(path).await {
@@ -146,7 +158,17 @@ impl Storage {
     }
 
     /// The newest manifest; the empty one if there is none.
+    ///
+    /// Those that the list does not tell of yet are found by the version that comes next.
     pub(crate) async fn manifest(&self) -> Result<Manifest, OpenError> {
+        let mut newest = self.listed_manifest().await?;
+        while let Some(newer) = self.manifest_version(newest.version + 1).await? {
+            newest = newer;
+        }
+        Ok(newest)
+    }
+
+    async fn listed_manifest(&self) -> Result<Manifest, OpenError> {
         let mut names = self.names(&Self::path(&["manifest"])).await?;
         // One that is listed may be deleted before it is read, and then there is a newer one.
         for _ in 0..MANIFEST_TRIES {
@@ -185,9 +207,17 @@ impl Storage {
     }
 
     /// Puts the next version of the manifest.
+    ///
+    /// A process that stood still for long may put a version that others had put, passed and deleted; that is told as one
+    /// that exists.
     pub(crate) async fn put_manifest(&self, manifest: &Manifest) -> Result<(), PutError> {
         let bytes = serde_json::to_vec_pretty(manifest).unwrap_or_default();
-        self.create(&Self::manifest_path(manifest.version), bytes.into()).await
+        self.create(&Self::manifest_path(manifest.version), bytes.into()).await?;
+        let newest = self.manifest().await.map_err(|e| {
+            let source = Box::new(e);
+            PutError::Other(Arc::new(object_store::Error::Generic { store: "manifest", source }))
+        })?;
+        if newest.version > manifest.version { Err(PutError::Exists) } else { Ok(()) }
     }
 
     /// Deletes manifests older than the few that stay.
@@ -200,10 +230,10 @@ impl Storage {
         self.delete_all(names.into_iter().filter(is_old).collect()).await
     }
 
-    /// Deletes log objects below a position.
+    /// Deletes log objects below a position, but for the seals of the last epochs.
     pub(crate) async fn drop_log_below(&self, floor: LogPosition) -> Result<(), OpenError> {
-        let below = self.log_positions().await?.into_iter().filter(|position| *position < floor);
-        self.delete_all(below.map(Self::log_path).collect()).await
+        let below = left_over(&self.log_positions().await?, floor);
+        self.delete_all(below.into_iter().map(Self::log_path).collect()).await
     }
 
     /// Deletes objects, in as few requests as the store allows; those that are gone already are fine.
@@ -344,5 +374,39 @@ impl Storage {
     /// Deletes a block's files.
     pub(crate) async fn delete_block(&self, id: &str) -> Result<(), OpenError> {
         self.delete_all(self.names(&Self::block_path(id)).await?).await
+    }
+}
+
+/// The log objects, of all in ascending order, that are below a floor and not the seals of the last epochs.
+pub(crate) fn left_over(positions: &[LogPosition], floor: LogPosition) -> Vec<LogPosition> {
+    // An epoch before that of the floor is sealed, and its last object is the seal.
+    let is_seal = |at: usize| {
+        let LogPosition { epoch, .. } = positions[at];
+        let is_last = positions.get(at + 1).is_none_or(|next| next.epoch != epoch);
+        is_last && epoch < floor.epoch && epoch + SEALS_KEPT >= floor.epoch
+    };
+    let below = (0..positions.len()).filter(|&at| positions[at] < floor && !is_seal(at));
+    below.map(|at| positions[at]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(positions: &[(u64, u64)], floor: (u64, u64), expected: &[(u64, u64)]) {
+        let position = |&(epoch, seq): &(u64, u64)| LogPosition { epoch, seq };
+        let positions: Vec<_> = positions.iter().map(position).collect();
+        let expected: Vec<_> = expected.iter().map(position).collect();
+        assert_eq!(left_over(&positions, position(&floor)), expected, "{floor:?}");
+    }
+
+    #[test]
+    fn seals_of_the_last_epochs_stay() {
+        let all = [(1, 0), (1, 1), (2, 0), (3, 0), (3, 1), (3, 2), (4, 0)];
+        check(&all, (1, 0), &[]);
+        check(&all, (1, 1), &[(1, 0)]);
+        check(&all, (3, 2), &[(1, 0), (3, 0), (3, 1)]);
+        check(&all, (4, 1), &[(1, 0), (3, 0), (3, 1), (4, 0)]);
+        check(&all, (SEALS_KEPT + 3, 0), &[(1, 0), (1, 1), (2, 0), (3, 0), (3, 1)]);
     }
 }

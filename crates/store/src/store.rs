@@ -4,7 +4,6 @@ use std::{
     fs::File,
     path::PathBuf,
     sync::{Arc, OnceLock, atomic::Ordering},
-    thread::JoinHandle,
     time::Duration,
 };
 
@@ -23,11 +22,11 @@ use crate::{
         meta::BlockMeta,
         read::{self, BlockCache, BlockReader},
     },
-    clock::now_ns,
     counted::Requests,
     error::{AppendError, OpenError, ReadError},
     follow::{self, Follower, Loaded},
     head::{Head, HeadSource, HeadView},
+    host::Handle,
     manifest::BlockEntry,
     metrics::{Counters, StoreCounts},
     open::{self, Claimed},
@@ -92,6 +91,7 @@ pub(crate) struct Shared {
     pub(crate) counters: Counters,
     pub(crate) requests: Arc<Requests>,
     pub(crate) settings: Settings,
+    pub(crate) host: Handle,
     pub(crate) symbolizer: OnceLock<Arc<dyn Symbolizer>>,
 }
 
@@ -118,7 +118,8 @@ struct Inner {
 enum Part {
     Writes {
         commands: mpsc::Sender<Command>,
-        writer: Mutex<Option<JoinHandle<()>>>,
+        /// Answers when the writer has ended.
+        ended: Mutex<Option<oneshot::Receiver<()>>>,
         /// Held for the life of the process: one process per directory.
         _locks: Vec<File>,
     },
@@ -145,11 +146,12 @@ impl Store {
     pub async fn open_at(settings: Settings, place: Place) -> Result<Self, OpenError> {
         place.probe().await?;
         let storage = place.storage();
-        let Claimed { manifest, replayed, orphans } = open::claim(&storage, &place).await?;
+        let host = place.host();
+        let Claimed { manifest, replayed, orphans } = open::claim(&storage, &place, &host).await?;
         let cache = Arc::new(read::cache(settings.cache_bytes));
         let mut blocks = Vec::with_capacity(manifest.blocks.len());
         let mut seen = std::collections::HashMap::new();
-        let now = now_ns();
+        let now = host.now_ns();
         for entry in &manifest.blocks {
             let block = match storage.block_meta(entry).await {
                 Ok(meta) => {
@@ -181,6 +183,7 @@ impl Store {
             counters: Counters::default(),
             requests: place.requests.clone(),
             settings,
+            host: place.host(),
             symbolizer: OnceLock::new(),
         });
         let (commands, queue) = mpsc::channel(QUEUE_REQUESTS);
@@ -193,12 +196,15 @@ impl Store {
             orphans,
             commands.downgrade(),
         );
-        let runtime = tokio::runtime::Handle::current();
-        let writer = std::thread::Builder::new()
-            .name("decima-log".to_owned())
-            .spawn(move || writer.run(replayed.frozen, queue, &runtime))
-            .map_err(|source| OpenError::Directory { path: "(thread of the log)".to_owned(), source })?;
-        let part = Part::Writes { commands, writer: Mutex::new(Some(writer)), _locks: place.locks };
+        let (ends, ended) = oneshot::channel();
+        let of_thread = host.clone();
+        host.thread("decima-log", move || {
+            writer.run(replayed.frozen, queue, &of_thread);
+            // Nobody asks unless the store is closed.
+            let _ = ends.send(());
+        })
+        .map_err(|source| OpenError::Directory { path: "(thread of the log)".to_owned(), source })?;
+        let part = Part::Writes { commands, ended: Mutex::new(Some(ended)), _locks: place.locks };
         Ok(Self { inner: Arc::new(Inner { shared, part }) })
     }
 
@@ -218,6 +224,7 @@ impl Store {
             counters: Counters::default(),
             requests: place.requests.clone(),
             settings,
+            host: place.host(),
             symbolizer: OnceLock::new(),
         });
         let follower = Follower::new(shared.clone(), manifest, &replayed);
@@ -282,14 +289,14 @@ impl Store {
 
     /// Flushes the head to a block and stops. Appends after this fail with [`AppendError::Closed`].
     pub async fn close(&self) -> Result<(), AppendError> {
-        let Part::Writes { writer, .. } = &self.inner.part else { return Ok(()) };
+        let Part::Writes { ended, .. } = &self.inner.part else { return Ok(()) };
         let (reply, answer) = oneshot::channel();
         self.commands()?.send(Command::Close { reply }).await.map_err(|_| AppendError::Closed)?;
         let result = answer.await.map_err(|_| AppendError::Closed)?;
-        let writer = writer.lock().take();
-        if let Some(writer) = writer {
+        let ended = ended.lock().take();
+        if let Some(ended) = ended {
             // The thread ends right after its answer.
-            let _ = tokio::task::spawn_blocking(move || writer.join()).await;
+            let _ = ended.await;
         }
         result
     }

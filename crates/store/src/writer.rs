@@ -12,18 +12,17 @@ mod compaction;
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Arc, mpsc as std_mpsc},
-    time::{Duration, Instant},
+    sync::Arc,
+    time::Duration,
 };
 
 use bytes::Bytes;
 use decima_profile::SampleBatch;
 use tokio::{
-    runtime::Handle,
     sync::{mpsc, oneshot},
+    time::Instant,
 };
 use tracing::{error, warn};
-use ulid::Ulid;
 
 use self::{
     blocks::{Flushed, Flushing, Retired, drop_log_below},
@@ -31,10 +30,10 @@ use self::{
 };
 use crate::{
     block::write::SeenRequest,
-    clock::now_ns,
     error::AppendError,
     filter::{Accepted, drop_outside},
     flush::{self, Held},
+    host::Handle,
     log::{
         codec::{self, LogPosition, LoggedRequest, ObjectKind},
         replay::{Replayed, ReplayedHead},
@@ -139,7 +138,7 @@ pub(crate) struct Writer {
     head_began: Option<Instant>,
     outstanding: Option<Outstanding>,
     flushing: Option<Flushing>,
-    flushed: (std_mpsc::Sender<Flushed>, std_mpsc::Receiver<Flushed>),
+    flushed: (mpsc::UnboundedSender<Flushed>, mpsc::UnboundedReceiver<Flushed>),
     /// A block that is written but not yet in the manifest.
     unlisted: Option<Flushed>,
     compactions: Compactions,
@@ -172,7 +171,7 @@ impl Writer {
             head_began: has_samples.then(Instant::now),
             outstanding: None,
             flushing: None,
-            flushed: std_mpsc::channel(),
+            flushed: mpsc::unbounded_channel(),
             unlisted: None,
             compactions: Compactions::default(),
             retired: Retired::orphans(orphans),
@@ -253,7 +252,7 @@ impl Writer {
             let mut hashes = std::collections::HashSet::new();
             group.into_iter().partition(|r| r.hash.is_some_and(|h| !hashes.insert(h)))
         };
-        let received_ns = now_ns();
+        let received_ns = runtime.now_ns();
         let mut answers = Vec::with_capacity(group.len());
         let mut requests = Vec::with_capacity(group.len());
         let mut mark = self.shared.state.lock().head.mark();
@@ -266,7 +265,7 @@ impl Writer {
         let view = self.shared.state.lock().head.view.clone();
         let raw = codec::encode_delta(&view, &mark, &requests);
         drop(view);
-        let nonce = u128::from(Ulid::new());
+        let nonce = u128::from(runtime.ulid());
         let position = self.log.next;
         let kind =
             if std::mem::take(&mut self.is_head_start) { ObjectKind::HeadStart } else { ObjectKind::Delta };
@@ -324,7 +323,7 @@ impl Writer {
     }
 
     fn accepted(&self) -> Accepted {
-        let now = now_ns();
+        let now = self.shared.host.now_ns();
         let settings = &self.shared.settings;
         Accepted {
             oldest_ns: settings.retention.map_or(i64::MIN, |r| now.saturating_sub(nanoseconds(r))),
@@ -452,7 +451,7 @@ impl Writer {
         if !is_checked {
             self.retention_checked = Some(Instant::now());
             self.expire(runtime);
-            let oldest = now_ns() - DUPLICATE_WINDOW_NS;
+            let oldest = runtime.now_ns() - DUPLICATE_WINDOW_NS;
             self.seen.retain(|_, received| *received > oldest);
         }
     }
@@ -525,7 +524,7 @@ fn persist(storage: &Storage, outstanding: &Outstanding, runtime: &Handle) -> Re
     let mut reason = String::new();
     for attempt in 0..PUT_TRIES {
         if attempt > 0 {
-            std::thread::sleep(Duration::from_millis(50 << attempt));
+            runtime.sleep(Duration::from_millis(50 << attempt));
         }
         match runtime.block_on(storage.create(&path, outstanding.object.clone())) {
             Ok(()) => return Ok(()),

@@ -1,11 +1,13 @@
 //! For tests and the bench: profiles with known totals, and a load of the size of a fleet.
 //!
-//! Everything but the S3 server (`s3`) is a function of its arguments and of a seed: no clock, no files, no network. The pprof messages are
+//! Everything but the S3 server (`s3`) and the faulty bucket (`faulty`) is a function of its arguments and of a seed: no clock, no files, no network. The pprof messages are
 //! declared here a second time on purpose: a mistake that the product's encoder and decoder share would otherwise
 //! cancel out in every test.
 //!
 //! Start at [`pprof::ProfileBuilder`] for one profile and at [`fleet::Fleet`] for many.
 
+#[cfg(feature = "faulty")]
+pub mod faulty;
 pub mod fleet;
 pub mod pprof;
 pub mod random;

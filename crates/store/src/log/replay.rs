@@ -20,6 +20,8 @@ use crate::{
 const GROUPS_AHEAD: usize = 3;
 /// Objects of a group at most: enough that threads seldom wait for each other.
 const GROUP_OBJECTS: usize = 32;
+/// Bytes that are parsed where they arrive, since another thread would cost more than it saves.
+const INLINE_BYTES: usize = 64 << 10;
 /// Bytes of a group at most, unless one object has more: what is read ahead is held in memory, several times as large.
 const GROUP_BYTES: u64 = 2 << 20;
 
@@ -57,7 +59,9 @@ pub(crate) async fn replay(storage: &Storage, floor: LogPosition) -> Result<Repl
     if let Some((last, _)) = all.last() {
         out.epoch = out.epoch.max(last.epoch);
     }
-    let all: Vec<(LogPosition, u64)> = all.into_iter().filter(|(position, _)| *position >= floor).collect();
+    let listed = all.into_iter().filter(|(position, _)| *position >= floor).collect();
+    let all = complete(storage, floor, listed).await?;
+    out.epoch = all.last().map_or(out.epoch, |(last, _)| out.epoch.max(last.epoch));
     let mut expected = floor;
     let groups = stream::iter(groups(&all)).map(|group| fetch(storage.clone(), group)).buffered(GROUPS_AHEAD);
     let mut objects =
@@ -103,6 +107,53 @@ pub(crate) async fn replay(storage: &Storage, floor: LogPosition) -> Result<Repl
     Ok(out)
 }
 
+/// Adds what a list does not tell of (yet) where it has gaps, and behind its end.
+async fn complete(
+    storage: &Storage,
+    floor: LogPosition,
+    listed: Vec<(LogPosition, u64)>,
+) -> Result<Vec<(LogPosition, u64)>, OpenError> {
+    let mut all = Vec::with_capacity(listed.len());
+    let mut expected = floor;
+    for (position, size_bytes) in listed {
+        if position != expected {
+            follow(storage, expected, position, &mut all).await?;
+        }
+        all.push((position, size_bytes));
+        expected = LogPosition { epoch: position.epoch, seq: position.seq + 1 };
+    }
+    let end = LogPosition { epoch: u64::MAX, seq: 0 };
+    follow(storage, expected, end, &mut all).await?;
+    Ok(all)
+}
+
+/// Adds the objects that are there from a position on, below another one, up to the first that is not.
+async fn follow(
+    storage: &Storage,
+    mut next: LogPosition,
+    end: LogPosition,
+    all: &mut Vec<(LogPosition, u64)>,
+) -> Result<(), OpenError> {
+    let size = async |position: LogPosition| {
+        let path = Storage::log_path(position);
+        let size = storage.size(&path).await;
+        size.map_err(|source| OpenError::Storage { object: path.to_string(), source })
+    };
+    while next < end {
+        let next_epoch = LogPosition { epoch: next.epoch + 1, seq: 0 };
+        let found = match size(next).await? {
+            Some(size_bytes) => Some((next, size_bytes)),
+            // Whether the object before was the seal of its epoch is known when it is read.
+            None if next_epoch < end => size(next_epoch).await?.map(|size_bytes| (next_epoch, size_bytes)),
+            None => None,
+        };
+        let Some(found) = found else { break };
+        next = LogPosition { epoch: found.0.epoch, seq: found.0.seq + 1 };
+        all.push(found);
+    }
+    Ok(())
+}
+
 impl ReplayedHead {
     /// Applies an object and gives its newest time of receipt.
     fn add(&mut self, delta: Delta, size_bytes: u64) -> Result<i64, DecodeError> {
@@ -142,10 +193,13 @@ fn groups(objects: &[(LogPosition, u64)]) -> Vec<Vec<(LogPosition, u64)>> {
     groups
 }
 
-/// Reads a group; checks and parses it on a thread of its own. Applying, which has to be in order, goes on meanwhile.
+/// Reads a group; checks and parses it, on a thread of its own if it is large. Applying, which has to be in order, goes on meanwhile.
 async fn fetch(storage: Storage, group: Vec<(LogPosition, u64)>) -> Result<Vec<Opened>, OpenError> {
     let reads = group.into_iter().map(|(position, size_bytes)| get(storage.clone(), position, size_bytes));
     let objects = future::try_join_all(reads).await?;
+    if objects.iter().map(Bytes::len).sum::<usize>() <= INLINE_BYTES {
+        return Ok(open_all(&objects));
+    }
     tokio::task::spawn_blocking(move || open_all(&objects)).await.map_err(|source| OpenError::Storage {
         object: "log".to_owned(),
         source: object_store::Error::JoinError { source },

@@ -3,20 +3,19 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, Weak, atomic::Ordering},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use tokio::runtime::Handle;
+use tokio::time::Instant;
 use tracing::{error, info, warn};
-use ulid::Ulid;
 
 use super::{DUPLICATE_WINDOW_NS, PersistError, Reply, TICK, Writer};
 use crate::{
     block::{ListedBlock, encode::encode_head, meta::BlockMeta, write::SeenRequest},
-    clock::now_ns,
     error::AppendError,
     flush,
     head::{Head, HeadView},
+    host::Handle,
     log::{codec::LogPosition, replay::ReplayedHead},
     manifest::{BlockEntry, Manifest},
     metrics::Counters,
@@ -107,16 +106,16 @@ impl Writer {
     }
 
     fn spawn_flush(&mut self, view: HeadView, mut requests: Vec<SeenRequest>, runtime: &Handle) {
-        let oldest = now_ns() - DUPLICATE_WINDOW_NS;
+        let oldest = runtime.now_ns() - DUPLICATE_WINDOW_NS;
         requests.retain(|r| r.received_ns > oldest);
         let newest_request_ns = self.log.newest_request_ns;
-        let (shared, done, runtime) = (self.shared.clone(), self.flushed.0.clone(), runtime.clone());
+        let (shared, done, of_thread) = (self.shared.clone(), self.flushed.0.clone(), runtime.clone());
         let commands = self.commands.clone();
-        let spawned = std::thread::Builder::new().name("decima-flush".to_owned()).spawn(move || {
-            let view = symbolized(&shared, view, &runtime);
+        let spawned = runtime.thread("decima-flush", move || {
+            let view = symbolized(&shared, view, &of_thread);
             while let Some(alive) = commands.upgrade() {
                 drop(alive);
-                match write_blocks(&shared, &view, &requests, newest_request_ns, &runtime) {
+                match write_blocks(&shared, &view, &requests, newest_request_ns, &of_thread) {
                     Ok(flushed) => {
                         // The writer may have ended; the log still has the samples.
                         let _ = done.send(flushed);
@@ -125,7 +124,7 @@ impl Writer {
                     Err(reason) => {
                         Counters::add(&shared.counters.flush_failures, 1);
                         warn!(reason, "the head could not be written to a block; trying again");
-                        std::thread::sleep(FLUSH_RETRY);
+                        of_thread.sleep(FLUSH_RETRY);
                     }
                 }
             }
@@ -142,9 +141,10 @@ impl Writer {
         }
         let flushed = match self.unlisted.take() {
             Some(flushed) => flushed,
-            None => match self.flushed.1.recv_timeout(wait) {
-                Ok(flushed) => flushed,
-                Err(_) => return,
+            None => match runtime.block_on(async { tokio::time::timeout(wait, self.flushed.1.recv()).await })
+            {
+                Ok(Some(flushed)) => flushed,
+                Ok(None) | Err(_) => return,
             },
         };
         let Some(flushing) = self.flushing.take() else { return };
@@ -162,7 +162,7 @@ impl Writer {
                 // The block is there and the log still has its samples: list it later.
                 self.unlisted = Some(flushed);
                 self.flushing = Some(flushing);
-                std::thread::sleep(wait.min(TICK));
+                runtime.sleep(wait.min(TICK));
                 return;
             }
         }
@@ -339,7 +339,7 @@ fn write_blocks(
 ) -> Result<Flushed, String> {
     let mut flushed = Flushed::new();
     for slice in flush::slices(view.range()) {
-        let id = Ulid::new().to_string();
+        let id = runtime.ulid().to_string();
         let part = view.within(slice);
         let written =
             encode_head(id.clone(), TENANT, &part, requests).map_err(|e| e.to_string()).and_then(|block| {

@@ -1,23 +1,22 @@
 //! Compactions under way: begun from the manifest, done by a thread that yields to queries, taken into the manifest by the writer.
 
 use std::{
-    sync::{Arc, atomic::Ordering, mpsc},
-    time::{Duration, Instant},
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
 };
 
-use tokio::runtime::Handle;
+use tokio::{sync::oneshot, time::Instant};
 use tracing::{error, info, warn};
-use ulid::Ulid;
 
 use super::{DUPLICATE_WINDOW_NS, PersistError, Writer};
 use crate::{
     block::{ListedBlock, meta::BlockMeta},
-    clock::now_ns,
     compact::{
         self, CompactError, Progress, Target,
         plan::{self, CompactionSettings, Plan},
     },
     error::AppendError,
+    host::Handle,
     manifest::BlockEntry,
     metrics::Counters,
     tiers,
@@ -56,7 +55,7 @@ struct Running {
     /// Size of the inputs.
     size_bytes: u64,
     progress: Arc<Progress>,
-    done: mpsc::Receiver<Compacted>,
+    done: oneshot::Receiver<Compacted>,
 }
 
 impl Drop for Running {
@@ -80,7 +79,7 @@ impl Writer {
         self.collect_compacted(Duration::ZERO, runtime);
         let is_paused = self.compactions.failed.is_some_and(|at| at.elapsed() < FAILURE_PAUSE);
         if self.compactions.running.is_none() && self.compactions.unlisted.is_none() && !is_paused {
-            let plans = self.compaction_plans(now_ns());
+            let plans = self.compaction_plans(runtime.now_ns());
             let backlog = plans.iter().map(|plan| plan.inputs.len() as u64).sum();
             self.shared.counters.compaction_backlog_blocks.store(backlog, Ordering::Relaxed);
             if let Some(plan) = plans.into_iter().find(|plan| self.has_space_for(plan)) {
@@ -135,22 +134,22 @@ impl Writer {
         let inputs = self.inputs(&plan);
         let size_bytes = inputs.iter().map(|block| block.size_bytes).sum();
         let progress = Arc::new(Progress::default());
-        let (send, done) = mpsc::channel();
-        let (storage, runtime, of_thread) = (self.shared.storage.clone(), runtime.clone(), progress.clone());
-        let spawned = std::thread::Builder::new().name("decima-compact".to_owned()).spawn(move || {
-            yield_to_others();
+        let (send, done) = oneshot::channel();
+        let (storage, host, of_thread) = (self.shared.storage.clone(), runtime.clone(), progress.clone());
+        let spawned = runtime.thread("decima-compact", move || {
+            host.yield_to_others();
             let target = Target {
-                id: Ulid::new().to_string(),
+                id: host.ulid().to_string(),
                 level: plan.level,
                 resolution_ns: plan.resolution_ns,
-                oldest_request_ns: now_ns() - DUPLICATE_WINDOW_NS,
+                oldest_request_ns: host.now_ns() - DUPLICATE_WINDOW_NS,
             };
-            let compacted = runtime.block_on(compact::compact(&storage, &inputs, &target, &of_thread));
+            let compacted = host.block_on(compact::compact(&storage, &inputs, &target, &of_thread));
             // The writer may have ended; then the block is swept at the next start.
             let _ = send.send(compacted);
         });
         match spawned {
-            Ok(_) => {
+            Ok(()) => {
                 self.compactions.running = Some(Running { inputs: plan.inputs, size_bytes, progress, done });
             }
             Err(e) => {
@@ -161,11 +160,12 @@ impl Writer {
     }
 
     fn collect_compacted(&mut self, wait: Duration, runtime: &Handle) {
-        if let Some(running) = &self.compactions.running {
-            let compacted = match running.done.recv_timeout(wait) {
-                Ok(compacted) => compacted,
-                Err(mpsc::RecvTimeoutError::Timeout) => return,
-                Err(mpsc::RecvTimeoutError::Disconnected) => Err(CompactError::Misfit {
+        if let Some(running) = &mut self.compactions.running {
+            let done = &mut running.done;
+            let compacted = match runtime.block_on(async { tokio::time::timeout(wait, done).await }) {
+                Err(_) => return,
+                Ok(Ok(compacted)) => compacted,
+                Ok(Err(_)) => Err(CompactError::Misfit {
                     block: running.inputs.join(", "),
                     reason: "the compaction panicked",
                 }),
@@ -222,19 +222,14 @@ impl Writer {
 
     /// Ends the compaction under way, whose inputs stay.
     pub(super) fn stop_compaction(&mut self) {
-        let Some(running) = self.compactions.running.take() else { return };
+        let Some(mut running) = self.compactions.running.take() else { return };
         running.progress.stop.store(true, Ordering::Relaxed);
         // It looks before every batch, and deletes its files then.
-        if running.done.recv_timeout(Duration::from_secs(10)).is_err() {
+        let done = &mut running.done;
+        let stopped =
+            self.shared.host.block_on(async { tokio::time::timeout(Duration::from_secs(10), done).await });
+        if stopped.is_err() {
             warn!("the compaction did not stop in time; the next start deletes its files");
         }
-    }
-}
-
-/// Lets queries and requests go first: the scheduler gives the thread what they leave.
-fn yield_to_others() {
-    #[cfg(target_os = "linux")]
-    if let Err(e) = rustix::process::setpriority_process(Some(rustix::thread::gettid()), 19) {
-        warn!(error = %e, "a compaction runs with the priority of queries");
     }
 }

@@ -9,8 +9,8 @@ use decima_profile::{
     },
 };
 use decima_store::{
-    Store,
-    source::{AttributeRun, ScanRequest, TimeRange},
+    ReadError, Store,
+    source::{AttributeRun, ScanRequest, Snapshot, TimeRange},
 };
 
 /// A sample: stacktrace as function names leaf first, time, value, attribute `route`.
@@ -73,12 +73,17 @@ pub(crate) fn batch(service: &str, rows: &[Row]) -> SampleBatch {
 
 /// Sum by "service;root;…;leaf;route@time".
 pub(crate) async fn contents(store: &Store) -> BTreeMap<String, i64> {
+    read(&store.snapshot()).await.unwrap()
+}
+
+/// The same of a snapshot, which may not be readable.
+pub(crate) async fn read(snapshot: &Snapshot) -> Result<BTreeMap<String, i64>, ReadError> {
     let mut out = BTreeMap::new();
-    for source in store.snapshot().sources {
-        let table = source.series().await.unwrap();
+    for source in &snapshot.sources {
+        let table = source.series().await?;
         let partitions: Vec<u32> = (0..table.partitions.len() as u32).collect();
-        let symbols = source.symbols(&partitions).await.unwrap();
-        let trees = source.trees(&partitions, 0..partitions.len()).await.unwrap();
+        let symbols = source.symbols(&partitions).await?;
+        let trees = source.trees(&partitions, 0..partitions.len()).await?;
         let request = ScanRequest {
             series: (0..table.series.len() as u32).collect(),
             range: TimeRange::ALL,
@@ -109,17 +114,21 @@ pub(crate) async fn contents(store: &Store) -> BTreeMap<String, i64> {
                     *out.entry(key).or_default() += run.values[row];
                 }
             })
-            .await
-            .unwrap();
+            .await?;
     }
-    out
+    Ok(out)
 }
 
 /// Sum of all points.
 pub(crate) async fn points_sum(store: &Store) -> (i64, u64) {
+    read_points(&store.snapshot()).await.unwrap()
+}
+
+/// The same of a snapshot, which may not be readable.
+pub(crate) async fn read_points(snapshot: &Snapshot) -> Result<(i64, u64), ReadError> {
     let (mut sum, mut count) = (0, 0);
-    for source in store.snapshot().sources {
-        let table = source.series().await.unwrap();
+    for source in &snapshot.sources {
+        let table = source.series().await?;
         let request = ScanRequest {
             series: (0..table.series.len() as u32).collect(),
             range: TimeRange::ALL,
@@ -133,8 +142,7 @@ pub(crate) async fn points_sum(store: &Store) -> (i64, u64) {
                     count += p.count;
                 }
             })
-            .await
-            .unwrap();
+            .await?;
     }
-    (sum, count)
+    Ok((sum, count))
 }
