@@ -13,12 +13,12 @@ use std::{
 };
 
 use decima_symbols::{
-    Answer, BuildId, ObjectFiles, Options, Symbolizer, Unresolved, demangle::Mode, normalize::Mapping,
+    Answer, BuildId, Options, Symbolizer, Unresolved, demangle::Mode, normalize::Mapping,
 };
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
-use crate::{Debuginfo, ObjectFile};
+use crate::{Debuginfo, HeldFiles, ObjectFile, split_dwarf::SplitDwarf};
 
 /// Bounds and manner.
 #[derive(Debug, Clone, Copy)]
@@ -50,8 +50,9 @@ pub struct Address {
 /// A file that is open.
 struct Open {
     symbolizer: Arc<Symbolizer>,
-    /// The object that it was opened from.
-    object: String,
+    /// The objects that it was opened from.
+    objects: String,
+    split: Arc<SplitDwarf>,
     /// As of which version of the store this is the file.
     version: u64,
     last_use: u64,
@@ -73,6 +74,8 @@ enum Known {
 #[derive(Default)]
 struct Files {
     known: HashMap<BuildId, Known>,
+    /// Build IDs that debuginfod was asked for although something is here, and when.
+    asked_for: HashMap<BuildId, Instant>,
     uses: u64,
 }
 
@@ -250,6 +253,25 @@ impl Resolver {
         });
     }
 
+    /// Asks debuginfod for a file that tells more than those that are here.
+    fn fetch_more(self: &Arc<Self>, build_id: BuildId) {
+        {
+            let mut files = self.files.lock();
+            files.asked_for.retain(|_, at| at.elapsed() < NOTHING_FOR);
+            if files.asked_for.len() >= FETCHING_MAX || files.asked_for.contains_key(&build_id) {
+                return;
+            }
+            files.asked_for.insert(build_id.clone(), Instant::now());
+        }
+        let debuginfo = Arc::clone(&self.debuginfo);
+        tokio::spawn(async move {
+            if let Err(error) = debuginfo.fetch(&build_id).await {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(%build_id, error, "debuginfo cannot be kept");
+            }
+        });
+    }
+
     async fn open(self: &Arc<Self>, build_id: &BuildId) -> Result<Arc<Symbolizer>, Unresolved> {
         // A file is opened once, however many ask for it at one time.
         let mut hasher = DefaultHasher::new();
@@ -262,8 +284,8 @@ impl Resolver {
             return Err(*reason);
         }
         let version = self.debuginfo.version();
-        let (object, bytes, program) = match self.debuginfo.object_file(build_id).await {
-            Ok(ObjectFile::Held { object, bytes, program }) => (object, bytes, program),
+        let HeldFiles { objects, mut files, wanted } = match self.debuginfo.object_file(build_id).await {
+            Ok(ObjectFile::Held(held)) => held,
             Ok(ObjectFile::Missing(reason)) => {
                 self.nothing_as_of(build_id, reason, version);
                 return Err(reason);
@@ -277,11 +299,15 @@ impl Resolver {
                 return Err(Unresolved::NoDebuginfo);
             }
         };
-        let mut files = self.files.lock();
-        files.uses += 1;
-        let uses = files.uses;
-        if let Some(Known::File(open)) = files.known.get_mut(build_id)
-            && open.object == object
+        for wanted in wanted {
+            self.fetch_more(wanted);
+        }
+        let mut known = self.files.lock();
+        known.uses += 1;
+        let uses = known.uses;
+        if let Some(Known::File(open)) = known.known.get_mut(build_id)
+            && open.objects == objects
+            && !open.split.would_find_more()
         {
             (open.last_use, open.version) = (uses, version);
             return Ok(Arc::clone(&open.symbolizer));
@@ -289,21 +315,16 @@ impl Resolver {
         let share = self.options.memory_max_bytes / 2;
         let options =
             Options { mode: self.options.mode, memory_max_bytes: share, cache_max_bytes: share / 8 };
-        // Only the program says how it is mapped, and only it has what its debug information leaves out.
-        let (object_bytes, debuginfo) = match program {
-            Some(program) => (program, Some(bytes)),
-            None => (bytes, None),
-        };
-        let parts =
-            ObjectFiles { object: object_bytes, debuginfo, alternate: None, package: None, companions: None };
-        let Ok(symbolizer) = Symbolizer::open(parts, options) else {
-            drop(files);
+        let split = Arc::new(SplitDwarf::new(Arc::clone(&self.debuginfo)));
+        files.companions = Some(Arc::clone(&split) as _);
+        let Ok(symbolizer) = Symbolizer::open(files, options) else {
+            drop(known);
             self.nothing_as_of(build_id, Unresolved::NotAnObject, version);
             return Err(Unresolved::NotAnObject);
         };
         let symbolizer = Arc::new(symbolizer);
-        let open = Open { symbolizer: Arc::clone(&symbolizer), object, version, last_use: uses };
-        files.known.insert(build_id.clone(), Known::File(open));
+        let open = Open { symbolizer: Arc::clone(&symbolizer), objects, split, version, last_use: uses };
+        known.known.insert(build_id.clone(), Known::File(open));
         Ok(symbolizer)
     }
 

@@ -17,12 +17,14 @@ use crate::{
     read::{self, Failures},
     render,
     scan::{self, Partial},
-    symbolize::{self, Symbolizer, UnresolvedAddresses},
+    symbolize::{self, Reasons, Symbolizer, UnresolvedAddresses},
 };
 
 /// What was read of one source.
 pub(crate) struct SourceRead {
     pub(crate) symbols: Arc<Symbols>,
+    /// Why some of them have no function.
+    pub(crate) reasons: Reasons,
     /// By partition.
     pub(crate) trees: HashMap<u32, Arc<Tree>>,
     /// With the side they are for.
@@ -88,7 +90,7 @@ async fn symbolize(read: &mut Read, symbolizer: &Symbolizer) {
     let symbolized = futures::future::join_all(symbolized).await;
     let mut unresolved = Vec::new();
     for (source, symbolized) in read.sources.iter_mut().zip(symbolized) {
-        source.symbols = symbolized.symbols;
+        (source.symbols, source.reasons) = (symbolized.symbols, symbolized.reasons);
         unresolved.extend(symbolized.unresolved.iter().cloned());
     }
     read.unresolved = symbolize::added_up(unresolved);
@@ -131,7 +133,7 @@ async fn read_source(source: Arc<dyn Source>, tasks: Vec<(usize, Task)>) -> Resu
     let trees = async { Ok(source.trees(&partitions).await?) };
     let (partials, symbols, trees) = tokio::try_join!(scans, symbols, trees)?;
     let trees = partitions.iter().copied().zip(trees).collect();
-    Ok(SourceRead { symbols, trees, partials })
+    Ok(SourceRead { symbols, reasons: Arc::default(), trees, partials })
 }
 
 fn label_names(tables: &[Option<Arc<SeriesTable>>], tasks: &[Vec<(usize, Task)>]) -> Vec<String> {

@@ -87,7 +87,12 @@ pub(crate) struct Symbolized {
     pub(crate) symbols: Arc<Symbols>,
     /// What has none, by file and reason.
     pub(crate) unresolved: Arc<[UnresolvedAddresses]>,
+    /// The same by location; empty if there is nothing to say.
+    pub(crate) reasons: Reasons,
 }
+
+/// Why locations have no function, by location.
+pub(crate) type Reasons = Arc<[Option<Unresolved>]>;
 
 impl Symbolizer {
     /// Asks this resolver, and lets a query wait so long for it.
@@ -139,7 +144,7 @@ impl Symbolizer {
         wanted: impl FnOnce() -> Vec<bool>,
     ) -> Symbolized {
         if !has_bare(&symbols) {
-            return Symbolized { symbols, unresolved: Arc::default() };
+            return Symbolized { symbols, unresolved: Arc::default(), reasons: Arc::default() };
         }
         let version = self.0.resolver.version();
         if let Some(kept) = self.kept(&symbols, partitions, version) {
@@ -150,6 +155,7 @@ impl Symbolizer {
         let answers = self.resolve(&bare, Instant::now() + self.0.timeout).await;
         let symbolized = Symbolized {
             unresolved: unresolved(&symbols, &bare, &answers).into(),
+            reasons: reasons(&symbols, &bare, &answers),
             symbols: Arc::new(with_lines(&symbols, &bare, &answers)),
         };
         let unfinished =
@@ -298,6 +304,18 @@ fn unresolved(symbols: &Symbols, bare: &Bare, answers: &[Vec<Answer>]) -> Vec<Un
         addresses,
     };
     counts.into_iter().map(row).collect()
+}
+
+fn reasons(symbols: &Symbols, bare: &Bare, answers: &[Vec<Answer>]) -> Reasons {
+    let mut reasons = vec![None; symbols.location_count()];
+    for (group, answers) in bare.groups.iter().zip(answers) {
+        for (&location, answer) in group.locations.iter().zip(answers) {
+            if let Answer::Unresolved(reason) = answer {
+                reasons[location as usize] = Some(*reason);
+            }
+        }
+    }
+    reasons.into()
 }
 
 /// Copies symbols and puts in the lines that were found.
