@@ -129,7 +129,13 @@ impl Contents {
         let split_units = SplitUnits(elf.split_units().into());
         let has_dwarf = has_dwarf || !split_units.0.is_empty();
         Self {
-            quality: RecordedQuality { not_valid_elf: false, has_dwarf, has_go_pclntab, has_symtab, has_dynsym },
+            quality: RecordedQuality {
+                not_valid_elf: false,
+                has_dwarf,
+                has_go_pclntab,
+                has_symtab,
+                has_dynsym,
+            },
             gnu_build_id: BuildId::gnu(&elf),
             crc32: Some(crc32fast::hash(bytes)),
             split_units,
@@ -138,7 +144,10 @@ impl Contents {
 
     /// Those of what is no ELF file.
     pub(crate) fn unreadable() -> Self {
-        Self { quality: RecordedQuality { not_valid_elf: true, ..RecordedQuality::default() }, ..Self::default() }
+        Self {
+            quality: RecordedQuality { not_valid_elf: true, ..RecordedQuality::default() },
+            ..Self::default()
+        }
     }
 }
 

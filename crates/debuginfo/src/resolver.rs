@@ -12,13 +12,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use decima_symbols::{
-    Answer, BuildId, Options, Symbolizer, Unresolved, demangle::Mode, normalize::Mapping,
-};
+use decima_symbols::{Answer, BuildId, Options, Unresolved, demangle::Mode, normalize::Mapping};
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
-use crate::{Debuginfo, HeldFiles, ObjectFile, split_dwarf::SplitDwarf};
+use crate::{
+    Debuginfo, HeldFiles, ObjectFile,
+    answer_cache::{AnswerCache, AnswersName},
+    reader::Reader,
+    split_dwarf::SplitDwarf,
+};
 
 /// Bounds and manner.
 #[derive(Debug, Clone, Copy)]
@@ -49,10 +52,9 @@ pub struct Address {
 
 /// A file that is open.
 struct Open {
-    symbolizer: Arc<Symbolizer>,
+    reader: Arc<Reader>,
     /// The objects that it was opened from.
     objects: String,
-    split: Arc<SplitDwarf>,
     /// As of which version of the store this is the file.
     version: u64,
     last_use: u64,
@@ -83,6 +85,7 @@ struct Files {
 pub struct Resolver {
     debuginfo: Arc<Debuginfo>,
     options: ResolverOptions,
+    answers: Option<Arc<AnswerCache>>,
     files: Mutex<Files>,
     permits: Arc<Semaphore>,
     /// Held while a file is opened, by build ID; several share one.
@@ -109,12 +112,31 @@ impl Resolver {
     pub fn new(debuginfo: Arc<Debuginfo>, options: ResolverOptions) -> Self {
         let permits = Arc::new(Semaphore::new(options.concurrent_max.max(1)));
         let late = Arc::new(Semaphore::new(LATE_MAX));
-        Self { debuginfo, options, files: Mutex::default(), permits, opening: Default::default(), late }
+        Self {
+            debuginfo,
+            options,
+            answers: None,
+            files: Mutex::default(),
+            permits,
+            opening: Default::default(),
+            late,
+        }
     }
 
-    /// Memory for all files that are open, in bytes, besides the files themselves. Never waits: see [`Symbolizer::memory_bytes`].
+    /// Keeps answers there as well, for other processes after this one.
+    #[must_use]
+    pub fn with_answers(self, answers: AnswerCache) -> Self {
+        Self { answers: Some(Arc::new(answers)), ..self }
+    }
+
+    /// Size of the answers that are kept on disk.
+    pub fn kept_bytes(&self) -> u64 {
+        self.answers.as_ref().map_or(0, |answers| answers.size_bytes())
+    }
+
+    /// Memory for all files that are open, in bytes, besides the files themselves. Never waits.
     pub fn memory_bytes(&self) -> usize {
-        self.open_files().iter().map(|(.., symbolizer)| symbolizer.memory_bytes()).sum()
+        self.open_files().iter().map(|(.., reader)| reader.memory_bytes()).sum()
     }
 
     /// Grows whenever what could not be resolved may be worth another question.
@@ -166,7 +188,7 @@ impl Resolver {
     /// Answers without waiting, if every address was asked for before or none can be resolved.
     fn cached(&self, build_id: &BuildId, addresses: &[Address]) -> Option<Vec<Answer>> {
         let all = |reason| vec![Answer::Unresolved(reason); addresses.len()];
-        let symbolizer = {
+        let reader = {
             let mut files = self.files.lock();
             files.uses += 1;
             let uses = files.uses;
@@ -177,7 +199,7 @@ impl Resolver {
                     if open.version != self.debuginfo.version() {
                         return None;
                     }
-                    Arc::clone(&open.symbolizer)
+                    Arc::clone(&open.reader)
                 }
                 Known::Fetching => return Some(all(Unresolved::Fetching)),
                 Known::Nothing { reason, version, at } => {
@@ -186,11 +208,7 @@ impl Resolver {
                 }
             }
         };
-        let cached = |address: &Address| match symbolizer.file_address(address.address, address.mapping) {
-            Some(address) => symbolizer.cached(address),
-            None => Some(Answer::Unresolved(Unresolved::Unmapped)),
-        };
-        addresses.iter().map(cached).collect()
+        addresses.iter().map(|address| reader.cached(address)).collect()
     }
 
     async fn resolve_file(
@@ -201,8 +219,8 @@ impl Resolver {
     ) -> Vec<Answer> {
         let count = addresses.len();
         let all = move |reason| vec![Answer::Unresolved(reason); count];
-        let symbolizer = match self.open(&build_id).await {
-            Ok(symbolizer) => symbolizer,
+        let reader = match self.open(&build_id).await {
+            Ok(reader) => reader,
             Err(reason) => return all(reason),
         };
         let Ok(permit) = Arc::clone(&self.permits).acquire_owned().await else {
@@ -210,7 +228,7 @@ impl Resolver {
         };
         let this = Arc::clone(&self);
         let reading = tokio::task::spawn_blocking(move || {
-            let answers = symbolize(&symbolizer, &addresses, deadline);
+            let answers = reader.resolve(&addresses, deadline);
             drop(permit);
             this.make_room();
             answers
@@ -272,7 +290,7 @@ impl Resolver {
         });
     }
 
-    async fn open(self: &Arc<Self>, build_id: &BuildId) -> Result<Arc<Symbolizer>, Unresolved> {
+    async fn open(self: &Arc<Self>, build_id: &BuildId) -> Result<Arc<Reader>, Unresolved> {
         // A file is opened once, however many ask for it at one time.
         let mut hasher = DefaultHasher::new();
         build_id.hash(&mut hasher);
@@ -284,7 +302,7 @@ impl Resolver {
             return Err(*reason);
         }
         let version = self.debuginfo.version();
-        let HeldFiles { objects, mut files, wanted } = match self.debuginfo.object_file(build_id).await {
+        let HeldFiles { objects, files, wanted } = match self.debuginfo.object_file(build_id).await {
             Ok(ObjectFile::Held(held)) => held,
             Ok(ObjectFile::Missing(reason)) => {
                 self.nothing_as_of(build_id, reason, version);
@@ -302,30 +320,39 @@ impl Resolver {
         for wanted in wanted {
             self.fetch_more(wanted);
         }
-        let mut known = self.files.lock();
-        known.uses += 1;
-        let uses = known.uses;
-        if let Some(Known::File(open)) = known.known.get_mut(build_id)
-            && open.objects == objects
-            && !open.split.would_find_more()
-        {
-            (open.last_use, open.version) = (uses, version);
-            return Ok(Arc::clone(&open.symbolizer));
+        if let Some(reader) = self.still_open(build_id, &objects, version) {
+            return Ok(reader);
         }
         let share = self.options.memory_max_bytes / 2;
-        let options =
-            Options { mode: self.options.mode, memory_max_bytes: share, cache_max_bytes: share / 8 };
+        let mode = self.options.mode;
+        let options = Options { mode, memory_max_bytes: share, cache_max_bytes: share / 8 };
         let split = Arc::new(SplitDwarf::new(Arc::clone(&self.debuginfo)));
-        files.companions = Some(Arc::clone(&split) as _);
-        let Ok(symbolizer) = Symbolizer::open(files, options) else {
-            drop(known);
+        let kept = self.answers.clone().map(|cache| (cache, AnswersName::new(build_id, &objects, mode)));
+        let opening = tokio::task::spawn_blocking(move || Reader::open(files, options, split, kept));
+        let Ok(Ok(reader)) = opening.await else {
             self.nothing_as_of(build_id, Unresolved::NotAnObject, version);
             return Err(Unresolved::NotAnObject);
         };
-        let symbolizer = Arc::new(symbolizer);
-        let open = Open { symbolizer: Arc::clone(&symbolizer), objects, split, version, last_use: uses };
-        known.known.insert(build_id.clone(), Known::File(open));
-        Ok(symbolizer)
+        let reader = Arc::new(reader);
+        let mut files = self.files.lock();
+        files.uses += 1;
+        let open = Open { reader: Arc::clone(&reader), objects, version, last_use: files.uses };
+        files.known.insert(build_id.clone(), Known::File(open));
+        Ok(reader)
+    }
+
+    /// What is open already, if that is still what there is.
+    fn still_open(&self, build_id: &BuildId, objects: &str, version: u64) -> Option<Arc<Reader>> {
+        let mut files = self.files.lock();
+        files.uses += 1;
+        let uses = files.uses;
+        match files.known.get_mut(build_id) {
+            Some(Known::File(open)) if open.objects == objects && !open.reader.is_outdated() => {
+                (open.last_use, open.version) = (uses, version);
+                Some(Arc::clone(&open.reader))
+            }
+            _ => None,
+        }
     }
 
     fn nothing(&self, build_id: &BuildId, reason: Unresolved) {
@@ -340,10 +367,10 @@ impl Resolver {
         files.known.insert(build_id.clone(), Known::Nothing { reason, version, at: Instant::now() });
     }
 
-    fn open_files(&self) -> Vec<(u64, BuildId, Arc<Symbolizer>)> {
+    fn open_files(&self) -> Vec<(u64, BuildId, Arc<Reader>)> {
         let files = self.files.lock();
         let open = files.known.iter().filter_map(|(build_id, known)| match known {
-            Known::File(open) => Some((open.last_use, build_id.clone(), Arc::clone(&open.symbolizer))),
+            Known::File(open) => Some((open.last_use, build_id.clone(), Arc::clone(&open.reader))),
             Known::Nothing { .. } | Known::Fetching => None,
         });
         open.collect()
@@ -353,7 +380,7 @@ impl Resolver {
     fn make_room(&self) {
         let mut open = self.open_files();
         open.sort_by_key(|(last_use, ..)| *last_use);
-        let sizes: Vec<_> = open.iter().map(|(.., symbolizer)| symbolizer.memory_bytes()).collect();
+        let sizes: Vec<_> = open.iter().map(|(.., reader)| reader.memory_bytes()).collect();
         let mut held: usize = sizes.iter().sum();
         for ((_, build_id, _), size) in open.iter().zip(sizes) {
             if held <= self.options.memory_max_bytes {
@@ -363,13 +390,4 @@ impl Resolver {
             self.files.lock().known.remove(build_id);
         }
     }
-}
-
-fn symbolize(symbolizer: &Symbolizer, addresses: &[Address], deadline: Instant) -> Vec<Answer> {
-    let in_file = |address: &Address| symbolizer.file_address(address.address, address.mapping);
-    let places: Vec<Option<u64>> = addresses.iter().map(in_file).collect();
-    let known: Vec<u64> = places.iter().copied().flatten().collect();
-    let mut answers = symbolizer.symbolize_all(&known, &|| Instant::now() < deadline).into_iter();
-    let unmapped = || Answer::Unresolved(Unresolved::Unmapped);
-    places.iter().map(|place| place.and_then(|_| answers.next()).unwrap_or_else(unmapped)).collect()
 }

@@ -36,6 +36,11 @@ impl SplitDwarf {
         Self { debuginfo, runtime: Handle::current(), files: Mutex::default() }
     }
 
+    /// Whether a unit was missing.
+    pub(crate) fn has_missed(&self) -> bool {
+        !self.files.lock().missed.is_empty()
+    }
+
     /// Whether a unit that was missing is here now.
     pub(crate) fn would_find_more(&self) -> bool {
         let files = self.files.lock();

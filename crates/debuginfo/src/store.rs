@@ -316,6 +316,11 @@ impl Debuginfo {
         Ok(FileKind::ALL.iter().filter_map(of_kind).collect())
     }
 
+    /// Where local copies are.
+    pub fn cache_folder(&self) -> &std::path::Path {
+        &self.options.cache_folder
+    }
+
     /// How long an upload may take.
     pub fn upload_max_duration(&self) -> Duration {
         self.options.upload_max_duration

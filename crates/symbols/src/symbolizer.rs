@@ -196,6 +196,11 @@ impl Symbolizer {
         self.cache.get(&address)
     }
 
+    /// Takes an answer that an earlier reader of the same files gave.
+    pub fn remember(&self, address: u64, answer: Answer) {
+        self.cache.insert(address, answer);
+    }
+
     /// The functions at an address of the file.
     pub fn symbolize(&self, address: u64) -> Answer {
         let answer = self.symbolize_while(address, &|| true);

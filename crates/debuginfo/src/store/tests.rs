@@ -232,6 +232,49 @@ fn place(address: u64) -> crate::Address {
     crate::Address { address, mapping: decima_symbols::normalize::Mapping { start: 0, limit: 0, offset: 0 } }
 }
 
+/// What was found is there after a restart, without another look into the file, and goes when another file comes.
+#[tokio::test]
+async fn answers_survive_a_restart() {
+    const STRIPPED: &[u8] = include_bytes!("../../../../fuzz/corpus/elf/symbols-only");
+    let fixture = Fixture::new();
+    let entry = u64::from_le_bytes(PROGRAM[24..32].try_into().unwrap());
+    let start = async || {
+        let store = Arc::new(fixture.open().await);
+        let cache = crate::AnswerCache::open(fixture.folder.path().join("answers"), 1 << 20).unwrap();
+        let resolver = Resolver::new(Arc::clone(&store), ResolverOptions::default()).with_answers(cache);
+        (store, Arc::new(resolver))
+    };
+    let ask = async |resolver: &Arc<Resolver>, address| {
+        let deadline = std::time::Instant::now() + Duration::from_secs(60);
+        resolver.resolve("abcd", &[place(address)], deadline).await.remove(0)
+    };
+    let has_line = |answer: &decima_symbols::Answer| answer.frames().iter().any(|frame| frame.line > 0);
+    // The first address of the code that has a line.
+    let (store, resolver) = start().await;
+    upload(&store, "abcd", PROGRAM, "h").await;
+    let mut known = entry;
+    while !has_line(&ask(&resolver, known).await) {
+        known += 1;
+        assert!(known < entry + 200, "no line");
+    }
+    let before = ask(&resolver, known).await;
+    assert!(resolver.kept_bytes() > 0);
+
+    // A file with less is in its place, so that answers with lines are not from it.
+    let path = stored_path(&store.list()[0]).unwrap();
+    fixture.objects.put(&path, STRIPPED.into()).await.unwrap();
+    let (store, resolver) = start().await;
+    assert_eq!(ask(&resolver, known).await, before);
+    assert!(!has_line(&ask(&resolver, entry + 199).await));
+
+    let begun =
+        store.initiate("abcd", KIND, Proposal { hash: "other", force: true }, STRIPPED.len() as u64, false);
+    let id = begun.await.unwrap().upload_id;
+    send(&store, "abcd", STRIPPED, &id).await;
+    store.finish("abcd", KIND, &id).await.unwrap();
+    assert!(!has_line(&ask(&resolver, known).await), "it is of another file");
+}
+
 #[tokio::test]
 async fn addresses_heal_when_the_file_arrives() {
     let fixture = Fixture::new();

@@ -84,11 +84,7 @@ impl Extras {
             node_max.filter(|text| !text.is_empty()).map(str::parse).transpose().map_err(|error| {
                 Status::invalid_argument(format!("{node_max_name}: not a number of nodes: {error}"))
             })?;
-        Ok(Self {
-            focus: focus.unwrap_or_default(),
-            node_max: node_max.unwrap_or_default(),
-            reasons: false,
-        })
+        Ok(Self { focus: focus.unwrap_or_default(), node_max: node_max.unwrap_or_default(), reasons: false })
     }
 }
 

@@ -47,7 +47,7 @@ fn files(expected: &Value) -> Vec<String> {
 
 /// Sums of recorded samples are those of the recording's place in time; a store keeps what is not older than its retention,
 /// which tests do not have.
-async fn replay_arrow(server: &TestServer, folder: &str) {
+pub(crate) async fn replay_arrow(server: &TestServer, folder: &str) {
     let mut client = ProfileStoreServiceClient::new(server.channel().await);
     for file in files(&expected(folder)) {
         let message = WriteArrowRequest::decode(&*fixture(&format!("{folder}/{file}"))).unwrap();

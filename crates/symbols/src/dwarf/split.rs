@@ -122,7 +122,8 @@ fn ids_of_index(index: &[u8], little_endian: bool) -> Vec<u64> {
         let bytes = bytes.try_into().ok()?;
         Some(if little_endian { u64::from_le_bytes(bytes) } else { u64::from_be_bytes(bytes) })
     };
-    let used = ids.chunks_exact(8).zip(0..).filter(|(_, slot)| word(rows + slot * 4).is_some_and(|row| row != 0));
+    let used =
+        ids.chunks_exact(8).zip(0..).filter(|(_, slot)| word(rows + slot * 4).is_some_and(|row| row != 0));
     used.filter_map(|(bytes, _)| id(bytes)).take(UNITS_MAX).collect()
 }
 
@@ -167,6 +168,19 @@ fn id_attribute(dwarf: &Dwarf<'_>, header: gimli::UnitHeader<Reader<'_>>) -> Opt
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Expected: what `readelf --debug-dump=info` says.
+    #[test]
+    fn ids_of_files() {
+        let check = |bytes: &[u8], expected: &[u64]| {
+            assert_eq!(Elf::parse(bytes).unwrap().split_units(), expected);
+        };
+        check(include_bytes!("../../../../fuzz/corpus/elf/dwo-dwarf5"), &[0xa5ba_2bbb_828b_fecd]);
+        check(include_bytes!("../../../../fuzz/corpus/elf/dwo-dwarf4"), &[0xe374_dfce_9410_8a04]);
+        check(include_bytes!("../../../../fuzz/corpus/elf/dwp-dwarf4"), &[0xe374_dfce_9410_8a04]);
+        check(include_bytes!("../../../../fuzz/corpus/elf/dwz"), &[]);
+        check(include_bytes!("../../../../fuzz/corpus/elf/program-dwarf5"), &[]);
+    }
 
     #[test]
     fn ids_of_a_package() {
