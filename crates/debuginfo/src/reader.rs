@@ -1,6 +1,10 @@
 //! The object files of a build ID while they are open: what reads them, their split DWARF, and the answers that are kept of them.
 
-use std::{collections::HashSet, sync::Arc, time::Instant};
+use std::{
+    collections::HashSet,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use decima_symbols::{Answer, ObjectFiles, Options, Symbolizer, Unresolved, elf::ElfError};
 use parking_lot::Mutex;
@@ -8,6 +12,7 @@ use parking_lot::Mutex;
 use crate::{
     Address,
     answer_cache::{AnswerCache, AnswersName},
+    retention::FileName,
     split_dwarf::SplitDwarf,
 };
 
@@ -16,6 +21,9 @@ pub(crate) struct Reader {
     symbolizer: Symbolizer,
     split: Arc<SplitDwarf>,
     kept: Option<Kept>,
+    /// What the files are kept as, and when it was said last that they are used.
+    names: Vec<FileName>,
+    use_noted: Mutex<Instant>,
 }
 
 /// Answers on disk.
@@ -29,9 +37,13 @@ struct Kept {
 /// Addresses of one program that are kept at most. Of more, those that are not are read again.
 const KEPT_MAX: usize = 1 << 20;
 
+/// Much shorter than what retention is measured in.
+const USE_NOTED_EVERY: Duration = Duration::from_secs(600);
+
 impl Reader {
     /// Opens files, and takes the answers that are kept of them. Blocks.
     pub(crate) fn open(
+        names: Vec<FileName>,
         mut files: ObjectFiles,
         options: Options,
         split: Arc<SplitDwarf>,
@@ -47,7 +59,17 @@ impl Reader {
             });
             Kept { cache, name, addresses: Mutex::new(addresses) }
         });
-        Ok(Self { symbolizer, split, kept })
+        Ok(Self { symbolizer, split, kept, names, use_noted: Mutex::new(Instant::now()) })
+    }
+
+    /// The files that answers come from, now and then: who has all answers in memory needs them all the same.
+    pub(crate) fn used(&self) -> Option<Vec<FileName>> {
+        let mut noted = self.use_noted.try_lock()?;
+        if noted.elapsed() < USE_NOTED_EVERY {
+            return None;
+        }
+        *noted = Instant::now();
+        Some(self.names.iter().cloned().chain(self.split.names()).collect())
     }
 
     /// Whether other files that arrived would tell more.

@@ -208,6 +208,9 @@ impl Resolver {
                 }
             }
         };
+        if let Some(names) = reader.used() {
+            self.debuginfo.note_use(names);
+        }
         addresses.iter().map(|address| reader.cached(address)).collect()
     }
 
@@ -302,7 +305,7 @@ impl Resolver {
             return Err(*reason);
         }
         let version = self.debuginfo.version();
-        let HeldFiles { objects, files, wanted } = match self.debuginfo.object_file(build_id).await {
+        let HeldFiles { objects, names, files, wanted } = match self.debuginfo.object_file(build_id).await {
             Ok(ObjectFile::Held(held)) => held,
             Ok(ObjectFile::Missing(reason)) => {
                 self.nothing_as_of(build_id, reason, version);
@@ -328,7 +331,7 @@ impl Resolver {
         let options = Options { mode, memory_max_bytes: share, cache_max_bytes: share / 8 };
         let split = Arc::new(SplitDwarf::new(Arc::clone(&self.debuginfo)));
         let kept = self.answers.clone().map(|cache| (cache, AnswersName::new(build_id, &objects, mode)));
-        let opening = tokio::task::spawn_blocking(move || Reader::open(files, options, split, kept));
+        let opening = tokio::task::spawn_blocking(move || Reader::open(names, files, options, split, kept));
         let Ok(Ok(reader)) = opening.await else {
             self.nothing_as_of(build_id, Unresolved::NotAnObject, version);
             return Err(Unresolved::NotAnObject);

@@ -6,10 +6,11 @@ use std::{
 };
 
 use decima_symbols::{Companions, ObjectBytes};
+use object_store::path::Path;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
-use crate::Debuginfo;
+use crate::{Debuginfo, retention::FileName, store::Held};
 
 /// Units that are remembered to be missing. With more, any file that arrives is taken to have one of them.
 const MISSED_MAX: usize = 1 << 16;
@@ -24,8 +25,8 @@ pub(crate) struct SplitDwarf {
 
 #[derive(Default)]
 struct Files {
-    /// By name of the object: a package has many units.
-    held: HashMap<String, ObjectBytes>,
+    /// By object: a package has many units.
+    held: HashMap<Path, Held>,
     /// Units that nobody has.
     missed: HashSet<u64>,
 }
@@ -34,6 +35,11 @@ impl SplitDwarf {
     /// Looks among what this holds. To be called within a runtime.
     pub(crate) fn new(debuginfo: Arc<Debuginfo>) -> Self {
         Self { debuginfo, runtime: Handle::current(), files: Mutex::default() }
+    }
+
+    /// The files that were needed.
+    pub(crate) fn names(&self) -> Vec<FileName> {
+        self.files.lock().held.values().map(|held| held.name.clone()).collect()
     }
 
     /// Whether a unit was missing.
@@ -57,7 +63,10 @@ impl Companions for SplitDwarf {
         });
         let mut files = self.files.lock();
         match found {
-            Some((object, bytes)) => Some(Arc::clone(files.held.entry(object).or_insert(bytes))),
+            Some(held) => {
+                let held = files.held.entry(held.path.clone()).or_insert(held);
+                Some(Arc::clone(&held.bytes))
+            }
             None => {
                 if files.missed.len() < MISSED_MAX {
                     files.missed.insert(id);

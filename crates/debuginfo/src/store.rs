@@ -24,6 +24,7 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use object_store::{ObjectStore, ObjectStoreExt as _, path::Path};
 use parking_lot::Mutex;
 
+pub(crate) use self::companions::Held;
 pub use self::{
     companions::HeldFiles,
     upload::{Initiated, UploadSink},

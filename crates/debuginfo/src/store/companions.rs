@@ -11,13 +11,18 @@ use decima_symbols::{BuildId, ObjectBytes, ObjectFiles, elf::Elf};
 use object_store::path::Path;
 
 use super::{Debuginfo, DebuginfoError, Record, Records, stored_path};
-use crate::record::{FileKind, State};
+use crate::{
+    record::{FileKind, State},
+    retention::FileName,
+};
 
 /// Files that are here.
 #[derive(Clone)]
 pub struct HeldFiles {
     /// Names of the objects: other files have others.
     pub objects: String,
+    /// What they are kept as: whoever goes on using them says so now and then ([`Debuginfo::note_use`]).
+    pub names: Vec<FileName>,
     /// Their bytes.
     pub files: ObjectFiles,
     /// Build IDs of files that would tell more, and that a debuginfod server may have: [`Debuginfo::fetch`].
@@ -25,10 +30,12 @@ pub struct HeldFiles {
 }
 
 /// A file that is held.
-struct Held {
+pub(crate) struct Held {
+    pub(crate) name: FileName,
+    /// Its object: another file under the same name is another one.
+    pub(crate) path: Path,
+    pub(crate) bytes: ObjectBytes,
     kind: FileKind,
-    path: Path,
-    bytes: ObjectBytes,
     stripped: bool,
 }
 
@@ -80,6 +87,7 @@ impl Debuginfo {
             wanted.clear();
         }
         let all = [Some(&debuginfo), program.as_ref(), alternate.as_ref()];
+        let names = all.into_iter().flatten().map(|held| held.name.clone()).collect();
         let objects = all.into_iter().flatten().map(|held| held.path.as_ref()).collect::<Vec<_>>().join(" ");
         let (object, debuginfo) = match program {
             Some(program) => (program.bytes, Some(debuginfo.bytes)),
@@ -87,16 +95,21 @@ impl Debuginfo {
         };
         let alternate = alternate.map(|held| held.bytes);
         let files = ObjectFiles { object, debuginfo, alternate, companions: None };
-        Ok(Some(HeldFiles { objects, files, wanted }))
+        Ok(Some(HeldFiles { objects, names, files, wanted }))
     }
 
-    /// The file with a unit of split DWARF: the object's name and its bytes.
+    /// The file with a unit of split DWARF.
     ///
     /// # Errors
     /// If the store fails.
-    pub(crate) async fn split_dwarf(&self, id: u64) -> Result<Option<(String, ObjectBytes)>, DebuginfoError> {
-        let held = self.get(|records| records.with_split_unit(id)).await?;
-        Ok(held.map(|held| (held.path.to_string(), held.bytes)))
+    pub(crate) async fn split_dwarf(&self, id: u64) -> Result<Option<Held>, DebuginfoError> {
+        self.get(|records| records.with_split_unit(id)).await
+    }
+
+    /// Files are used, also if nobody asked for them: retention leaves them alone.
+    pub(crate) fn note_use(&self, names: impl IntoIterator<Item = FileName>) {
+        let now_ns = (self.options.clock)();
+        self.records.lock().used.extend(names.into_iter().map(|name| (name, now_ns)));
     }
 
     /// Whether there is a file with a unit of split DWARF.
@@ -131,17 +144,17 @@ impl Debuginfo {
         &self,
         find: impl FnOnce(&Records) -> Option<&Record>,
     ) -> Result<Option<Held>, DebuginfoError> {
-        let (path, kind, stripped) = {
+        let (name, path, kind, stripped) = {
             let mut records = self.records.lock();
             let Some(record) = find(&records).filter(|record| is_usable(record)) else { return Ok(None) };
             let Some(path) = stored_path(record) else { return Ok(None) };
             let (name, stripped) = ((record.build_id.clone(), record.kind), record.is_stripped());
             let kind = record.kind;
-            records.used.insert(name, (self.options.clock)());
-            (path, kind, stripped)
+            records.used.insert(name.clone(), (self.options.clock)());
+            (name, path, kind, stripped)
         };
         match self.files.get(&*self.objects, &path).await {
-            Ok(bytes) => Ok(Some(Held { kind, path, bytes, stripped })),
+            Ok(bytes) => Ok(Some(Held { name, kind, path, bytes, stripped })),
             // It went by retention just now.
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error.into()),

@@ -1,5 +1,7 @@
 //! Object files from senders: what an agent sent, byte for byte, and what becomes of those who send something else.
 
+use std::collections::BTreeSet;
+
 use decima_proto::{
     decima::debuginfo::v1alpha1::{
         ListRequest, ObjectFile, object_file::State, object_file_service_client::ObjectFileServiceClient,
@@ -16,8 +18,8 @@ use serde_json::{Value, json};
 use tonic::{Code, Status, transport::Channel};
 
 use crate::{
-    harness::{TestServer, UPLOAD_MAX_BYTES, text},
-    senders::{fixture, replay_arrow},
+    harness::{TestServer, UPLOAD_MAX_BYTES, header, text},
+    senders::{fixture, replay_arrow, replay_exchanges},
 };
 
 /// A program with its build ID, 7,320 bytes.
@@ -293,30 +295,54 @@ async fn steps_over_rest() {
     assert_eq!(listed["objectFiles"][0]["sizeBytes"], "7320");
 }
 
-/// What the recorded agent saw of programs that it uploaded has functions, under either name of a file.
+/// What the recorded agent saw of a program that it uploaded has functions, whichever schema it spoke.
 #[tokio::test]
 async fn stacks_of_an_agent_have_functions() {
-    use decima_testkit::pprof::Profile;
-
-    let server = TestServer::start().await;
-    replay_uploads(&server).await;
-    replay_arrow(&server, "agent-v2").await;
-    let path = "/api/profiles/query?mode=MODE_MERGE&merge.query=parca_agent:samples:count:cpu:nanoseconds:delta&merge.start=2026-11-22T00:00:00Z&merge.end=2026-11-23T00:00:00Z&report_type=REPORT_TYPE_PPROF";
-    let response = server.send(Request::get(path).header("accept", "application/octet-stream"), "").await;
-    assert_eq!(response.status(), 200, "{}", text(&response));
-    let mut message = Vec::new();
-    std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(&**response.body()), &mut message).unwrap();
-    let profile = Profile::decode(&*message).unwrap();
-    let of = |id: i64| profile.string_table[id as usize].as_str();
-    let mut names: std::collections::BTreeMap<&str, std::collections::BTreeSet<&str>> = Default::default();
-    for location in &profile.location {
-        let mapping = &profile.mapping[location.mapping_id as usize - 1];
-        let name =
-            |line: &decima_testkit::pprof::Line| of(profile.function[line.function_id as usize - 1].name);
-        let file = of(mapping.filename).rsplit('/').next().unwrap();
-        names.entry(file).or_default().extend(location.line.iter().map(name));
+    for folder in ["agent-v1", "agent-v2"] {
+        let server = TestServer::start().await;
+        replay_uploads(&server).await;
+        match folder {
+            "agent-v1" => replay_exchanges(&server).await,
+            _ => replay_arrow(&server, folder).await,
+        }
+        let path = "/api/profiles/query?mode=MODE_MERGE&merge.query=parca_agent:samples:count:cpu:nanoseconds:delta&merge.start=2026-11-22T00:00:00Z&merge.end=2026-11-23T00:00:00Z&report_type=REPORT_TYPE_PPROF";
+        let response = server.send(Request::get(path).header("accept", "application/octet-stream"), "").await;
+        assert_eq!(response.status(), 200, "{}", text(&response));
+        // The same program without symbols was uploaded, too.
+        let unresolved: Value = serde_json::from_str(header(&response, "x-decima-unresolved")).unwrap();
+        let reason = |file: &str| {
+            let rows = unresolved.as_array().unwrap().iter();
+            let mut of = rows.filter(|row| row["file"] == file);
+            of.next().map(|row| row["reason"].as_str().unwrap().to_owned())
+        };
+        assert_eq!(reason("cmix"), None, "{folder}");
+        assert_eq!(reason("cmix-stripped").as_deref(), Some("in_no_function"), "{folder}");
+        assert_eq!(reason("node").as_deref(), Some("no_debuginfo"), "{folder}");
+        let names: BTreeSet<_> = locations_of(response.body(), "cmix").into_iter().flatten().collect();
+        for name in ["main", "walk", "plain_sum", "inner_mix", "middle_mix", "outer_mix"] {
+            assert!(names.contains(name), "{folder}: {names:?}");
+        }
+        // What was inlined comes innermost first.
+        let chain = ["inner_mix", "middle_mix", "outer_mix"].map(str::to_owned);
+        let chains = locations_of(response.body(), "cmix");
+        assert!(chains.iter().any(|names| names.starts_with(&chain)), "{folder}: {chains:?}");
     }
-    panic!("{names:#?}");
+}
+
+/// Names of the functions of each location of a file, in a pprof file.
+fn locations_of(pprof: &[u8], file: &str) -> Vec<Vec<String>> {
+    use decima_testkit::pprof::Profile;
+    let mut message = Vec::new();
+    std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(pprof), &mut message).unwrap();
+    let profile = Profile::decode(&*message).unwrap();
+    let of = |id: i64| profile.string_table[id as usize].clone();
+    let in_file = |id: u64| {
+        let mapping = profile.mapping.iter().find(|mapping| mapping.id == id);
+        mapping.is_some_and(|mapping| of(mapping.filename) == file)
+    };
+    let name = |id: u64| of(profile.function.iter().find(|function| function.id == id).unwrap().name);
+    let locations = profile.location.iter().filter(|location| in_file(location.mapping_id));
+    locations.map(|location| location.line.iter().map(|line| name(line.function_id)).collect()).collect()
 }
 
 /// A profile of one address: where the program begins.
