@@ -420,12 +420,7 @@ fn upload(case: &Case, folder: &Path, server: &Server, process: &[u64]) -> Resul
             tell(server, &["debuginfo", "upload", &path("stripped")])?
         }
         Uploaded::Linked => {
-            run(folder, "objcopy", &["--only-keep-debug", "program", "program.debug"])?;
-            run(
-                folder,
-                "objcopy",
-                &["--strip-all", "--add-gnu-debuglink=program.debug", "program", "stripped"],
-            )?;
+            part(folder)?;
             let named = format!("--build-id={NAMELESS}");
             tell(server, &["debuginfo", "upload", &named, &path("stripped")])?;
             // As long as there is less, less is said, and more as soon as there is more.
@@ -464,17 +459,18 @@ fn upload(case: &Case, folder: &Path, server: &Server, process: &[u64]) -> Resul
             tell(server, &["debuginfo", "upload", &path("program.debug")])?
         }
         Uploaded::Parted => {
-            run(folder, "objcopy", &["--only-keep-debug", "program", "program.debug"])?;
-            run(
-                folder,
-                "objcopy",
-                &["--strip-all", "--add-gnu-debuglink=program.debug", "program", "stripped"],
-            )?;
+            part(folder)?;
             tell(server, &["debuginfo", "upload", "--executable", &path("stripped")])?;
             tell(server, &["debuginfo", "upload", &path("program.debug")])?
         }
     };
     Ok(())
+}
+
+/// Makes of a program its debug information, and the same program without, that names it.
+fn part(folder: &Path) -> Result<(), String> {
+    run(folder, "objcopy", &["--only-keep-debug", "program", "program.debug"])?;
+    run(folder, "objcopy", &["--strip-all", "--add-gnu-debuglink=program.debug", "program", "stripped"])
 }
 
 /// Runs a command against the store; gives what it prints.
