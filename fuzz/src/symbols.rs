@@ -20,6 +20,7 @@ pub fn elf(input: &[u8]) {
     go_build_id(&file);
     file.debug_link();
     file.alternate_link();
+    file.split_units();
     let segments = file.segments();
     let starts = segments.iter().flat_map(|segment| {
         (0..64)

@@ -4,7 +4,7 @@
 import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { check } from './page.mjs';
-import { answerFlame, comparedFlame, largeFlame } from './reports.mjs';
+import { answerFlame, comparedFlame, largeFlame, storeAddress } from './reports.mjs';
 
 const AXE = fileURLToPath(new URL('../node_modules/axe-core/axe.min.js', import.meta.url));
 
@@ -505,6 +505,20 @@ export const CASES = [
     async ({ painted, until }) => {
       await painted();
       await until('the notice', () => document.querySelector('.chip.notice')?.textContent ?? '', (said) => said.includes('negative values are shown as 0'));
+    },
+  ],
+  [
+    'a frame without a function says why, in the graph and in the table',
+    {},
+    async ({ page, base, painted, until }) => {
+      const selector = encodeURIComponent(await storeAddress(base));
+      await page.goto(`${base}/?expression_a=${selector}&dashboard_items=table,flamegraph`);
+      const box = (await painted()).find(({ name }) => name === '0x401040');
+      check(box, 'there must be a box for the address');
+      await page.mouse.move(box.x + box.width / 2, box.y + 8);
+      const why = 'no debuginfo for this build ID';
+      await until('the reason in the tooltip', () => document.querySelector('.flame-tip .unresolved')?.textContent, (said) => said === why);
+      await until('the reason in the table', () => document.querySelector('.table-row .unresolved')?.textContent, (said) => said === why);
     },
   ],
   [

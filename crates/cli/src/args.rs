@@ -234,7 +234,7 @@ pub(crate) struct ObjectFiles {
     /// Size of all object files; beyond it those go that were not needed for longest.
     #[arg(long, value_name = "SIZE", default_value = "20GB", value_parser = value::or_default(Bytes::parse, "20GB"))]
     pub(crate) debuginfo_retention_size: Bytes,
-    /// Folder for object files while they are fetched. [default: `debuginfo-cache` in the data directory]
+    /// Folder for object files while they are fetched, and for the answers of symbolisation. [default: `debuginfo-cache` in the data directory]
     #[arg(long, value_name = "DIR", value_parser = value::optional(value::path))]
     pub(crate) debuginfo_cache_dir: Option<value::Maybe<PathBuf>>,
     /// debuginfod servers that are asked for object files which nobody uploaded, by build ID, first one first; `none` for
@@ -248,6 +248,9 @@ pub(crate) struct ObjectFiles {
     /// Memory for what is read of object files, besides the files themselves, which the system maps.
     #[arg(long, value_name = "SIZE", default_value = "512MiB", value_parser = value::or_default(Bytes::parse, "512MiB"))]
     pub(crate) symbolizer_memory: Bytes,
+    /// Size of the answers of symbolisation that are kept on disk, so that nothing is read again after a restart; 0 = none.
+    #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = value::or_default(Bytes::parse, "256MiB"))]
+    pub(crate) symbolizer_cache_size: Bytes,
     /// How long a query waits for functions; what is not known by then stays an address until the next query.
     #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = value::or_default(Span::parse, "2s"))]
     pub(crate) symbolizer_timeout: Span,

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, bail};
 use decima_debuginfo::{
-    Debuginfo, DebuginfoOptions, OtherNames, Resolver,
+    AnswerCache, Debuginfo, DebuginfoOptions, OtherNames, Resolver,
     debuginfod::{Debuginfod, DebuginfodOptions},
 };
 use decima_forward::Forwarder;
@@ -101,7 +101,11 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
     };
     let debuginfo = Debuginfo::open(store.objects(), options, debuginfod(settings.debuginfod)?).await;
     let debuginfo = Arc::new(debuginfo.context("cannot open what is kept of object files")?);
-    let resolver = Arc::new(Resolver::new(Arc::clone(&debuginfo), settings.resolver));
+    let resolver = Resolver::new(Arc::clone(&debuginfo), settings.resolver);
+    let resolver = Arc::new(match answers(&debuginfo, settings.answers_bytes_max) {
+        Some(answers) => resolver.with_answers(answers),
+        None => resolver,
+    });
     let symbolizer = Symbolizer::new(resolver, settings.symbolizer_timeout);
     store.symbolize_with(Arc::new(symbolizer.clone()));
     // A process that only answers leaves what is kept to the one that writes it.
@@ -124,15 +128,31 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
     server
         .with_scraper(scraper.clone())
         .with_store(store.clone())
-        .with_symbolizer(symbolizer)
+        .with_symbolizer(symbolizer.clone())
         .serve(handles, serving)
         .await?;
+    symbolizer.stop();
     tokio::select! {
         closed = store.close() => closed.context("cannot flush; the log keeps the samples for the next start")?,
         () = stop.next() => bail!("stopped while flushing; the log keeps the samples for the next start"),
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// What was read of object files before this start. It can all be read again, so that a disk that fails stops nothing.
+fn answers(debuginfo: &Debuginfo, bytes_max: u64) -> Option<AnswerCache> {
+    if bytes_max == 0 {
+        return None;
+    }
+    let folder = debuginfo.cache_folder().join("answers");
+    match AnswerCache::open(folder.clone(), bytes_max) {
+        Ok(answers) => Some(answers),
+        Err(error) => {
+            tracing::warn!(folder = %folder.display(), %error, "functions of addresses are not kept on disk");
+            None
+        }
+    }
 }
 
 /// Opens the store as the role says.

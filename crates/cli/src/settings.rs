@@ -65,6 +65,8 @@ pub(crate) struct Settings {
     pub(crate) debuginfo: DebuginfoOptions,
     /// How they are read.
     pub(crate) resolver: ResolverOptions,
+    /// Answers of symbolisation on disk; 0 = none.
+    pub(crate) answers_bytes_max: u64,
     /// How long a query waits for that.
     pub(crate) symbolizer_timeout: Duration,
     /// Whom else to ask for them; nobody if it has no servers.
@@ -156,6 +158,7 @@ impl Settings {
             },
             debuginfo,
             resolver,
+            answers_bytes_max: flags.debuginfo.symbolizer_cache_size.0,
             symbolizer_timeout: flags.debuginfo.symbolizer_timeout.0,
             debuginfod,
             forward,

@@ -1,7 +1,9 @@
 //! What is known of one file of a build ID. Stored as JSON beside the files.
 
+use std::{fmt::Write as _, sync::Arc};
+
 use decima_symbols::{BuildId, Quality, elf::Elf};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 /// What kind of file was uploaded for a build ID.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -15,11 +17,14 @@ pub enum FileKind {
     Sources,
     /// A source map.
     SourceMap,
+    /// Debug information that a debuginfod server gave beside an upload that has less.
+    Fetched,
 }
 
 impl FileKind {
     /// All kinds.
-    pub const ALL: [Self; 4] = [Self::Debuginfo, Self::Executable, Self::Sources, Self::SourceMap];
+    pub const ALL: [Self; 5] =
+        [Self::Debuginfo, Self::Executable, Self::Sources, Self::SourceMap, Self::Fetched];
 
     /// Its name in paths.
     pub fn as_str(self) -> &'static str {
@@ -28,12 +33,13 @@ impl FileKind {
             Self::Executable => "executable",
             Self::Sources => "sources",
             Self::SourceMap => "sourcemap",
+            Self::Fetched => "fetched",
         }
     }
 
     /// Whether it must be ELF.
     pub fn is_elf(self) -> bool {
-        matches!(self, Self::Debuginfo | Self::Executable)
+        matches!(self, Self::Debuginfo | Self::Executable | Self::Fetched)
     }
 }
 
@@ -100,14 +106,79 @@ pub struct RecordedQuality {
 }
 
 impl RecordedQuality {
-    /// Looks at a file; also gives its GNU build ID.
-    pub fn of(bytes: &[u8]) -> (Self, Option<BuildId>) {
-        let Ok(elf) = Elf::parse(bytes) else {
-            return (Self { not_valid_elf: true, ..Self::default() }, None);
-        };
+    /// Whether it lacks the lines and inlined functions that its debug information would have.
+    pub fn is_stripped(self) -> bool {
+        !self.has_dwarf && !self.has_go_pclntab
+    }
+}
+
+/// What is found in a file when it is looked at.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Contents {
+    pub(crate) quality: RecordedQuality,
+    pub(crate) gnu_build_id: Option<BuildId>,
+    pub(crate) crc32: Option<u32>,
+    pub(crate) split_units: SplitUnits,
+}
+
+impl Contents {
+    /// Reads all of a file.
+    pub(crate) fn of(bytes: &[u8]) -> Self {
+        let Ok(elf) = Elf::parse(bytes) else { return Self::unreadable() };
         let Quality { has_dwarf, has_go_pclntab, has_symtab, has_dynsym } = Quality::of(&elf);
-        let quality = Self { not_valid_elf: false, has_dwarf, has_go_pclntab, has_symtab, has_dynsym };
-        (quality, BuildId::gnu(&elf))
+        let split_units = SplitUnits(elf.split_units().into());
+        let has_dwarf = has_dwarf || !split_units.0.is_empty();
+        Self {
+            quality: RecordedQuality {
+                not_valid_elf: false,
+                has_dwarf,
+                has_go_pclntab,
+                has_symtab,
+                has_dynsym,
+            },
+            gnu_build_id: BuildId::gnu(&elf),
+            crc32: Some(crc32fast::hash(bytes)),
+            split_units,
+        }
+    }
+
+    /// Those of what is no ELF file.
+    pub(crate) fn unreadable() -> Self {
+        Self {
+            quality: RecordedQuality { not_valid_elf: true, ..RecordedQuality::default() },
+            ..Self::default()
+        }
+    }
+}
+
+/// Ids of units of split DWARF in order, as one text of 16 hexadecimal digits each.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SplitUnits(pub Arc<[u64]>);
+
+impl SplitUnits {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl Serialize for SplitUnits {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut text = String::with_capacity(self.0.len() * 16);
+        for id in &*self.0 {
+            // Writing into a string does not fail.
+            let _ = write!(text, "{id:016x}");
+        }
+        serializer.serialize_str(&text)
+    }
+}
+
+impl<'de> Deserialize<'de> for SplitUnits {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let id = |digits: &[u8]| u64::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok();
+        let ids: Option<Arc<[u64]>> = text.as_bytes().chunks(16).map(id).collect();
+        ids.map(Self).ok_or_else(|| D::Error::custom("an id of split DWARF is not hexadecimal"))
     }
 }
 
@@ -127,6 +198,12 @@ pub struct Record {
     /// Its GNU build ID where that is another: one file under two names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gnu_build_id: Option<String>,
+    /// Checksum of the file, by which `.gnu_debuglink` of another may name it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crc32: Option<u32>,
+    /// Split DWARF in it.
+    #[serde(default, skip_serializing_if = "SplitUnits::is_empty")]
+    pub split_units: SplitUnits,
     /// When it was last needed, Unix time.
     pub last_used_ns: i64,
 }
@@ -139,6 +216,11 @@ impl Record {
             State::Debuginfod { stored, .. } => stored.as_ref(),
             State::Purged { .. } => None,
         }
+    }
+
+    /// Whether it was looked at and has neither lines nor inlined functions.
+    pub fn is_stripped(&self) -> bool {
+        self.quality.is_some_and(RecordedQuality::is_stripped)
     }
 
     /// Whether it was looked at and is not what it must be.
@@ -165,6 +247,8 @@ mod tests {
             }),
             quality: None,
             gnu_build_id: None,
+            crc32: None,
+            split_units: SplitUnits::default(),
             last_used_ns: 9,
         };
         let json = serde_json::to_string(&record).unwrap();
@@ -173,5 +257,9 @@ mod tests {
             r#"{"build_id":"ab12","kind":"debuginfo","state":"uploading","id":"u1","hash":"h","announced_bytes":7,"started_ns":5,"stored":null,"last_used_ns":9}"#
         );
         assert_eq!(serde_json::from_str::<Record>(&json).unwrap(), record);
+        let split = Record { split_units: SplitUnits([1, u64::MAX].into()), crc32: Some(3), ..record };
+        let json = serde_json::to_string(&split).unwrap();
+        assert!(json.contains(r#""crc32":3,"split_units":"0000000000000001ffffffffffffffff""#), "{json}");
+        assert_eq!(serde_json::from_str::<Record>(&json).unwrap(), split);
     }
 }

@@ -12,13 +12,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use decima_symbols::{
-    Answer, BuildId, ObjectFiles, Options, Symbolizer, Unresolved, demangle::Mode, normalize::Mapping,
-};
+use decima_symbols::{Answer, BuildId, Options, Unresolved, demangle::Mode, normalize::Mapping};
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
-use crate::{Debuginfo, ObjectFile};
+use crate::{
+    Debuginfo, HeldFiles, ObjectFile,
+    answer_cache::{AnswerCache, AnswersName},
+    reader::Reader,
+    split_dwarf::SplitDwarf,
+};
 
 /// Bounds and manner.
 #[derive(Debug, Clone, Copy)]
@@ -49,9 +52,9 @@ pub struct Address {
 
 /// A file that is open.
 struct Open {
-    symbolizer: Arc<Symbolizer>,
-    /// The object that it was opened from.
-    object: String,
+    reader: Arc<Reader>,
+    /// The objects that it was opened from.
+    objects: String,
     /// As of which version of the store this is the file.
     version: u64,
     last_use: u64,
@@ -73,6 +76,8 @@ enum Known {
 #[derive(Default)]
 struct Files {
     known: HashMap<BuildId, Known>,
+    /// Build IDs that debuginfod was asked for although something is here, and when.
+    asked_for: HashMap<BuildId, Instant>,
     uses: u64,
 }
 
@@ -80,6 +85,7 @@ struct Files {
 pub struct Resolver {
     debuginfo: Arc<Debuginfo>,
     options: ResolverOptions,
+    answers: Option<Arc<AnswerCache>>,
     files: Mutex<Files>,
     permits: Arc<Semaphore>,
     /// Held while a file is opened, by build ID; several share one.
@@ -106,12 +112,31 @@ impl Resolver {
     pub fn new(debuginfo: Arc<Debuginfo>, options: ResolverOptions) -> Self {
         let permits = Arc::new(Semaphore::new(options.concurrent_max.max(1)));
         let late = Arc::new(Semaphore::new(LATE_MAX));
-        Self { debuginfo, options, files: Mutex::default(), permits, opening: Default::default(), late }
+        Self {
+            debuginfo,
+            options,
+            answers: None,
+            files: Mutex::default(),
+            permits,
+            opening: Default::default(),
+            late,
+        }
     }
 
-    /// Memory for all files that are open, in bytes, besides the files themselves. Never waits: see [`Symbolizer::memory_bytes`].
+    /// Keeps answers there as well, for other processes after this one.
+    #[must_use]
+    pub fn with_answers(self, answers: AnswerCache) -> Self {
+        Self { answers: Some(Arc::new(answers)), ..self }
+    }
+
+    /// Size of the answers that are kept on disk.
+    pub fn kept_bytes(&self) -> u64 {
+        self.answers.as_ref().map_or(0, |answers| answers.size_bytes())
+    }
+
+    /// Memory for all files that are open, in bytes, besides the files themselves. Never waits.
     pub fn memory_bytes(&self) -> usize {
-        self.open_files().iter().map(|(.., symbolizer)| symbolizer.memory_bytes()).sum()
+        self.open_files().iter().map(|(.., reader)| reader.memory_bytes()).sum()
     }
 
     /// Grows whenever what could not be resolved may be worth another question.
@@ -163,7 +188,7 @@ impl Resolver {
     /// Answers without waiting, if every address was asked for before or none can be resolved.
     fn cached(&self, build_id: &BuildId, addresses: &[Address]) -> Option<Vec<Answer>> {
         let all = |reason| vec![Answer::Unresolved(reason); addresses.len()];
-        let symbolizer = {
+        let reader = {
             let mut files = self.files.lock();
             files.uses += 1;
             let uses = files.uses;
@@ -174,7 +199,7 @@ impl Resolver {
                     if open.version != self.debuginfo.version() {
                         return None;
                     }
-                    Arc::clone(&open.symbolizer)
+                    Arc::clone(&open.reader)
                 }
                 Known::Fetching => return Some(all(Unresolved::Fetching)),
                 Known::Nothing { reason, version, at } => {
@@ -183,11 +208,10 @@ impl Resolver {
                 }
             }
         };
-        let cached = |address: &Address| match symbolizer.file_address(address.address, address.mapping) {
-            Some(address) => symbolizer.cached(address),
-            None => Some(Answer::Unresolved(Unresolved::Unmapped)),
-        };
-        addresses.iter().map(cached).collect()
+        if let Some(names) = reader.used() {
+            self.debuginfo.note_use(names);
+        }
+        addresses.iter().map(|address| reader.cached(address)).collect()
     }
 
     async fn resolve_file(
@@ -198,8 +222,8 @@ impl Resolver {
     ) -> Vec<Answer> {
         let count = addresses.len();
         let all = move |reason| vec![Answer::Unresolved(reason); count];
-        let symbolizer = match self.open(&build_id).await {
-            Ok(symbolizer) => symbolizer,
+        let reader = match self.open(&build_id).await {
+            Ok(reader) => reader,
             Err(reason) => return all(reason),
         };
         let Ok(permit) = Arc::clone(&self.permits).acquire_owned().await else {
@@ -207,7 +231,7 @@ impl Resolver {
         };
         let this = Arc::clone(&self);
         let reading = tokio::task::spawn_blocking(move || {
-            let answers = symbolize(&symbolizer, &addresses, deadline);
+            let answers = reader.resolve(&addresses, deadline);
             drop(permit);
             this.make_room();
             answers
@@ -250,7 +274,26 @@ impl Resolver {
         });
     }
 
-    async fn open(self: &Arc<Self>, build_id: &BuildId) -> Result<Arc<Symbolizer>, Unresolved> {
+    /// Asks debuginfod for a file that tells more than those that are here.
+    fn fetch_more(self: &Arc<Self>, build_id: BuildId) {
+        {
+            let mut files = self.files.lock();
+            files.asked_for.retain(|_, at| at.elapsed() < NOTHING_FOR);
+            if files.asked_for.len() >= FETCHING_MAX || files.asked_for.contains_key(&build_id) {
+                return;
+            }
+            files.asked_for.insert(build_id.clone(), Instant::now());
+        }
+        let debuginfo = Arc::clone(&self.debuginfo);
+        tokio::spawn(async move {
+            if let Err(error) = debuginfo.fetch(&build_id).await {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(%build_id, error, "debuginfo cannot be kept");
+            }
+        });
+    }
+
+    async fn open(self: &Arc<Self>, build_id: &BuildId) -> Result<Arc<Reader>, Unresolved> {
         // A file is opened once, however many ask for it at one time.
         let mut hasher = DefaultHasher::new();
         build_id.hash(&mut hasher);
@@ -262,8 +305,8 @@ impl Resolver {
             return Err(*reason);
         }
         let version = self.debuginfo.version();
-        let (object, bytes, program) = match self.debuginfo.object_file(build_id).await {
-            Ok(ObjectFile::Held { object, bytes, program }) => (object, bytes, program),
+        let HeldFiles { objects, names, files, wanted } = match self.debuginfo.object_file(build_id).await {
+            Ok(ObjectFile::Held(held)) => held,
             Ok(ObjectFile::Missing(reason)) => {
                 self.nothing_as_of(build_id, reason, version);
                 return Err(reason);
@@ -277,34 +320,42 @@ impl Resolver {
                 return Err(Unresolved::NoDebuginfo);
             }
         };
-        let mut files = self.files.lock();
-        files.uses += 1;
-        let uses = files.uses;
-        if let Some(Known::File(open)) = files.known.get_mut(build_id)
-            && open.object == object
-        {
-            (open.last_use, open.version) = (uses, version);
-            return Ok(Arc::clone(&open.symbolizer));
+        for wanted in wanted {
+            self.fetch_more(wanted);
+        }
+        if let Some(reader) = self.still_open(build_id, &objects, version) {
+            return Ok(reader);
         }
         let share = self.options.memory_max_bytes / 2;
-        let options =
-            Options { mode: self.options.mode, memory_max_bytes: share, cache_max_bytes: share / 8 };
-        // Only the program says how it is mapped, and only it has what its debug information leaves out.
-        let (object_bytes, debuginfo) = match program {
-            Some(program) => (program, Some(bytes)),
-            None => (bytes, None),
-        };
-        let parts =
-            ObjectFiles { object: object_bytes, debuginfo, alternate: None, package: None, companions: None };
-        let Ok(symbolizer) = Symbolizer::open(parts, options) else {
-            drop(files);
+        let mode = self.options.mode;
+        let options = Options { mode, memory_max_bytes: share, cache_max_bytes: share / 8 };
+        let split = Arc::new(SplitDwarf::new(Arc::clone(&self.debuginfo)));
+        let kept = self.answers.clone().map(|cache| (cache, AnswersName::new(build_id, &objects, mode)));
+        let opening = tokio::task::spawn_blocking(move || Reader::open(names, files, options, split, kept));
+        let Ok(Ok(reader)) = opening.await else {
             self.nothing_as_of(build_id, Unresolved::NotAnObject, version);
             return Err(Unresolved::NotAnObject);
         };
-        let symbolizer = Arc::new(symbolizer);
-        let open = Open { symbolizer: Arc::clone(&symbolizer), object, version, last_use: uses };
+        let reader = Arc::new(reader);
+        let mut files = self.files.lock();
+        files.uses += 1;
+        let open = Open { reader: Arc::clone(&reader), objects, version, last_use: files.uses };
         files.known.insert(build_id.clone(), Known::File(open));
-        Ok(symbolizer)
+        Ok(reader)
+    }
+
+    /// What is open already, if that is still what there is.
+    fn still_open(&self, build_id: &BuildId, objects: &str, version: u64) -> Option<Arc<Reader>> {
+        let mut files = self.files.lock();
+        files.uses += 1;
+        let uses = files.uses;
+        match files.known.get_mut(build_id) {
+            Some(Known::File(open)) if open.objects == objects && !open.reader.is_outdated() => {
+                (open.last_use, open.version) = (uses, version);
+                Some(Arc::clone(&open.reader))
+            }
+            _ => None,
+        }
     }
 
     fn nothing(&self, build_id: &BuildId, reason: Unresolved) {
@@ -319,10 +370,10 @@ impl Resolver {
         files.known.insert(build_id.clone(), Known::Nothing { reason, version, at: Instant::now() });
     }
 
-    fn open_files(&self) -> Vec<(u64, BuildId, Arc<Symbolizer>)> {
+    fn open_files(&self) -> Vec<(u64, BuildId, Arc<Reader>)> {
         let files = self.files.lock();
         let open = files.known.iter().filter_map(|(build_id, known)| match known {
-            Known::File(open) => Some((open.last_use, build_id.clone(), Arc::clone(&open.symbolizer))),
+            Known::File(open) => Some((open.last_use, build_id.clone(), Arc::clone(&open.reader))),
             Known::Nothing { .. } | Known::Fetching => None,
         });
         open.collect()
@@ -332,7 +383,7 @@ impl Resolver {
     fn make_room(&self) {
         let mut open = self.open_files();
         open.sort_by_key(|(last_use, ..)| *last_use);
-        let sizes: Vec<_> = open.iter().map(|(.., symbolizer)| symbolizer.memory_bytes()).collect();
+        let sizes: Vec<_> = open.iter().map(|(.., reader)| reader.memory_bytes()).collect();
         let mut held: usize = sizes.iter().sum();
         for ((_, build_id, _), size) in open.iter().zip(sizes) {
             if held <= self.options.memory_max_bytes {
@@ -342,13 +393,4 @@ impl Resolver {
             self.files.lock().known.remove(build_id);
         }
     }
-}
-
-fn symbolize(symbolizer: &Symbolizer, addresses: &[Address], deadline: Instant) -> Vec<Answer> {
-    let in_file = |address: &Address| symbolizer.file_address(address.address, address.mapping);
-    let places: Vec<Option<u64>> = addresses.iter().map(in_file).collect();
-    let known: Vec<u64> = places.iter().copied().flatten().collect();
-    let mut answers = symbolizer.symbolize_all(&known, &|| Instant::now() < deadline).into_iter();
-    let unmapped = || Answer::Unresolved(Unresolved::Unmapped);
-    places.iter().map(|place| place.and_then(|_| answers.next()).unwrap_or_else(unmapped)).collect()
 }

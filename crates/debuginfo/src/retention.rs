@@ -85,6 +85,8 @@ mod tests {
             state: if uploading { State::Uploading(upload) } else { State::Uploaded(upload) },
             quality: None,
             gnu_build_id: None,
+            crc32: None,
+            split_units: crate::record::SplitUnits::default(),
             last_used_ns,
         }
     }

@@ -5,6 +5,7 @@
 //! <tenant>/debuginfo/<build id>/<kind>.<ULID>     bytes, put once
 //! ```
 
+mod companions;
 mod upload;
 
 use std::{
@@ -18,17 +19,21 @@ use std::{
 };
 
 use decima_base::ErrorKind;
-use decima_symbols::{BuildId, ObjectBytes, Unresolved, build_id::BuildIdError};
+use decima_symbols::{BuildId, Unresolved, build_id::BuildIdError};
 use futures::{StreamExt as _, TryStreamExt as _};
 use object_store::{ObjectStore, ObjectStoreExt as _, path::Path};
 use parking_lot::Mutex;
 
-pub use self::upload::{Initiated, UploadSink};
+pub(crate) use self::companions::Held;
+pub use self::{
+    companions::HeldFiles,
+    upload::{Initiated, UploadSink},
+};
 use crate::{
     debuginfod::{Debuginfod, Lookup},
     files::{FileError, Files},
     record::{FileKind, Record, State, Stored},
-    retention::{self, Limits},
+    retention::{self, FileName, Limits},
 };
 
 /// The tenant of a store that has only one.
@@ -193,32 +198,15 @@ impl DebuginfoError {
     }
 }
 
-/// The file of a build ID.
+/// The files of a build ID.
 #[derive(Clone)]
 pub enum ObjectFile {
-    /// It is here.
-    Held {
-        /// Its object's name: another file has another one.
-        object: String,
-        /// Its debug information, or the whole file.
-        bytes: ObjectBytes,
-        /// The program as it runs, if that was uploaded beside its debug information.
-        program: Option<ObjectBytes>,
-    },
+    /// They are here.
+    Held(HeldFiles),
     /// Nobody has one, for this reason.
     Missing(Unresolved),
     /// It is not here, and a debuginfod server may have it: [`Debuginfo::fetch`].
     Elsewhere,
-}
-
-impl ObjectFile {
-    /// Its bytes, if it is here.
-    pub fn bytes(&self) -> Option<&[u8]> {
-        match self {
-            Self::Held { bytes, .. } => Some((**bytes).as_ref()),
-            Self::Missing(_) | Self::Elsewhere => None,
-        }
-    }
 }
 
 /// All files of all build IDs.
@@ -235,11 +223,14 @@ pub struct Debuginfo {
 
 #[derive(Default)]
 struct Records {
-    by_name: HashMap<(String, FileKind), Record>,
+    by_name: HashMap<FileName, Record>,
     /// Build IDs under which a file is known by its GNU build ID.
     other_names: HashMap<String, String>,
+    /// Files by their checksum, and by the units of split DWARF in them. What a file had that is another now may be here still.
+    by_crc32: HashMap<u32, FileName>,
+    by_split_unit: HashMap<u64, FileName>,
     /// Uses that are not written down yet.
-    used: HashMap<(String, FileKind), i64>,
+    used: HashMap<FileName, i64>,
 }
 
 impl Debuginfo {
@@ -326,18 +317,24 @@ impl Debuginfo {
         Ok(FileKind::ALL.iter().filter_map(of_kind).collect())
     }
 
+    /// Where local copies are.
+    pub fn cache_folder(&self) -> &std::path::Path {
+        &self.options.cache_folder
+    }
+
     /// How long an upload may take.
     pub fn upload_max_duration(&self) -> Duration {
         self.options.upload_max_duration
     }
 
-    /// The best file to symbolise a build ID with: its debug information, else the program. Asks nobody else.
+    /// The files to symbolise a build ID with: its debug information, else the program, and what they refer to. Asks nobody
+    /// else.
     ///
     /// # Errors
     /// If the store fails; the file may well exist.
     pub async fn object_file(&self, build_id: &BuildId) -> Result<ObjectFile, DebuginfoError> {
         if let Some(found) = self.held(build_id).await? {
-            return Ok(found);
+            return Ok(ObjectFile::Held(found));
         }
         let known = self.records.lock().find(build_id.as_str(), FileKind::Debuginfo).cloned();
         // An upload that goes on will be better than what a server has.
@@ -351,7 +348,8 @@ impl Debuginfo {
         Ok(ObjectFile::Missing(if invalid { Unresolved::NotAnObject } else { Unresolved::NoDebuginfo }))
     }
 
-    /// Fetches the file of a build ID from a debuginfod server, as long as that takes. `None` if it is here now, else why not.
+    /// Fetches the debug information of a build ID from a debuginfod server, as long as that takes. `None` if there is a file
+    /// now, else why not.
     ///
     /// # Errors
     /// If the store fails.
@@ -376,39 +374,6 @@ impl Debuginfo {
         gnu.unwrap_or_else(|| build_id.clone())
     }
 
-    async fn held(&self, build_id: &BuildId) -> Result<Option<ObjectFile>, DebuginfoError> {
-        let names = self.names(build_id);
-        let mut found = Vec::new();
-        for kind in [FileKind::Debuginfo, FileKind::Executable] {
-            let path = {
-                let mut records = self.records.lock();
-                let mut known = names.iter().filter_map(|name| records.find(name, kind));
-                let Some(record) = known.next() else { continue };
-                if record.is_invalid() || matches!(record.state, State::Uploading(_)) {
-                    continue;
-                }
-                let Some(path) = stored_path(record) else { continue };
-                let name = (record.build_id.clone(), kind);
-                records.used.insert(name, (self.options.clock)());
-                path
-            };
-            match self.files.get(&*self.objects, &path).await {
-                Ok(bytes) => found.push((path.to_string(), bytes)),
-                // It went by retention just now.
-                Err(error) if error.kind() == ErrorKind::NotFound => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        let mut found = found.into_iter();
-        let Some((object, bytes)) = found.next() else { return Ok(None) };
-        Ok(Some(match found.next() {
-            None => ObjectFile::Held { object, bytes, program: None },
-            Some((other, program)) => {
-                ObjectFile::Held { object: format!("{object} {other}"), bytes, program: Some(program) }
-            }
-        }))
-    }
-
     /// Maintains for ever. A round that fails is told about, and the next one does what it left.
     pub async fn keep_maintained(&self) {
         loop {
@@ -424,14 +389,6 @@ impl Debuginfo {
                 }
             }
         }
-    }
-
-    /// All names that a file is known by, as far as others have told.
-    fn names(&self, build_id: &BuildId) -> Vec<String> {
-        let mut names = vec![build_id.to_string()];
-        let others = (self.options.other_names.0)(build_id.as_str());
-        names.extend(others.into_iter().filter(|name| name != build_id.as_str()));
-        names
     }
 
     /// Writes down uses and lets go what has to; to be called every some minutes. Gives how many files went.
@@ -467,7 +424,7 @@ impl Debuginfo {
         for name in &forgotten {
             let Some(record) = self.records.lock().by_name.get(name).cloned() else { continue };
             self.remove(&record_path(&record.build_id, record.kind)).await?;
-            self.records.lock().by_name.remove(name);
+            self.records.lock().forget(name);
             if let Some(path) = stored_path(&record) {
                 self.remove(&path).await?;
             }
@@ -503,7 +460,31 @@ impl Records {
         if let Some(gnu) = &record.gnu_build_id {
             self.other_names.insert(gnu.clone(), record.build_id.clone());
         }
-        self.by_name.insert((record.build_id.clone(), record.kind), record);
+        let name = (record.build_id.clone(), record.kind);
+        if let Some(crc32) = record.crc32 {
+            self.by_crc32.insert(crc32, name.clone());
+        }
+        self.by_split_unit.extend(record.split_units.0.iter().map(|&id| (id, name.clone())));
+        self.by_name.insert(name, record);
+    }
+
+    fn forget(&mut self, name: &FileName) {
+        self.by_name.remove(name);
+        self.by_crc32.retain(|_, of| of != name);
+        self.by_split_unit.retain(|_, of| of != name);
+        self.other_names.retain(|_, build_id| *build_id != name.0);
+    }
+
+    /// The file with this checksum.
+    fn with_crc32(&self, crc32: u32) -> Option<&Record> {
+        let record = self.by_name.get(self.by_crc32.get(&crc32)?)?;
+        (record.crc32 == Some(crc32)).then_some(record)
+    }
+
+    /// The file with this unit of split DWARF.
+    fn with_split_unit(&self, id: u64) -> Option<&Record> {
+        let record = self.by_name.get(self.by_split_unit.get(&id)?)?;
+        record.split_units.0.binary_search(&id).is_ok().then_some(record)
     }
 
     /// The record of a file under either of its names.

@@ -244,6 +244,9 @@ pub struct ReportRequest {
     /// Whether the buffers of Arrow records are LZ4-compressed: `true` is what Parca's clients get, `false` what a page
     /// without an LZ4 decoder needs (its transport compresses).
     pub ipc_compression: bool,
+    /// Whether flame graphs and tables have a column `unresolved` more than Parca's: a sentence for each frame that has no
+    /// function, why.
+    pub unresolved_column: bool,
 }
 
 impl ReportRequest {
@@ -261,6 +264,7 @@ impl ReportRequest {
             sandwich_by_function: None,
             focus: Vec::new(),
             ipc_compression: true,
+            unresolved_column: false,
         }
     }
 }

@@ -21,12 +21,14 @@ use crate::{
     render,
     scan::{self, Partial},
     states,
-    symbolize::{self, Symbolizer, UnresolvedAddresses},
+    symbolize::{self, Reasons, Symbolizer, UnresolvedAddresses},
 };
 
 /// What was read of one source.
 pub(crate) struct SourceRead {
     pub(crate) symbols: Arc<Symbols>,
+    /// Why some of them have no function.
+    pub(crate) reasons: Reasons,
     /// By partition.
     pub(crate) trees: HashMap<u32, Arc<Tree>>,
     /// With the side they are for.
@@ -102,7 +104,7 @@ async fn symbolize(read: &mut Read, symbolizer: &Symbolizer) {
     let symbolized = futures::future::join_all(symbolized).await;
     let mut unresolved = Vec::new();
     for (source, symbolized) in read.sources.iter_mut().zip(symbolized) {
-        source.symbols = symbolized.symbols;
+        (source.symbols, source.reasons) = (symbolized.symbols, symbolized.reasons);
         unresolved.extend(symbolized.unresolved.iter().cloned());
     }
     read.unresolved = symbolize::added_up(unresolved);
@@ -203,7 +205,7 @@ impl SourcePlan {
         let scans = futures::future::try_join_all(scans);
         let (symbols, trees, partials) = tokio::try_join!(symbols, trees, scans)?;
         let trees = partitions.iter().copied().zip(trees.into_iter().flatten()).collect();
-        Ok(SourceRead { symbols, trees, partials })
+        Ok(SourceRead { symbols, reasons: Arc::default(), trees, partials })
     }
 }
 

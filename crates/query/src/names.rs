@@ -7,7 +7,10 @@
 use std::{cmp::Ordering, hash::BuildHasher, sync::Arc};
 
 use decima_store::source::{Line, NO_MAPPING, Symbols};
+use decima_symbols::Unresolved;
 use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
+
+use crate::symbolize::Reasons;
 
 /// A text's number in the query; 0 is the empty text.
 pub(crate) type TextId = u32;
@@ -100,6 +103,8 @@ pub(crate) struct FrameMeta {
     pub(crate) start_line: Option<i64>,
     pub(crate) line: Option<i64>,
     pub(crate) inlined: Option<bool>,
+    /// Why it has no function, where that was asked.
+    pub(crate) unresolved: Option<Unresolved>,
 }
 
 impl FrameMeta {
@@ -119,6 +124,7 @@ impl FrameMeta {
         keep(&mut self.start_line, &other.start_line);
         keep(&mut self.line, &other.line);
         keep(&mut self.inlined, &other.inlined);
+        keep(&mut self.unresolved, &other.unresolved);
     }
 }
 
@@ -228,6 +234,7 @@ impl Names {
             start_line: Some(function.map_or(0, |f| f.start_line)),
             line: Some(view.line(frame).map_or(0, |l| l.line)),
             inlined: Some(view.is_inlined(location, frame)),
+            unresolved: view.reasons.get(location as usize).copied().flatten(),
         }
     }
 
@@ -265,6 +272,8 @@ impl Names {
 #[derive(Debug)]
 pub(crate) struct SymbolView {
     pub(crate) symbols: Arc<Symbols>,
+    /// Why locations have no function; empty if all have, or nobody was asked.
+    reasons: Reasons,
     /// By string: number in the query + 1, or 0 if not asked yet.
     texts: Vec<u32>,
     /// By frame: key + 1, or 0 if not asked yet.
@@ -298,11 +307,12 @@ pub(crate) enum Entry {
 }
 
 impl SymbolView {
-    pub(crate) fn new(symbols: Arc<Symbols>) -> Self {
+    pub(crate) fn new(symbols: Arc<Symbols>, reasons: Reasons) -> Self {
         let frames = symbols.lines.len() + symbols.location_count();
         let (strings, functions) = (symbols.strings.len(), symbols.functions.len());
         Self {
             symbols,
+            reasons,
             function_keys: vec![0; functions],
             texts: vec![0; strings],
             keys: vec![0; frames],

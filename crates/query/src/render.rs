@@ -32,18 +32,17 @@ pub(crate) fn render(
     let total = forest.total(COMPARED);
     let mut said = |sums_cut: bool| saturated |= sums_cut;
     let bytes_max = settings.report_bytes_max;
-    let compress = request.ipc_compression;
     let report = match request.report {
         ReportType::FlamegraphArrow => {
             let merged = merge(request, question, settings, &mut forest, cancel)?;
             said(merged.saturated);
-            let graph = flamegraph::render(&merged, &mut forest, &question.fields.labels, compress)?;
+            let graph = flamegraph::render(&merged, &mut forest, &question.fields.labels, request)?;
             report::check_size(graph.record.record.len(), bytes_max)?;
             notices.extend(remarks(&merged, graph.clamped));
             Report::FlamegraphArrow(graph.record)
         }
         ReportType::TableArrow => {
-            let Reported { report, saturated } = table::render(&mut forest, compress, cancel)?;
+            let Reported { report, saturated } = table::render(&mut forest, request, cancel)?;
             report::check_size(report.record.len(), bytes_max)?;
             said(saturated);
             Report::TableArrow(report)
@@ -140,7 +139,7 @@ fn grow(report: ReportType, question: &Question, read: Read, cancel: &Cancel) ->
     let mut filtered = [0; 2];
     let mut saturated = false;
     for source in read.sources {
-        let mut view = SymbolView::new(source.symbols);
+        let mut view = SymbolView::new(source.symbols, source.reasons);
         let mut filter = SourceFilter::new(&question.filters, question.direction, &mut view);
         let mut visibilities: hashbrown::HashMap<u32, Visibility> = hashbrown::HashMap::new();
         for (side, partial) in source.partials {

@@ -10,7 +10,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc, Weak,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -32,6 +32,9 @@ const KEPT_MAX: usize = 16;
 const UNRESOLVED_FOR: Duration = Duration::from_secs(30);
 /// How often the addresses of what came in are resolved ahead of queries and flushes.
 const AHEAD_EVERY: Duration = Duration::from_secs(10);
+/// How long the last flush of a process waits, whatever it would wait for: most is known ahead of it, queries look up the rest,
+/// and who stops a process waits for it.
+const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long one round of that may take.
 const AHEAD_TIMEOUT: Duration = Duration::from_secs(300);
 
@@ -51,12 +54,15 @@ pub struct UnresolvedAddresses {
 /// Numbers for monitoring.
 #[derive(Debug, Clone, Default)]
 pub struct SymbolizerCounts {
-    /// Addresses that were asked for and got functions.
+    /// Addresses that were asked for and got functions. An address counts once for each thing that came of it, however often it
+    /// is asked for.
     pub resolved: u64,
     /// Addresses that were asked for and got none, by reason.
     pub unresolved: Vec<(Unresolved, u64)>,
     /// Memory held by what was read of object files, in bytes, besides the files themselves.
     pub memory_bytes: u64,
+    /// Answers that are kept on disk, in bytes.
+    pub kept_bytes: u64,
 }
 
 /// Finds the functions of the addresses in sources. Clones share it.
@@ -68,8 +74,49 @@ struct Inner {
     /// How long a query waits.
     timeout: Duration,
     kept: Mutex<Vec<Kept>>,
-    resolved: AtomicU64,
-    unresolved: [AtomicU64; Unresolved::ALL.len()],
+    counted: Mutex<Counted>,
+    stopping: AtomicBool,
+}
+
+/// How many addresses came to what. Rounds ahead of queries ask for the same again and again, each counts once.
+#[derive(Default)]
+struct Counted {
+    resolved: u64,
+    unresolved: [u64; Unresolved::ALL.len()],
+    /// What came last of addresses that were counted, by their hash. Two generations: the older one goes when the newer is full.
+    newer: HashMap<u64, Option<Unresolved>>,
+    older: HashMap<u64, Option<Unresolved>>,
+    hasher: DefaultHashBuilder,
+}
+
+/// Addresses in one generation. One that is asked for after that many others counts again.
+const COUNTED_MAX: usize = 1 << 17;
+
+impl Counted {
+    fn count(&mut self, build_id: &str, address: &Address, answer: &Answer) {
+        use std::hash::BuildHasher as _;
+        let normalize::Mapping { start, offset, .. } = address.mapping;
+        let key = self.hasher.hash_one((build_id, address.address, start, offset));
+        let outcome = match answer {
+            Answer::Resolved(_) => None,
+            Answer::Unresolved(reason) => Some(*reason),
+        };
+        let before = self.newer.get(&key).or_else(|| self.older.get(&key)).copied();
+        if self.newer.len() >= COUNTED_MAX {
+            self.older = std::mem::take(&mut self.newer);
+        }
+        self.newer.insert(key, outcome);
+        if before == Some(outcome) {
+            return;
+        }
+        match outcome {
+            None => self.resolved += 1,
+            Some(reason) => {
+                let at = Unresolved::ALL.iter().position(|&known| known == reason).unwrap_or_default();
+                self.unresolved[at] += 1;
+            }
+        }
+    }
 }
 
 /// What was made of a source's symbols for some of its partitions.
@@ -87,7 +134,12 @@ pub(crate) struct Symbolized {
     pub(crate) symbols: Arc<Symbols>,
     /// What has none, by file and reason.
     pub(crate) unresolved: Arc<[UnresolvedAddresses]>,
+    /// The same by location; empty if there is nothing to say.
+    pub(crate) reasons: Reasons,
 }
+
+/// Why locations have no function, by location.
+pub(crate) type Reasons = Arc<[Option<Unresolved>]>;
 
 impl Symbolizer {
     /// Asks this resolver, and lets a query wait so long for it.
@@ -96,19 +148,24 @@ impl Symbolizer {
             resolver,
             timeout,
             kept: Mutex::default(),
-            resolved: AtomicU64::new(0),
-            unresolved: [const { AtomicU64::new(0) }; Unresolved::ALL.len()],
+            counted: Mutex::default(),
+            stopping: AtomicBool::new(false),
         }))
+    }
+
+    /// The process is about to end: flushes wait no longer than a moment from now on.
+    pub fn stop(&self) {
+        self.0.stopping.store(true, Ordering::Relaxed);
     }
 
     /// Numbers for monitoring.
     pub fn counts(&self) -> SymbolizerCounts {
-        let counted =
-            |(at, reason): (usize, &Unresolved)| (*reason, self.0.unresolved[at].load(Ordering::Relaxed));
+        let counted = self.0.counted.lock();
         SymbolizerCounts {
-            resolved: self.0.resolved.load(Ordering::Relaxed),
-            unresolved: Unresolved::ALL.iter().enumerate().map(counted).collect(),
+            resolved: counted.resolved,
+            unresolved: Unresolved::ALL.into_iter().zip(counted.unresolved).collect(),
             memory_bytes: self.0.resolver.memory_bytes() as u64,
+            kept_bytes: self.0.resolver.kept_bytes(),
         }
     }
 
@@ -139,7 +196,7 @@ impl Symbolizer {
         wanted: impl FnOnce() -> Vec<bool>,
     ) -> Symbolized {
         if !has_bare(&symbols) {
-            return Symbolized { symbols, unresolved: Arc::default() };
+            return Symbolized { symbols, unresolved: Arc::default(), reasons: Arc::default() };
         }
         let version = self.0.resolver.version();
         if let Some(kept) = self.kept(&symbols, partitions, version) {
@@ -150,6 +207,7 @@ impl Symbolizer {
         let answers = self.resolve(&bare, Instant::now() + self.0.timeout).await;
         let symbolized = Symbolized {
             unresolved: unresolved(&symbols, &bare, &answers).into(),
+            reasons: reasons(&symbols, &bare, &answers),
             symbols: Arc::new(with_lines(&symbols, &bare, &answers)),
         };
         let unfinished =
@@ -202,15 +260,13 @@ impl Symbolizer {
                 answers[at] = resolved;
             }
         }
-        for answer in answers.iter().flatten() {
-            match answer {
-                Answer::Resolved(_) => self.0.resolved.fetch_add(1, Ordering::Relaxed),
-                Answer::Unresolved(reason) => {
-                    let at = Unresolved::ALL.iter().position(|known| known == reason).unwrap_or_default();
-                    self.0.unresolved[at].fetch_add(1, Ordering::Relaxed)
-                }
-            };
+        let mut counted = self.0.counted.lock();
+        for (group, answers) in bare.groups.iter().zip(&answers) {
+            for (address, answer) in group.addresses.iter().zip(answers) {
+                counted.count(&group.build_id, address, answer);
+            }
         }
+        drop(counted);
         answers
     }
 }
@@ -221,6 +277,8 @@ impl decima_store::symbolize::Symbolizer for Symbolizer {
         if !has_bare(&symbols) {
             return symbols;
         }
+        let stopping = self.0.stopping.load(Ordering::Relaxed);
+        let timeout = if stopping { timeout.min(STOP_TIMEOUT) } else { timeout };
         let bare = Bare::of(&symbols, |_| true);
         let answers = self.resolve(&bare, Instant::now() + timeout).await;
         Arc::new(with_lines(&symbols, &bare, &answers))
@@ -298,6 +356,18 @@ fn unresolved(symbols: &Symbols, bare: &Bare, answers: &[Vec<Answer>]) -> Vec<Un
         addresses,
     };
     counts.into_iter().map(row).collect()
+}
+
+fn reasons(symbols: &Symbols, bare: &Bare, answers: &[Vec<Answer>]) -> Reasons {
+    let mut reasons = vec![None; symbols.location_count()];
+    for (group, answers) in bare.groups.iter().zip(answers) {
+        for (&location, answer) in group.locations.iter().zip(answers) {
+            if let Answer::Unresolved(reason) = answer {
+                reasons[location as usize] = Some(*reason);
+            }
+        }
+    }
+    reasons.into()
 }
 
 /// Copies symbols and puts in the lines that were found.
@@ -517,12 +587,38 @@ mod tests {
             lacking,
             [row("", "", Unresolved::NoBuildId), row("a.so", "abcd", Unresolved::InNoFunction)]
         );
+        let why = [None, None, None, Some(Unresolved::NoBuildId), Some(Unresolved::InNoFunction)];
+        assert_eq!(*reasons(&symbols, &bare, &answers), why);
         let all = added_up(lacking.iter().chain(&lacking[1..]).cloned());
         assert_eq!(
             notice(&all).unwrap(),
             "3 addresses have no function: a.so: in no function of the debuginfo (2); an unknown file: the mapping has no build ID (1)"
         );
         assert_eq!(notice(&[]), None);
+    }
+
+    #[test]
+    fn addresses_count_once() {
+        let mut counted = Counted::default();
+        let mut count = |build_id: &str, address: u64, answer: &Answer| {
+            let mapping = normalize::Mapping { start: 0, limit: 0, offset: 0 };
+            counted.count(build_id, &Address { address, mapping }, answer);
+            let lacking = counted.unresolved.iter().sum::<u64>();
+            (counted.resolved, lacking)
+        };
+        let nothing = Answer::Unresolved(Unresolved::NoDebuginfo);
+        let found = resolved(&["main"]);
+        assert_eq!(count("abcd", 1, &nothing), (0, 1));
+        assert_eq!(count("abcd", 1, &nothing), (0, 1));
+        assert_eq!(count("abcd", 1, &found), (1, 1));
+        assert_eq!(count("abcd", 1, &found), (1, 1));
+        assert_eq!(count("abcd", 2, &found), (2, 1));
+        assert_eq!(count("efgh", 2, &found), (3, 1));
+        // Many others later it is new again, and nothing grows without a bound.
+        for address in 0..3 * COUNTED_MAX as u64 {
+            count("many", address, &nothing);
+        }
+        assert!(counted.newer.len() <= COUNTED_MAX && counted.older.len() <= COUNTED_MAX);
     }
 
     #[test]

@@ -429,9 +429,15 @@ fn encode_symbolizer(encoder: &mut DescriptorEncoder, counts: &SymbolizerCounts)
         "Memory of what was read of object files",
         counts.memory_bytes,
     )?;
+    encode_gauge(
+        encoder,
+        "symbolizer_kept_bytes",
+        "Functions of addresses that are kept on disk",
+        counts.kept_bytes,
+    )?;
     let mut family = encoder.encode_descriptor(
         "addresses_symbolized",
-        "Addresses that queries and flushes asked for, by what came of it",
+        "Addresses that queries and flushes asked for, each once for every outcome that it had",
         None,
         MetricType::Counter,
     )?;

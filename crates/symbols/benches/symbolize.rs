@@ -1,21 +1,57 @@
-//! First answer of a fresh symbolizer, and an answer that is cached.
+//! First answer of a fresh symbolizer, and an answer that is cached, of a file with 100 MB of debug information.
 //!
-//! The file is `DECIMA_DEBUGINFO`, by default this program itself.
+//! The file is made of one unit of C++ that is linked many times under different names (`g++` and `objcopy` are needed), or is
+//! `DECIMA_DEBUGINFO`. Memory that is held is compared with what is allowed.
 #![expect(
     clippy::expect_used,
     clippy::print_stdout,
     reason = "a benchmark fails by panicking and prints what it found"
 )]
 
-use std::hint::black_box;
+use std::{
+    hint::black_box,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use decima_symbols::{ObjectFiles, Options, Symbolizer, elf::Elf};
+use decima_symbols::{Answer, ObjectFiles, Options, Symbolizer, elf::Elf};
 
+/// Units of some 4 MB each.
+const UNITS: usize = 26;
+
+/// The file, made unless it was before.
 fn file() -> Vec<u8> {
-    let path = std::env::var_os("DECIMA_DEBUGINFO").map(Into::into);
-    let path = path.unwrap_or_else(|| std::env::current_exe().expect("own path"));
-    std::fs::read(path).expect("a readable file")
+    let given = std::env::var_os("DECIMA_DEBUGINFO").map(PathBuf::from);
+    std::fs::read(given.unwrap_or_else(made)).expect("a readable file")
+}
+
+fn made() -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/large.cpp");
+    let file = folder.join(format!("large-{UNITS}.so"));
+    let time = |path: &Path| path.metadata().and_then(|meta| meta.modified()).ok();
+    if time(&file) > time(&source) {
+        return file;
+    }
+    let run = |program: &str, arguments: &[&str]| {
+        let status = Command::new(program).args(arguments).current_dir(folder).status();
+        assert!(status.is_ok_and(|status| status.success()), "{program} {arguments:?} fails");
+    };
+    let source = source.to_str().expect("a path in UTF-8");
+    run("g++", &["-std=c++20", "-O2", "-g", "-fPIC", "-c", source, "-o", "unit.o"]);
+    let units: Vec<String> = (0..UNITS).map(|unit| format!("unit-{unit}.o")).collect();
+    for (number, unit) in units.iter().enumerate() {
+        run("objcopy", &[&format!("--prefix-symbols=u{number}_"), "unit.o", unit]);
+    }
+    let target = file.to_str().expect("a path in UTF-8");
+    let mut arguments = vec!["-shared", "-nostdlib", "-o", target];
+    arguments.extend(units.iter().map(String::as_str));
+    run("g++", &arguments);
+    for unit in &units {
+        std::fs::remove_file(folder.join(unit)).expect("a file that was just made");
+    }
+    file
 }
 
 /// Addresses all over the code.
@@ -29,7 +65,8 @@ fn addresses(file: &[u8]) -> Vec<u64> {
 fn symbolize(criterion: &mut Criterion) {
     let file: &'static [u8] = file().leak();
     let addresses = addresses(file);
-    let open = || Symbolizer::open(ObjectFiles::of(file), Options::default()).expect("an ELF file");
+    let options = Options::default();
+    let open = || Symbolizer::open(ObjectFiles::of(file), options).expect("an ELF file");
 
     let mut group = criterion.benchmark_group("symbolize");
     group.sample_size(10);
@@ -39,12 +76,19 @@ fn symbolize(criterion: &mut Criterion) {
     });
     let warm = open();
     let answers = warm.symbolize_all(&addresses, &|| true);
-    let resolved = answers.iter().filter(|answer| !answer.frames().is_empty()).count();
+    let inlined = |answer: &&Answer| answer.frames().len() > 1;
     println!(
-        "{} MB, {resolved} of {} resolved, {} kB held",
-        file.len() >> 20,
+        "{} MB, {} of {} addresses resolved, {} in what was inlined, {} of {} MiB held",
+        file.len() / 1_000_000,
+        answers.iter().filter(|answer| !answer.frames().is_empty()).count(),
         answers.len(),
-        warm.memory_bytes() >> 10
+        answers.iter().filter(inlined).count(),
+        warm.memory_bytes() >> 20,
+        (options.memory_max_bytes + options.cache_max_bytes) >> 20,
+    );
+    assert!(
+        warm.memory_bytes() <= options.memory_max_bytes + options.cache_max_bytes,
+        "more is held than allowed"
     );
     let mut next = addresses.iter().cycle();
     group.bench_function("cached", |bencher| {

@@ -2,7 +2,7 @@
 //!
 //! Read with gimli, lazily: the ranges of the units first ([`index`]), of a unit that is asked for its functions and lines
 //! ([`unit`], [`lines`]), of a function its inlined calls and of those their names ([`names`]). Units that were not used
-//! for long go when the memory is needed.
+//! for long go when the memory is needed. Units whose functions are in other files are found there ([`split`]).
 //!
 //! Files are foreign: nesting is walked with a stack of our own, references are followed a bounded number of times, and
 //! tables that a small file can make large (ranges, lines) are bounded in memory.
@@ -10,6 +10,7 @@
 mod index;
 mod lines;
 mod names;
+mod split;
 mod unit;
 
 use std::{cell::Cell, collections::HashMap, sync::Arc};
@@ -18,7 +19,8 @@ use gimli::{EndianSlice, RunTimeEndian};
 use self_cell::self_cell;
 use typed_arena::Arena;
 
-use self::{index::Index, names::ForeignUnits, unit::Unit};
+pub(crate) use self::split::unit_ids as split_units;
+use self::{index::Index, names::ForeignUnits, split::SplitFiles, unit::Unit};
 use crate::{
     Companions, Frame, Function, ObjectBytes,
     demangle::{self, Mode},
@@ -63,9 +65,7 @@ pub(crate) struct DwarfInput {
     pub(crate) object: ObjectBytes,
     /// The file that it shares sections with (dwz).
     pub(crate) alternate: Option<ObjectBytes>,
-    /// The package with its split DWARF.
-    pub(crate) package: Option<ObjectBytes>,
-    /// Who knows other files.
+    /// Who knows its split DWARF.
     pub(crate) companions: Option<Arc<dyn Companions>>,
     pub(crate) memory_max_bytes: usize,
     pub(crate) mode: Mode,
@@ -90,7 +90,7 @@ self_cell! {
 /// Everything that was read so far.
 struct State<'a> {
     dwarf: Arc<Dwarf<'a>>,
-    package: Option<gimli::DwarfPackage<Reader<'a>>>,
+    split: SplitFiles<'a>,
     index: Index<'a>,
     units: HashMap<usize, Unit<'a>>,
     foreign: ForeignUnits<'a>,
@@ -131,7 +131,7 @@ impl DwarfFile {
         self.0.with_dependent_mut(|owner, state| state.find(owner, address, keep_going))
     }
 
-    /// Memory held that goes only with the whole: decompressed sections and files of split DWARF.
+    /// Memory held that goes only with the whole: decompressed sections and what mapping files of split DWARF costs.
     pub(crate) fn held_bytes(&self) -> usize {
         self.0.borrow_owner().held_bytes.get()
     }
@@ -155,36 +155,6 @@ impl Owner {
         };
         Ok(EndianSlice::new(bytes, endian))
     }
-
-    /// The split DWARF of a unit, from the package or a file of its own.
-    fn split<'a>(
-        &'a self,
-        parent: &Dwarf<'a>,
-        package: Option<&gimli::DwarfPackage<Reader<'a>>>,
-        skeleton: &gimli::Unit<Reader<'a>>,
-        id: gimli::DwoId,
-    ) -> Result<Option<Dwarf<'a>>, DwarfError> {
-        if let Some(package) = package
-            && let Some(dwarf) = package.find_cu(id, parent)?
-        {
-            return Ok(Some(dwarf));
-        }
-        let Some(companions) = &self.input.companions else { return Ok(None) };
-        let Some(name) = skeleton.dwo_name()? else { return Ok(None) };
-        let name = parent.attr_string(skeleton, name)?.to_string_lossy();
-        let directory = skeleton.comp_dir.map(|directory| directory.to_string_lossy()).unwrap_or_default();
-        let Some(bytes) = companions.split_dwarf(&directory, &name, id.0) else { return Ok(None) };
-        self.held_bytes.set(self.held_bytes.get() + (*bytes).as_ref().len());
-        let bytes: &'a ObjectBytes = self.files.alloc(bytes);
-        let Ok(elf) = Elf::parse_any((**bytes).as_ref()) else { return Ok(None) };
-        let empty = || EndianSlice::new(&[][..], RunTimeEndian::Little);
-        let mut dwarf = gimli::Dwarf::load(|section| match section.dwo_name() {
-            Some(name) => self.load(&elf, name),
-            None => Ok(empty()),
-        })?;
-        dwarf.make_dwo(parent);
-        Ok(Some(dwarf))
-    }
 }
 
 impl<'a> State<'a> {
@@ -198,25 +168,10 @@ impl<'a> State<'a> {
             dwarf.load_sup(|section| owner.load(&alternate, section.name()))?;
         }
         dwarf.populate_abbreviations_cache(gimli::AbbreviationsCacheStrategy::Duplicates);
-        let package = match &owner.input.package {
-            Some(bytes) => {
-                let package = elf(bytes)?;
-                let empty = EndianSlice::new(
-                    &[][..],
-                    gimli::Reader::endian(gimli::Section::reader(&dwarf.debug_info)),
-                );
-                let load = |section: gimli::SectionId| match section.dwo_name() {
-                    Some(name) => owner.load(&package, name).map_err(DwarfError::from),
-                    None => Ok(empty),
-                };
-                Some(gimli::DwarfPackage::load(load, empty)?)
-            }
-            None => None,
-        };
         let index = Index::new(&dwarf, owner.input.memory_max_bytes / 4)?;
         Ok(Self {
             dwarf: Arc::new(dwarf),
-            package,
+            split: SplitFiles::default(),
             index,
             units: HashMap::new(),
             foreign: ForeignUnits::default(),
@@ -267,7 +222,7 @@ impl<'a> State<'a> {
         self.uses += 1;
         if !self.units.contains_key(&offset) {
             let memory_max = owner.input.memory_max_bytes;
-            let unit = Unit::read(owner, &self.dwarf, self.package.as_ref(), offset, memory_max / 2)?;
+            let unit = Unit::read(owner, &self.dwarf, &mut self.split, offset, memory_max / 2)?;
             self.make_room(owner, unit.size_bytes());
             self.units.insert(offset, unit);
         }

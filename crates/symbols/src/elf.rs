@@ -85,11 +85,12 @@ impl<'data> Elf<'data> {
     /// Reads the headers.
     ///
     /// # Errors
-    /// If it is no ELF file, or one that nothing was ever mapped from.
+    /// If it is no ELF file, or neither one that is mapped nor debug information of one.
     pub fn parse(data: &'data [u8]) -> Result<Self, ElfError> {
         let elf = Self::parse_any(data)?;
         let found = match elf.file.kind() {
             ObjectKind::Executable | ObjectKind::Dynamic => return Ok(elf),
+            ObjectKind::Relocatable if elf.is_companion() => return Ok(elf),
             ObjectKind::Relocatable => "an object file that was not linked",
             ObjectKind::Core => "a core dump",
             _ => "of an unknown type",
@@ -106,6 +107,29 @@ impl<'data> Elf<'data> {
             Ok(file) => Ok(Self { file, data }),
             Err(error) => Err(ElfError::Headers { size_bytes: data.len(), reason: error.to_string() }),
         }
+    }
+
+    /// Whether it holds debug information of others and nothing else: split DWARF, a package of it, or what several share
+    /// (dwz). Such files are not linked.
+    fn is_companion(&self) -> bool {
+        let has_debug = self.file.sections().any(|section| {
+            section.name().is_ok_and(|name| name.starts_with(".debug_") || name.starts_with(".zdebug_"))
+        });
+        has_debug && !self.file.sections().any(|section| is_code(section.flags()) && section.size() > 0)
+    }
+
+    /// Whether it has the same code at the same addresses as another file, as a program and its debug information have.
+    pub fn has_code_of(&self, other: &Elf<'_>) -> bool {
+        let code = |elf: &Elf<'_>| {
+            let sections = elf.file.sections().filter(|section| is_code(section.flags()));
+            sections.map(|section| (section.address(), section.size())).collect::<Vec<_>>()
+        };
+        code(self) == code(other)
+    }
+
+    /// Ids of the units of split DWARF in it (`.dwo`, `.dwp`), in order; empty if it is none.
+    pub fn split_units(&self) -> Vec<u64> {
+        crate::dwarf::split_units(self)
     }
 
     /// What it was parsed from.

@@ -23,7 +23,8 @@ pub type ObjectBytes = Arc<dyn AsRef<[u8]> + Send + Sync>;
 
 /// Who can get other files that debug information refers to. Called while a question is being answered.
 pub trait Companions: Send + Sync {
-    /// The split DWARF (`.dwo`) that was compiled in `directory` under this name; `id` is in both files.
+    /// The split DWARF that was compiled in `directory` under this name, or a package (`.dwp`) with it; `id` is in both files
+    /// and in the index of the package. A package that is given again must be the same bytes at the same place.
     ///
     /// Directory and name are foreign text.
     fn split_dwarf(&self, directory: &str, name: &str, id: u64) -> Option<ObjectBytes>;
@@ -38,16 +39,14 @@ pub struct ObjectFiles {
     pub debuginfo: Option<ObjectBytes>,
     /// What it shares debug information with ([`Elf::alternate_link`]).
     pub alternate: Option<ObjectBytes>,
-    /// Its split DWARF in one package (`.dwp`).
-    pub package: Option<ObjectBytes>,
-    /// Who knows more.
+    /// Who knows its split DWARF.
     pub companions: Option<Arc<dyn Companions>>,
 }
 
 impl ObjectFiles {
     /// A file that has everything in itself.
     pub fn of(object: impl AsRef<[u8]> + Send + Sync + 'static) -> Self {
-        Self { object: Arc::new(object), debuginfo: None, alternate: None, package: None, companions: None }
+        Self { object: Arc::new(object), debuginfo: None, alternate: None, companions: None }
     }
 }
 
@@ -197,6 +196,11 @@ impl Symbolizer {
         self.cache.get(&address)
     }
 
+    /// Takes an answer that an earlier reader of the same files gave.
+    pub fn remember(&self, address: u64, answer: Answer) {
+        self.cache.insert(address, answer);
+    }
+
     /// The functions at an address of the file.
     pub fn symbolize(&self, address: u64) -> Answer {
         let answer = self.symbolize_while(address, &|| true);
@@ -331,7 +335,6 @@ impl Symbolizer {
         let input = DwarfInput {
             object: Arc::clone(object),
             alternate: self.files.alternate.clone(),
-            package: self.files.package.clone(),
             companions: self.files.companions.clone(),
             memory_max_bytes: self.options.memory_max_bytes,
             mode: self.options.mode,

@@ -28,6 +28,7 @@ test('a flame graph as the contract spells it', () => {
       inlined: [false, false, null, true],
       function_name: [null, 'main.main', null, 'größe'].map(bytes),
       function_file_name: [null, 'main.go', null, 'main.go'].map(bytes),
+      unresolved: [null, null, 'no debuginfo', null],
       children: [[1], [2, 3], null, null],
       parent: [-1, 0, 1, 1],
       cumulative: [2n ** 60n, 100n, 40n, 50n],
@@ -39,6 +40,7 @@ test('a flame graph as the contract spells it', () => {
     {
       labels_only: bool(), location_address: uint64(), mapping_file: names(), location_line: uint16(), inlined: bool(), function_name: names(),
       function_file_name: names(), children: list(uint32()), parent: int32(), cumulative: uint64(), flat: uint64(), diff: int64(), depth: uint8(), value_offset: uint64(),
+      unresolved: dictionary(utf8(), uint8()),
     },
   );
   const pool = new SymbolPool();
@@ -53,6 +55,7 @@ test('a flame graph as the contract spells it', () => {
   expect(pool.text(tree.binary[2])).toBe('[kernel]');
   expect([...tree.line]).toEqual([0, 12, 0, 7]);
   expect([...tree.inlined]).toEqual([0, 0, 0, 1]);
+  expect([...tree.unresolved].map((id) => pool.text(id))).toEqual(['', '', 'no debuginfo', '']);
   expect([...tree.hidden]).toEqual([2 ** 60 - 100, 0, 0, 0]);
 });
 

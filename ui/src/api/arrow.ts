@@ -137,6 +137,7 @@ export function decodeFlame(bytes: Uint8Array, pool: SymbolPool, compares = fals
   columns.file = symbolIds(column(table, 'function_file_name'), count, pool);
   columns.line = Uint32Array.from(numbers(column(table, 'location_line'), count));
   columns.inlined = flags(column(table, 'inlined'), count);
+  columns.unresolved = symbolIds(column(table, 'unresolved'), count, pool);
   nameLabelRows(table, flags(column(table, 'labels_only'), count), columns.name, pool);
   nameAddresses(columns.name, columns.address, pool);
   columns.name[0] = 0;
@@ -155,6 +156,8 @@ export interface TopTable {
   /** Changes against the base; null where nothing is compared. */
   cumulativeDiff: Float64Array | null;
   flatDiff: Float64Array | null;
+  /** Why there is no function. */
+  unresolved: Uint32Array;
   symbols: SymbolPool;
 }
 
@@ -174,6 +177,7 @@ export function decodeTable(bytes: Uint8Array, pool: SymbolPool, compares = fals
     flat: numbers(column(table, 'flat'), count),
     cumulativeDiff: compares ? numbers(column(table, 'cumulative_diff'), count) : null,
     flatDiff: compares ? numbers(column(table, 'flat_diff'), count) : null,
+    unresolved: symbolIds(column(table, 'unresolved'), count, pool),
     symbols: pool,
   };
 }

@@ -106,6 +106,8 @@ export function reportParameters({ of, base, absolute, invert, filters }: Report
   return {
     ...selection,
     report_type: report,
+    // Of reports of frames: a column that says why those without a function have none.
+    reasons: report.endsWith('_ARROW') ? 'true' : undefined,
     invert_call_stack: invert ? 'true' : undefined,
     filter: filters.map((filter) => JSON.stringify(filter)),
   };

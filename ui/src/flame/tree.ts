@@ -26,6 +26,8 @@ export interface FlameColumns {
   line: Uint32Array;
   address: BigUint64Array;
   inlined: Uint8Array;
+  /** Why a frame has no function. */
+  unresolved: Uint32Array;
 }
 
 export interface FlameTree extends FlameColumns {
@@ -64,6 +66,7 @@ export function emptyColumns(count: number, diff: boolean): FlameColumns {
     line: new Uint32Array(count),
     address: new BigUint64Array(count),
     inlined: new Uint8Array(count),
+    unresolved: new Uint32Array(count),
   };
 }
 
@@ -77,6 +80,7 @@ function copyRow(from: FlameColumns, source: number, to: FlameColumns, target: n
   to.line[target] = from.line[source];
   to.address[target] = from.address[source];
   to.inlined[target] = from.inlined[source];
+  to.unresolved[target] = from.unresolved[source];
 }
 
 /** Breadth first already: parents never decrease and come before their children. */

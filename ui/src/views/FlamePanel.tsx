@@ -146,7 +146,8 @@ function FlameTip() {
         )}
         {current.hidden[row] > 0 && <><dt>Trimmed</dt><dd><b>{formatValue(current.hidden[row], unitOf())}</b> {formatShare(current.hidden[row], current.cumulative[0])}</dd></>}
         {current.file[row] > 0 && <><dt>File</dt><dd class="path">{text(current.file[row])}{line > 0 && `:${line}`}</dd></>}
-        {!root && current.file[row] === 0 && <><dt>File</dt><dd class="faint">not known</dd></>}
+        {current.unresolved[row] > 0 && <><dt>Function</dt><dd class="unresolved">{text(current.unresolved[row])}</dd></>}
+        {!root && current.file[row] === 0 && current.unresolved[row] === 0 && <><dt>File</dt><dd class="faint">not known</dd></>}
         {current.binary[row] > 0 && <><dt>Binary</dt><dd class="path">{text(current.binary[row])}</dd></>}
         {current.address[row] !== 0n && <><dt>Address</dt><dd class="path">0x{current.address[row].toString(16)}</dd></>}
         {current.inlined[row] === 1 && <><dt>Inlined</dt><dd>yes</dd></>}

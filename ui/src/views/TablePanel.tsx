@@ -132,6 +132,7 @@ export function TablePanel() {
               const name = data.table.symbols.text(data.table.name[row]) || '(unknown)';
               const binary = data.table.symbols.text(data.table.binary[row]);
               const group = groupOf(name, binary, colourBy.value);
+              const unresolved = data.table.symbols.text(data.table.unresolved[row]);
               const colour = boxColour(shades, group === '' ? null : book.of(group), name);
               return (
                 <div
@@ -143,9 +144,10 @@ export function TablePanel() {
                   style={{ transform: `translateY(${at * ROW_PX}px)` }}
                   onClick={() => pin(name)}
                 >
-                  <div role="cell" class="cell name" title={name}>
+                  <div role="cell" class="cell name" title={unresolved ? `${name}: ${unresolved}` : name}>
                     <span class="swatch" style={{ background: css(colour) }} />
                     <NameText name={name} />
+                    {unresolved && <span class="clip faint unresolved">{unresolved}</span>}
                   </div>
                   <Amount value={data.table.flat[row]} total={total} largest={largest.flat} unit={unit} column="flat" />
                   {data.table.flatDiff && <Change value={data.table.flatDiff[row]} now={data.table.flat[row]} largest={largest.change} unit={unit} column="flatDiff" />}

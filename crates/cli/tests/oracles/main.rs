@@ -19,7 +19,7 @@ mod process;
 mod tools;
 
 use std::{
-    io::Read as _,
+    io::{Read as _, Write as _},
     path::Path,
     process::{Command, ExitCode},
     time::{SystemTime, UNIX_EPOCH},
@@ -63,7 +63,43 @@ enum Uploaded {
     DebugOnly,
     /// Without symbols.
     Stripped,
+    /// Without symbols and without a build ID: its debug information has the checksum that it names.
+    Linked,
+    /// Without what is in `.dwo` files, then those.
+    Split,
+    /// The same with all of them in a package.
+    Package,
+    /// Without what it shares with another program (dwz), then that.
+    Shared,
+    /// The same, and what it shares is at a debuginfod server.
+    SharedAtDebuginfod,
+    /// Without symbols, and its debug information is at a debuginfod server.
+    StrippedThenDebuginfod,
 }
+
+impl Uploaded {
+    /// What is needed besides a compiler.
+    fn tool(self) -> Option<&'static str> {
+        match self {
+            Self::Package => Some("dwp"),
+            Self::Shared | Self::SharedAtDebuginfod => Some("dwz"),
+            _ => None,
+        }
+    }
+
+    /// Whether some of it is at a debuginfod server.
+    fn is_asked_for(self) -> bool {
+        matches!(self, Self::SharedAtDebuginfod | Self::StrippedThenDebuginfod)
+    }
+
+    /// Whether the program is compiled with its debug information in several files. Those that are asked read less of them.
+    fn is_parted(self) -> bool {
+        matches!(self, Self::Split | Self::Package | Self::Shared | Self::SharedAtDebuginfod)
+    }
+}
+
+/// What a program without a build ID is called.
+const NAMELESS: &str = "feedfacecafe";
 
 struct Case {
     name: &'static str,
@@ -94,10 +130,45 @@ const CASES: &[Case] = &[
     Case { name: "Go", build: GO, sent: Sent::Mapped, uploaded: Uploaded::Whole },
     Case { name: "Go stripped", build: GO, sent: Sent::Normalized, uploaded: Uploaded::Stripped },
     Case { name: "Go PIE stripped", build: GO_PIE, sent: Sent::Mapped, uploaded: Uploaded::Stripped },
+    Case { name: "C O2 link by checksum", build: C_NAMELESS, sent: Sent::Mapped, uploaded: Uploaded::Linked },
+    Case { name: "C O2 split DWARF 5", build: C_PIE, sent: Sent::Mapped, uploaded: Uploaded::Split },
+    Case { name: "C O0 split DWARF 4", build: C_FIXED, sent: Sent::Normalized, uploaded: Uploaded::Split },
+    // What packs DWARF 5 is too new to be everywhere.
+    Case {
+        name: "C O0 package DWARF 4",
+        build: C_FIXED,
+        sent: Sent::Normalized,
+        uploaded: Uploaded::Package,
+    },
+    Case { name: "C O2 dwz", build: C_PIE, sent: Sent::Mapped, uploaded: Uploaded::Shared },
+    Case {
+        name: "C O2 dwz at debuginfod",
+        build: C_PIE,
+        sent: Sent::Mapped,
+        uploaded: Uploaded::SharedAtDebuginfod,
+    },
+    Case {
+        name: "C++ stripped, debuginfod has more",
+        build: CPP,
+        sent: Sent::Mapped,
+        uploaded: Uploaded::StrippedThenDebuginfod,
+    },
 ];
 
 const C_PIE: &[&str] =
     &["gcc", "-O2", "-g", "-gdwarf-5", "-fPIE", "-pie", "-rdynamic", "-Wl,--build-id", "chain.c", "other.c"];
+const C_NAMELESS: &[&str] = &[
+    "gcc",
+    "-O2",
+    "-g",
+    "-gdwarf-5",
+    "-fPIE",
+    "-pie",
+    "-rdynamic",
+    "-Wl,--build-id=none",
+    "chain.c",
+    "other.c",
+];
 const C_FIXED: &[&str] = &[
     "gcc",
     "-O0",
@@ -132,7 +203,7 @@ fn main() -> ExitCode {
             continue;
         }
         let needed = [case.build[0], "gcc", "objcopy", "addr2line", "llvm-symbolizer"];
-        if let Some(tool) = needed.into_iter().find(|tool| !have(tool)) {
+        if let Some(tool) = needed.into_iter().chain(case.uploaded.tool()).find(|tool| !have(tool)) {
             println!("skipped: {}: {tool} is not here", case.name);
             skipped += 1;
             continue;
@@ -159,12 +230,14 @@ fn check(case: &Case) -> Result<usize, String> {
     build(case, folder)?;
     let program = std::fs::read(folder.join("program")).unwrap();
     let addresses = tools::addresses(&program, ADDRESSES);
+    let asked = if case.uploaded.is_parted() { "whole" } else { "program" };
+    let object = format!("--obj={asked}");
     let said = [
-        tools::ask(folder, "addr2line", &["-e", "program", "-a", "-f", "-i"], &addresses)?,
+        tools::ask(folder, "addr2line", &["-e", asked, "-a", "-f", "-i"], &addresses)?,
         tools::ask(
             folder,
             "llvm-symbolizer",
-            &["--obj=program", "--inlines", "--no-demangle", "--output-style=GNU", "-a", "-f"],
+            &[&object, "--inlines", "--no-demangle", "--output-style=GNU", "-a", "-f"],
             &addresses,
         )?,
     ];
@@ -176,16 +249,31 @@ fn check(case: &Case) -> Result<usize, String> {
     let none = folder.join("none.yaml");
     std::fs::write(&none, "scrape_configs: []\n").unwrap();
     let config = format!("--config-path={}", none.display());
-    let flags = [config.as_str(), "--symbolizer-timeout=60s"];
+    let debuginfod = Debuginfod::start(folder);
+    let servers = format!("--debuginfod-upstream-servers={}", debuginfod.url);
+    let flags = [config.as_str(), "--symbolizer-timeout=60s", &servers];
     let server = Server::start(&data, &flags);
     tell(&server, &["upload", &file.to_string_lossy(), "--name=process_cpu"])?;
-    let before = ask(&server, &process)?;
+    // A debuginfod server that has nothing is believed for hours.
+    let is_asked_first = case.uploaded != Uploaded::StrippedThenDebuginfod;
+    let before = if is_asked_first { ask(&server, &process)? } else { Vec::new() };
     if !before.iter().all(|frames| frames.len() == 1 && frames[0].0.is_empty()) {
         return Err("there are functions before debug information".to_owned());
     }
-    upload(case, folder, &server)?;
-    let live = ask(&server, &process)?;
+    upload(case, folder, &server, &process)?;
+    let mut live = ask(&server, &process)?;
+    // What a debuginfod server has comes when it comes.
+    for _ in 0..300 {
+        if !case.uploaded.is_asked_for() || compare(case, &addresses, &live, &said).is_ok() {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        live = ask(&server, &process)?;
+    }
     let compared = compare(case, &addresses, &live, &said)?;
+    if case.build == GO && case.uploaded == Uploaded::Whole {
+        compare_with_pprof(folder, &file, &process, &live)?;
+    }
 
     // The block that the end of the store makes has the functions, without the object files.
     server.signal("TERM");
@@ -224,13 +312,52 @@ fn build(case: &Case, folder: &Path) -> Result<(), String> {
     let arguments: Vec<String> = arguments.iter().map(path).collect();
     let mut arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     arguments.extend(["-o", "program"]);
-    run(folder, compiler, &arguments)
+    run(folder, compiler, &arguments)?;
+    if case.uploaded.is_parted() {
+        // The code is the same without.
+        std::fs::copy(folder.join("program"), folder.join("whole")).map_err(|error| error.to_string())?;
+    }
+    if matches!(case.uploaded, Uploaded::Split | Uploaded::Package) {
+        arguments.push("-gsplit-dwarf");
+        run(folder, compiler, &arguments)?;
+    }
+    Ok(())
+}
+
+/// A debuginfod server that has the file `at-debuginfod` of a folder, whatever it is asked for, if that is there.
+struct Debuginfod {
+    url: String,
+}
+
+impl Debuginfod {
+    fn start(folder: &Path) -> Self {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let file = folder.join("at-debuginfod");
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let Ok(mut stream) = stream else { continue };
+                let mut asked = [0; 4096];
+                let _ = stream.read(&mut asked);
+                let (status, body) = match std::fs::read(&file) {
+                    Ok(bytes) => ("200 OK", bytes),
+                    Err(_) => ("404 Not Found", Vec::new()),
+                };
+                let head = format!(
+                    "HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+                    body.len()
+                );
+                let _ = stream.write_all(&[head.into_bytes(), body].concat());
+            }
+        });
+        Self { url }
+    }
 }
 
 /// A profile with one sample for each address, and the addresses as they are in it.
 fn bare(program: &[u8], addresses: &[u64], sent: Sent) -> (Profile, Vec<u64>) {
     let elf = Elf::parse(program).unwrap();
-    let build_id = BuildId::gnu(&elf).expect("the linker wrote a build ID").to_string();
+    let build_id = BuildId::gnu(&elf).map_or_else(|| NAMELESS.to_owned(), |id| id.to_string());
     let segments = elf.segments();
     let code = segments.iter().filter(|segment| segment.executable).max_by_key(|s| s.size_bytes).unwrap();
     let (mapping, base) = match sent {
@@ -278,7 +405,7 @@ fn mapped(code: &Segment, relocatable: bool) -> (Mapping, u64) {
     (Mapping { start, limit, offset: code.offset - before }, base)
 }
 
-fn upload(case: &Case, folder: &Path, server: &Server) -> Result<(), String> {
+fn upload(case: &Case, folder: &Path, server: &Server, process: &[u64]) -> Result<(), String> {
     let path = |name: &str| folder.join(name).to_string_lossy().into_owned();
     let program = path("program");
     match case.uploaded {
@@ -292,22 +419,58 @@ fn upload(case: &Case, folder: &Path, server: &Server) -> Result<(), String> {
             run(folder, "objcopy", &["--strip-all", "program", "stripped"])?;
             tell(server, &["debuginfo", "upload", &path("stripped")])?
         }
+        Uploaded::Linked => {
+            part(folder)?;
+            let named = format!("--build-id={NAMELESS}");
+            tell(server, &["debuginfo", "upload", &named, &path("stripped")])?;
+            // As long as there is less, less is said, and more as soon as there is more.
+            ask(server, process)?;
+            tell(server, &["debuginfo", "upload", &path("program.debug")])?
+        }
+        Uploaded::Split => {
+            tell(server, &["debuginfo", "upload", &program])?;
+            ask(server, process)?;
+            tell(server, &["debuginfo", "upload", &path("program-chain.dwo"), &path("program-other.dwo")])?
+        }
+        Uploaded::Package => {
+            run(folder, "dwp", &["-e", "program", "-o", "program.dwp"])?;
+            tell(server, &["debuginfo", "upload", &program])?;
+            ask(server, process)?;
+            tell(server, &["debuginfo", "upload", &path("program.dwp")])?
+        }
+        Uploaded::Shared | Uploaded::SharedAtDebuginfod => {
+            std::fs::copy(folder.join("program"), folder.join("twin")).unwrap();
+            run(folder, "dwz", &["-m", "shared", "program", "twin"])?;
+            if case.uploaded == Uploaded::SharedAtDebuginfod {
+                std::fs::rename(folder.join("shared"), folder.join("at-debuginfod")).unwrap();
+                return tell(server, &["debuginfo", "upload", &program]).map(drop);
+            }
+            tell(server, &["debuginfo", "upload", &program])?;
+            ask(server, process)?;
+            tell(server, &["debuginfo", "upload", &path("shared")])?
+        }
+        Uploaded::StrippedThenDebuginfod => {
+            run(folder, "objcopy", &["--only-keep-debug", "program", "at-debuginfod"])?;
+            run(folder, "objcopy", &["--strip-all", "program", "stripped"])?;
+            tell(server, &["debuginfo", "upload", &path("stripped")])?
+        }
         Uploaded::DebugOnly => {
             run(folder, "objcopy", &["--only-keep-debug", "program", "program.debug"])?;
             tell(server, &["debuginfo", "upload", &path("program.debug")])?
         }
         Uploaded::Parted => {
-            run(folder, "objcopy", &["--only-keep-debug", "program", "program.debug"])?;
-            run(
-                folder,
-                "objcopy",
-                &["--strip-all", "--add-gnu-debuglink=program.debug", "program", "stripped"],
-            )?;
+            part(folder)?;
             tell(server, &["debuginfo", "upload", "--executable", &path("stripped")])?;
             tell(server, &["debuginfo", "upload", &path("program.debug")])?
         }
     };
     Ok(())
+}
+
+/// Makes of a program its debug information, and the same program without, that names it.
+fn part(folder: &Path) -> Result<(), String> {
+    run(folder, "objcopy", &["--only-keep-debug", "program", "program.debug"])?;
+    run(folder, "objcopy", &["--strip-all", "--add-gnu-debuglink=program.debug", "program", "stripped"])
 }
 
 /// Runs a command against the store; gives what it prints.
@@ -383,6 +546,66 @@ fn compare(case: &Case, addresses: &[u64], stored: &[Vec<Frame>], said: &[Chains
     differ.insert(0, format!("{} of {compared} differ", differ.len()));
     differ.truncate(6);
     Err(differ.join("\n    "))
+}
+
+/// What `go tool pprof` makes of the profile that was sent, by the program itself. It tells the function that was called, and the
+/// place in whatever was inlined into it.
+fn compare_with_pprof(
+    folder: &Path,
+    profile: &Path,
+    process: &[u64],
+    own: &[Vec<Frame>],
+) -> Result<(), String> {
+    let output = Command::new("go")
+        .args(["tool", "pprof", "-raw", "-symbolize=local", "program"])
+        .arg(profile)
+        .current_dir(folder)
+        .env("PPROF_TMPDIR", folder)
+        .output()
+        .map_err(|error| error.to_string())?;
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+    }
+    let text = String::from_utf8_lossy(&output.stdout);
+    let locations = text.lines().skip_while(|line| *line != "Locations").skip(1);
+    // As in `     7: 0x47b2a4 M=1 main.work /src/main.go:31:0 s=28`.
+    let said = locations.take_while(|line| *line != "Mappings").filter_map(|line| {
+        let (_, line) = line.split_once(": 0x")?;
+        let (address, line) = line.split_once(" M=1 ")?;
+        let (line, _) = line.rsplit_once(" s=")?;
+        let (name, place) = line.rsplit_once(' ')?;
+        let mut place = place.split(':');
+        let file = place.next()?.rsplit('/').next()?;
+        let frame: Frame = (name.to_owned(), file.to_owned(), place.next()?.parse().ok()?);
+        Some((u64::from_str_radix(address, 16).ok()?, frame))
+    });
+    let said: std::collections::HashMap<u64, Frame> = said.collect();
+    let (mut compared, mut differ) = (0, Vec::new());
+    for (address, own) in process.iter().zip(own) {
+        let (Some((name, file, line)), [innermost, ..], [.., outermost]) =
+            (said.get(address), &**own, &**own)
+        else {
+            continue;
+        };
+        if name.is_empty() || outermost.0.is_empty() {
+            continue;
+        }
+        compared += 1;
+        // Type arguments are written out by one and left out by the other.
+        let plain = |name: &str| name.split('[').next().unwrap_or_default().to_owned();
+        if plain(name) != plain(&outermost.0) || (file, *line) != (&innermost.1, innermost.2) {
+            differ.push(format!("{address:#x}: {own:?}, not {name} {file}:{line}"));
+        }
+    }
+    if compared < process.len() / 2 {
+        return Err(format!("go tool pprof knows {compared} of {} addresses", process.len()));
+    }
+    differ.truncate(6);
+    if differ.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("go tool pprof differs\n    {}", differ.join("\n    ")))
+    }
 }
 
 fn same_frame(said: &Frame, own: &Frame, go: bool) -> bool {

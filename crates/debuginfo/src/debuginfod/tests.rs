@@ -109,6 +109,10 @@ async fn a_store_keeps_what_it_gives() {
         record::FileKind,
     };
 
+    let is_held = |file: &ObjectFile| match file {
+        ObjectFile::Held(held) => (*held.files.object).as_ref() == PROGRAM,
+        _ => false,
+    };
     const PROGRAM: &[u8] = include_bytes!("../../../../fuzz/corpus/elf/program-dwarf5");
     let (url, asked) = server(|path| match path {
         "/buildid/aabbccdd/debuginfo" => (200, PROGRAM),
@@ -133,7 +137,7 @@ async fn a_store_keeps_what_it_gives() {
     assert!(matches!(store.object_file(&id("aabbccdd")).await.unwrap(), ObjectFile::Elsewhere));
     assert_eq!(store.fetch(&id("aabbccdd")).await.unwrap(), None);
     let before = asked.load(Ordering::Relaxed);
-    assert_eq!(store.object_file(&id("aabbccdd")).await.unwrap().bytes(), Some(PROGRAM));
+    assert!(is_held(&store.object_file(&id("aabbccdd")).await.unwrap()));
     assert_eq!(asked.load(Ordering::Relaxed), before, "it is kept");
     // What is no ELF file is not used, and a sender may do better.
     assert_eq!(should("11223344").await, Reason::InDebuginfod);
@@ -141,11 +145,55 @@ async fn a_store_keeps_what_it_gives() {
     assert_eq!(store.fetch(&id("99999999")).await.unwrap(), Some(Unresolved::AbsentAtDebuginfod));
     assert_eq!(should("11223344").await, Reason::DebuginfodInvalid);
     let store = open(None).await;
-    assert_eq!(
-        store.object_file(&id("aabbccdd")).await.unwrap().bytes(),
-        Some(PROGRAM),
-        "also without the server"
-    );
+    assert!(is_held(&store.object_file(&id("aabbccdd")).await.unwrap()), "also without the server");
+}
+
+/// What was uploaded without lines is made whole by a server, beside the upload, and asked for once.
+#[tokio::test]
+async fn a_stripped_upload_is_completed() {
+    use std::sync::Arc;
+
+    use crate::{
+        Debuginfo, DebuginfoOptions, ObjectFile,
+        decision::{Proposal, Reason},
+        record::FileKind,
+    };
+
+    const WHOLE: &[u8] = include_bytes!("../../../../fuzz/corpus/elf/program-dwarf5");
+    const STRIPPED: &[u8] = include_bytes!("../../../../fuzz/corpus/elf/symbols-only");
+    let (whole, _) = server(|_| (200, WHOLE)).await;
+    let (no_more, _) = server(|_| (200, STRIPPED)).await;
+    for (url, expected) in [(whole, Some(WHOLE)), (no_more, None)] {
+        let folder = tempfile::tempdir().unwrap();
+        let objects = Arc::new(object_store::memory::InMemory::new());
+        let options =
+            DebuginfoOptions { cache_folder: folder.path().to_owned(), ..DebuginfoOptions::default() };
+        let client = Arc::new(client(&[&url]));
+        let store = Debuginfo::open(objects, options, Some(client)).await.unwrap();
+        let (kind, hash) = (FileKind::Debuginfo, Proposal { hash: "h", force: false });
+        let size = STRIPPED.len() as u64;
+        let begun = store.initiate("aabbccdd", kind, hash, size, false).await.unwrap();
+        let mut sink = store.upload("aabbccdd", kind, &begun.upload_id).await.unwrap();
+        sink.write(Bytes::from_static(STRIPPED)).await.unwrap();
+        sink.finish().await.unwrap();
+        store.finish("aabbccdd", kind, &begun.upload_id).await.unwrap();
+        let held = async || match store.object_file(&id("aabbccdd")).await.unwrap() {
+            ObjectFile::Held(held) => held,
+            _ => panic!("it is not here"),
+        };
+        let before = held().await;
+        assert_eq!((before.wanted, before.files.debuginfo.is_none()), (vec![id("aabbccdd")], true));
+        let version = store.version();
+        assert_eq!(store.fetch(&id("aabbccdd")).await.unwrap(), None);
+        assert!(store.version() > version);
+        let after = held().await;
+        assert_eq!((after.wanted.len(), (*after.files.object).as_ref() == STRIPPED), (0, true));
+        let debuginfo = after.files.debuginfo.map(|bytes| (*bytes).as_ref().to_vec());
+        assert_eq!(debuginfo.as_deref(), expected);
+        // Senders are told as before.
+        let reason = store.should_initiate("aabbccdd", kind, hash, true).await.unwrap();
+        assert_eq!(reason, Reason::AlreadyExists);
+    }
 }
 
 /// A machine without a way out must not make senders wait for each of their files.

@@ -72,6 +72,14 @@ async fn send(store: &Debuginfo, build_id: &str, bytes: &'static [u8], id: &str)
     assert_eq!(sink.finish().await.unwrap(), bytes.len() as u64);
 }
 
+/// What is here of a build ID.
+async fn bytes(store: &Debuginfo, build_id: &str) -> Option<Vec<u8>> {
+    match store.object_file(&BuildId::parse(build_id).unwrap()).await.unwrap() {
+        ObjectFile::Held(held) => Some((*held.files.object).as_ref().to_vec()),
+        _ => None,
+    }
+}
+
 async fn reason(store: &Debuginfo, build_id: &str, hash_text: &str) -> Reason {
     store.should_initiate(build_id, KIND, hash(hash_text), false).await.unwrap()
 }
@@ -86,21 +94,20 @@ async fn an_upload_survives_a_restart_at_every_step() {
     assert_eq!(reason(&store, "abcd", "").await, Reason::UploadInProgress);
     send(&store, "abcd", PROGRAM, &id).await;
     let store = fixture.open().await;
-    let build_id = BuildId::parse("abcd").unwrap();
-    assert!(store.object_file(&build_id).await.unwrap().bytes().is_none(), "not ended yet");
+    assert!(bytes(&store, "abcd").await.is_none(), "not ended yet");
     let version = store.version();
     store.finish("abcd", KIND, &id).await.unwrap();
     assert!(store.version() > version);
     store.finish("abcd", KIND, &id).await.unwrap();
     let store = fixture.open().await;
     assert_eq!(reason(&store, "abcd", "").await, Reason::AlreadyExists);
-    assert_eq!(store.object_file(&build_id).await.unwrap().bytes(), Some(PROGRAM));
+    assert_eq!(bytes(&store, "abcd").await.as_deref(), Some(PROGRAM));
     let record = &store.list()[0];
     assert!(record.quality.unwrap().has_dwarf);
     // The file is known by what the linker wrote into it, too.
     let gnu = BuildId::parse(record.gnu_build_id.as_deref().unwrap()).unwrap();
     assert_eq!(gnu.as_str().len(), 40);
-    assert_eq!(store.object_file(&gnu).await.unwrap().bytes(), Some(PROGRAM));
+    assert_eq!(bytes(&store, gnu.as_str()).await.as_deref(), Some(PROGRAM));
     assert_eq!(reason(&store, gnu.as_str(), "").await, Reason::AlreadyExists);
     assert_eq!(fixture.stored().await, 2);
 }
@@ -202,7 +209,7 @@ async fn files_that_nobody_needs_go() {
     // What an upload left that never ended.
     fixture.objects.put(&object_path("efgh", "debuginfo.left"), "x".into()).await.unwrap();
     days_pass(20);
-    assert!(store.object_file(&BuildId::parse("abcd").unwrap()).await.unwrap().bytes().is_some());
+    assert!(bytes(&store, "abcd").await.is_some());
     assert_eq!(store.maintain().await.unwrap(), 0);
     days_pass(20);
     let store = fixture.open().await;
@@ -223,6 +230,49 @@ async fn files_that_nobody_needs_go() {
 /// An address as senders that normalise send it.
 fn place(address: u64) -> crate::Address {
     crate::Address { address, mapping: decima_symbols::normalize::Mapping { start: 0, limit: 0, offset: 0 } }
+}
+
+/// What was found is there after a restart, without another look into the file, and goes when another file comes.
+#[tokio::test]
+async fn answers_survive_a_restart() {
+    const STRIPPED: &[u8] = include_bytes!("../../../../fuzz/corpus/elf/symbols-only");
+    let fixture = Fixture::new();
+    let entry = u64::from_le_bytes(PROGRAM[24..32].try_into().unwrap());
+    let start = async || {
+        let store = Arc::new(fixture.open().await);
+        let cache = crate::AnswerCache::open(fixture.folder.path().join("answers"), 1 << 20).unwrap();
+        let resolver = Resolver::new(Arc::clone(&store), ResolverOptions::default()).with_answers(cache);
+        (store, Arc::new(resolver))
+    };
+    let ask = async |resolver: &Arc<Resolver>, address| {
+        let deadline = std::time::Instant::now() + Duration::from_secs(60);
+        resolver.resolve("abcd", &[place(address)], deadline).await.remove(0)
+    };
+    let has_line = |answer: &decima_symbols::Answer| answer.frames().iter().any(|frame| frame.line > 0);
+    // The first address of the code that has a line.
+    let (store, resolver) = start().await;
+    upload(&store, "abcd", PROGRAM, "h").await;
+    let mut known = entry;
+    while !has_line(&ask(&resolver, known).await) {
+        known += 1;
+        assert!(known < entry + 200, "no line");
+    }
+    let before = ask(&resolver, known).await;
+    assert!(resolver.kept_bytes() > 0);
+
+    // A file with less is in its place, so that answers with lines are not from it.
+    let path = stored_path(&store.list()[0]).unwrap();
+    fixture.objects.put(&path, STRIPPED.into()).await.unwrap();
+    let (store, resolver) = start().await;
+    assert_eq!(ask(&resolver, known).await, before);
+    assert!(!has_line(&ask(&resolver, entry + 199).await));
+
+    let begun =
+        store.initiate("abcd", KIND, Proposal { hash: "other", force: true }, STRIPPED.len() as u64, false);
+    let id = begun.await.unwrap().upload_id;
+    send(&store, "abcd", STRIPPED, &id).await;
+    store.finish("abcd", KIND, &id).await.unwrap();
+    assert!(!has_line(&ask(&resolver, known).await), "it is of another file");
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use crate::{
     debuginfod::{Fetched, Lookup},
     decision::{self, Proposal, Reason},
     files,
-    record::{FileKind, Record, RecordedQuality, State, Stored, Upload},
+    record::{Contents, FileKind, Record, SplitUnits, State, Stored, Upload},
 };
 
 /// Parts of an upload that are written at one time.
@@ -58,6 +58,8 @@ impl Debuginfo {
             state: State::Debuginfod { server, stored: None },
             quality: None,
             gnu_build_id: None,
+            crc32: None,
+            split_units: SplitUnits::default(),
             last_used_ns: (self.options.clock)(),
         })
         .await?;
@@ -126,6 +128,8 @@ impl Debuginfo {
             }),
             quality: None,
             gnu_build_id: before.as_ref().and_then(|record| record.gnu_build_id.clone()),
+            crc32: None,
+            split_units: SplitUnits::default(),
             last_used_ns: now_ns,
         })
         .await?;
@@ -190,13 +194,12 @@ impl Debuginfo {
         let mut useless = None;
         if kind.is_elf() {
             let bytes = self.files.get(&*self.objects, &path).await?;
-            let (quality, gnu) = look_at(bytes).await;
-            record.quality = Some(quality);
-            record.gnu_build_id = gnu.map(|gnu| gnu.to_string()).filter(|gnu| *gnu != record.build_id);
-            if quality.not_valid_elf {
+            let contents = look_at(bytes).await;
+            if contents.quality.not_valid_elf {
                 upload.stored = None;
                 useless = Some(path);
             }
+            record.note(contents);
         }
         record.state = State::Uploaded(upload);
         record.last_used_ns = (self.options.clock)();
@@ -208,55 +211,75 @@ impl Debuginfo {
         Ok(())
     }
 
-    /// Keeps a file that a debuginfod server gave.
+    /// Keeps a file that a debuginfod server gave, beside an upload that has less.
     pub(super) async fn keep_fetched(
         &self,
         build_id: &BuildId,
         fetched: Fetched,
     ) -> Result<(), DebuginfoError> {
         let Fetched { server, file, size_bytes } = fetched;
-        let object = format!("{}.{}", FileKind::Debuginfo.as_str(), Ulid::new());
+        // A file that is known by another name keeps its place.
+        let known = self.records.lock().find(build_id.as_str(), FileKind::Debuginfo).cloned();
+        let folder = known.map_or_else(|| build_id.to_string(), |record| record.build_id);
+        let object = format!("{}.{}", FileKind::Fetched.as_str(), Ulid::new());
+        let path = object_path(&folder, &object);
         let copy = |source| files::FileError::Copy { object: object.clone(), source };
         let bytes = files::map(&file).map_err(copy)?;
-        let (quality, gnu) = look_at(std::sync::Arc::clone(&bytes)).await;
-        let mut parts =
-            WriteMultipart::new(self.objects.put_multipart(&object_path(build_id.as_str(), &object)).await?);
+        let contents = look_at(std::sync::Arc::clone(&bytes)).await;
+        let mut parts = WriteMultipart::new(self.objects.put_multipart(&path).await?);
         for chunk in (*bytes).as_ref().chunks(1 << 20) {
             parts.wait_for_capacity(PARTS_MAX).await?;
             parts.write(chunk);
         }
         parts.finish().await?;
         let _changes = self.changes.lock().await;
-        let stored = (!quality.not_valid_elf).then(|| Stored { object: object.clone(), size_bytes });
-        let uploaded =
-            self.records.lock().find(build_id.as_str(), FileKind::Debuginfo).is_some_and(|record| {
-                !record.is_invalid() && matches!(record.state, State::Uploading(_) | State::Uploaded(_))
-            });
-        if stored.is_none() || uploaded {
-            self.remove(&object_path(build_id.as_str(), &object)).await?;
+        let usable = !contents.quality.not_valid_elf;
+        let kept_as = match self.records.lock().find(&folder, FileKind::Debuginfo) {
+            // What a sender uploads meanwhile will be better than what a server has.
+            Some(Record { state: State::Uploading(_), .. }) => None,
+            Some(record @ Record { state: State::Uploaded(_), .. }) if !record.is_invalid() => {
+                let better = record.is_stripped() && !contents.quality.is_stripped();
+                Some((FileKind::Fetched, usable && better))
+            }
+            _ => Some((FileKind::Debuginfo, usable)),
+        };
+        let stored = kept_as.is_some_and(|(_, useful)| useful).then_some(Stored { object, size_bytes });
+        if stored.is_none() {
+            self.remove(&path).await?;
         }
-        // What a sender uploaded meanwhile stays.
-        if uploaded {
-            return Ok(());
-        }
-        self.write(Record {
-            build_id: build_id.to_string(),
-            kind: FileKind::Debuginfo,
+        // Also what is of no use is noted: it is not asked for again.
+        let Some((kind, _)) = kept_as else { return Ok(()) };
+        let mut record = Record {
+            build_id: folder,
+            kind,
             state: State::Debuginfod { server, stored },
-            quality: Some(quality),
-            gnu_build_id: gnu.map(|gnu| gnu.to_string()).filter(|gnu| gnu != build_id.as_str()),
+            quality: None,
+            gnu_build_id: None,
+            crc32: None,
+            split_units: SplitUnits::default(),
             last_used_ns: (self.options.clock)(),
-        })
-        .await?;
+        };
+        record.note(contents);
+        self.write(record).await?;
         self.arrived();
         Ok(())
     }
 }
 
+impl Record {
+    /// Writes down what was found in the file.
+    fn note(&mut self, contents: Contents) {
+        let Contents { quality, gnu_build_id, crc32, split_units } = contents;
+        self.quality = Some(quality);
+        self.gnu_build_id = gnu_build_id.map(|gnu| gnu.to_string()).filter(|gnu| *gnu != self.build_id);
+        (self.crc32, self.split_units) = (crc32, split_units);
+    }
+}
+
 /// Looks at a file, on a thread that may block: reading a mapped file does.
-async fn look_at(bytes: ObjectBytes) -> (RecordedQuality, Option<BuildId>) {
-    let unreadable = (RecordedQuality { not_valid_elf: true, ..RecordedQuality::default() }, None);
-    tokio::task::spawn_blocking(move || RecordedQuality::of((*bytes).as_ref())).await.unwrap_or(unreadable)
+async fn look_at(bytes: ObjectBytes) -> Contents {
+    let looking = tokio::task::spawn_blocking(move || Contents::of((*bytes).as_ref()));
+    looking.await.unwrap_or_else(|_| Contents::unreadable())
 }
 
 /// An upload while its bytes arrive. One that is dropped leaves nothing that anybody sees.

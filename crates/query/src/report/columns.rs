@@ -12,6 +12,7 @@ use arrow_ipc::{
     writer::{IpcWriteOptions, StreamWriter},
 };
 use arrow_schema::{ArrowError, Field, Schema};
+use decima_symbols::Unresolved;
 use hashbrown::HashMap;
 
 use crate::{
@@ -108,6 +109,17 @@ pub(super) fn string_dictionary(
         DictionaryArray::<UInt32Type>::try_new(keys, values).map(|a| Arc::new(a) as ArrayRef)
     };
     array.map_err(|e| internal(&e))
+}
+
+/// Sentences that say why frames have no function, as a dictionary of strings.
+pub(super) fn unresolved(rows: impl Iterator<Item = Option<Unresolved>>) -> Result<ArrayRef, QueryError> {
+    let sentences = StringArray::from_iter_values(Unresolved::ALL.iter().map(ToString::to_string));
+    let place = |reason: Unresolved| Unresolved::ALL.iter().position(|&known| known == reason);
+    let keys: UInt8Array = rows.map(|reason| reason.and_then(place).map(|place| place as u8)).collect();
+    match DictionaryArray::<UInt8Type>::try_new(keys, Arc::new(sentences)) {
+        Ok(array) => Ok(Arc::new(array)),
+        Err(error) => Err(internal(&error)),
+    }
 }
 
 /// One batch as an IPC stream. All columns are declared nullable, since all may hold nulls.

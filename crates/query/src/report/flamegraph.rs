@@ -8,7 +8,7 @@ use arrow_schema::{DataType, Field};
 
 use super::{Forest, columns};
 use crate::{
-    api::{ArrowRecord, QueryError},
+    api::{ArrowRecord, QueryError, ReportRequest},
     branch::COMPARED,
     merge::{Merged, Row, RowKey},
     names::FrameMeta,
@@ -31,12 +31,12 @@ struct Layout {
     value_offset: Vec<Option<u64>>,
 }
 
-/// Renders a merge. `label_names` become columns.
+/// Renders a merge for a request. `label_names` become columns.
 pub(crate) fn render(
     merged: &Merged,
     forest: &mut Forest,
     label_names: &[String],
-    compress: bool,
+    request: &ReportRequest,
 ) -> Result<Flamegraph, QueryError> {
     let layout = lay_out(&merged.rows);
     let rows: Vec<&Row> = layout.order.iter().map(|&row| &merged.rows[row as usize]).collect();
@@ -72,11 +72,14 @@ pub(crate) fn render(
         ("depth", uint(|row| Some(u64::from(row.depth)))),
         ("value_offset", columns::narrow_uint(&layout.value_offset)),
     ];
+    if request.unresolved_column {
+        record.push(("unresolved", columns::unresolved(rows.iter().map(|row| row.meta?.unresolved))?));
+    }
     record.extend(labels.iter().map(|(name, array)| (name.as_str(), Arc::clone(array))));
     let record = record.into_iter().map(|(name, array)| (name.to_owned(), array)).collect();
     Ok(Flamegraph {
         record: ArrowRecord {
-            record: columns::ipc_stream(record, compress)?,
+            record: columns::ipc_stream(record, request.ipc_compression)?,
             unit: forest.unit.clone(),
             height: rows.iter().map(|row| row.depth as i32 + 1).max().unwrap_or_default(),
             trimmed: merged.trimmed[COMPARED],

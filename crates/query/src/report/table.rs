@@ -10,7 +10,7 @@ use hashbrown::HashSet;
 
 use super::{Forest, Reported, columns};
 use crate::{
-    api::{ArrowRecord, QueryError},
+    api::{ArrowRecord, QueryError, ReportRequest},
     branch::{BASE, COMPARED},
     calls::{self, CallWalk, FunctionSums, Functions},
     cancel::Cancel,
@@ -23,7 +23,7 @@ const RECENT_CALLS: usize = 1 << 15;
 /// Renders the table: rows by cumulative value, then name.
 pub(crate) fn render(
     forest: &mut Forest,
-    compress: bool,
+    request: &ReportRequest,
     cancel: &Cancel,
 ) -> Result<Reported<ArrowRecord>, QueryError> {
     let mut functions = Functions::default();
@@ -43,10 +43,14 @@ pub(crate) fn render(
     forest.branches.clear();
     let order = order(forest, &functions.sums, &metas);
     let edges = calls.by_row(&order, functions.sums.len());
-    let record = columns_of(forest, &order, &functions.sums, &metas, edges)?;
+    let mut record = columns_of(forest, &order, &functions.sums, &metas, edges)?;
+    if request.unresolved_column {
+        let reasons = order.iter().map(|&key| metas[key as usize].as_ref()?.unresolved);
+        record.push(("unresolved".to_owned(), columns::unresolved(reasons)?));
+    }
     Ok(Reported {
         report: ArrowRecord {
-            record: columns::ipc_stream(record, compress)?,
+            record: columns::ipc_stream(record, request.ipc_compression)?,
             unit: forest.unit.clone(),
             height: 0,
             trimmed: 0,

@@ -30,6 +30,8 @@ const OCTET_STREAM: &str = "application/octet-stream";
 const FOCUS: &str = "focus";
 /// Parameter: nodes of a flame graph at most.
 const MAX_NODES: &str = "max_nodes";
+/// Parameter that asks why frames have no function; see [`Extras::reasons`].
+const REASONS: &str = "reasons";
 
 const TOTAL: HeaderName = HeaderName::from_static("x-decima-total");
 const FILTERED: HeaderName = HeaderName::from_static("x-decima-filtered");
@@ -79,7 +81,7 @@ fn typed(message: &DynamicMessage) -> Result<QueryRequest, Status> {
 /// What the headers say, as in gRPC, unless the parameters do.
 fn extras(pairs: &Pairs, headers: &HeaderMap) -> Result<Extras, Status> {
     let last = |name: &str| pairs.iter().rev().find(|(n, _)| n == name).map(|(_, value)| value.as_str());
-    let (focus, node_max) = (last(FOCUS), last(MAX_NODES));
+    let (focus, node_max, reasons) = (last(FOCUS), last(MAX_NODES), last(REASONS));
     let mut extras = Extras::parse(FOCUS, focus, MAX_NODES, node_max)?;
     let from_headers = Extras::from_metadata(&MetadataMap::from_headers(headers.clone()))?;
     if focus.is_none() {
@@ -88,6 +90,10 @@ fn extras(pairs: &Pairs, headers: &HeaderMap) -> Result<Extras, Status> {
     if node_max.is_none() {
         extras.node_max = from_headers.node_max;
     }
+    extras.reasons = match reasons {
+        Some(_) => Extras::parse_flag(REASONS, reasons)?,
+        None => from_headers.reasons,
+    };
     Ok(extras)
 }
 
@@ -173,8 +179,9 @@ mod tests {
             (HeaderName::from_static("x-decima-focus"), HeaderValue::from_static(r#"["a"]"#)),
             (HeaderName::from_static("x-decima-max-nodes"), HeaderValue::from_static("5")),
         ]);
-        let pairs = vec![("max_nodes".to_owned(), "7".to_owned())];
-        let expected = Extras { focus: vec!["a".to_owned()], node_max: 7 };
+        let pair = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+        let pairs = [("max_nodes", "7"), ("reasons", "true")].map(pair).to_vec();
+        let expected = Extras { focus: vec!["a".to_owned()], node_max: 7, reasons: true };
         assert_eq!(extras(&pairs, &headers).unwrap(), expected);
     }
 

@@ -225,7 +225,7 @@ fn kind(r#type: i32) -> Result<FileKind, Status> {
 
 fn type_of(kind: FileKind) -> DebuginfoType {
     match kind {
-        FileKind::Debuginfo => DebuginfoType::DebuginfoUnspecified,
+        FileKind::Debuginfo | FileKind::Fetched => DebuginfoType::DebuginfoUnspecified,
         FileKind::Executable => DebuginfoType::Executable,
         FileKind::Sources => DebuginfoType::Sources,
         FileKind::SourceMap => DebuginfoType::SourceMap,

@@ -25,6 +25,8 @@ use crate::status;
 const FOCUS: &str = "x-decima-focus";
 /// Metadata key of [`Extras::node_max`].
 const MAX_NODES: &str = "x-decima-max-nodes";
+/// Metadata key of [`Extras::reasons`].
+const REASONS: &str = "x-decima-reasons";
 /// Metadata key, and HTTP header, of each thing that a reader must know about an answer.
 pub(crate) const NOTICE: &str = "x-decima-notice";
 /// Metadata of an answer: a JSON array of which files have addresses without functions, and why.
@@ -40,17 +42,31 @@ pub(crate) struct Extras {
     pub(crate) focus: Vec<String>,
     /// Nodes of a flame graph at most; 0 = the engine's default.
     pub(crate) node_max: usize,
+    /// Whether flame graphs and tables say of each frame without a function why, in a column of its own.
+    pub(crate) reasons: bool,
 }
 
 impl Extras {
-    /// Reads `x-decima-focus` (JSON array of names) and `x-decima-max-nodes`.
+    /// Reads `x-decima-focus` (JSON array of names), `x-decima-max-nodes` and `x-decima-reasons`.
     pub(crate) fn from_metadata(metadata: &MetadataMap) -> Result<Self, Status> {
         let text = |key: &'static str| match metadata.get(key).map(MetadataValue::to_str) {
             None => Ok(None),
             Some(Ok(text)) => Ok(Some(text)),
             Some(Err(_)) => Err(Status::invalid_argument(format!("{key}: not ASCII; write \\u escapes"))),
         };
-        Self::parse(FOCUS, text(FOCUS)?, MAX_NODES, text(MAX_NODES)?)
+        let extras = Self::parse(FOCUS, text(FOCUS)?, MAX_NODES, text(MAX_NODES)?)?;
+        Ok(Self { reasons: Self::parse_flag(REASONS, text(REASONS)?)?, ..extras })
+    }
+
+    /// Reads `true` or `false`, naming what is wrong; `false` if nothing is said.
+    pub(crate) fn parse_flag(name: &str, text: Option<&str>) -> Result<bool, Status> {
+        match text {
+            None | Some("" | "false") => Ok(false),
+            Some("true") => Ok(true),
+            Some(other) => {
+                Err(Status::invalid_argument(format!("{name}: {other:?} is neither true nor false")))
+            }
+        }
     }
 
     /// Reads both from text, naming what is wrong.
@@ -68,7 +84,7 @@ impl Extras {
             node_max.filter(|text| !text.is_empty()).map(str::parse).transpose().map_err(|error| {
                 Status::invalid_argument(format!("{node_max_name}: not a number of nodes: {error}"))
             })?;
-        Ok(Self { focus: focus.unwrap_or_default(), node_max: node_max.unwrap_or_default() })
+        Ok(Self { focus: focus.unwrap_or_default(), node_max: node_max.unwrap_or_default(), reasons: false })
     }
 }
 
@@ -271,10 +287,15 @@ mod tests {
         };
         check(&[], Ok(Extras::default()));
         check(
-            &[("x-decima-focus", r#"["root","k\u00fche"]"#), ("x-decima-max-nodes", "5")],
-            Ok(Extras { focus: vec!["root".to_owned(), "kühe".to_owned()], node_max: 5 }),
+            &[
+                ("x-decima-focus", r#"["root","k\u00fche"]"#),
+                ("x-decima-max-nodes", "5"),
+                ("x-decima-reasons", "true"),
+            ],
+            Ok(Extras { focus: vec!["root".to_owned(), "kühe".to_owned()], node_max: 5, reasons: true }),
         );
         check(&[("x-decima-focus", "main")], Err("x-decima-focus: "));
         check(&[("x-decima-max-nodes", "-1")], Err("x-decima-max-nodes: "));
+        check(&[("x-decima-reasons", "1")], Err("x-decima-reasons: \"1\" is neither"));
     }
 }

@@ -1,5 +1,7 @@
 //! Object files from senders: what an agent sent, byte for byte, and what becomes of those who send something else.
 
+use std::collections::BTreeSet;
+
 use decima_proto::{
     decima::debuginfo::v1alpha1::{
         ListRequest, ObjectFile, object_file::State, object_file_service_client::ObjectFileServiceClient,
@@ -16,8 +18,8 @@ use serde_json::{Value, json};
 use tonic::{Code, Status, transport::Channel};
 
 use crate::{
-    harness::{TestServer, UPLOAD_MAX_BYTES, text},
-    senders::fixture,
+    harness::{TestServer, UPLOAD_MAX_BYTES, header, text},
+    senders::{fixture, replay_arrow, replay_exchanges},
 };
 
 /// A program with its build ID, 7,320 bytes.
@@ -81,11 +83,10 @@ fn recorded<M: Message + Default>(file: &Value) -> M {
     M::decode(&*fixture(&format!("agent-v2/{}", file.as_str().unwrap()))).unwrap()
 }
 
-/// Every call of the recording is answered as Parca answered it; only upload IDs differ.
-#[tokio::test]
-async fn uploads_of_an_agent() {
-    let server = TestServer::start().await;
-    let mut client = client(&server).await;
+/// Sends the uploads of the recording. Every call is answered as Parca answered it; only upload IDs differ. Gives the sizes by
+/// build ID.
+async fn replay_uploads(server: &TestServer) -> std::collections::BTreeMap<String, u64> {
+    let mut client = client(server).await;
     let calls: Value = serde_json::from_slice(&fixture("agent-v2/debuginfo.json")).unwrap();
     let mut upload_ids = std::collections::HashMap::new();
     let mut sizes = std::collections::BTreeMap::new();
@@ -128,6 +129,14 @@ async fn uploads_of_an_agent() {
             other => panic!("{other}"),
         }
     }
+    sizes
+}
+
+#[tokio::test]
+async fn uploads_of_an_agent() {
+    let server = TestServer::start().await;
+    let sizes = replay_uploads(&server).await;
+    let mut client = client(&server).await;
     let files = list(&server, "").await;
     let held: std::collections::BTreeMap<_, _> =
         files.iter().map(|file| (file.build_id.clone(), file.size_bytes)).collect();
@@ -286,11 +295,61 @@ async fn steps_over_rest() {
     assert_eq!(listed["objectFiles"][0]["sizeBytes"], "7320");
 }
 
+/// What the recorded agent saw of a program that it uploaded has functions, whichever schema it spoke.
+#[tokio::test]
+async fn stacks_of_an_agent_have_functions() {
+    for folder in ["agent-v1", "agent-v2"] {
+        let server = TestServer::start().await;
+        replay_uploads(&server).await;
+        match folder {
+            "agent-v1" => replay_exchanges(&server).await,
+            _ => replay_arrow(&server, folder).await,
+        }
+        let path = "/api/profiles/query?mode=MODE_MERGE&merge.query=parca_agent:samples:count:cpu:nanoseconds:delta&merge.start=2026-11-22T00:00:00Z&merge.end=2026-11-23T00:00:00Z&report_type=REPORT_TYPE_PPROF";
+        let response = server.send(Request::get(path).header("accept", "application/octet-stream"), "").await;
+        assert_eq!(response.status(), 200, "{}", text(&response));
+        // The same program without symbols was uploaded, too.
+        let unresolved: Value = serde_json::from_str(header(&response, "x-decima-unresolved")).unwrap();
+        let reason = |file: &str| {
+            let rows = unresolved.as_array().unwrap().iter();
+            let mut of = rows.filter(|row| row["file"] == file);
+            of.next().map(|row| row["reason"].as_str().unwrap().to_owned())
+        };
+        assert_eq!(reason("cmix"), None, "{folder}");
+        assert_eq!(reason("cmix-stripped").as_deref(), Some("in_no_function"), "{folder}");
+        assert_eq!(reason("node").as_deref(), Some("no_debuginfo"), "{folder}");
+        let names: BTreeSet<_> = locations_of(response.body(), "cmix").into_iter().flatten().collect();
+        for name in ["main", "walk", "plain_sum", "inner_mix", "middle_mix", "outer_mix"] {
+            assert!(names.contains(name), "{folder}: {names:?}");
+        }
+        // What was inlined comes innermost first.
+        let chain = ["inner_mix", "middle_mix", "outer_mix"].map(str::to_owned);
+        let chains = locations_of(response.body(), "cmix");
+        assert!(chains.iter().any(|names| names.starts_with(&chain)), "{folder}: {chains:?}");
+    }
+}
+
+/// Names of the functions of each location of a file, in a pprof file.
+fn locations_of(pprof: &[u8], file: &str) -> Vec<Vec<String>> {
+    use decima_testkit::pprof::Profile;
+    let mut message = Vec::new();
+    std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(pprof), &mut message).unwrap();
+    let profile = Profile::decode(&*message).unwrap();
+    let of = |id: i64| profile.string_table[id as usize].clone();
+    let in_file = |id: u64| {
+        let mapping = profile.mapping.iter().find(|mapping| mapping.id == id);
+        mapping.is_some_and(|mapping| of(mapping.filename) == file)
+    };
+    let name = |id: u64| of(profile.function.iter().find(|function| function.id == id).unwrap().name);
+    let locations = profile.location.iter().filter(|location| in_file(location.mapping_id));
+    locations.map(|location| location.line.iter().map(|line| name(line.function_id)).collect()).collect()
+}
+
 /// A profile of one address: where the program begins.
-fn profile_of_an_address() -> Vec<u8> {
+fn profile_of_an_address(build_id: &str) -> Vec<u8> {
     use decima_testkit::pprof::{Location, Mapping, Profile, Sample, ValueType};
     let entry = u64::from_le_bytes(PROGRAM[24..32].try_into().unwrap());
-    let strings = ["", "samples", "count", "cpu", "nanoseconds", "/opt/program", "abcd"];
+    let strings = ["", "samples", "count", "cpu", "nanoseconds", "/opt/program", build_id];
     Profile {
         sample_type: vec![ValueType { r#type: 1, unit: 2 }],
         period_type: Some(ValueType { r#type: 3, unit: 4 }),
@@ -311,21 +370,27 @@ fn profile_of_an_address() -> Vec<u8> {
 async fn answers_heal_when_debuginfo_arrives() {
     let server = TestServer::start().await;
     let mut client = client(&server).await;
-    let labels = json!({"labels": [{"name": "__name__", "value": "process_cpu"}]});
-    let samples = json!([{"rawProfile": base64(&profile_of_an_address())}]);
-    let pushed = json!({"series": [{"labels": labels, "samples": samples}]});
-    let request = Request::post("/api/profiles/writeraw").header("content-type", "application/json");
-    let response = server.send(request, pushed.to_string()).await;
-    assert_eq!(response.status(), 200, "{}", text(&response));
-    let top = async || {
+    let push = async |build_id: &str| {
+        let labels = json!({"labels": [{"name": "__name__", "value": "process_cpu"}]});
+        let samples = json!([{"rawProfile": base64(&profile_of_an_address(build_id))}]);
+        let pushed = json!({"series": [{"labels": labels, "samples": samples}]});
+        let request = Request::post("/api/profiles/writeraw").header("content-type", "application/json");
+        let response = server.send(request, pushed.to_string()).await;
+        assert_eq!(response.status(), 200, "{}", text(&response));
+    };
+    push("abcd").await;
+    let top_of = async |filter: &str| {
         let path = "/api/profiles/query?mode=MODE_MERGE&merge.query=process_cpu:samples:count:cpu:nanoseconds:delta&merge.start=2023-11-14T00:00:00Z&merge.end=2023-11-15T00:00:00Z&report_type=REPORT_TYPE_TOP";
-        let response = server.get(path).await;
+        let encoded: String = filter.bytes().map(|byte| format!("%{byte:02x}")).collect();
+        let filter = if filter.is_empty() { String::new() } else { format!("&filter={encoded}") };
+        let response = server.get(&format!("{path}{filter}")).await;
         assert_eq!(response.status(), 200, "{}", text(&response));
         let body: Value = serde_json::from_str(text(&response)).unwrap();
         let header =
             |name: &str| response.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
         (body["top"].clone(), header("x-decima-notice"), header("x-decima-unresolved"))
     };
+    let top = async || top_of("").await;
     let name = |top: &Value| top["list"][0]["meta"]["function"]["name"].as_str().map(str::to_owned);
     let (before, notice, unresolved) = top().await;
     assert_eq!(name(&before), None, "{before}");
@@ -341,6 +406,21 @@ async fn answers_heal_when_debuginfo_arrives() {
     }]);
     assert_eq!(rows, expected);
 
+    // Who asks for it is told of each frame.
+    for report in ["FLAMEGRAPH_ARROW", "TABLE_ARROW"] {
+        for (reasons, has_column) in [("&reasons=true", true), ("&reasons=false", false), ("", false)] {
+            let path = format!(
+                "/api/profiles/query?mode=MODE_MERGE&merge.query=process_cpu:samples:count:cpu:nanoseconds:delta&merge.start=2023-11-14T00:00:00Z&merge.end=2023-11-15T00:00:00Z&report_type=REPORT_TYPE_{report}{reasons}"
+            );
+            let request = Request::get(&path).header("accept", "application/vnd.apache.arrow.stream");
+            let response = server.send(request, "").await;
+            assert_eq!(response.status(), 200);
+            let has = |text: &str| response.body().windows(text.len()).any(|part| part == text.as_bytes());
+            assert_eq!(has("unresolved"), has_column, "{path}");
+            assert_eq!(has("no debuginfo for this build ID"), has_column, "{path}");
+        }
+    }
+
     let id = initiate(&mut client, "abcd", "h", PROGRAM.len() as i64).await.unwrap();
     send(&mut client, vec![info("abcd", &id), chunk(PROGRAM)]).await.unwrap();
     finish(&mut client, "abcd", &id).await.unwrap();
@@ -348,11 +428,25 @@ async fn answers_heal_when_debuginfo_arrives() {
     assert_eq!(name(&after).as_deref(), Some("_start"), "{after}");
     assert_eq!((notice, unresolved), (None, None));
     assert_eq!(after["list"][0]["flat"], "7");
+    // Names that came later are names to filters, too.
+    let only =
+        |test: &str| format!(r#"{{"stackFilter":{{"criteria":{{"functionName":{{"{test}":"_start"}}}}}}}}"#);
+    let flat = async |test: &str| top_of(&only(test)).await.0["list"][0]["flat"].clone();
+    assert_eq!((flat("equal").await, flat("notEqual").await), (json!("7"), Value::Null));
+    // The same file under the other of its names: one function.
+    let gnu = list(&server, "abcd").await[0].gnu_build_id.clone();
+    push(&gnu).await;
+    let (both, ..) = top().await;
+    assert_eq!(
+        (both["list"].as_array().unwrap().len(), &both["list"][0]["flat"]),
+        (1, &json!("14")),
+        "{both}"
+    );
     let metrics = server.get("/metrics").await;
     let metrics = text(&metrics);
     for line in [
         "decima_addresses_symbolized_total{outcome=\"no_debuginfo\"} 1",
-        "decima_addresses_symbolized_total{outcome=\"resolved\"} 1",
+        "decima_addresses_symbolized_total{outcome=\"resolved\"} 2",
         "decima_object_files 1",
     ] {
         assert!(metrics.contains(line), "{line} is not in {metrics}");

@@ -47,7 +47,7 @@ fn files(expected: &Value) -> Vec<String> {
 
 /// Sums of recorded samples are those of the recording's place in time; a store keeps what is not older than its retention,
 /// which tests do not have.
-async fn replay_arrow(server: &TestServer, folder: &str) {
+pub(crate) async fn replay_arrow(server: &TestServer, folder: &str) {
     let mut client = ProfileStoreServiceClient::new(server.channel().await);
     for file in files(&expected(folder)) {
         let message = WriteArrowRequest::decode(&*fixture(&format!("{folder}/{file}"))).unwrap();
@@ -99,14 +99,19 @@ fn exchanges() -> Vec<(String, String)> {
     messages.iter().map(|message| (text(&message["file"]), locations(message))).collect()
 }
 
-#[tokio::test]
-async fn the_first_schema() {
-    let server = TestServer::start().await;
+/// Sends what the agent sent by the first schema.
+pub(crate) async fn replay_exchanges(server: &TestServer) {
     let mut client = ProfileStoreServiceClient::new(server.channel().await);
     for (samples, locations) in exchanges() {
         let question = exchange(&mut client, write_request(&samples), Some(write_request(&locations))).await;
         assert!(question.unwrap().is_some_and(|question| question.len() > 100), "{samples}");
     }
+}
+
+#[tokio::test]
+async fn the_first_schema() {
+    let server = TestServer::start().await;
+    replay_exchanges(&server).await;
     check_totals(&server, &expected("agent-v1")["total"], str::to_owned).await;
 }
 

@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use gimli::{AttributeValue, UnitOffset, UnitRef};
 
-use super::{Dwarf, DwarfError, Owner, Reader, index::is_discarded, lines};
+use super::{Dwarf, DwarfError, Owner, Reader, index::is_discarded, lines, split::SplitFiles};
 
 /// More calls than are ever inlined into each other.
 const DEPTH_MAX: usize = 512;
@@ -87,16 +87,13 @@ impl<'a> Unit<'a> {
     pub(super) fn read(
         owner: &'a Owner,
         dwarf: &Dwarf<'a>,
-        package: Option<&gimli::DwarfPackage<Reader<'a>>>,
+        files: &mut SplitFiles<'a>,
         offset: usize,
         memory_max_bytes: usize,
     ) -> Result<Self, DwarfError> {
         let main = dwarf.unit(dwarf.debug_info.header_from_offset(gimli::DebugInfoOffset(offset))?)?;
         let split = match main.dwo_id {
-            Some(id) => match owner.split(dwarf, package, &main, id)? {
-                Some(split) => split_unit(&split, &main, id)?.map(|unit| (Box::new(split), unit)),
-                None => None,
-            },
+            Some(id) => files.unit(owner, dwarf, &main, id)?,
             None => None,
         };
         let mut unit = Self {
@@ -243,23 +240,6 @@ impl InlinedCalls {
         }
         found
     }
-}
-
-/// The unit of split DWARF that belongs to its frame in the file.
-fn split_unit<'a>(
-    dwarf: &Dwarf<'a>,
-    main: &gimli::Unit<Reader<'a>>,
-    id: gimli::DwoId,
-) -> Result<Option<gimli::Unit<Reader<'a>>>, DwarfError> {
-    let mut units = dwarf.units();
-    while let Some(header) = units.next()? {
-        let mut unit = dwarf.unit(header)?;
-        if unit.dwo_id == Some(id) {
-            unit.copy_relocated_attributes(main);
-            return Ok(Some(unit));
-        }
-    }
-    Ok(None)
 }
 
 /// Attributes that say where code is.

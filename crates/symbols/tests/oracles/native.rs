@@ -90,6 +90,15 @@ pub(crate) fn tests() -> Vec<Test> {
     cases.into_iter().map(|case| Test::new(case.name(), move || check(&case))).collect()
 }
 
+/// Split DWARF in a package.
+struct Package(ObjectBytes);
+
+impl Companions for Package {
+    fn split_dwarf(&self, _directory: &str, _name: &str, _id: u64) -> Option<ObjectBytes> {
+        Some(Arc::clone(&self.0))
+    }
+}
+
 /// Split DWARF that lies where the compiler left it.
 struct Beside;
 
@@ -252,7 +261,7 @@ fn treat(case: &Case, folder: &Path) -> Result<ObjectFiles, String> {
         Treatment::Package => {
             run(folder, "dwp", &["-e", "program", "-o", "program.dwp"])?;
             let mut files = ObjectFiles::of(read("program")?);
-            files.package = Some(bytes("program.dwp")?);
+            files.companions = Some(Arc::new(Package(bytes("program.dwp")?)));
             return Ok(files);
         }
         Treatment::Dwz => {

@@ -84,6 +84,7 @@ pub(super) fn report(
         sandwich_by_function: request.sandwich_by_function.filter(|name| !name.is_empty()),
         focus: extras.focus,
         ipc_compression: buffers == RecordBuffers::Compressed,
+        unresolved_column: extras.reasons,
         ..ReportRequest::new(selection, report)
     })
 }
