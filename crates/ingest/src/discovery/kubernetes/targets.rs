@@ -52,10 +52,10 @@ fn set_namespace(labels: &mut Labels, meta: &ObjectMeta) {
     set_some(labels, "namespace", meta.namespace.as_ref());
 }
 
-/// Labels of the node, if there is one of this name and it is wanted.
+/// Labels of the node, if there is one of this name; nodes are known if their labels are wanted.
 fn set_node(labels: &mut Labels, cluster: &Cluster, name: Option<&str>) {
-    let Some(nodes) = &cluster.nodes else { return };
-    if let Some(node) = name.and_then(|name| nodes.objects.get(&(String::new(), name.to_owned()))) {
+    let node = name.and_then(|name| cluster.nodes.objects.get(&(String::new(), name.to_owned())));
+    if let Some(node) = node {
         set_meta(labels, "node", &node.metadata);
     }
 }
@@ -72,10 +72,12 @@ pub(super) fn of_pod(pod: &Pod, cluster: &Cluster) -> TargetGroup {
     set_namespace(&mut group.labels, &pod.metadata);
     set_node(&mut group.labels, cluster, pod.spec.node_name.as_deref());
     for (container, init) in containers(pod) {
-        let mut labels = container_labels(pod, container, init);
+        let mut labels = container_labels(container, init);
+        set_some(&mut labels, "pod_container_id", container_id(pod, container, init));
         let ports = container.ports.as_deref().unwrap_or_default();
         if ports.is_empty() {
-            labels.insert(ADDRESS.to_owned(), if ip.contains(':') { format!("[{ip}]") } else { ip.to_owned() });
+            labels
+                .insert(ADDRESS.to_owned(), if ip.contains(':') { format!("[{ip}]") } else { ip.to_owned() });
             group.targets.push(labels);
             continue;
         }
@@ -100,7 +102,7 @@ fn pod_labels(pod: &Pod) -> Labels {
     let ready = pod.status.conditions.iter().flatten().find(|condition| condition.kind == "Ready");
     let own = [
         ("pod_ip", pod.status.pod_ip.clone()),
-        ("pod_ready", ready.map_or("unknown".to_owned(), |ready| ready.status.to_ascii_lowercase())),
+        ("pod_ready", ready.map_or_else(|| "unknown".to_owned(), |ready| ready.status.to_ascii_lowercase())),
         ("pod_phase", pod.status.phase.clone()),
         ("pod_node_name", pod.spec.node_name.clone().unwrap_or_default()),
         ("pod_host_ip", pod.status.host_ip.clone()),
@@ -117,15 +119,18 @@ fn pod_labels(pod: &Pod) -> Labels {
     labels
 }
 
-fn container_labels(pod: &Pod, container: &Container, init: bool) -> Labels {
+fn container_id<'a>(pod: &'a Pod, container: &Container, init: bool) -> Option<&'a str> {
+    let status = &pod.status;
+    let statuses = if init { &status.init_container_statuses } else { &status.container_statuses };
+    let status = statuses.iter().flatten().find(|status| status.name == container.name)?;
+    Some(&status.container_id)
+}
+
+fn container_labels(container: &Container, init: bool) -> Labels {
     let mut labels = Labels::new();
-    let statuses =
-        if init { &pod.status.init_container_statuses } else { &pod.status.container_statuses };
-    let status = statuses.iter().flatten().find(|status| status.name == container.name);
     set(&mut labels, "pod_container_name", container.name.as_str());
     set(&mut labels, "pod_container_image", container.image.as_str());
     set(&mut labels, "pod_container_init", init.to_string());
-    set_some(&mut labels, "pod_container_id", status.map(|status| status.container_id.as_str()));
     labels
 }
 
@@ -248,7 +253,7 @@ fn set_pod<'a>(
     for (container, init) in containers(pod) {
         let found = container.ports.iter().flatten().find(|given| Some(given.container_port) == port);
         if let Some(found) = found {
-            target.extend(container_labels(pod, container, init));
+            target.extend(container_labels(container, init));
             set_container_port(target, found.container_port, &found.name, &found.protocol);
         }
     }
@@ -265,7 +270,7 @@ fn other_ports(seen: &SeenPods<'_>, cluster: &Cluster) -> Vec<Labels> {
                     continue;
                 }
                 let mut target = pod_labels(pod);
-                target.extend(container_labels(pod, container, init));
+                target.extend(container_labels(container, init));
                 set_container_port(&mut target, port.container_port, &port.name, &port.protocol);
                 set_node(&mut target, cluster, pod.spec.node_name.as_deref());
                 target.insert(ADDRESS.to_owned(), host_port(ip, port.container_port));
@@ -360,7 +365,10 @@ fn slice_target(endpoint: &Endpoint, port: &EndpointPort, cluster: &Cluster) -> 
         ("port_app_protocol", port.app_protocol.clone()),
         ("endpoint_conditions_ready", conditions.ready.map(|ready| ready.to_string())),
         ("endpoint_conditions_serving", conditions.serving.map(|serving| serving.to_string())),
-        ("endpoint_conditions_terminating", conditions.terminating.map(|terminating| terminating.to_string())),
+        (
+            "endpoint_conditions_terminating",
+            conditions.terminating.map(|terminating| terminating.to_string()),
+        ),
         ("endpoint_hostname", endpoint.hostname.clone()),
         ("endpoint_zone", endpoint.zone.clone()),
         ("endpoint_node_name", endpoint.node_name.clone()),
