@@ -2,7 +2,6 @@
 //! asked for when somebody looks.
 
 use std::{
-    collections::BTreeMap,
     fmt::{self, Debug, Formatter},
     fs,
     sync::{Arc, OnceLock},

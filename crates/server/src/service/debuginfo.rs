@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use decima_debuginfo::{
-    Debuginfo, UploadSink,
+    Debuginfo, DebuginfoError, UploadSink,
     decision::Proposal,
     record::{FileKind, Record, RecordedQuality, State},
 };

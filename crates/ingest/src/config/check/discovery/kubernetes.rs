@@ -91,11 +91,12 @@ impl Checker<'_> {
         attach_node: bool,
         place: &Place,
     ) -> Result<BTreeMap<KubernetesRole, KubernetesSelector>, ConfigError> {
+        let looks_at = |kind| role.looks_at(kind) || attach_node && kind == KubernetesRole::Node;
         let mut selectors = BTreeMap::new();
         for (place, given) in super::entries("selectors", given, place) {
             let place = place.key("role", place.line);
             let kind = self.kubernetes_role(&given.role, place.clone())?;
-            if !role.looks_at(kind) && !(attach_node && kind == KubernetesRole::Node) {
+            if !looks_at(kind) {
                 let reason =
                     format!("{} objects are not looked at for role {}", kind.as_str(), role.as_str());
                 return self.invalid(place, reason);
