@@ -98,6 +98,9 @@ pub(crate) struct Serve {
     /// Memory for decoded parts of blocks.
     #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = value::or_default(Bytes::parse, "256MiB"))]
     pub(crate) cache_memory: Bytes,
+    /// Memory for what queries read and add up, all together. They wait for it in their order; one that needs more is refused.
+    #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = value::or_default(Bytes::parse, "1GiB"))]
+    pub(crate) query_memory: Bytes,
     /// Memory that merging blocks may take; blocks that need more stay as they are. 0 = blocks are never merged.
     #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = value::or_default(Bytes::parse, "256MiB"))]
     pub(crate) compaction_memory: Bytes,

@@ -136,6 +136,7 @@ impl Settings {
                 node_default: flags.limits.flamegraph_nodes,
                 node_max: flags.limits.flamegraph_nodes_max,
                 report_bytes_max: flags.limits.report_size_max.as_usize(),
+                memory_bytes: flags.query_memory.0,
                 allow_partial: flags.allow_partial,
             },
             debuginfo,

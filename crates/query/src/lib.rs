@@ -23,6 +23,7 @@ mod evaluate;
 mod fields;
 mod filter;
 mod group;
+mod memory;
 mod merge;
 mod names;
 mod plan;

@@ -68,6 +68,13 @@ impl Task {
         partitions
     }
 
+    /// The part of the task that some partitions (ascending) have, if any.
+    pub(crate) fn restricted_to(&self, partitions: &[u32]) -> Option<Self> {
+        let is_there = |series: &&ChosenSeries| partitions.binary_search(&series.partition).is_ok();
+        let series: Vec<ChosenSeries> = self.series.iter().filter(is_there).cloned().collect();
+        (!series.is_empty()).then(|| Self { series, ..self.clone() })
+    }
+
     /// The chosen series with this id.
     pub(crate) fn series(&self, id: u32) -> Option<&ChosenSeries> {
         self.series.binary_search_by_key(&id, |s| s.id).ok().map(|at| &self.series[at])

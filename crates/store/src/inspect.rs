@@ -175,10 +175,10 @@ async fn verify_sums(block: &BlockReader, findings: &mut Vec<String>) -> Result<
     let (mut sums, mut rows, mut points) = (vec![0i64; count], vec![0u64; count], vec![0i64; count]);
     let mut point_rows = vec![0u64; count];
     let partitions: Vec<u32> = (0..series.partitions.len() as u32).collect();
-    block.trees(&partitions).await?;
+    block.trees(&partitions, 0..partitions.len()).await?;
     block.symbols(&partitions).await?;
     for &partition in &partitions {
-        block.trees(&[partition]).await?;
+        block.trees(&[partition], 0..1).await?;
         block.symbols(&[partition]).await?;
     }
     block

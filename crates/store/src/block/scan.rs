@@ -6,7 +6,7 @@ use arrow_array::{Array, DictionaryArray, Int64Array, RecordBatch, StringArray, 
 
 use super::{
     columns::{self, INTEGER_PREFIX, TEXT_PREFIX},
-    locations::LocationPart,
+    locations::{LocationPart, Numbering},
     read::{BlockReader, BlockSeries, ids, numbers},
 };
 use crate::{
@@ -17,21 +17,24 @@ use crate::{
 /// Rows for which memory is reserved before they are read: a count from a file is believed up to here.
 const RESERVED_MAX: usize = 1 << 22;
 
-/// Reads the trees of partitions, ascending, with locations numbered as in `part`.
+/// Reads the trees of some of `partitions` (ascending), those at `wanted` (ascending), with locations numbered as in `part`, which
+/// is that of all of `partitions`.
 pub(crate) async fn trees(
     block: &BlockReader,
     series: &BlockSeries,
     partitions: &[u32],
+    wanted: &[usize],
     part: &LocationPart,
 ) -> Result<Vec<Arc<Tree>>, ReadError> {
-    let rows: Vec<_> = partitions.iter().map(|&p| series.partitions[p as usize]).collect();
-    let numberings: Vec<_> = (0..rows.len()).map(|at| part.numbering(at)).collect();
+    let rows: Vec<_> = wanted.iter().map(|&at| series.partitions[partitions[at] as usize]).collect();
+    let numberings: Vec<_> = wanted.iter().map(|&at| part.numbering(at)).collect();
     let mut trees: Vec<Tree> = rows
         .iter()
         .map(|r| Tree {
             parent: Vec::with_capacity(r.node_count.min(RESERVED_MAX)),
             location: Vec::with_capacity(r.node_count.min(RESERVED_MAX)),
             leaf: Vec::with_capacity(r.stacktrace_count.min(RESERVED_MAX)),
+            subtree_sizes: Vec::new(),
         })
         .collect();
     let node_ranges: Vec<Range<usize>> =
@@ -43,28 +46,8 @@ pub(crate) async fn trees(
             let location = ids(batch, "location")?;
             split(&node_ranges, &mut at, batch.num_rows(), |index, _, part| {
                 let (tree, numbering) = (&mut trees[index], &numberings[index]);
-                for &d in &distance[part.clone()] {
-                    let node = tree.parent.len() as u32;
-                    let parent = node.wrapping_sub(d as u32);
-                    if parent >= node && node != 0 {
-                        return Err(format!("node {node} does not come after its parent"));
-                    }
-                    tree.parent.push(parent);
-                }
-                for &location in &location[part] {
-                    let node = tree.location.len();
-                    match numbering.get(location as u32) {
-                        Some(location) => tree.location.push(location),
-                        // A root has none.
-                        None if node == 0 => tree.location.push(0),
-                        None => {
-                            return Err(format!(
-                                "location {location} of node {node} is not of its partition"
-                            ));
-                        }
-                    }
-                }
-                Ok(())
+                add_parents(tree, &distance[part.clone()])?;
+                add_locations(tree, &location[part], numbering)
             })
         })
         .await?;
@@ -88,7 +71,53 @@ pub(crate) async fn trees(
             })
         })
         .await?;
+    for (tree, &at) in trees.iter_mut().zip(wanted) {
+        let partition = partitions[at];
+        tree.index_preorder().map_err(|reason| ReadError::Corrupt {
+            block: block.id.to_string(),
+            file: columns::NODES.to_owned(),
+            reason: format!("{reason} of partition {partition}"),
+        })?;
+    }
     Ok(trees.into_iter().map(Arc::new).collect())
+}
+
+// Both of these go over millions of rows in a query: what is wrong is looked for only after something was.
+
+fn add_parents(tree: &mut Tree, distances: &[i32]) -> Result<(), String> {
+    let first = tree.parent.len() as u32;
+    // The root's distance is 0.
+    let mut are_before = true;
+    tree.parent.extend((first..).zip(distances).map(|(node, &distance)| {
+        let parent = node.wrapping_sub(distance as u32);
+        are_before &= parent < node || node == 0 && parent == 0;
+        parent
+    }));
+    if are_before {
+        return Ok(());
+    }
+    let parents = (first..).zip(&tree.parent[first as usize..]);
+    let stray = parents.into_iter().find(|&(node, &parent)| parent >= node && (node, parent) != (0, 0));
+    Err(format!("node {} does not come after its parent", stray.map_or(first, |(node, _)| node)))
+}
+
+fn add_locations(tree: &mut Tree, locations: &[i32], numbering: &Numbering) -> Result<(), String> {
+    let first = tree.location.len();
+    let mut are_known = true;
+    // A root has none.
+    let skipped = usize::from(first == 0).min(locations.len());
+    tree.location.extend(&[0][..skipped]);
+    tree.location.extend(locations[skipped..].iter().map(|&location| {
+        let numbered = numbering.get(location as u32);
+        are_known &= numbered.is_some();
+        numbered.unwrap_or_default()
+    }));
+    if are_known {
+        return Ok(());
+    }
+    let stray = (skipped..locations.len()).find(|&at| numbering.get(locations[at] as u32).is_none());
+    let at = stray.unwrap_or_default();
+    Err(format!("location {} of node {} is not of its partition", locations[at], first + at))
 }
 
 /// Joins ranges that touch.

@@ -17,7 +17,7 @@ const INPUTS_MAX: usize = 64;
 /// What a compaction holds whatever its inputs: row groups and upload parts of the files it writes.
 const BASE_BYTES: u64 = 64 << 20;
 /// What it holds for each node of the largest partitions: the merged tree with its index, one input's tree, and both in preorder.
-const NODE_BYTES: u64 = 64;
+const NODE_BYTES: u64 = 68;
 /// What it holds for each location of an input: merged rows, their index, texts, and the row that is written.
 const LOCATION_BYTES: u64 = 320;
 /// What it holds for each series of an input: the input's row and the merged one.

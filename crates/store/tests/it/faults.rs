@@ -220,7 +220,7 @@ async fn check_damage(file: &str) {
         };
         errors.extend(source.series().await.err());
         errors.extend(source.symbols(&[0]).await.err());
-        errors.extend(source.trees(&[0]).await.err());
+        errors.extend(source.trees(&[0], 0..1).await.err());
         errors.extend(source.scan(&request, &mut |_| {}).await.err());
         errors.extend(source.points(&request, &mut |_, _| {}).await.err());
     }
