@@ -26,6 +26,8 @@ pub const CERTIFICATE_FILE: &str = "/etc/parca/server.crt";
 pub const KEY_FILE: &str = "/etc/parca/server.key";
 /// The authority's certificate.
 pub const CA_FILE: &str = "/etc/parca/ca.crt";
+/// Authorities that sign for the endpoint of a bucket.
+pub const S3_CA_FILE: &str = "/etc/parca/s3_ca.crt";
 /// The token that the workload sends to another store; the beginning of its name, followed by a part of its hash.
 pub const FORWARD_TOKEN_FILE: &str = "/etc/parca/store-token-";
 /// Where the storage `profiles` is mounted. What another charm left there is not touched.
@@ -49,7 +51,7 @@ pub const METRICS: &str = "metrics-endpoint";
 pub const GRAFANA: &str = "grafana-source";
 /// Traefik leads to this store.
 pub const INGRESS: &str = "ingress";
-/// A bucket is offered.
+/// A bucket to store profiles in.
 pub const S3: &str = "s3";
 /// An authority gives this store a certificate.
 pub const CERTIFICATES: &str = "certificates";

@@ -16,7 +16,7 @@ use crate::{
         certificates::{self, Certificate, KeptIdentity},
         external_store, grafana, ingress,
         ingress::Ingress,
-        logging, metrics, profiling, self_profiling, store,
+        logging, metrics, profiling, s3, self_profiling, store,
     },
     token::{Grant, Scope, Token, tokens_file},
     workload::{self, File},
@@ -209,13 +209,15 @@ impl<'a> Reconciliation<'a> {
         if self.world.of(names::SELF_PROFILING).next().is_none() {
             jobs.push(workload::self_job(self.world));
         }
-        if self.world.of(names::S3).next().is_some() {
-            let message =
-                "profiles are not stored in S3 by this version; they stay in the pod or on its storage";
-            self.problems.push(Problem::blocking(names::S3, message));
-        }
+        let bucket = s3::read(self.world, &mut self.problems);
         let log_targets = logging::targets(self.world, &container.plan, &mut self.problems);
-        let layer = workload::layer(self.options, certificate.is_some(), forward.as_ref(), log_targets);
+        let wanted = workload::Wanted {
+            options: self.options,
+            is_tls: certificate.is_some(),
+            forward: forward.as_ref(),
+            bucket: bucket.as_ref(),
+        };
+        let layer = workload::layer(&wanted, log_targets);
         let is_right =
             layer.services.iter().all(|(name, service)| container.plan.services.get(name) == Some(service))
                 && layer.checks.iter().all(|(name, check)| container.plan.checks.get(name) == Some(check))
@@ -227,11 +229,12 @@ impl<'a> Reconciliation<'a> {
         self.writes.layer = (!is_right).then_some(layer);
 
         let mut files = BTreeMap::from([
-            (names::CONFIG_FILE.to_owned(), workload::config_file(&jobs)),
+            (names::CONFIG_FILE.to_owned(), workload::config_file(&jobs, bucket.as_ref())),
             (names::TOKENS_FILE.to_owned(), workload::tokens_file(self.grants(container, tokens))),
         ]);
         files.extend(certificate.map(workload::certificate_files).into_iter().flatten());
         files.extend(forward.as_ref().and_then(workload::forward_token_file));
+        files.extend(bucket.as_ref().and_then(workload::bucket_authorities_file));
         self.writes.stale_files =
             container.files.keys().filter(|path| !files.contains_key(*path)).cloned().collect();
         files.retain(|path, file| container.files.get(path) != Some(&file.content));
@@ -293,6 +296,9 @@ impl<'a> Reconciliation<'a> {
         }
         for relation in world.of(names::INGRESS) {
             self.app_bag(relation, ingress::wanted(world, is_tls), false);
+        }
+        for relation in world.of(names::S3) {
+            self.app_bag(relation, s3::wanted(), false);
         }
     }
 

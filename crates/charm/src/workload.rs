@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 use crate::{
     names::{
         CA_FILE, CERTIFICATE_FILE, CONFIG_FILE, DATA, FORWARD_TOKEN_FILE, GRPC_PORT, HTTP_PORT, KEY_FILE,
-        LOCAL_PORT, SERVICE, TOKENS_FILE, TRANSIENT_DATA,
+        LOCAL_PORT, S3_CA_FILE, SERVICE, TOKENS_FILE, TRANSIENT_DATA,
     },
     options::Options,
-    relations::{certificates::Certificate, profiling},
+    relations::{certificates::Certificate, profiling, s3::Bucket},
     token::Token,
     world::World,
 };
@@ -26,16 +26,41 @@ pub struct File {
     pub permissions: u32,
 }
 
+/// Tells the service with one bucket from that with another; nobody reads it.
+const BUCKET_VARIABLE: &str = "DECIMA_BUCKET_FINGERPRINT";
 /// Anybody may read it.
 const PUBLIC: u32 = 0o644;
 /// Only the workload's user may.
 const PRIVATE: u32 = 0o600;
 
-/// The configuration: what to scrape. JSON, which is YAML.
-pub fn config_file(jobs: &[Value]) -> File {
-    let mut content = serde_json::to_vec_pretty(&json!({"scrape_configs": jobs})).unwrap_or_default();
+/// What decides how the workload is started.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    /// What the operator says.
+    pub options: &'a Options,
+    /// Whether there is a certificate to serve with.
+    pub is_tls: bool,
+    /// Another store to which everything is sent on.
+    pub forward: Option<&'a Store>,
+    /// A bucket to store in.
+    pub bucket: Option<&'a Bucket>,
+}
+
+/// The configuration: what to scrape, and a bucket, whose keys are for the workload alone. JSON, which is YAML.
+pub fn config_file(jobs: &[Value], bucket: Option<&Bucket>) -> File {
+    let mut config = json!({"scrape_configs": jobs});
+    if let Some(bucket) = bucket {
+        config["object_storage"] = bucket.object_storage.clone();
+    }
+    let mut content = serde_json::to_vec_pretty(&config).unwrap_or_default();
     content.push(b'\n');
-    File { content, permissions: PUBLIC }
+    File { content, permissions: if bucket.is_some() { PRIVATE } else { PUBLIC } }
+}
+
+/// Authorities that sign for the bucket's endpoint.
+pub fn bucket_authorities_file(bucket: &Bucket) -> Option<(String, File)> {
+    let content = bucket.authorities.clone()?.into_bytes();
+    Some((S3_CA_FILE.to_owned(), File { content, permissions: PUBLIC }))
 }
 
 /// The tokens file.
@@ -85,17 +110,15 @@ pub fn self_job(world: &World) -> Value {
 }
 
 /// The layer of the workload.
-pub fn layer(
-    options: &Options,
-    is_tls: bool,
-    forward: Option<&Store>,
-    log_targets: BTreeMap<String, LogTarget>,
-) -> Layer {
+pub fn layer(wanted: &Wanted<'_>, log_targets: BTreeMap<String, LogTarget>) -> Layer {
+    // The workload opens its store at its start only, so another bucket is another service.
+    let bucket = wanted.bucket.map(|bucket| (BUCKET_VARIABLE.to_owned(), bucket.fingerprint()));
     let service = Service {
         r#override: Override::Replace,
         summary: Some("Decima, a store for profiles".to_owned()),
         startup: Some(Startup::Enabled),
-        command: Some(command(options, is_tls, forward)),
+        command: Some(command(wanted)),
+        environment: bucket.into_iter().collect(),
         ..Service::default()
     };
     let ready = Check {
@@ -119,7 +142,8 @@ pub fn layer(
 }
 
 /// Program and flags in one line.
-fn command(options: &Options, is_tls: bool, forward: Option<&Store>) -> String {
+fn command(wanted: &Wanted<'_>) -> String {
+    let Wanted { options, is_tls, forward, .. } = *wanted;
     let mut words = vec![
         "/parca".to_owned(),
         format!("--config-path={CONFIG_FILE}"),
@@ -163,11 +187,15 @@ mod tests {
 
     use super::*;
 
+    fn line(options: &Options, is_tls: bool, forward: Option<&Store>) -> String {
+        command(&Wanted { options, is_tls, forward, bucket: None })
+    }
+
     #[test]
     fn commands() {
         let options = Options { enable_persistence: true, ..Options::default() };
         assert_eq!(
-            command(&options, false, None),
+            line(&options, false, None),
             "/parca --config-path=/etc/parca/parca.yaml --http-address=localhost:7070 --http-address=:7993 --http-address=:7994 \
              --auth-tokens-file=/etc/parca/tokens.json --auth-anonymous=read --enable-persistence --storage-path=/var/lib/parca/decima"
         );
@@ -177,7 +205,7 @@ mod tests {
             bearer_token: BearerToken::new("it's").ok(),
             transport: Transport::Plaintext,
         };
-        let line = command(&options, true, Some(&store));
+        let line = line(&options, true, Some(&store));
         assert!(
             line.contains("--tls-cert-file=/etc/parca/server.crt --tls-key-file=/etc/parca/server.key"),
             "{line}"

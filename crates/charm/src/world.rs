@@ -144,7 +144,7 @@ const READS: &[Reads] = &[
     Reads { endpoint: names::GRAFANA, units: false, own_unit: true, own_app: true },
     Reads { endpoint: names::INGRESS, units: false, own_unit: false, own_app: true },
     Reads { endpoint: names::CERTIFICATES, units: false, own_unit: true, own_app: false },
-    Reads { endpoint: names::S3, units: false, own_unit: false, own_app: false },
+    Reads { endpoint: names::S3, units: false, own_unit: false, own_app: true },
     Reads { endpoint: names::LOGGING, units: true, own_unit: false, own_app: false },
 ];
 
@@ -341,7 +341,13 @@ fn container(pebble: &Pebble) -> Result<Option<Container>, ReadError> {
 
 /// Whether a file in the container is the charm's to write and remove.
 fn is_ours(path: &str) -> bool {
-    [names::CONFIG_FILE, names::TOKENS_FILE, names::CERTIFICATE_FILE, names::KEY_FILE, names::CA_FILE]
-        .contains(&path)
-        || path.starts_with(names::FORWARD_TOKEN_FILE)
+    const FILES: [&str; 6] = [
+        names::CONFIG_FILE,
+        names::TOKENS_FILE,
+        names::CERTIFICATE_FILE,
+        names::KEY_FILE,
+        names::CA_FILE,
+        names::S3_CA_FILE,
+    ];
+    FILES.contains(&path) || path.starts_with(names::FORWARD_TOKEN_FILE)
 }

@@ -382,12 +382,13 @@ proptest! {
         relations in prop::collection::vec((
             prop::sample::select(vec![
                 names::STORE, names::EXTERNAL_STORE, names::PROFILING, names::SELF_PROFILING, names::METRICS,
-                names::GRAFANA, names::INGRESS, names::LOGGING, names::CERTIFICATES,
+                names::GRAFANA, names::INGRESS, names::LOGGING, names::CERTIFICATES, names::S3,
             ]),
             prop::collection::btree_map(
                 prop::sample::select(vec![
                     "remote-store-address", "remote-store-bearer-token", "remote-store-insecure", "scrape_jobs",
                     "scrape_metadata", "certificates", "external_host", "scheme", "endpoint", "parca_scrape_unit_address",
+                    "bucket", "access-key", "secret-key", "region", "path", "s3-uri-style", "tls-ca-chain",
                 ]),
                 prop_oneof![
                     ".*",

@@ -39,6 +39,11 @@ mod real {
     fn what_the_charm_writes_is_what_the_store_reads() {
         story::what_the_charm_writes_is_what_the_store_reads(Daemon::Pebble);
     }
+
+    #[test]
+    fn a_bucket_outlives_the_pod() {
+        story::a_bucket_outlives_the_pod(Daemon::Pebble);
+    }
 }
 
 /// Under a simulated one, whose services this test starts.

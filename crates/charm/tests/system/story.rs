@@ -1,6 +1,9 @@
 //! What an operator does, and what has to come of it.
 
+use std::os::unix::fs::PermissionsExt;
+
 use decima_juju_fake::Event;
+use decima_testkit::s3;
 use serde_json::{Value, json};
 
 use crate::{
@@ -233,6 +236,45 @@ pub(crate) fn what_the_charm_writes_is_what_the_store_reads(daemon: Daemon) {
         });
         assert_eq!(pod.file("/var/lib/parca/decima").exists(), true, "once persistent, the folder stays");
     }
+}
+
+/// What was pushed is in the bucket, and is found there by a pod of the same name that comes after.
+pub(crate) fn a_bucket_outlives_the_pod(daemon: Daemon) {
+    let authority = Authority::new();
+    let folder = tempfile::tempdir().unwrap();
+    let server = s3::Server::start(folder.path()).unwrap();
+    let endpoint = format!("http://{}", server.endpoint());
+    let offered = [
+        ("endpoint", endpoint.as_str()),
+        ("bucket", s3::BUCKET),
+        ("access-key", s3::ACCESS_KEY),
+        ("secret-key", s3::SECRET_KEY),
+    ];
+    let mut pod = deployed(daemon, &authority);
+    let status = pod.related(10, "s3", "minio", &offered, "changed");
+    assert_eq!(status, format!("active: page at https://{SERVICE}"));
+    let charm = PythonUnit::new();
+    let store_config = integrate(&mut pod, &charm);
+    let token = text(&store_config, "remote-store-bearer-token");
+    let sender = Sender::trusting(&authority);
+    eventually("the profile is taken", || sender.push(UNIT, Some(token)));
+    assert_eq!(sender.total(SERVICE, None), Ok(PROFILE_NS));
+    assert!(folder.path().join(s3::BUCKET).join("decima/cos/parca-k8s/default").is_dir());
+    let config = pod.file("/etc/parca/parca.yaml");
+    assert_eq!(std::fs::metadata(&config).unwrap().permissions().mode() & 0o777, 0o600);
+
+    drop(pod);
+    let mut pod = deployed(daemon, &authority);
+    pod.related(10, "s3", "minio", &offered, "changed");
+    eventually("the next pod has it", || match sender.total(SERVICE, None)? {
+        PROFILE_NS => Ok(()),
+        other => Err(other.to_string()),
+    });
+    pod.unrelated(10);
+    eventually("without the bucket it has not", || match sender.total(SERVICE, None)? {
+        0 => Ok(()),
+        other => Err(other.to_string()),
+    });
 }
 
 fn decima(arguments: &[&str]) -> String {

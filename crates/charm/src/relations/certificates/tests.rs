@@ -43,6 +43,13 @@ pub(crate) fn sign(requests: &str) -> String {
     Value::Array(given.collect()).to_string()
 }
 
+/// The certificate of an authority.
+pub(crate) fn authority() -> String {
+    let mut params = CertificateParams::new(vec![]).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.self_signed(&KeyPair::generate().unwrap()).unwrap().pem()
+}
+
 /// A world with a certificate that was asked for and given.
 fn related() -> World {
     let mut world = worlds::world();
