@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use decima_juju::{OwnBag, Port, RelationId, SecretId, Status, pebble::Layer};
+use parca_store::Store;
 
 use crate::{
     mint::Mint,
@@ -116,12 +117,17 @@ pub fn reconcile(world: &World, mint: &mut dyn Mint) -> Writes {
     let certificate = reconciliation.certificate(mint);
     let certificate = certificate.as_ref();
     let tokens = reconciliation.tokens(mint);
+    let forward = reconciliation.noted(external_store::read(world));
     match &world.container {
-        Some(container) => reconciliation.workload(container, certificate, &tokens),
+        Some(container) => reconciliation.workload(container, certificate, forward.as_ref(), &tokens),
         None => reconciliation.problems.push(Problem::passing("parca", "waiting for the container")),
     }
     reconciliation.databags(ingress.as_ref(), certificate, &tokens);
-    reconciliation.finish(ingress.as_ref(), certificate.is_some())
+    let message = match &forward {
+        Some(store) => format!("profiles are sent on to {}", store.address),
+        None => format!("page at {}", grafana::url(world, ingress.as_ref(), certificate.is_some())),
+    };
+    reconciliation.finish(message)
 }
 
 struct Reconciliation<'a> {
@@ -202,21 +208,17 @@ impl<'a> Reconciliation<'a> {
         &mut self,
         container: &Container,
         certificate: Option<&Certificate>,
+        forward: Option<&Store>,
         tokens: &BTreeMap<RelationId, (Scope, Token)>,
     ) {
-        let forward = self.noted(external_store::read(self.world));
         let mut jobs = profiling::jobs(self.world, &mut self.problems);
         if self.world.of(names::SELF_PROFILING).next().is_none() {
             jobs.push(workload::self_job(self.world));
         }
         let bucket = s3::read(self.world, &mut self.problems);
         let log_targets = logging::targets(self.world, &container.plan, &mut self.problems);
-        let wanted = workload::Wanted {
-            options: self.options,
-            is_tls: certificate.is_some(),
-            forward: forward.as_ref(),
-            bucket: bucket.as_ref(),
-        };
+        let wanted =
+            workload::Wanted { options: self.options, certificate, forward, bucket: bucket.as_ref() };
         let layer = workload::layer(&wanted, log_targets);
         let is_right =
             layer.services.iter().all(|(name, service)| container.plan.services.get(name) == Some(service))
@@ -225,6 +227,9 @@ impl<'a> Reconciliation<'a> {
                     .log_targets
                     .iter()
                     .all(|(name, target)| container.plan.log_targets.get(name) == Some(target));
+        if let Some(complaint) = container.complaint.as_ref().filter(|_| is_right) {
+            self.problems.push(does_not_serve(complaint));
+        }
         self.writes.replan = !is_right || !container.is_running;
         self.writes.layer = (!is_right).then_some(layer);
 
@@ -233,7 +238,7 @@ impl<'a> Reconciliation<'a> {
             (names::TOKENS_FILE.to_owned(), workload::tokens_file(self.grants(container, tokens))),
         ]);
         files.extend(certificate.map(workload::certificate_files).into_iter().flatten());
-        files.extend(forward.as_ref().and_then(workload::forward_token_file));
+        files.extend(forward.and_then(workload::forward_token_file));
         files.extend(bucket.as_ref().and_then(workload::bucket_authorities_file));
         self.writes.stale_files =
             container.files.keys().filter(|path| !files.contains_key(*path)).cloned().collect();
@@ -329,12 +334,19 @@ impl<'a> Reconciliation<'a> {
         }
     }
 
-    fn finish(mut self, ingress: Option<&Ingress>, is_tls: bool) -> Writes {
-        self.writes.status = status(&self.problems).unwrap_or_else(|| Status {
-            message: format!("page at {}", grafana::url(self.world, ingress, is_tls)),
-            ..Status::active()
-        });
+    /// The worst problem is what the operator is told, or else what there is to tell.
+    fn finish(mut self, message: String) -> Writes {
+        self.writes.status = status(&self.problems).unwrap_or_else(|| Status { message, ..Status::active() });
         self.writes
+    }
+}
+
+/// A workload that runs, again and again perhaps, and does not serve. One that has not said why may be on its way.
+fn does_not_serve(complaint: &str) -> Problem {
+    let message = format!("does not serve: {complaint}");
+    match workload::is_reason(complaint) {
+        true => Problem::blocking("parca", message),
+        false => Problem::passing("parca", message),
     }
 }
 

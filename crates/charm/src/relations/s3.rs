@@ -13,7 +13,6 @@ use serde_json::{Value, json};
 use super::{Problem, Wanted, certificates::is_certificate, is_host};
 use crate::{
     names::{CONFIG_FILE, S3, S3_CA_FILE},
-    token::Token,
     world::{Relation, World},
 };
 
@@ -36,14 +35,6 @@ pub struct Bucket {
 impl fmt::Debug for Bucket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Bucket").finish_non_exhaustive()
-    }
-}
-
-impl Bucket {
-    /// Tells buckets apart without telling anything of them, for what has to change when they do.
-    pub fn fingerprint(&self) -> String {
-        let text = format!("{}{}", self.object_storage, self.authorities.as_deref().unwrap_or_default());
-        Token::hash_of(&text).chars().take(12).collect()
     }
 }
 
@@ -115,7 +106,8 @@ fn offered(relation: &Relation, world: &World) -> Result<Option<Bucket>, String>
     if authorities.is_some() {
         config["http_config"] = json!({"tls_config": {"ca_file": S3_CA_FILE}});
     }
-    let prefix = prefix(said("path")?.as_deref(), world).ok_or("path is not a path of letters, digits and -_.")?;
+    let prefix =
+        prefix(said("path")?.as_deref(), world).ok_or("path is not a path of letters, digits and -_.")?;
     let object_storage = json!({"bucket": {"type": "S3", "prefix": prefix, "config": config}});
     Ok(Some(Bucket { object_storage, authorities }))
 }

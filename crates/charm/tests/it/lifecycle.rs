@@ -94,7 +94,8 @@ fn a_failed_hook_loses_nothing() {
             model.relate(7, "parca-store-endpoint", "agent", &[]);
         })
         .unwrap();
-    unit.pebble().fail_service("parca", Some("error: unexpected argument '--auth-tokens-file' found"));
+    let output = "level=info\n    error: unexpected argument '--auth-tokens-file' found\n    level=info";
+    unit.pebble().fail_service("parca", Some(output));
     let status = unit.hook(Event::relation("parca-store-endpoint", 7, "created", "agent"));
     assert_eq!(
         status,
@@ -106,6 +107,20 @@ fn a_failed_hook_loses_nothing() {
     assert!(unit.hook(Event::hook("update-status")).starts_with("active: "));
     assert_eq!(unit.app_bag(7).len(), 3);
     assert_eq!(unit.agent.model().unwrap().secrets_made, 1);
+}
+
+#[test]
+fn a_workload_that_starts_and_does_not_serve_is_told() {
+    let unit = Unit::up();
+    unit.hook(Event::pebble_ready("parca"));
+    unit.pebble().say("parca", "error: cannot open the store: the S3 bucket is away");
+    unit.pebble().say("parca", "level=info");
+    assert!(unit.hook(Event::hook("update-status")).starts_with("active: "));
+    unit.pebble().set_check("ready", false);
+    let status = unit.hook(Event::hook("parca-pebble-check-failed"));
+    assert_eq!(status, "blocked: parca: does not serve: error: cannot open the store: the S3 bucket is away");
+    unit.pebble().set_check("ready", true);
+    assert!(unit.hook(Event::hook("parca-pebble-check-recovered")).starts_with("active: "));
 }
 
 #[test]
@@ -153,10 +168,7 @@ fn garbage_in_a_databag_is_named_and_harms_nobody() {
         ("profiling-endpoint", &[("scrape_jobs", "[{}]"), ("scrape_metadata", "[[[[")]),
         ("external-parca-store-endpoint", &[("remote-store-address", "x y")]),
         ("ingress", &[("external_host", "$(reboot)")]),
-        (
-            "s3",
-            &[("endpoint", "a b"), ("bucket", "b"), ("access-key", "a"), ("secret-key", "s")],
-        ),
+        ("s3", &[("endpoint", "a b"), ("bucket", "b"), ("access-key", "a"), ("secret-key", "s")]),
         ("logging", &[("endpoint", "{\"url\":7}")]),
     ] {
         unit.agent.change(|model| garbage(model, 9, endpoint, bag)).unwrap();

@@ -203,6 +203,6 @@ fn a_relation_that_goes_takes_key_and_certificate_along() {
     world.relations.clear();
     let writes = reconcile(&world, &mut Machine);
     assert_eq!(writes.orphans.len(), 1);
-    assert_eq!(writes.stale_files, [names::CA_FILE, names::CERTIFICATE_FILE, names::KEY_FILE]);
+    assert_eq!(writes.stale_files, [names::CERTIFICATE_FILE, names::KEY_FILE, names::CA_FILE]);
     assert!(!writes.layer.unwrap().services["parca"].command.as_ref().unwrap().contains("tls"));
 }

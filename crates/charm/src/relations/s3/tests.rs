@@ -160,10 +160,7 @@ fn the_store_stays_where_it_is_until_the_relation_goes() {
     worlds::relate(&mut mistaken, "s3:5");
     let (writes, config) = decided(&mistaken);
     assert_eq!(config, before);
-    assert_eq!(
-        writes.status.to_string(),
-        "blocked: s3: related to more than one bucket; remove all but one"
-    );
+    assert_eq!(writes.status.to_string(), "blocked: s3: related to more than one bucket; remove all but one");
 
     let mut gone = world;
     gone.relations.clear();
