@@ -123,7 +123,8 @@ fn measure() -> ExitCode {
             hooks[0].1,
             took_s * 1e3 / hooks.len() as f64,
         );
-        writeln!(std::io::stdout(), "{line}").unwrap();
+        let mut stdout = std::io::stdout();
+        writeln!(stdout, "{line}").unwrap();
     };
     let started = Instant::now();
     let first = (0..REPEATS / 10).map(|_| Unit::new().hook(Event::pebble_ready("parca"))).collect();
@@ -134,8 +135,8 @@ fn measure() -> ExitCode {
     let settled = (0..REPEATS).map(|_| unit.hook(Event::hook("update-status"))).collect();
     tell("a hook that changes nothing", settled, started.elapsed().as_secs_f64());
     if is_over {
-        let text = format!("error: a hook takes more than {} ms of its own", LIMIT_NS / 1_000_000);
-        writeln!(std::io::stderr(), "{text}").unwrap();
+        let mut stderr = std::io::stderr();
+        writeln!(stderr, "error: a hook takes more than {} ms of its own", LIMIT_NS / 1_000_000).unwrap();
         return ExitCode::FAILURE;
     }
     ExitCode::SUCCESS

@@ -116,11 +116,15 @@ fn a_workload_that_starts_and_does_not_serve_is_told() {
     unit.pebble().say("parca", "error: cannot open the store: the S3 bucket is away");
     unit.pebble().say("parca", "level=info");
     assert!(unit.hook(Event::hook("update-status")).starts_with("active: "));
+    let check = |event: &str| {
+        let event = Event::hook(&format!("parca-pebble-check-{event}")).var("JUJU_WORKLOAD_NAME", "parca");
+        event.var("JUJU_PEBBLE_CHECK_NAME", "ready")
+    };
     unit.pebble().set_check("ready", false);
-    let status = unit.hook(Event::hook("parca-pebble-check-failed"));
+    let status = unit.hook(check("failed"));
     assert_eq!(status, "blocked: parca: does not serve: error: cannot open the store: the S3 bucket is away");
     unit.pebble().set_check("ready", true);
-    assert!(unit.hook(Event::hook("parca-pebble-check-recovered")).starts_with("active: "));
+    assert!(unit.hook(check("recovered")).starts_with("active: "));
 }
 
 #[test]
