@@ -1,9 +1,11 @@
-//! Here is a tree and the sums of its stacktraces, gives you the value of every node and links to its children.
+//! Here is a tree and the sums of its stacktraces, gives you the value of every node and its children.
 //!
-//! A branch is one partition of one source, in one group, on one side of a comparison. Since every parent comes before its
-//! children, one pass from the end adds children into parents and links them; nodes that no sample touched are skipped, never
-//! linked, and their memory never written. Where a group touches a small part of a tree, the branch holds only that part, with
-//! node ids of its own. Flat values are not kept: they are the difference to the children.
+//! A branch is one partition of one source, in one group, on one side of a comparison. Flat values are not kept: they are the
+//! difference to the children. A branch is held in one of two ways:
+//!
+//! - [`preorder`]: the tree is in preorder, as those of blocks are. Then what is under a node is a run of leaves, and a value is
+//!   the difference of two sums: memory and time go with the stacktraces, not with the nodes.
+//! - [`linked`]: any other tree, or one with hidden frames. Values of children are added into parents, node by node.
 
 use std::sync::Arc;
 
@@ -13,21 +15,16 @@ use crate::{
     api::QueryError,
     sums::{StackSums, add_saturating},
 };
+use linked::{Linked, Linker};
+use preorder::Preorder;
+
+mod linked;
+mod preorder;
 
 /// What is compared, or the only side.
 pub(crate) const COMPARED: usize = 0;
 /// What it is compared with.
 pub(crate) const BASE: usize = 1;
-
-/// The part of a cell's links that is the first child.
-const FIRST_CHILD: u64 = u32::MAX as u64;
-
-/// A branch holds only the nodes it touches if there are this many times more nodes than stacktraces, or if others share the
-/// tree: looking for touched nodes one by one costs more than a pass over several times as many in a row.
-const COMPACT_RATIO: usize = 64;
-
-/// Touched nodes are sorted if there are this many times more nodes, else found in a pass over all.
-const SORT_RATIO: usize = 16;
 
 /// Values of a tree's nodes.
 #[derive(Debug)]
@@ -38,53 +35,26 @@ pub(crate) struct Branch {
     pub(crate) group: u32,
     /// [`COMPARED`] or [`BASE`].
     pub(crate) side: usize,
-    shape: Shape,
-    cells: Vec<Cell>,
-    /// Cumulative sum of absolute values of each node, if any value is negative.
-    weights: Option<Vec<u64>>,
-    /// Nodes where stacktraces end, if they were wanted.
+    nodes: Nodes,
+    /// Where stacktraces end, if that was wanted. A node may come more than once.
     leaves: Vec<Leaf>,
     /// Whether a sum did not fit.
     pub(crate) saturated: bool,
 }
 
-/// A node's cumulative value and links, side by side since they are read together: the value, then the first child in the low
-/// half and the next sibling in the high half.
-///
-/// "No link" is not 0, so that a new array is filled rather than taken as zeroed pages: adding to those faults twice a page,
-/// once to read and once to write, which took half the time of a fleet.
-type Cell = [u64; 2];
-
-/// A cell without value and links.
-const EMPTY: Cell = [0, u64::MAX];
-
-/// Which nodes there are.
 #[derive(Debug)]
-enum Shape {
-    /// Those of the tree; with visible parents if frames are hidden.
-    Whole { tree: Arc<Tree>, visible_parent: Option<Vec<u32>> },
-    /// Those that stacktraces touch, the root first, in the order of the tree.
-    Compact { parent: Vec<u32>, location: Vec<u32> },
+enum Nodes {
+    Preorder(Preorder),
+    Linked(Linked),
 }
 
-impl Shape {
-    fn node_count(&self) -> usize {
-        self.parents().len()
-    }
-
-    fn parents(&self) -> &[u32] {
-        match self {
-            Self::Whole { visible_parent: Some(parent), .. } | Self::Compact { parent, .. } => parent,
-            Self::Whole { tree, .. } => &tree.parent,
-        }
-    }
-
-    fn locations(&self) -> &[u32] {
-        match self {
-            Self::Whole { tree, .. } => &tree.location,
-            Self::Compact { location, .. } => location,
-        }
-    }
+/// A node that has a value, as it is come to from the root.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Subtree {
+    pub(crate) node: u32,
+    /// Leaves at and under it, of a branch in preorder.
+    first_leaf: u32,
+    end_leaf: u32,
 }
 
 /// Where a stacktrace ends, with its own value.
@@ -127,20 +97,18 @@ impl Visibility {
 #[derive(Debug, Default)]
 pub(crate) struct BranchBuilder {
     keep_leaves: bool,
-    shares_trees: bool,
-    /// By node of a tree: its place in a compact branch, else 0.
-    places: Vec<u32>,
+    linker: Linker,
 }
 
 impl BranchBuilder {
     /// `keep_leaves`: walks from the leaves and flat values of functions need to know where stacktraces end.
     pub(crate) fn new(keep_leaves: bool) -> Self {
-        Self { keep_leaves, shares_trees: false, places: Vec::new() }
+        Self { keep_leaves, linker: Linker::default() }
     }
 
     /// Expects several branches of each tree: then memory goes with what they touch.
     pub(crate) fn share_trees(&mut self) {
-        self.shares_trees = true;
+        self.linker.share_trees();
     }
 
     /// Sums up a tree for (view, group, side). Adds what `visibility` drops to `filtered`.
@@ -154,70 +122,20 @@ impl BranchBuilder {
     ) -> Result<Branch, QueryError> {
         let mut saturated = false;
         let mut leaves = leaves(tree, sums, visibility, filtered, &mut saturated)?;
-        let is_compact = self.shares_trees || leaves.len() * COMPACT_RATIO < tree.parent.len();
-        let shape = if is_compact {
-            self.compact(tree, visibility, &mut leaves)
-        } else {
-            Shape::Whole { tree: Arc::clone(tree), visible_parent: visibility.parents(tree) }
-        };
-        let nodes = shape.node_count().max(1);
-        let mut branch = Branch {
-            view,
-            group,
-            side,
-            shape,
-            cells: vec![EMPTY; nodes],
-            weights: sums.has_negative().then(|| vec![0; nodes]),
-            leaves,
-            saturated,
-        };
-        branch.place_leaves();
-        branch.add_up();
-        if !self.keep_leaves {
-            branch.leaves = Vec::new();
-        }
-        Ok(branch)
-    }
-
-    /// Renumbers the nodes that leaves and their ancestors are.
-    fn compact(&mut self, tree: &Tree, visibility: &Visibility, leaves: &mut [Leaf]) -> Shape {
-        if self.places.len() < tree.parent.len() {
-            self.places.resize(tree.parent.len(), 0);
-        }
-        let visible_parent = |node: u32| {
-            let parent = tree.parent[node as usize];
-            visibility.shown_as.as_ref().map_or(parent, |shown| shown[parent as usize])
-        };
-        let mut touched = vec![0];
-        for leaf in leaves.iter() {
-            let mut node = leaf.node;
-            while node != 0 && self.places[node as usize] == 0 {
-                self.places[node as usize] = 1;
-                touched.push(node);
-                node = visible_parent(node);
+        let shows_all = visibility.shown_as.is_none();
+        let preorder = shows_all.then(|| Preorder::new(tree, &leaves, sums.has_negative())).flatten();
+        let nodes = match preorder {
+            Some(preorder) => Nodes::Preorder(preorder),
+            None => {
+                let linked = self.linker.link(tree, &mut leaves, visibility, sums.has_negative());
+                saturated |= linked.saturated;
+                Nodes::Linked(linked)
             }
+        };
+        if !self.keep_leaves {
+            leaves = Vec::new();
         }
-        if touched.len() * SORT_RATIO < tree.parent.len() {
-            touched.sort_unstable();
-        } else {
-            touched.truncate(1);
-            touched.extend((1..tree.parent.len() as u32).filter(|&node| self.places[node as usize] != 0));
-        }
-        for (place, &node) in (0..).zip(&touched) {
-            self.places[node as usize] = place;
-        }
-        let parent = touched
-            .iter()
-            .map(|&node| if node == 0 { 0 } else { self.places[visible_parent(node) as usize] });
-        let parent = parent.collect();
-        let location = touched.iter().map(|&node| tree.location[node as usize]).collect();
-        for leaf in leaves {
-            leaf.node = self.places[leaf.node as usize];
-        }
-        for &node in &touched {
-            self.places[node as usize] = 0;
-        }
-        Shape::Compact { parent, location }
+        Ok(Branch { view, group, side, nodes, leaves, saturated })
     }
 }
 
@@ -250,80 +168,70 @@ fn leaves(
 }
 
 impl Branch {
-    fn place_leaves(&mut self) {
-        for leaf in &self.leaves {
-            self.saturated |= add_value(&mut self.cells[leaf.node as usize], leaf.value);
-            if let Some(weights) = &mut self.weights {
-                let weight = &mut weights[leaf.node as usize];
-                *weight = weight.saturating_add(leaf.weight);
-            }
+    /// The root, which comes even without a value.
+    pub(crate) fn root(&self) -> Subtree {
+        match &self.nodes {
+            Nodes::Preorder(nodes) => nodes.root(),
+            Nodes::Linked(_) => Linked::at(0),
         }
     }
 
-    fn add_up(&mut self) {
-        let parents = self.shape.parents();
-        let mut saturated = false;
-        for node in (1..self.cells.len()).rev() {
-            let value = self.cells[node][0];
-            let weight = self.weights.as_ref().map_or(value, |w| w[node]);
-            if weight == 0 {
-                continue;
-            }
-            let parent = parents[node] as usize;
-            let parent_cell = &mut self.cells[parent];
-            saturated |= add_value(parent_cell, value as i64);
-            let elder = parent_cell[1] & FIRST_CHILD;
-            parent_cell[1] = parent_cell[1] & !FIRST_CHILD | node as u64;
-            let links = &mut self.cells[node][1];
-            *links = *links & FIRST_CHILD | elder << 32;
-            if let Some(weights) = &mut self.weights {
-                weights[parent] = weights[parent].saturating_add(weight);
-            }
-        }
-        self.saturated |= saturated;
-    }
-
-    /// Cumulative value of a node.
-    pub(crate) fn value(&self, node: u32) -> i64 {
-        self.cells[node as usize][0] as i64
-    }
-
-    /// Cumulative sum of the absolute values of a node.
-    pub(crate) fn weight(&self, node: u32) -> u64 {
-        match &self.weights {
-            Some(weights) => weights[node as usize],
-            None => self.cells[node as usize][0],
+    /// Cumulative value of a subtree and the sum of the absolute values in it.
+    pub(crate) fn amount(&self, at: Subtree) -> (i64, u64) {
+        match &self.nodes {
+            Nodes::Preorder(nodes) => nodes.amount(at),
+            Nodes::Linked(nodes) => nodes.amount(at.node),
         }
     }
 
     /// Location of a node other than the root.
     pub(crate) fn location(&self, node: u32) -> u32 {
-        self.shape.locations()[node as usize]
+        match &self.nodes {
+            Nodes::Preorder(nodes) => nodes.tree().location[node as usize],
+            Nodes::Linked(nodes) => nodes.location(node),
+        }
     }
 
     /// Visible parent of a node.
     pub(crate) fn parent(&self, node: u32) -> u32 {
-        self.shape.parents()[node as usize]
+        match &self.nodes {
+            Nodes::Preorder(nodes) => nodes.tree().parent[node as usize],
+            Nodes::Linked(nodes) => nodes.parent(node),
+        }
     }
 
     /// Locations of all nodes that have a value; most come many times.
-    pub(crate) fn touched_locations(&self) -> impl Iterator<Item = u32> + '_ {
-        (1..self.cells.len() as u32).filter(|&node| self.weight(node) != 0).map(|node| self.location(node))
+    pub(crate) fn touched_locations(&self) -> Vec<u32> {
+        let mut locations = Vec::new();
+        let mut open = vec![self.root()];
+        while let Some(at) = open.pop() {
+            for child in self.children(at) {
+                locations.push(self.location(child.node));
+                open.push(child);
+            }
+        }
+        locations
     }
 
-    /// Touched children of a node.
-    pub(crate) fn children(&self, node: u32) -> impl Iterator<Item = u32> + '_ {
-        std::iter::successors(self.first_child(node), |&child| self.next_sibling(child))
+    /// Children of a subtree that have a value.
+    pub(crate) fn children(&self, parent: Subtree) -> impl Iterator<Item = Subtree> + '_ {
+        std::iter::successors(self.first_child(parent), move |&child| self.next_sibling(parent, child))
     }
 
-    /// First touched child.
-    pub(crate) fn first_child(&self, node: u32) -> Option<u32> {
-        link(self.cells[node as usize][1] as u32)
+    /// First child that has a value.
+    pub(crate) fn first_child(&self, parent: Subtree) -> Option<Subtree> {
+        match &self.nodes {
+            Nodes::Preorder(nodes) => nodes.first_child(parent),
+            Nodes::Linked(nodes) => nodes.first_child(parent.node).map(Linked::at),
+        }
     }
 
-    /// Next touched sibling.
-    pub(crate) fn next_sibling(&self, node: u32) -> Option<u32> {
-        link((self.cells[node as usize][1] >> 32) as u32)
+    /// The next child of `parent` after `child` that has a value.
+    pub(crate) fn next_sibling(&self, parent: Subtree, child: Subtree) -> Option<Subtree> {
+        match &self.nodes {
+            Nodes::Preorder(nodes) => nodes.next_sibling(parent, child),
+            Nodes::Linked(nodes) => nodes.next_sibling(child.node).map(Linked::at),
+        }
     }
 
     /// Where stacktraces end, if leaves were kept. A node may come more than once.
@@ -332,13 +240,114 @@ impl Branch {
     }
 }
 
-fn link(node: u32) -> Option<u32> {
-    (node != u32::MAX).then_some(node)
-}
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
 
-fn add_value(cell: &mut Cell, value: i64) -> bool {
-    let mut sum = cell[0] as i64;
-    let saturated = add_saturating(&mut sum, value);
-    cell[0] = sum as u64;
-    saturated
+    use super::*;
+
+    /// A tree in preorder: each node goes `up` some levels from the one before it.
+    fn tree(ups: &[usize], leaf: Vec<u32>) -> Tree {
+        let mut path = vec![0u32];
+        let mut parent = vec![0u32];
+        for &up in ups {
+            path.truncate(path.len().saturating_sub(up).max(1));
+            parent.push(path[path.len() - 1]);
+            path.push(parent.len() as u32 - 1);
+        }
+        Tree { location: (0..parent.len() as u32).collect(), parent, leaf, subtree_sizes: Vec::new() }
+    }
+
+    /// Every node with a value: (depth, location, value, weight), children in the order of the branch.
+    fn walk(branch: &Branch) -> Vec<(usize, u32, i64, u64)> {
+        fn visit(branch: &Branch, at: Subtree, depth: usize, out: &mut Vec<(usize, u32, i64, u64)>) {
+            let (value, weight) = branch.amount(at);
+            out.push((depth, branch.location(at.node), value, weight));
+            for child in branch.children(at) {
+                assert!(branch.parent(child.node) == at.node && child.node != 0);
+                visit(branch, child, depth + 1, out);
+            }
+        }
+        let mut out = Vec::new();
+        visit(branch, branch.root(), 0, &mut out);
+        out
+    }
+
+    fn branch(tree: &Arc<Tree>, sums: &StackSums, visibility: &Visibility, shares: bool) -> (Branch, i64) {
+        let mut filtered = 0;
+        let mut builder = BranchBuilder::new(false);
+        if shares {
+            builder.share_trees();
+        }
+        let branch = builder.build((0, 0, COMPARED), tree, sums, visibility, &mut filtered).unwrap();
+        (branch, filtered)
+    }
+
+    fn is_preorder(branch: &Branch) -> bool {
+        matches!(branch.nodes, Nodes::Preorder(_))
+    }
+
+    proptest! {
+        #[test]
+        fn a_branch_is_the_same_however_it_is_held(
+            ups in proptest::collection::vec(0usize..4, 0..60),
+            leaves in proptest::collection::vec((any::<prop::sample::Index>(), -3i64..9), 0..12),
+            dropped in proptest::collection::vec(any::<bool>(), 61),
+            wide in any::<bool>(),
+        ) {
+            // A wide tree has siblings to pass without a value.
+            let ups: Vec<usize> = ups.iter().map(|&up| if wide { up.max(1) } else { up }).collect();
+            let nodes = ups.len() + 1;
+            let mut leaf: Vec<u32> = leaves.iter().map(|(index, _)| index.index(nodes) as u32).collect();
+            leaf.sort_unstable();
+            let plain = tree(&ups, leaf);
+            let mut indexed = plain.clone();
+            indexed.index_preorder().unwrap();
+            let mut sums = StackSums::new(0, 0, false);
+            let (ids, values): (Vec<u32>, Vec<i64>) =
+                leaves.iter().enumerate().map(|(id, (_, value))| (id as u32, *value)).unzip();
+            sums.add(&ids, &values);
+            let kept = wide.then(|| dropped[..nodes].to_vec());
+            let visibility = Visibility { kept, ..Visibility::default() };
+            let (plain, indexed) = (Arc::new(plain), Arc::new(indexed));
+            let (preorder, filtered) = branch(&indexed, &sums, &visibility, false);
+            prop_assert!(is_preorder(&preorder));
+            for shares in [false, true] {
+                let (linked, linked_filtered) = branch(&plain, &sums, &visibility, shares);
+                prop_assert!(!is_preorder(&linked));
+                prop_assert_eq!(walk(&preorder), walk(&linked));
+                prop_assert_eq!(filtered, linked_filtered);
+                let sorted = |branch: &Branch| {
+                    let mut locations = branch.touched_locations();
+                    locations.sort_unstable();
+                    locations
+                };
+                prop_assert_eq!(sorted(&preorder), sorted(&linked));
+            }
+        }
+    }
+
+    #[test]
+    fn sums_that_do_not_fit_stop_at_the_ends_of_the_type() {
+        let mut indexed = tree(&[0, 1], vec![1, 2]);
+        indexed.index_preorder().unwrap();
+        let mut sums = StackSums::new(0, 0, false);
+        sums.add(&[0, 1], &[i64::MAX, 1]);
+        let (branch, _) = branch(&Arc::new(indexed), &sums, &Visibility::default(), false);
+        assert!(branch.saturated && !is_preorder(&branch));
+        assert_eq!(walk(&branch)[0].2, i64::MAX);
+    }
+
+    #[test]
+    fn a_tree_out_of_preorder_is_told() {
+        let check = |parent: Vec<u32>, expected: Result<Vec<u32>, &str>| {
+            let mut tree = Tree { parent, ..Tree::default() };
+            let indexed = tree.index_preorder();
+            assert_eq!(indexed.map(|()| tree.subtree_sizes), expected.map_err(str::to_owned));
+        };
+        check(vec![0], Ok(vec![1]));
+        check(vec![0, 0, 1, 0, 3], Ok(vec![5, 2, 1, 2, 1]));
+        check(vec![0, 0, 0, 1], Err("node 3 is not in preorder"));
+        check(vec![0, 0, 1, 0, 2], Err("node 4 is not in preorder"));
+    }
 }

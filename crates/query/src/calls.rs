@@ -4,7 +4,7 @@
 
 use crate::{
     api::QueryError,
-    branch::Branch,
+    branch::{Branch, Subtree},
     cancel::Cancel,
     names::{Frame, FrameMeta, KeyId, Names, SymbolView},
     sums::add_saturating,
@@ -36,15 +36,17 @@ impl CallWalk<'_> {
         let mut path: Vec<KeyId> = Vec::new();
         let mut on_path: Vec<u32> = Vec::new();
         // Nodes from below the root to the current one, with the length of the path above each.
-        let mut open: Vec<(u32, usize)> = Vec::new();
+        let mut open: Vec<(Subtree, usize)> = Vec::new();
         for branch in self.branches {
             self.cancel.check()?;
             let view = &mut self.views[branch.view];
-            let mut next = branch.first_child(0);
+            let root = branch.root();
+            let mut next = branch.first_child(root);
             loop {
-                if let Some(node) = next {
+                if let Some(here) = next {
                     let above = path.len();
-                    let location = branch.location(node);
+                    let (value, _) = branch.amount(here);
+                    let location = branch.location(here.node);
                     let first = if open.is_empty() {
                         view.first_from_root(location)
                     } else {
@@ -57,22 +59,17 @@ impl CallWalk<'_> {
                             on_path.resize((key as usize + 1).max(self.names.key_count()), 0);
                         }
                         let recursive = on_path[key as usize] > 0;
-                        visit(Call {
-                            key,
-                            path: &path,
-                            recursive,
-                            side: branch.side,
-                            value: branch.value(node),
-                        });
+                        visit(Call { key, path: &path, recursive, side: branch.side, value });
                         on_path[key as usize] += 1;
                         path.push(key);
                         at = view.inner(location, frame);
                     }
-                    open.push((node, above));
-                    next = branch.first_child(node);
-                } else if let Some((node, above)) = open.pop() {
+                    open.push((here, above));
+                    next = branch.first_child(here);
+                } else if let Some((here, above)) = open.pop() {
                     path.drain(above..).for_each(|key| on_path[key as usize] -= 1);
-                    next = branch.next_sibling(node);
+                    let parent = open.last().map_or(root, |&(parent, _)| parent);
+                    next = branch.next_sibling(parent, here);
                 } else {
                     break;
                 }

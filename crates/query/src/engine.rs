@@ -8,7 +8,9 @@ use crate::{
         LabelsRequest, QueryError, QueryRangeRequest, RangeAnswer, ReportAnswer, ReportRequest, TimeRange,
     },
     catalog::{self, Scope},
-    evaluate, range,
+    evaluate::{self, Surroundings},
+    memory::QueryMemory,
+    range,
     read::{self, Failures},
     symbolize::Symbolizer,
 };
@@ -22,13 +24,21 @@ pub struct Settings {
     pub node_max: usize,
     /// Bytes of one report at most.
     pub report_bytes_max: usize,
+    /// Memory of all queries that run at once, without the cache of blocks. A query that would take more is refused.
+    pub memory_bytes: u64,
     /// Answer without blocks that cannot be read, and say so.
     pub allow_partial: bool,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { node_default: 16_384, node_max: 1 << 20, report_bytes_max: 64 << 20, allow_partial: false }
+        Self {
+            node_default: 16_384,
+            node_max: 1 << 20,
+            report_bytes_max: 64 << 20,
+            memory_bytes: 1 << 30,
+            allow_partial: false,
+        }
     }
 }
 
@@ -37,6 +47,7 @@ impl Default for Settings {
 pub struct Engine {
     origin: Origin,
     settings: Settings,
+    memory: QueryMemory,
     symbolizer: Option<Symbolizer>,
 }
 
@@ -50,12 +61,16 @@ enum Origin {
 impl Engine {
     /// An engine over a store: each question sees what was acknowledged before it.
     pub fn new(store: Store, settings: Settings) -> Self {
-        Self { origin: Origin::Store(store), settings, symbolizer: None }
+        Self::from(Origin::Store(store), settings)
     }
 
     /// An engine over one snapshot for ever.
     pub fn over(snapshot: Snapshot, settings: Settings) -> Self {
-        Self { origin: Origin::Fixed(snapshot), settings, symbolizer: None }
+        Self::from(Origin::Fixed(snapshot), settings)
+    }
+
+    fn from(origin: Origin, settings: Settings) -> Self {
+        Self { origin, memory: QueryMemory::new(settings.memory_bytes), settings, symbolizer: None }
     }
 
     /// Has addresses without functions looked up.
@@ -107,6 +122,11 @@ impl Engine {
 
     /// A report.
     pub async fn query(&self, request: ReportRequest) -> Result<ReportAnswer, QueryError> {
-        evaluate::report(&self.snapshot(), &self.settings, self.symbolizer.as_ref(), request).await
+        let surroundings = Surroundings {
+            settings: &self.settings,
+            memory: &self.memory,
+            symbolizer: self.symbolizer.as_ref(),
+        };
+        evaluate::report(&self.snapshot(), surroundings, request).await
     }
 }

@@ -1,22 +1,26 @@
 //! Here is a report request and a snapshot, gives you the report: plan, scan, then [`render`](crate::render).
 //!
-//! Reading is async and runs for all sources at once; everything after it is pure and runs on a blocking thread that stops
-//! when the caller goes away.
+//! Reading is async and runs for all sources at once, and for large ones in parts; everything after it is pure and runs on a
+//! blocking thread that stops when the caller goes away.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, ops::Range, sync::Arc};
 
 use decima_store::source::{SeriesTable, Snapshot, Source, Symbols, Tree};
 use hashbrown::HashMap;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
     api::{QueryError, ReportAnswer, ReportRequest},
     cancel::Cancel,
+    coarse::Coarse,
     engine::Settings,
+    memory::{self, QueryMemory, Share},
     plan::{self, Task},
     question::Question,
     read::{self, Failures},
     render,
     scan::{self, Partial},
+    states,
     symbolize::{self, Symbolizer, UnresolvedAddresses},
 };
 
@@ -42,30 +46,40 @@ pub(crate) struct Read {
     pub(crate) notices: Vec<String>,
 }
 
+/// What a question is answered within.
+#[derive(Clone, Copy)]
+pub(crate) struct Surroundings<'a> {
+    pub(crate) settings: &'a Settings,
+    pub(crate) memory: &'a QueryMemory,
+    pub(crate) symbolizer: Option<&'a Symbolizer>,
+}
+
 /// Answers a report request.
 pub(crate) async fn report(
     snapshot: &Snapshot,
-    settings: &Settings,
-    symbolizer: Option<&Symbolizer>,
+    Surroundings { settings, memory, symbolizer }: Surroundings<'_>,
     request: ReportRequest,
 ) -> Result<ReportAnswer, QueryError> {
     let question = Question::read(&request)?;
-    let mut read = read_sources(snapshot, &question, settings.allow_partial).await?;
+    let (mut read, share) = read_sources(snapshot, &question, settings.allow_partial, memory).await?;
     let partials = || read.sources.iter().flat_map(|source| &source.partials);
     let is_empty = partials().all(|(_, partial)| partial.sample_count == 0);
     if is_empty && question.sides().all(|side| side.single) {
-        return Err(QueryError::NotFound {
-            message: "could not find profile at requested time and selectors".to_owned(),
-        });
+        let mut message = "could not find profile at requested time and selectors".to_owned();
+        read.notices.iter().for_each(|notice| message = format!("{message}; {notice}"));
+        return Err(QueryError::NotFound { message });
     }
     if let Some(symbolizer) = symbolizer {
         symbolize(&mut read, symbolizer).await;
     }
     let (guard, cancel) = Cancel::pair();
     let settings = settings.clone();
-    let rendered =
-        tokio::task::spawn_blocking(move || render::render(&request, &question, read, &settings, &cancel))
-            .await;
+    let rendered = tokio::task::spawn_blocking(move || {
+        let answer = render::render(&request, &question, read, &settings, &cancel);
+        drop(share);
+        answer
+    });
+    let rendered = rendered.await;
     drop(guard);
     match rendered {
         Ok(answer) => answer,
@@ -99,39 +113,124 @@ async fn read_sources(
     snapshot: &Snapshot,
     question: &Question,
     allow_partial: bool,
-) -> Result<Read, QueryError> {
+    memory: &QueryMemory,
+) -> Result<(Read, Arc<Share>), QueryError> {
     let mut failures = Failures::new(allow_partial);
     let tables = read::series_tables(snapshot, &mut failures).await?;
     let mut tasks: Vec<Vec<(usize, Task)>> = snapshot.sources.iter().map(|_| Vec::new()).collect();
+    let mut coarse = Coarse::default();
     for (number, side) in question.sides().enumerate() {
-        for task in plan::plan(&tables, question.wanted(side)) {
+        let mut plan = plan::plan(&tables, question.wanted(side));
+        coarse.add(plan.coarse);
+        if side.single && !side.profile_type.delta {
+            states::average(snapshot, &tables, &mut plan.tasks).await?;
+        }
+        for task in plan.tasks {
             tasks[task.source].push((number, task));
         }
     }
     let label_names = label_names(&tables, &tasks);
     let period = common_period(&tasks);
-    let jobs = snapshot.sources.iter().zip(tasks).filter(|(_, tasks)| !tasks.is_empty());
-    let jobs = jobs.map(|(source, tasks)| (source.name().to_owned(), read_source(Arc::clone(source), tasks)));
+    let plans = snapshot.sources.iter().zip(tables).zip(tasks).filter(|(_, tasks)| !tasks.is_empty());
+    let plans = plans.filter_map(|((source, table), tasks)| Some(SourcePlan::new(source, &*table?, tasks)));
+    let plans: Vec<SourcePlan> = plans.collect();
+    let needed_bytes = plans.iter().fold(0u64, |all, plan| all.saturating_add(plan.needed_bytes));
+    let share = Arc::new(memory.take(needed_bytes).await?);
+    let jobs = plans.into_iter().map(|plan| (plan.source.name().to_owned(), plan.read(Arc::clone(&share))));
     let sources = read::all(jobs.collect(), &mut failures).await?;
-    Ok(Read { sources, label_names, period, unresolved: Vec::new(), notices: failures.into_notices() })
+    let mut notices = failures.into_notices();
+    notices.extend(coarse.notices());
+    Ok((Read { sources, label_names, period, unresolved: Vec::new(), notices }, share))
 }
 
-async fn read_source(source: Arc<dyn Source>, tasks: Vec<(usize, Task)>) -> Result<SourceRead, QueryError> {
-    let mut partitions: Vec<u32> = tasks.iter().flat_map(|(_, task)| task.partitions()).collect();
-    partitions.sort_unstable();
-    partitions.dedup();
-    let scans = async {
-        let mut partials = Vec::with_capacity(tasks.len());
-        for (side, task) in &tasks {
-            partials.push((*side, scan::scan(task, &*source).await?));
+/// Nodes of the trees that are read one after another: what is larger is read in parts at the same time.
+const PART_NODES: u64 = 1 << 20;
+
+/// What is read of a source.
+struct SourcePlan {
+    source: Arc<dyn Source>,
+    tasks: Vec<(usize, Task)>,
+    /// Partitions that tasks need, ascending.
+    partitions: Vec<u32>,
+    /// Places of partitions that are read one after another.
+    parts: Vec<Range<usize>>,
+    needed_bytes: u64,
+}
+
+impl SourcePlan {
+    fn new(source: &Arc<dyn Source>, table: &SeriesTable, tasks: Vec<(usize, Task)>) -> Self {
+        let by_task: Vec<Vec<u32>> = tasks.iter().map(|(_, task)| task.partitions()).collect();
+        let mut partitions = by_task.concat();
+        partitions.sort_unstable();
+        partitions.dedup();
+        let size = |partition: &u32| table.partitions.get(*partition as usize).copied().unwrap_or_default();
+        let sides =
+            |partition| by_task.iter().filter(|own| own.binary_search(partition).is_ok()).count() as u64;
+        let sizes = partitions.iter().map(|partition| (size(partition), sides(partition)));
+        Self {
+            source: Arc::clone(source),
+            needed_bytes: memory::needed_bytes(sizes, table.location_count),
+            parts: parts(partitions.iter().map(|partition| u64::from(size(partition).node_count))),
+            tasks,
+            partitions,
         }
-        Ok::<_, QueryError>(partials)
-    };
-    let symbols = async { Ok(source.symbols(&partitions).await?) };
-    let trees = async { Ok(source.trees(&partitions).await?) };
-    let (partials, symbols, trees) = tokio::try_join!(scans, symbols, trees)?;
-    let trees = partitions.iter().copied().zip(trees).collect();
-    Ok(SourceRead { symbols, trees, partials })
+    }
+
+    async fn read(self, share: Arc<Share>) -> Result<SourceRead, QueryError> {
+        let Self { source, tasks, partitions, parts, .. } = self;
+        let partitions: Arc<[u32]> = partitions.into();
+        let symbols = {
+            let (source, partitions) = (Arc::clone(&source), Arc::clone(&partitions));
+            spawned(async move { Ok(source.symbols(&partitions).await?) })
+        };
+        let trees: Vec<_> = parts
+            .iter()
+            .cloned()
+            .map(|part| {
+                let (source, partitions) = (Arc::clone(&source), Arc::clone(&partitions));
+                spawned(async move { Ok(source.trees(&partitions, part).await?) })
+            })
+            .collect();
+        let mut scans = Vec::new();
+        for (side, task) in tasks {
+            for part in &parts {
+                let Some(task) = task.restricted_to(&partitions[part.clone()]) else { continue };
+                let (source, share) = (Arc::clone(&source), Arc::clone(&share));
+                scans.push(spawned(async move { Ok((side, scan::scan(&task, &*source, &share).await?)) }));
+            }
+        }
+        let trees = futures::future::try_join_all(trees);
+        let scans = futures::future::try_join_all(scans);
+        let (symbols, trees, partials) = tokio::try_join!(symbols, trees, scans)?;
+        let trees = partitions.iter().copied().zip(trees.into_iter().flatten()).collect();
+        Ok(SourceRead { symbols, trees, partials })
+    }
+}
+
+/// Runs on its own until it is dropped.
+async fn spawned<T: Send + 'static>(
+    job: impl Future<Output = Result<T, QueryError>> + Send + 'static,
+) -> Result<T, QueryError> {
+    let job = AbortOnDropHandle::new(tokio::spawn(job));
+    job.await.map_err(|e| QueryError::Internal { message: format!("a read stopped: {e}") })?
+}
+
+/// Divides partitions with these numbers of nodes into parts of about [`PART_NODES`].
+fn parts(node_counts: impl ExactSizeIterator<Item = u64>) -> Vec<Range<usize>> {
+    let count = node_counts.len();
+    let mut parts = Vec::new();
+    let (mut first, mut nodes) = (0, 0);
+    for (at, node_count) in node_counts.enumerate() {
+        nodes += node_count;
+        if nodes >= PART_NODES {
+            parts.push(first..at + 1);
+            (first, nodes) = (at + 1, 0);
+        }
+    }
+    if first < count {
+        parts.push(first..count);
+    }
+    parts
 }
 
 fn label_names(tables: &[Option<Arc<SeriesTable>>], tasks: &[Vec<(usize, Task)>]) -> Vec<String> {

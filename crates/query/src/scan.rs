@@ -8,7 +8,9 @@ use hashbrown::HashMap;
 
 use crate::{
     api::QueryError,
+    coarse,
     group::GroupKey,
+    memory::Share,
     plan::Task,
     rows::{DROPPED, RowReader, RunGroups},
     sums::StackSums,
@@ -16,6 +18,12 @@ use crate::{
 
 /// Groups of one answer at most: each costs a tree, and nobody reads more.
 pub(crate) const GROUPS_MAX: usize = 100_000;
+
+/// Rows that are added up before memory is looked at again: as many new sums take some 10 MB at most.
+const UNCHECKED_ROWS: usize = 1 << 16;
+
+/// Memory that is asked for at a time at least.
+const GROWTH_BYTES: u64 = 1 << 20;
 
 /// What a scan of one task found. Partials of any split of the same samples add up to the same.
 #[derive(Debug, Default)]
@@ -31,14 +39,14 @@ pub(crate) struct Partial {
 }
 
 /// Reads the samples of a task.
-pub(crate) async fn scan(task: &Task, source: &dyn Source) -> Result<Partial, QueryError> {
+pub(crate) async fn scan(task: &Task, source: &dyn Source, share: &Share) -> Result<Partial, QueryError> {
     let request = ScanRequest {
         series: task.series.iter().map(|s| s.id).collect(),
         range: task.range,
         attributes: task.attributes.clone(),
         with_times: false,
     };
-    let mut accumulator = Accumulator::new(task);
+    let mut accumulator = Accumulator::new(task, share);
     let read: Result<(), ReadError> = source.scan(&request, &mut |run| accumulator.run(&run)).await;
     read?;
     accumulator.finish()
@@ -54,11 +62,21 @@ struct Accumulator<'t> {
     sample_count: u64,
     saturated: bool,
     scaled: Vec<i64>,
+    share: &'t Share,
+    /// What was asked for beyond what was foreseen, in bytes.
+    grown_bytes: u64,
+    /// Rows since memory was last looked at.
+    unchecked_rows: usize,
+    failed: Option<QueryError>,
 }
 
 impl<'t> Accumulator<'t> {
-    fn new(task: &'t Task) -> Self {
+    fn new(task: &'t Task, share: &'t Share) -> Self {
         Self {
+            share,
+            grown_bytes: 0,
+            unchecked_rows: 0,
+            failed: None,
             task,
             rows: RowReader::new(task),
             sums: Vec::new(),
@@ -71,11 +89,19 @@ impl<'t> Accumulator<'t> {
     }
 
     fn run(&mut self, run: &SampleRun<'_>) {
-        if self.rows.group_count() > GROUPS_MAX {
+        if self.failed.is_some() || self.rows.group_count() > GROUPS_MAX {
             return;
         }
+        self.unchecked_rows += run.values.len();
+        if self.sparse && self.unchecked_rows >= UNCHECKED_ROWS {
+            self.unchecked_rows = 0;
+            self.failed = self.grow().err();
+        }
         let Some(series) = self.task.series(run.series) else { return };
-        let values = if series.scale == 1 {
+        let values = if let Some(&states) = self.task.states.get(&run.series) {
+            divide(run.values, states, &mut self.scaled);
+            &self.scaled
+        } else if series.scale == 1 {
             run.values
         } else {
             self.saturated |= scale(run.values, series.scale, &mut self.scaled);
@@ -100,7 +126,21 @@ impl<'t> Accumulator<'t> {
         }
     }
 
-    fn finish(self) -> Result<Partial, QueryError> {
+    /// Asks for the memory that sums of groups and what is made of them take.
+    fn grow(&mut self) -> Result<(), QueryError> {
+        let held_bytes: u64 = self.sums.iter().map(|sums| 2 * sums.size_bytes()).sum();
+        let more_bytes = held_bytes.saturating_sub(self.grown_bytes);
+        if more_bytes >= GROWTH_BYTES {
+            self.share.grow(more_bytes)?;
+            self.grown_bytes = held_bytes;
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<Partial, QueryError> {
+        if let Some(error) = self.failed.take() {
+            return Err(error);
+        }
         if self.rows.group_count() > GROUPS_MAX {
             return Err(QueryError::ResourceExhausted {
                 message: format!("group by fewer labels: they make more than {GROUPS_MAX} groups"),
@@ -136,6 +176,12 @@ impl Places<'_> {
         };
         &mut sums[at]
     }
+}
+
+/// The nearest whole means.
+fn divide(values: &[i64], states: u64, means: &mut Vec<i64>) {
+    means.clear();
+    means.extend(values.iter().map(|&value| coarse::mean(value, states)));
 }
 
 fn scale(values: &[i64], factor: i64, scaled: &mut Vec<i64>) -> bool {

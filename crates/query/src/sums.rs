@@ -64,6 +64,16 @@ impl StackSums {
         Self { group, partition, cells, negative: false }
     }
 
+    /// Memory held, about.
+    pub(crate) fn size_bytes(&self) -> u64 {
+        let slots = match &self.cells {
+            // A key, two sums and a byte of the table.
+            Cells::Sparse { sums, .. } => sums.capacity() * 25,
+            Cells::Dense { values, weights } => 8 * (values.len() + weights.as_ref().map_or(0, Vec::len)),
+        };
+        (size_of::<Self>() + slots) as u64
+    }
+
     /// Whether a value was negative.
     pub(crate) fn has_negative(&self) -> bool {
         self.negative

@@ -121,7 +121,7 @@ impl Symbolizer {
                     continue;
                 }
                 let Ok(table) = source.series().await else { continue };
-                let partitions: Vec<u32> = (0..table.partition_count).collect();
+                let partitions: Vec<u32> = (0..table.partitions.len() as u32).collect();
                 let Ok(symbols) = source.symbols(&partitions).await else { continue };
                 let bare = Bare::of(&symbols, |_| true);
                 // A head that is being read is copied by the next write to it.

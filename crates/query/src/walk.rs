@@ -1,7 +1,7 @@
 //! The two directions of a merge: from the root to the leaves, and from the leaves to the root.
 
 use crate::{
-    branch::Branch,
+    branch::{Branch, Subtree},
     names::{Frame, SymbolView},
 };
 
@@ -46,15 +46,15 @@ pub(crate) struct Down;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct NodeFrame {
     branch: u32,
-    node: u32,
+    at: Subtree,
     frame: Frame,
 }
 
 impl Walk for Down {
     type Member = NodeFrame;
 
-    fn root(&self, at: u32, _branch: &Branch) -> NodeFrame {
-        NodeFrame { branch: at, node: 0, frame: WHOLE }
+    fn root(&self, at: u32, branch: &Branch) -> NodeFrame {
+        NodeFrame { branch: at, at: branch.root(), frame: WHOLE }
     }
 
     fn branch(&self, member: &NodeFrame) -> u32 {
@@ -62,12 +62,12 @@ impl Walk for Down {
     }
 
     fn amount(&self, branch: &Branch, member: &NodeFrame) -> (i64, u64) {
-        (branch.value(member.node), branch.weight(member.node))
+        branch.amount(member.at)
     }
 
     fn frame(&self, branches: &[Branch], member: &NodeFrame) -> FramePlace {
         let branch = &branches[member.branch as usize];
-        (branch.view, branch.location(member.node), member.frame)
+        (branch.view, branch.location(member.at.node), member.frame)
     }
 
     fn children(
@@ -77,20 +77,20 @@ impl Walk for Down {
         member: &NodeFrame,
         out: &mut Vec<NodeFrame>,
     ) {
-        let NodeFrame { branch: at, node, frame } = *member;
-        let branch = &branches[at as usize];
+        let NodeFrame { branch: number, at, frame } = *member;
+        let branch = &branches[number as usize];
         let view = &views[branch.view];
         if frame != WHOLE
-            && let Some(frame) = view.inner(branch.location(node), frame)
+            && let Some(frame) = view.inner(branch.location(at.node), frame)
         {
-            out.push(NodeFrame { branch: at, node, frame });
+            out.push(NodeFrame { branch: number, at, frame });
             return;
         }
-        out.extend(branch.children(node).filter_map(|child| {
-            let location = branch.location(child);
+        out.extend(branch.children(at).filter_map(|child| {
+            let location = branch.location(child.node);
             let frame =
                 if frame == WHOLE { view.first_from_root(location) } else { view.outermost(location) }?;
-            Some(NodeFrame { branch: at, node: child, frame })
+            Some(NodeFrame { branch: number, at: child, frame })
         }));
     }
 }
@@ -102,7 +102,9 @@ pub(crate) struct Up;
 /// A frame of a node with the value of the stacktraces that came up this way.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ValuedFrame {
-    place: NodeFrame,
+    branch: u32,
+    node: u32,
+    frame: Frame,
     value: i64,
     weight: u64,
 }
@@ -111,12 +113,12 @@ impl Walk for Up {
     type Member = ValuedFrame;
 
     fn root(&self, at: u32, branch: &Branch) -> ValuedFrame {
-        let place = NodeFrame { branch: at, node: 0, frame: WHOLE };
-        ValuedFrame { place, value: branch.value(0), weight: branch.weight(0) }
+        let (value, weight) = branch.amount(branch.root());
+        ValuedFrame { branch: at, node: 0, frame: WHOLE, value, weight }
     }
 
     fn branch(&self, member: &ValuedFrame) -> u32 {
-        member.place.branch
+        member.branch
     }
 
     fn amount(&self, _branch: &Branch, member: &ValuedFrame) -> (i64, u64) {
@@ -124,7 +126,8 @@ impl Walk for Up {
     }
 
     fn frame(&self, branches: &[Branch], member: &ValuedFrame) -> FramePlace {
-        Down.frame(branches, &member.place)
+        let branch = &branches[member.branch as usize];
+        (branch.view, branch.location(member.node), member.frame)
     }
 
     fn children(
@@ -134,26 +137,22 @@ impl Walk for Up {
         member: &ValuedFrame,
         out: &mut Vec<ValuedFrame>,
     ) {
-        let ValuedFrame { place: NodeFrame { branch: at, node, frame }, value, weight } = *member;
-        let branch = &branches[at as usize];
+        let ValuedFrame { branch: number, node, frame, value, weight } = *member;
+        let branch = &branches[number as usize];
         let view = &views[branch.view];
-        let first_of = |node: u32, value, weight| {
-            let frame = (node != 0).then(|| view.innermost(branch.location(node))).flatten()?;
-            Some(ValuedFrame { place: NodeFrame { branch: at, node, frame }, value, weight })
-        };
+        let framed =
+            |node: u32, frame, value, weight| ValuedFrame { branch: number, node, frame, value, weight };
         if frame == WHOLE {
             out.extend(branch.leaves().iter().filter(|leaf| leaf.node != 0).filter_map(|leaf| {
-                let place = NodeFrame {
-                    branch: at,
-                    node: leaf.node,
-                    frame: view.first_from_leaf(branch.location(leaf.node))?,
-                };
-                Some(ValuedFrame { place, value: leaf.value, weight: leaf.weight })
+                let frame = view.first_from_leaf(branch.location(leaf.node))?;
+                Some(framed(leaf.node, frame, leaf.value, leaf.weight))
             }));
         } else if let Some(frame) = view.outer(branch.location(node), frame) {
-            out.push(ValuedFrame { place: NodeFrame { branch: at, node, frame }, value, weight });
+            out.push(framed(node, frame, value, weight));
         } else {
-            out.extend(first_of(branch.parent(node), value, weight));
+            let parent = branch.parent(node);
+            let frame = (parent != 0).then(|| view.innermost(branch.location(parent))).flatten();
+            out.extend(frame.map(|frame| framed(parent, frame, value, weight)));
         }
     }
 }

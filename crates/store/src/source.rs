@@ -10,7 +10,7 @@
 
 mod attributes;
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use async_trait::async_trait;
 use decima_profile::ProfileType;
@@ -76,15 +76,29 @@ impl Series {
     }
 }
 
+/// How much there is to read of a partition.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PartitionSize {
+    /// Nodes of its tree.
+    pub node_count: u32,
+    /// Distinct stacktraces.
+    pub stacktrace_count: u32,
+}
+
 /// All series of a source, by id.
 #[derive(Debug, Clone, Default)]
 pub struct SeriesTable {
     /// By series id.
     pub series: Vec<Series>,
-    /// Number of partitions.
-    pub partition_count: u32,
+    /// Sizes of the partitions.
+    pub partitions: Vec<PartitionSize>,
+    /// Number of locations of the source.
+    pub location_count: u64,
     /// Sample attributes.
     pub attributes: Arc<AttributeTable>,
+    /// 0: samples are as they came. Else the source is coarse: a sample is the sum of a stacktrace over a bucket of so many nanoseconds
+    /// since 1970, with the time at which that begins and none of the attributes, of which only the names are known.
+    pub resolution_ns: i64,
 }
 
 /// The stacktraces of one partition: a tree of locations, root first.
@@ -99,6 +113,36 @@ pub struct Tree {
     pub location: Vec<u32>,
     /// Leaf node of each stacktrace id of this partition. The empty stacktrace has leaf 0.
     pub leaf: Vec<u32>,
+    /// Number of nodes at and under each node, if [`Self::index_preorder`] found the tree to be in preorder; else empty. The nodes
+    /// under node `n` are then `n..n + subtree_sizes[n]`.
+    pub subtree_sizes: Vec<u32>,
+}
+
+impl Tree {
+    /// How much there is of it.
+    pub fn size(&self) -> PartitionSize {
+        PartitionSize { node_count: self.parent.len() as u32, stacktrace_count: self.leaf.len() as u32 }
+    }
+
+    /// Fills in [`Self::subtree_sizes`]. Fails, with a reason that names the node, if the tree is not in preorder.
+    pub fn index_preorder(&mut self) -> Result<(), String> {
+        self.subtree_sizes.clear();
+        let mut sizes = vec![1u32; self.parent.len()];
+        for node in (1..sizes.len()).rev() {
+            sizes[self.parent[node] as usize] += sizes[node];
+        }
+        // Runs of the right length that lie within the parent's run hold just the nodes under each: the root's holds all, and if a
+        // node's run holds what is under it, those of its children hold all of what is under them and have no room for more.
+        let end = |node: usize| node + sizes[node] as usize;
+        let strays = (1..sizes.len()).find(|&node| end(node) > end(self.parent[node] as usize));
+        match strays {
+            Some(node) => Err(format!("node {node} is not in preorder")),
+            None => {
+                self.subtree_sizes = sizes;
+                Ok(())
+            }
+        }
+    }
 }
 
 /// Strings of a source, concatenated.
@@ -250,8 +294,10 @@ pub struct Point {
     pub sum: i64,
     /// Number of samples.
     pub count: u64,
-    /// Shortest time span that its samples cover.
+    /// Shortest time span that its samples cover; the bucket's in a coarse source.
     pub duration_ns: i64,
+    /// In a coarse source, how many points of finer times it is the sum of: what a state has to be divided by. Else 1.
+    pub instants: u64,
 }
 
 /// What to read of a source.
@@ -259,7 +305,7 @@ pub struct Point {
 pub struct ScanRequest {
     /// Series ids, ascending.
     pub series: Vec<u32>,
-    /// Times wanted; the source leaves out all others exactly.
+    /// Times wanted; the source leaves out all others exactly. Of a coarse source, every bucket that has any of these times is wanted.
     pub range: TimeRange,
     /// Names of attributes wanted.
     pub attributes: Vec<String>,
@@ -284,8 +330,9 @@ pub trait Source: Send + Sync {
     /// numbered as in the [trees](Self::trees) of the same partitions and no others. Cached: cheap to call again.
     async fn symbols(&self, partitions: &[u32]) -> Result<Arc<Symbols>, ReadError>;
 
-    /// Trees of partitions (ascending), in that order.
-    async fn trees(&self, partitions: &[u32]) -> Result<Vec<Arc<Tree>>, ReadError>;
+    /// Trees of the partitions at `wanted` in `partitions` (ascending), in that order, with locations numbered as in
+    /// [`Self::symbols`] of all of `partitions`.
+    async fn trees(&self, partitions: &[u32], wanted: Range<usize>) -> Result<Vec<Arc<Tree>>, ReadError>;
 
     /// Hands every sample asked for to `sink`, grouped in runs. A series may come in several runs, in no order.
     async fn scan(

@@ -1,6 +1,6 @@
 //! A generated fleet as one source in memory. The same numbers every time.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use async_trait::async_trait;
 use decima_profile::ProfileType;
@@ -84,13 +84,20 @@ pub(crate) fn snapshot(services: usize) -> Snapshot {
                         sum: 1,
                         count: 10,
                         duration_ns: 1,
+                        instants: 1,
                     })
                     .collect(),
             );
         }
     }
-    let table = SeriesTable { series, partition_count: services as u32, attributes: Arc::default() };
     let symbols = Arc::new(symbols(services));
+    let table = SeriesTable {
+        series,
+        partitions: trees.iter().map(|tree: &Arc<Tree>| tree.size()).collect(),
+        location_count: symbols.location_count() as u64,
+        attributes: Arc::default(),
+        resolution_ns: 0,
+    };
     let fleet = Fleet { table: Arc::new(table), symbols, trees, samples, points };
     let nodes: usize = fleet.trees.iter().map(|tree| tree.parent.len()).sum();
     eprintln!("{services} services, {nodes} nodes, {} locations", fleet.symbols.location_count());
@@ -168,7 +175,7 @@ fn tree(random: &mut Random, service: usize) -> Tree {
         }
         ends.push(node);
     }
-    let mut tree = Tree { parent: vec![0], location: vec![0], leaf: Vec::new() };
+    let mut tree = Tree { parent: vec![0], location: vec![0], leaf: Vec::new(), subtree_sizes: Vec::new() };
     let mut place = vec![0u32; children.len()];
     let mut open: Vec<(u32, usize)> = vec![(0, 0)];
     while let Some((node, next)) = open.pop() {
@@ -182,6 +189,7 @@ fn tree(random: &mut Random, service: usize) -> Tree {
     }
     tree.leaf = ends.iter().map(|&node| place[node as usize]).collect();
     tree.leaf.sort_unstable();
+    tree.index_preorder().expect("in preorder");
     tree
 }
 
@@ -203,8 +211,8 @@ impl Source for Fleet {
         Ok(Arc::clone(&self.symbols))
     }
 
-    async fn trees(&self, partitions: &[u32]) -> Result<Vec<Arc<Tree>>, ReadError> {
-        Ok(partitions.iter().map(|&p| Arc::clone(&self.trees[p as usize])).collect())
+    async fn trees(&self, partitions: &[u32], wanted: Range<usize>) -> Result<Vec<Arc<Tree>>, ReadError> {
+        Ok(partitions[wanted].iter().map(|&p| Arc::clone(&self.trees[p as usize])).collect())
     }
 
     async fn scan(

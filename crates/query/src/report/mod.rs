@@ -39,7 +39,8 @@ pub(crate) struct Forest {
 impl Forest {
     /// Sum of all branches of a side.
     pub(crate) fn total(&self, side: usize) -> i64 {
-        self.branches.iter().filter(|b| b.side == side).fold(0, |sum, b| sum.saturating_add(b.value(0)))
+        let values = self.branches.iter().filter(|b| b.side == side).map(|b| b.amount(b.root()).0);
+        values.fold(0, i64::saturating_add)
     }
 
     /// What a node stands for, as text.

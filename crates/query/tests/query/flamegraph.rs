@@ -437,6 +437,37 @@ fn wrong_requests() {
 }
 
 #[test]
+fn memory_is_bounded() {
+    // Every stacktrace of three of twelve locations takes more than the least that is counted.
+    let stacks: Vec<Sample> = (0..1_728).map(|at| sample(&[at % 12, at / 12 % 12, at / 144], 1)).collect();
+    let check = |samples: Vec<Sample>, grouping: &[&str], memory_bytes, expected: Option<&str>| {
+        let engine = world_of(samples).engine_with(Settings { memory_bytes, ..Settings::default() });
+        let mut asked = request(merge_of("{}"), FLAME);
+        asked.group_by = group_by(grouping);
+        let error = answer(&engine, asked).err();
+        match (error, expected) {
+            (None, None) => {}
+            (Some(error), Some(words)) => {
+                assert_eq!(error.kind(), decima_base::ErrorKind::ResourceExhausted);
+                assert!(error.to_string().contains(words), "{error}");
+            }
+            (error, _) => panic!("{memory_bytes} bytes: {error:?}"),
+        }
+    };
+    check(stacks.clone(), &[], 1 << 20, None);
+    check(stacks, &[], 1 << 16, Some("ask for a shorter time or fewer series"));
+    // What groups of sample attributes take is not known before they are read.
+    let one = sample(&[1], 1);
+    let with_thread = |at: usize| Sample {
+        attributes: vec![("thread".to_owned(), (at % 20_000).to_string())],
+        ..one.clone()
+    };
+    let threads: Vec<Sample> = (0..70_000).map(with_thread).collect();
+    check(threads.clone(), &[], 1 << 21, None);
+    check(threads, &["thread"], 1 << 21, Some("group by fewer labels"));
+}
+
+#[test]
 fn buffers_are_compressed_on_request() {
     let world = world_of((0..200).map(|at| sample(&[at % 12, 0], 1)).collect());
     let asked = |ipc_compression| {

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
+    ops::Range,
     sync::Arc,
 };
 
@@ -85,9 +86,11 @@ pub(crate) fn source(name: &str, samples: &[Sample], bucket_ns: i64) -> MemorySo
         }
     }
     let table = SeriesTable {
-        partition_count: builder.trees.len() as u32,
+        partitions: builder.trees.iter().map(Tree::size).collect(),
+        location_count: builder.symbols.location_count() as u64,
         series: builder.series,
         attributes: Arc::new(attributes),
+        resolution_ns: 0,
     };
     let (symbols, trees, rows) = (builder.symbols, builder.trees, builder.rows);
     MemorySource { name: name.to_owned(), table, symbols, trees, rows, bucket_ns, broken: false }
@@ -189,7 +192,12 @@ impl Builder {
         let next = self.partitions.len() as u32;
         let partition = *self.partitions.entry(service.to_owned()).or_insert(next);
         if partition as usize == self.trees.len() {
-            self.trees.push(Tree { parent: vec![0], location: vec![0], leaf: Vec::new() });
+            self.trees.push(Tree {
+                parent: vec![0],
+                location: vec![0],
+                leaf: Vec::new(),
+                subtree_sizes: Vec::new(),
+            });
         }
         let mut node = 0;
         for location in sample.stack.iter().rev() {
@@ -260,8 +268,14 @@ impl Source for MemorySource {
         Ok(Arc::new(self.symbols.clone()))
     }
 
-    async fn trees(&self, partitions: &[u32]) -> Result<Vec<Arc<Tree>>, ReadError> {
-        Ok(partitions.iter().map(|&p| Arc::new(self.trees[p as usize].clone())).collect())
+    async fn trees(&self, partitions: &[u32], wanted: Range<usize>) -> Result<Vec<Arc<Tree>>, ReadError> {
+        let tree = |&partition: &u32| {
+            let mut tree = self.trees[partition as usize].clone();
+            // Those that happen to be in preorder are read as a block's are.
+            let _ = tree.index_preorder();
+            Arc::new(tree)
+        };
+        Ok(partitions[wanted].iter().map(tree).collect())
     }
 
     async fn scan(
@@ -315,6 +329,7 @@ impl Source for MemorySource {
                     sum: 0,
                     count: 0,
                     duration_ns: i64::MAX,
+                    instants: 1,
                 });
                 point.sum = point.sum.saturating_add(row.value);
                 point.count += 1;

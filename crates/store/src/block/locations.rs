@@ -75,38 +75,42 @@ impl LocationPart {
     /// What turns the block's numbers of locations in the `at`-th partition's tree into those of this part.
     pub(crate) fn numbering(&self, at: usize) -> Numbering {
         match self {
-            Self::Whole { count } => Numbering { shared: *count, own: 0..0, first: 0 },
+            Self::Whole { count } => Numbering { shared: narrow(*count), own: 0..0, first: 0 },
             Self::Part { shared, own, .. } => {
                 let before: u64 = own.iter().take(at).map(|p| p.location_count as u64).sum();
                 let own = own.get(at).map_or(0..0, |p| {
                     let first = p.first_location as u64;
-                    first..first + p.location_count as u64
+                    narrow(first)..narrow(first + p.location_count as u64)
                 });
-                Numbering { shared: *shared, own, first: shared + before }
+                Numbering { shared: narrow(*shared), own, first: narrow(shared + before) }
             }
         }
     }
 }
 
+/// Numbers of locations are 32-bit in the files; where a count claims more, more are never found.
+fn narrow(number: u64) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
 /// How the locations of one partition's tree are numbered.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Numbering {
     /// Numbers below keep their value.
-    shared: u64,
+    shared: u32,
     /// Numbers of the partition's own locations.
-    own: Range<u64>,
+    own: Range<u32>,
     /// What the first of those becomes.
-    first: u64,
+    first: u32,
 }
 
 impl Numbering {
     /// The number of a location in the part; `None` if the partition has no such location.
     pub(crate) fn get(&self, location: u32) -> Option<u32> {
-        let location = u64::from(location);
         if location < self.shared {
-            return Some(location as u32);
+            return Some(location);
         }
-        self.own.contains(&location).then(|| (location - self.own.start + self.first) as u32)
+        self.own.contains(&location).then(|| location - self.own.start + self.first)
     }
 }
 

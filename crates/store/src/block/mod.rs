@@ -17,7 +17,7 @@
 //!
 //! [`encode`] makes a block of a head, [`read`] answers queries from it; [`compact`](crate::compact) makes one of several.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use async_trait::async_trait;
 
@@ -93,7 +93,7 @@ impl Source for Unreadable {
         Err(self.error.clone())
     }
 
-    async fn trees(&self, _partitions: &[u32]) -> Result<Vec<Arc<Tree>>, ReadError> {
+    async fn trees(&self, _partitions: &[u32], _wanted: Range<usize>) -> Result<Vec<Arc<Tree>>, ReadError> {
         Err(self.error.clone())
     }
 

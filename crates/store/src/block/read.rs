@@ -1,9 +1,9 @@
 //! Answers queries from a block.
 //!
-//! Footers, series and symbols are decoded once and kept in a cache shared by all blocks and bounded by bytes; trees, samples and
+//! Footers, series, symbols and trees are decoded once and kept in a cache shared by all blocks and bounded by bytes; samples and
 //! points are read by row range each time.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use arrow_array::{
     Array, BooleanArray, DictionaryArray, Int32Array, Int64Array, MapArray, RecordBatch, StringArray,
@@ -22,7 +22,7 @@ use parquet::arrow::{
 use super::{
     columns::{self, SERIES_NUMBERS},
     file::BlockFile,
-    locations::{LocationDecoder, LocationPart},
+    locations::{LocationDecoder, LocationPart, Numbering},
     meta::{BlockMeta, LocationCounts},
     scan,
     write::SeenRequest,
@@ -30,7 +30,8 @@ use super::{
 use crate::{
     error::ReadError,
     source::{
-        AttributeTable, Point, SampleRun, ScanRequest, Series, SeriesTable, Source, Symbols, TimeRange, Tree,
+        AttributeTable, PartitionSize, Point, SampleRun, ScanRequest, Series, SeriesTable, Source, Symbols,
+        TimeRange, Tree,
     },
 };
 
@@ -47,6 +48,8 @@ pub(crate) enum Part {
     Series,
     /// Locations of these partitions; `None` = of all.
     Symbols(Option<Arc<[u32]>>),
+    /// Tree of a partition, with locations numbered so.
+    Tree(u32, Numbering),
 }
 
 /// A cached part.
@@ -55,6 +58,7 @@ pub(crate) enum Cached {
     Footer(ArrowReaderMetadata),
     Series(Arc<BlockSeries>),
     Symbols(Arc<Symbols>),
+    Tree(Arc<Tree>),
 }
 
 /// Weighs parts by the memory they hold, about.
@@ -67,6 +71,7 @@ impl quick_cache::Weighter<(Arc<str>, Part), Cached> for Weighter {
             Cached::Footer(f) => f.metadata().memory_size(),
             Cached::Series(s) => 600 * s.table.series.len() + s.table.attributes.size_bytes(),
             Cached::Symbols(s) => crate::head::symbols::symbols_size_bytes(s),
+            Cached::Tree(t) => 12 * t.parent.len() + 4 * t.leaf.len(),
         };
         bytes as u64 + 200
     }
@@ -175,7 +180,7 @@ impl BlockReader {
     pub(crate) async fn rows(
         &self,
         name: &'static str,
-        wanted: Option<&[std::ops::Range<usize>]>,
+        wanted: Option<&[Range<usize>]>,
         columns: &[&str],
         mut each: impl FnMut(&RecordBatch) -> Result<(), String> + Send,
     ) -> Result<(), ReadError> {
@@ -192,7 +197,7 @@ impl BlockReader {
     pub(crate) async fn row_stream(
         &self,
         name: &'static str,
-        wanted: Option<&[std::ops::Range<usize>]>,
+        wanted: Option<&[Range<usize>]>,
         columns: &[&str],
         batch_rows: usize,
     ) -> Result<(BlockFile, ParquetRecordBatchStream<BlockFile>), ReadError> {
@@ -229,12 +234,18 @@ impl BlockReader {
         let mut out = BlockSeries::default();
         let mut table = SeriesTable::default();
         self.rows(columns::SERIES, None, &[], |batch| decode_series(batch, &mut table, &mut out)).await?;
-        table.partition_count = out.partitions.len() as u32;
+        let size = |rows: &PartitionRows| PartitionSize {
+            node_count: rows.node_count as u32,
+            stacktrace_count: rows.stacktrace_count as u32,
+        };
+        table.partitions = out.partitions.iter().map(size).collect();
+        table.location_count = self.meta.locations.locations;
         let mut attributes = AttributeTable::default();
         let count = table.series.len();
         self.rows(columns::ATTRIBUTES, None, &[], |batch| decode_attributes(batch, count, &mut attributes))
             .await?;
         table.attributes = Arc::new(attributes);
+        table.resolution_ns = self.meta.resolution_ns;
         out.table = Arc::new(table);
         let out = Arc::new(out);
         self.cache.insert(key, Cached::Series(out.clone()));
@@ -258,7 +269,8 @@ impl BlockReader {
         series: &BlockSeries,
         partitions: &[u32],
     ) -> Result<Vec<Arc<Tree>>, ReadError> {
-        scan::trees(self, series, partitions, &LocationPart::whole(self.meta.locations)).await
+        let all: Vec<usize> = (0..partitions.len()).collect();
+        scan::trees(self, series, partitions, &all, &LocationPart::whole(self.meta.locations)).await
     }
 
     /// Hashes of the requests whose samples the block holds.
@@ -420,10 +432,27 @@ impl Source for BlockReader {
         Ok(symbols)
     }
 
-    async fn trees(&self, partitions: &[u32]) -> Result<Vec<Arc<Tree>>, ReadError> {
+    async fn trees(&self, partitions: &[u32], wanted: Range<usize>) -> Result<Vec<Arc<Tree>>, ReadError> {
         let series = self.block_series().await?;
         let part = series.locations(self.meta.locations, partitions);
-        scan::trees(self, &series, partitions, &part).await
+        let key = |at: usize| (self.id.clone(), Part::Tree(partitions[at], part.numbering(at)));
+        let first = wanted.start;
+        let mut trees: Vec<Option<Arc<Tree>>> = wanted
+            .map(|at| match self.cache.get(&key(at)) {
+                Some(Cached::Tree(tree)) => Some(tree),
+                _ => None,
+            })
+            .collect();
+        let missing: Vec<usize> =
+            (first..).zip(&trees).filter_map(|(at, tree)| tree.is_none().then_some(at)).collect();
+        if !missing.is_empty() {
+            let read = scan::trees(self, &series, partitions, &missing, &part).await?;
+            for (at, tree) in missing.into_iter().zip(read) {
+                self.cache.insert(key(at), Cached::Tree(tree.clone()));
+                trees[at - first] = Some(tree);
+            }
+        }
+        Ok(trees.into_iter().flatten().collect())
     }
 
     async fn scan(

@@ -6,32 +6,36 @@ use arrow_array::{Array, DictionaryArray, Int64Array, RecordBatch, StringArray, 
 
 use super::{
     columns::{self, INTEGER_PREFIX, TEXT_PREFIX},
-    locations::LocationPart,
+    locations::{LocationPart, Numbering},
     read::{BlockReader, BlockSeries, ids, numbers},
 };
 use crate::{
     error::ReadError,
     source::{AttributeRun, Each, Point, SampleRun, ScanRequest, StringColumn, TimeRange, Tree},
+    tiers,
 };
 
 /// Rows for which memory is reserved before they are read: a count from a file is believed up to here.
 const RESERVED_MAX: usize = 1 << 22;
 
-/// Reads the trees of partitions, ascending, with locations numbered as in `part`.
+/// Reads the trees of some of `partitions` (ascending), those at `wanted` (ascending), with locations numbered as in `part`, which
+/// is that of all of `partitions`.
 pub(crate) async fn trees(
     block: &BlockReader,
     series: &BlockSeries,
     partitions: &[u32],
+    wanted: &[usize],
     part: &LocationPart,
 ) -> Result<Vec<Arc<Tree>>, ReadError> {
-    let rows: Vec<_> = partitions.iter().map(|&p| series.partitions[p as usize]).collect();
-    let numberings: Vec<_> = (0..rows.len()).map(|at| part.numbering(at)).collect();
+    let rows: Vec<_> = wanted.iter().map(|&at| series.partitions[partitions[at] as usize]).collect();
+    let numberings: Vec<_> = wanted.iter().map(|&at| part.numbering(at)).collect();
     let mut trees: Vec<Tree> = rows
         .iter()
         .map(|r| Tree {
             parent: Vec::with_capacity(r.node_count.min(RESERVED_MAX)),
             location: Vec::with_capacity(r.node_count.min(RESERVED_MAX)),
             leaf: Vec::with_capacity(r.stacktrace_count.min(RESERVED_MAX)),
+            subtree_sizes: Vec::new(),
         })
         .collect();
     let node_ranges: Vec<Range<usize>> =
@@ -43,28 +47,8 @@ pub(crate) async fn trees(
             let location = ids(batch, "location")?;
             split(&node_ranges, &mut at, batch.num_rows(), |index, _, part| {
                 let (tree, numbering) = (&mut trees[index], &numberings[index]);
-                for &d in &distance[part.clone()] {
-                    let node = tree.parent.len() as u32;
-                    let parent = node.wrapping_sub(d as u32);
-                    if parent >= node && node != 0 {
-                        return Err(format!("node {node} does not come after its parent"));
-                    }
-                    tree.parent.push(parent);
-                }
-                for &location in &location[part] {
-                    let node = tree.location.len();
-                    match numbering.get(location as u32) {
-                        Some(location) => tree.location.push(location),
-                        // A root has none.
-                        None if node == 0 => tree.location.push(0),
-                        None => {
-                            return Err(format!(
-                                "location {location} of node {node} is not of its partition"
-                            ));
-                        }
-                    }
-                }
-                Ok(())
+                add_parents(tree, &distance[part.clone()])?;
+                add_locations(tree, &location[part], numbering)
             })
         })
         .await?;
@@ -88,7 +72,53 @@ pub(crate) async fn trees(
             })
         })
         .await?;
+    for (tree, &at) in trees.iter_mut().zip(wanted) {
+        let partition = partitions[at];
+        tree.index_preorder().map_err(|reason| ReadError::Corrupt {
+            block: block.id.to_string(),
+            file: columns::NODES.to_owned(),
+            reason: format!("{reason} of partition {partition}"),
+        })?;
+    }
     Ok(trees.into_iter().map(Arc::new).collect())
+}
+
+// Both of these go over millions of rows in a query: what is wrong is looked for only after something was.
+
+fn add_parents(tree: &mut Tree, distances: &[i32]) -> Result<(), String> {
+    let first = tree.parent.len() as u32;
+    // The root's distance is 0.
+    let mut are_before = true;
+    tree.parent.extend((first..).zip(distances).map(|(node, &distance)| {
+        let parent = node.wrapping_sub(distance as u32);
+        are_before &= parent < node || node == 0 && parent == 0;
+        parent
+    }));
+    if are_before {
+        return Ok(());
+    }
+    let parents = (first..).zip(&tree.parent[first as usize..]);
+    let stray = parents.into_iter().find(|&(node, &parent)| parent >= node && (node, parent) != (0, 0));
+    Err(format!("node {} does not come after its parent", stray.map_or(first, |(node, _)| node)))
+}
+
+fn add_locations(tree: &mut Tree, locations: &[i32], numbering: &Numbering) -> Result<(), String> {
+    let first = tree.location.len();
+    let mut are_known = true;
+    // A root has none.
+    let skipped = usize::from(first == 0).min(locations.len());
+    tree.location.extend(&[0][..skipped]);
+    tree.location.extend(locations[skipped..].iter().map(|&location| {
+        let numbered = numbering.get(location as u32);
+        are_known &= numbered.is_some();
+        numbered.unwrap_or_default()
+    }));
+    if are_known {
+        return Ok(());
+    }
+    let stray = (skipped..locations.len()).find(|&at| numbering.get(locations[at] as u32).is_none());
+    let at = stray.unwrap_or_default();
+    Err(format!("location {} of node {} is not of its partition", locations[at], first + at))
 }
 
 /// Joins ranges that touch.
@@ -183,6 +213,8 @@ pub(crate) async fn samples(
         })
         .collect();
     let mut columns = vec!["stacktrace", "value"];
+    // A sample of a coarse block stands for all times of its bucket.
+    let first_ns = tiers::bucket_start(request.range.start_ns, block.meta.resolution_ns);
     let with_times = request.with_times || !covered;
     if with_times {
         columns.extend(["time_ns", "duration_ns"]);
@@ -213,7 +245,7 @@ pub(crate) async fn samples(
                 let part = match times {
                     Some((times, _)) => {
                         let own = &times[part.clone()];
-                        let start = own.partition_point(|&t| t < request.range.start_ns);
+                        let start = own.partition_point(|&t| t < first_ns);
                         let end = own.partition_point(|&t| t <= request.range.end_ns);
                         part.start + start..part.start + end.max(start)
                     }
@@ -316,35 +348,58 @@ pub(crate) async fn points(
     let mut at = 0;
     let mut scratch: Vec<Point> = Vec::new();
     block
-        .rows(
-            columns::POINTS,
-            Some(&merge(&ranges)),
-            &["time_ns", "bucket_ns", "sum", "count", "duration_ns"],
-            |batch| {
-                let time = numbers(batch, "time_ns")?;
-                let bucket = numbers(batch, "bucket_ns")?;
-                let sum = numbers(batch, "sum")?;
-                let count = numbers(batch, "count")?;
-                let duration = numbers(batch, "duration_ns")?;
-                split(&ranges, &mut at, batch.num_rows(), |index, _, part| {
-                    scratch.clear();
-                    scratch.extend(part.map(|row| Point {
-                        time_ns: time[row],
-                        bucket_ns: bucket[row],
-                        sum: sum[row],
-                        count: count[row].max(0) as u64,
-                        duration_ns: duration[row],
-                    }));
-                    scratch.retain(|p| {
-                        p.time_ns <= request.range.end_ns
-                            && request.range.start_ns <= p.time_ns.saturating_add((p.bucket_ns - 1).max(0))
-                    });
-                    if !scratch.is_empty() {
-                        sink(selected[index], &scratch);
-                    }
-                    Ok(())
-                })
-            },
-        )
+        .rows(columns::POINTS, Some(&merge(&ranges)), &[], |batch| {
+            let points = decode_points(batch)?;
+            split(&ranges, &mut at, batch.num_rows(), |index, _, part| {
+                scratch.clear();
+                scratch.extend(part.map(|row| points.get(row)));
+                scratch.retain(|p| {
+                    p.time_ns <= request.range.end_ns
+                        && request.range.start_ns <= p.time_ns.saturating_add((p.bucket_ns - 1).max(0))
+                });
+                if !scratch.is_empty() {
+                    sink(selected[index], &scratch);
+                }
+                Ok(())
+            })
+        })
         .await
+}
+
+/// A batch of points.
+pub(crate) struct PointColumns<'a> {
+    time_ns: &'a [i64],
+    bucket_ns: &'a [i64],
+    sum: &'a [i64],
+    count: &'a [i64],
+    duration_ns: &'a [i64],
+    /// Only coarse blocks have them.
+    instants: Option<&'a [i64]>,
+}
+
+impl PointColumns<'_> {
+    /// The point of a row.
+    pub(crate) fn get(&self, row: usize) -> Point {
+        Point {
+            time_ns: self.time_ns[row],
+            bucket_ns: self.bucket_ns[row],
+            sum: self.sum[row],
+            count: self.count[row].max(0) as u64,
+            duration_ns: self.duration_ns[row],
+            instants: self.instants.map_or(1, |instants| instants[row].max(1) as u64),
+        }
+    }
+}
+
+/// The columns of a batch of points.
+pub(crate) fn decode_points(batch: &RecordBatch) -> Result<PointColumns<'_>, String> {
+    let has_instants = batch.schema_ref().index_of(columns::INSTANTS).is_ok();
+    Ok(PointColumns {
+        time_ns: numbers(batch, "time_ns")?,
+        bucket_ns: numbers(batch, "bucket_ns")?,
+        sum: numbers(batch, "sum")?,
+        count: numbers(batch, "count")?,
+        duration_ns: numbers(batch, "duration_ns")?,
+        instants: if has_instants { Some(numbers(batch, columns::INSTANTS)?) } else { None },
+    })
 }

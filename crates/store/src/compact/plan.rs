@@ -1,10 +1,15 @@
-//! Which blocks become one. Pure: a decision from the manifest, settings and a time.
+//! Which blocks become one, or coarser. Pure: a decision from the manifest, settings and a time.
 //!
 //! Two levels: blocks of heads become one of two hours, those one of a day; windows begin at multiples of their width since 1970. A window
 //! is due once it is over and heads that could have samples of it are flushed. Blocks that come later for it wait for the next
 //! level, or for each other: a block is only ever merged into one of a higher level, so that a sample is rewritten twice at most.
+//! A block whose samples are all past the age of its [tier](crate::tiers) becomes a coarser one, with the others of its day that are: once more
+//! for each of two tiers. Blocks of different resolutions are never merged otherwise.
 
-use crate::manifest::{BlockEntry, Manifest};
+use crate::{
+    manifest::{BlockEntry, Manifest},
+    tiers::Tiers,
+};
 
 /// Width of the windows of each level.
 const WINDOWS_NS: [i64; 2] = [2 * HOUR_NS, 24 * HOUR_NS];
@@ -17,7 +22,7 @@ const INPUTS_MAX: usize = 64;
 /// What a compaction holds whatever its inputs: row groups and upload parts of the files it writes.
 const BASE_BYTES: u64 = 64 << 20;
 /// What it holds for each node of the largest partitions: the merged tree with its index, one input's tree, and both in preorder.
-const NODE_BYTES: u64 = 64;
+const NODE_BYTES: u64 = 68;
 /// What it holds for each location of an input: merged rows, their index, texts, and the row that is written.
 const LOCATION_BYTES: u64 = 320;
 /// What it holds for each series of an input: the input's row and the merged one.
@@ -32,33 +37,72 @@ const INPUT_BYTES: u64 = 2 << 20;
 pub(crate) struct CompactionSettings {
     /// Memory that one compaction may take; inputs are chosen so that it is enough.
     pub(crate) memory_bytes: u64,
+    /// Ages from which on blocks are coarser.
+    pub(crate) tiers: Tiers,
 }
 
-/// Blocks to merge, in the order of the manifest.
+/// Blocks that become one, in the order of the manifest; a single one if it becomes coarser.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Plan {
     /// Level of the block that they become.
     pub(crate) level: u8,
+    /// Its resolution.
+    pub(crate) resolution_ns: i64,
     /// Their names.
     pub(crate) inputs: Vec<String>,
 }
 
-/// The compactions that are due at a time, those of recent data and of low levels first.
+/// The compactions that are due at a time, those of recent data and of low levels first, then those of a coarser tier.
 pub(crate) fn plans(manifest: &Manifest, settings: CompactionSettings, now_ns: i64) -> Vec<Plan> {
+    let mut plans = merges(manifest, settings, now_ns);
+    plans.extend(rollups(manifest, settings, now_ns));
+    plans
+}
+
+/// The resolution that a block is to have, if it is coarser than the one it has.
+fn coarser_ns(block: &BlockEntry, tiers: Tiers, now_ns: i64) -> Option<i64> {
+    let due_ns = tiers.resolution_ns(block.max_time_ns, now_ns);
+    (due_ns > block.resolution_ns).then_some(due_ns)
+}
+
+fn rollups(manifest: &Manifest, settings: CompactionSettings, now_ns: i64) -> Vec<Plan> {
+    let day = |block: &BlockEntry| block.max_time_ns.div_euclid(24 * HOUR_NS);
+    let due = manifest.blocks.iter();
+    let mut due: Vec<((i64, i64), &BlockEntry)> = due
+        .filter_map(|block| Some(((day(block), coarser_ns(block, settings.tiers, now_ns)?), block)))
+        .collect();
+    due.sort_by_key(|((day, resolution), block)| (std::cmp::Reverse(*day), *resolution, block.min_time_ns));
+    let mut plans = Vec::new();
+    for blocks in due.chunk_by(|a, b| a.0 == b.0) {
+        let resolution_ns = blocks[0].0.1;
+        let level = blocks.iter().map(|(_, block)| block.level).max().unwrap_or_default();
+        let blocks: Vec<&BlockEntry> = blocks.iter().map(|(_, block)| *block).collect();
+        let runs = fitting(&blocks, settings, 1);
+        plans.extend(runs.into_iter().map(|inputs| Plan { level, resolution_ns, inputs }));
+    }
+    plans
+}
+
+fn merges(manifest: &Manifest, settings: CompactionSettings, now_ns: i64) -> Vec<Plan> {
     let mut plans: Vec<Plan> = Vec::new();
     for (level, width_ns) in (1u8..).zip(WINDOWS_NS) {
         let is_planned = |id: &str| plans.iter().any(|plan| plan.inputs.iter().any(|input| input == id));
-        let mut candidates: Vec<(i64, &BlockEntry)> = manifest
+        let mut candidates: Vec<((i64, i64), &BlockEntry)> = manifest
             .blocks
             .iter()
             .filter(|block| block.level < level && !is_planned(&block.id))
-            .filter_map(|block| Some((window(block, width_ns, now_ns)?, block)))
+            .filter(|block| coarser_ns(block, settings.tiers, now_ns).is_none())
+            .filter_map(|block| Some(((window(block, width_ns, now_ns)?, block.resolution_ns), block)))
             .collect();
-        candidates.sort_by_key(|(window, block)| (std::cmp::Reverse(*window), block.min_time_ns));
+        candidates.sort_by_key(|((window, resolution), block)| {
+            (std::cmp::Reverse(*window), *resolution, block.min_time_ns)
+        });
         let mut found = Vec::new();
         for blocks in candidates.chunk_by(|a, b| a.0 == b.0) {
+            let resolution_ns = blocks[0].0.1;
             let blocks: Vec<&BlockEntry> = blocks.iter().map(|(_, block)| *block).collect();
-            found.extend(fitting(&blocks, settings).into_iter().map(|inputs| Plan { level, inputs }));
+            let runs = fitting(&blocks, settings, 2);
+            found.extend(runs.into_iter().map(|inputs| Plan { level, resolution_ns, inputs }));
         }
         plans.extend(found);
     }
@@ -73,13 +117,13 @@ fn window(block: &BlockEntry, width_ns: i64, now_ns: i64) -> Option<i64> {
     (is_narrow && end_ns.saturating_add(SETTLE_NS) <= now_ns).then_some(window)
 }
 
-/// Cuts blocks, in order of time, into runs of at least two that fit into memory.
-fn fitting(blocks: &[&BlockEntry], settings: CompactionSettings) -> Vec<Vec<String>> {
+/// Cuts blocks, in order of time, into runs of at least so many that fit into memory.
+fn fitting(blocks: &[&BlockEntry], settings: CompactionSettings, least: usize) -> Vec<Vec<String>> {
     let mut runs = Vec::new();
     let mut run: Vec<&BlockEntry> = Vec::new();
     let mut bytes = BASE_BYTES;
     let mut end = |run: &mut Vec<&BlockEntry>| {
-        if run.len() > 1 {
+        if run.len() >= least && bytes_of(run) <= settings.memory_bytes {
             runs.push(run.iter().map(|block| block.id.clone()).collect());
         }
         run.clear();
@@ -97,6 +141,11 @@ fn fitting(blocks: &[&BlockEntry], settings: CompactionSettings) -> Vec<Vec<Stri
     runs
 }
 
+/// Memory that a compaction of blocks takes.
+fn bytes_of(blocks: &[&BlockEntry]) -> u64 {
+    BASE_BYTES + blocks.iter().map(|block| input_bytes(block)).sum::<u64>()
+}
+
 /// Memory that a block takes as an input, at most about.
 fn input_bytes(block: &BlockEntry) -> u64 {
     let group_bytes = block.size_bytes / block.samples.div_ceil(GROUP_ROWS).max(1);
@@ -110,7 +159,10 @@ fn input_bytes(block: &BlockEntry) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::codec::LogPosition;
+    use crate::{
+        log::codec::LogPosition,
+        tiers::{self, TEN_SECONDS_NS},
+    };
 
     const MINUTE_NS: i64 = 60 * 1_000_000_000;
 
@@ -125,6 +177,7 @@ mod tests {
             newest_request_ns: 0,
             meta_checksum: String::new(),
             level,
+            resolution_ns: 0,
             partition_nodes_max: 1000,
             locations: 100,
             series: 10,
@@ -133,7 +186,9 @@ mod tests {
 
     fn check(blocks: &[BlockEntry], memory_bytes: u64, now_minute: i64, expected: &[(u8, &[&str])]) {
         let manifest = Manifest::empty().with_blocks(blocks.to_vec(), LogPosition::default());
-        let found = plans(&manifest, CompactionSettings { memory_bytes }, now_minute * MINUTE_NS);
+        let settings = CompactionSettings { memory_bytes, tiers: Tiers::default() };
+        let found = plans(&manifest, settings, now_minute * MINUTE_NS);
+        assert!(found.iter().all(|plan| plan.resolution_ns == 0));
         let found: Vec<(u8, Vec<&str>)> =
             found.iter().map(|p| (p.level, p.inputs.iter().map(String::as_str).collect())).collect();
         let expected: Vec<(u8, Vec<&str>)> = expected.iter().map(|(l, ids)| (*l, ids.to_vec())).collect();
@@ -186,5 +241,53 @@ mod tests {
         check(&blocks, BASE_BYTES + 4 * each - 1, 600, &[(1, &["a", "b", "c"])]);
         check(&blocks, BASE_BYTES + 2 * each, 600, &[(1, &["a", "b"]), (1, &["c", "d"])]);
         check(&blocks, BASE_BYTES + each, 600, &[]);
+    }
+
+    /// Raw for ten days, then 10 s for ten more; blocks are (name, level, resolution, day).
+    fn check_tiers(
+        blocks: &[(&str, u8, i64, i64)],
+        memory_bytes: u64,
+        now_day: i64,
+        expected: &[(u8, i64, &[&str])],
+    ) {
+        const DAY: i64 = 24 * 60;
+        let blocks = blocks.iter().map(|&(id, level, resolution_ns, day)| {
+            let minutes =
+                if level == 2 { day * DAY..day * DAY + DAY - 1 } else { day * DAY + 60..day * DAY + 70 };
+            BlockEntry { resolution_ns, ..block(id, level, minutes.start, minutes.end) }
+        });
+        let manifest = Manifest::empty().with_blocks(blocks, LogPosition::default());
+        let days = |days: u64| Some(std::time::Duration::from_secs(days * 86_400));
+        let settings =
+            CompactionSettings { memory_bytes, tiers: Tiers { raw: days(10), ten_seconds: days(20) } };
+        let found = plans(&manifest, settings, now_day * DAY * MINUTE_NS);
+        let found: Vec<(u8, i64, Vec<&str>)> = found
+            .iter()
+            .map(|p| (p.level, p.resolution_ns, p.inputs.iter().map(String::as_str).collect()))
+            .collect();
+        let expected: Vec<(u8, i64, Vec<&str>)> =
+            expected.iter().map(|(l, r, ids)| (*l, *r, ids.to_vec())).collect();
+        assert_eq!(found, expected, "on day {now_day}");
+    }
+
+    #[test]
+    fn old_blocks_become_coarser() {
+        let blocks = [("a", 2, 0, 0), ("b", 2, 0, 1)];
+        check_tiers(&blocks, ENOUGH, 10, &[]);
+        check_tiers(&blocks, ENOUGH, 11, &[(2, TEN_SECONDS_NS, &["a"])]);
+        check_tiers(&blocks, ENOUGH, 12, &[(2, TEN_SECONDS_NS, &["b"]), (2, TEN_SECONDS_NS, &["a"])]);
+        check_tiers(&blocks, BASE_BYTES, 12, &[]);
+        check_tiers(&blocks, ENOUGH, 22, &[(2, tiers::HOUR_NS, &["b"]), (2, tiers::HOUR_NS, &["a"])]);
+        let coarse = [("a", 2, TEN_SECONDS_NS, 0), ("b", 2, tiers::HOUR_NS, 0)];
+        check_tiers(&coarse, ENOUGH, 15, &[]);
+        check_tiers(&coarse, ENOUGH, 22, &[(2, tiers::HOUR_NS, &["a"])]);
+    }
+
+    #[test]
+    fn late_blocks_become_coarser_with_those_of_their_day_and_are_merged_then() {
+        let blocks = [("a", 0, 0, 0), ("b", 0, 0, 0), ("c", 0, 0, 1)];
+        check_tiers(&blocks, ENOUGH, 15, &[(0, TEN_SECONDS_NS, &["c"]), (0, TEN_SECONDS_NS, &["a", "b"])]);
+        let coarse = [("a", 0, TEN_SECONDS_NS, 0), ("b", 0, TEN_SECONDS_NS, 0), ("c", 0, 0, 0)];
+        check_tiers(&coarse, ENOUGH, 15, &[(1, TEN_SECONDS_NS, &["a", "b"]), (0, TEN_SECONDS_NS, &["c"])]);
     }
 }

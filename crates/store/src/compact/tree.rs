@@ -24,7 +24,7 @@ pub(crate) struct TreeMerger {
 impl TreeMerger {
     pub(crate) fn new() -> Self {
         Self {
-            tree: Tree { parent: vec![0], location: vec![0], leaf: Vec::new() },
+            tree: Tree { parent: vec![0], location: vec![0], leaf: Vec::new(), subtree_sizes: Vec::new() },
             ends: vec![NONE],
             hasher: RandomState::default(),
             nodes: HashTable::new(),
@@ -81,8 +81,18 @@ mod tests {
     #[test]
     fn stacktraces_are_the_same_by_their_locations() {
         // Location 0 of the second tree is location 7 of the merged symbols, which is location 1 of the first.
-        let first = Tree { parent: vec![0, 0, 1], location: vec![0, 0, 1], leaf: vec![2, 0] };
-        let second = Tree { parent: vec![0, 0, 0, 2], location: vec![0, 0, 1, 0], leaf: vec![3, 1, 2, 0] };
+        let first = Tree {
+            parent: vec![0, 0, 1],
+            location: vec![0, 0, 1],
+            leaf: vec![2, 0],
+            subtree_sizes: Vec::new(),
+        };
+        let second = Tree {
+            parent: vec![0, 0, 0, 2],
+            location: vec![0, 0, 1, 0],
+            leaf: vec![3, 1, 2, 0],
+            subtree_sizes: Vec::new(),
+        };
         let mut merger = TreeMerger::new();
         assert_eq!(merger.add(&first, &[3, 7]), [0, 1]);
         assert_eq!(merger.add(&second, &[7, 3]), [0, 2, 3, 1]);

@@ -1,6 +1,9 @@
 //! A head as a query sees it.
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    ops::Range,
+    sync::{Arc, OnceLock},
+};
 
 use async_trait::async_trait;
 
@@ -39,8 +42,10 @@ impl HeadSource {
                         sample_count: s.sample_count,
                     })
                     .collect(),
-                partition_count: self.view.partitions.len() as u32,
+                partitions: self.view.partitions.iter().map(|p| p.tree.size()).collect(),
+                location_count: self.view.symbols.location_count() as u64,
                 attributes: self.view.attributes.clone(),
+                resolution_ns: 0,
             })
         })
     }
@@ -82,8 +87,8 @@ impl Source for HeadSource {
         Ok(self.view.symbols.clone())
     }
 
-    async fn trees(&self, partitions: &[u32]) -> Result<Vec<Arc<Tree>>, ReadError> {
-        Ok(partitions.iter().map(|&p| self.view.partitions[p as usize].tree.clone()).collect())
+    async fn trees(&self, partitions: &[u32], wanted: Range<usize>) -> Result<Vec<Arc<Tree>>, ReadError> {
+        Ok(partitions[wanted].iter().map(|&p| self.view.partitions[p as usize].tree.clone()).collect())
     }
 
     async fn scan(

@@ -76,9 +76,9 @@ pub(crate) async fn contents(store: &Store) -> BTreeMap<String, i64> {
     let mut out = BTreeMap::new();
     for source in store.snapshot().sources {
         let table = source.series().await.unwrap();
-        let partitions: Vec<u32> = (0..table.partition_count).collect();
+        let partitions: Vec<u32> = (0..table.partitions.len() as u32).collect();
         let symbols = source.symbols(&partitions).await.unwrap();
-        let trees = source.trees(&partitions).await.unwrap();
+        let trees = source.trees(&partitions, 0..partitions.len()).await.unwrap();
         let request = ScanRequest {
             series: (0..table.series.len() as u32).collect(),
             range: TimeRange::ALL,

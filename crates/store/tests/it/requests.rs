@@ -24,7 +24,7 @@ async fn read(store: &Store, service: &str) -> u64 {
         let is_of = |id: &u32| table.series[*id as usize].label("job") == service;
         let series: Vec<u32> = (0..table.series.len() as u32).filter(is_of).collect();
         let partitions: Vec<u32> = series.iter().map(|&id| table.series[id as usize].partition).collect();
-        source.trees(&partitions).await.unwrap();
+        source.trees(&partitions, 0..partitions.len()).await.unwrap();
         let request =
             ScanRequest { series, range: TimeRange::ALL, attributes: Vec::new(), with_times: false };
         source.scan(&request, &mut |run| samples += run.values.len() as u64).await.unwrap();

@@ -147,7 +147,7 @@ async fn an_attribute_with_a_value_per_sample_is_bounded() {
 /// Names of the functions of a partition's stacktraces, read with the locations of these partitions.
 async fn functions(source: &dyn Source, partitions: &[u32], at: usize) -> BTreeSet<String> {
     let symbols = source.symbols(partitions).await.unwrap();
-    let trees = source.trees(partitions).await.unwrap();
+    let trees = source.trees(partitions, 0..partitions.len()).await.unwrap();
     let lines = trees[at].location[1..].iter().flat_map(|&location| {
         let lines = symbols.location_lines(location);
         assert!(!lines.is_empty());
