@@ -101,7 +101,7 @@ fn peak_bytes(requests: usize) -> usize {
 
 #[test]
 fn a_compaction_streams_its_inputs() {
-    let (small, large) = (peak_bytes(8), peak_bytes(20));
+    let (small, large) = (peak_bytes(4), peak_bytes(16));
     let samples = BLOCKS * 12 * SAMPLES;
     eprintln!("{small} bytes, and {large} with {samples} samples more");
     assert!(large < 64 << 20, "{large} bytes");
