@@ -231,8 +231,9 @@ impl Symbolizer {
         let at = all.iter().position(|kept| {
             kept.of.as_ptr() == Arc::as_ptr(symbols)
                 && *kept.partitions == *partitions
-                && (kept.symbolized.unresolved.is_empty()
-                    || (kept.version == version && kept.at.elapsed() < UNRESOLVED_FOR))
+                // A file that came may tell more also of what has functions already.
+                && kept.version == version
+                && (kept.symbolized.unresolved.is_empty() || kept.at.elapsed() < UNRESOLVED_FOR)
         })?;
         // Those used last are last.
         let kept = all.remove(at);

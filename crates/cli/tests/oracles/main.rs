@@ -73,7 +73,7 @@ enum Uploaded {
     Shared,
     /// The same, and what it shares is at a debuginfod server.
     SharedAtDebuginfod,
-    /// Without symbols, and its debug information is at a debuginfod server.
+    /// With symbols only, and its debug information is at a debuginfod server.
     StrippedThenDebuginfod,
 }
 
@@ -451,7 +451,8 @@ fn upload(case: &Case, folder: &Path, server: &Server, process: &[u64]) -> Resul
         }
         Uploaded::StrippedThenDebuginfod => {
             run(folder, "objcopy", &["--only-keep-debug", "program", "at-debuginfod"])?;
-            run(folder, "objcopy", &["--strip-all", "program", "stripped"])?;
+            // Most addresses have a function from the beginning, and are to have lines then.
+            run(folder, "objcopy", &["--strip-debug", "program", "stripped"])?;
             tell(server, &["debuginfo", "upload", &path("stripped")])?
         }
         Uploaded::DebugOnly => {
