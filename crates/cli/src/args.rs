@@ -89,6 +89,14 @@ pub(crate) struct Serve {
     /// How long samples are kept; 0 = for ever.
     #[arg(long, value_name = "DURATION", default_value = "15d", value_parser = value::or_default(Span::parse, "15d"))]
     pub(crate) retention: Span,
+    /// How long samples stay as they came, before they become sums of 10 s without sample attributes; 0 = for as long as they are
+    /// kept. [default: 7d, or never with `--retention=0` alone]
+    #[arg(long, value_name = "DURATION", value_parser = value::optional(Span::parse))]
+    pub(crate) retention_raw: Option<value::Maybe<Span>>,
+    /// How long it takes until samples are sums of an hour instead of 10 s; 0 = never. [default: 30d, or never with
+    /// `--retention=0` alone]
+    #[arg(long = "retention-10s", value_name = "DURATION", value_parser = value::optional(Span::parse))]
+    pub(crate) retention_10s: Option<value::Maybe<Span>>,
     /// How far ahead of this machine's clock a sample may be.
     #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = value::or_default(Span::parse, "10m"))]
     pub(crate) ahead_max: Span,

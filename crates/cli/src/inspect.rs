@@ -12,6 +12,7 @@ use decima_ingest::config::Config;
 use decima_store::{
     Place,
     inspect::{BlockInventory, Inventory, inspect},
+    tiers,
 };
 
 use crate::args::Inspect;
@@ -89,9 +90,14 @@ fn listing(inventory: &Inventory) -> String {
 fn listed(block: &BlockInventory) -> String {
     let bytes: u64 = block.file_bytes.values().sum();
     format!(
-        "block {} of level {}\n  {} to {}\n  {} samples, {} series, {} partitions, {} stacktraces, {} nodes, {}\n",
+        "block {} of level {}, {}\n  {} to {}\n  {} samples, {} series, {} partitions, {} stacktraces, {} nodes, {}\n",
         block.id,
         block.level,
+        if block.resolution_ns == 0 {
+            "samples as they came".to_owned()
+        } else {
+            format!("sums of {}", tiers::name(block.resolution_ns))
+        },
         moment(block.min_time_ns),
         moment(block.max_time_ns),
         block.samples,
@@ -122,6 +128,7 @@ mod tests {
             min_time_ns: 1_700_000_000_000_000_000,
             max_time_ns: 1_700_000_001_500_000_000,
             level: 1,
+            resolution_ns: 0,
             samples: 1000,
             series: 2,
             partitions: 1,
@@ -142,7 +149,7 @@ mod tests {
         let text = listing(&inventory);
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(lines[0], "manifest 3, 1 blocks");
-        assert_eq!(lines[1], "block 01A of level 1");
+        assert_eq!(lines[1], "block 01A of level 1, samples as they came");
         assert_eq!(lines[2], "  2023-11-14T22:13:20.000Z to 2023-11-14T22:13:21.500Z");
         assert_eq!(lines[3], "  1000 samples, 2 series, 1 partitions, 30 stacktraces, 40 nodes, 2.5 KiB");
         assert!(lines.iter().any(|line| line.contains("samples.parquet") && line.contains("2.048 B/sample")));

@@ -15,11 +15,16 @@ use crate::{
     args::{Access, AnonymousMode, LogFormat, LogLevel, ObjectFiles, Role, Serve},
     forwarding::{Forwarding, forwarding},
     place::PlaceFlags,
-    value::{Address, ListenAddress, Maybe},
+    value::{Address, ListenAddress, Maybe, Span},
 };
 
 /// Heads smaller than this could not hold a single large request while another one is flushed.
 const HEAD_MEMORY_MIN_BYTES: u64 = 16 << 20;
+
+/// How long samples stay as they came: a look at last week is at single samples.
+const RETENTION_RAW_DEFAULT: Duration = Duration::from_secs(7 * 86_400);
+/// When 10 s become an hour: a look at last month is for minutes of an incident, one farther back for a trend.
+const RETENTION_TEN_SECONDS_DEFAULT: Duration = Duration::from_secs(30 * 86_400);
 
 /// Flags that do not fit together or say something impossible.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -84,6 +89,7 @@ impl Settings {
         let tls = tls_files(&flags.access)?;
         let addresses = addresses(&flags, tls.is_some())?;
         let role = role(&flags)?;
+        let tiers = tiers(&flags);
         let profile_bytes_max = flags.limits.profile_size_max.as_usize();
         let Forwarding { forward, without_effect } =
             forwarding(flags.forward, &flags.storage_path, profile_bytes_max)?;
@@ -120,6 +126,7 @@ impl Settings {
                 path: flags.storage_path,
                 head_memory_bytes: flags.head_memory.0,
                 retention: Some(flags.retention.0).filter(|age| !age.is_zero()),
+                tiers,
                 ahead_max: flags.ahead_max.0,
                 partition_labels: without_empty(flags.partition_labels),
                 cache_bytes: flags.cache_memory.0,
@@ -146,6 +153,22 @@ impl Settings {
             forward,
             without_effect: flags.parca.given.into_iter().chain(without_effect).collect(),
         })
+    }
+}
+
+/// Ages from which on samples are kept in less detail. Who keeps everything for ever and says nothing of tiers means it.
+fn tiers(flags: &Serve) -> decima_store::Tiers {
+    let given = |flag: &Option<Maybe<Span>>| flag.as_ref().and_then(|Maybe(span)| *span);
+    let (raw, ten_seconds) = (given(&flags.retention_raw), given(&flags.retention_10s));
+    if flags.retention.0.is_zero() && raw.is_none() && ten_seconds.is_none() {
+        return decima_store::Tiers::default();
+    }
+    let or = |given: Option<Span>, default| {
+        Some(given.map_or(default, |Span(age)| age)).filter(|age| !age.is_zero())
+    };
+    decima_store::Tiers {
+        raw: or(raw, RETENTION_RAW_DEFAULT),
+        ten_seconds: or(ten_seconds, RETENTION_TEN_SECONDS_DEFAULT),
     }
 }
 
@@ -320,6 +343,8 @@ mod tests {
             "--path-prefix=",
             "--cors-allowed-origins=",
             "--retention=",
+            "--retention-raw=",
+            "--retention-10s=",
             "--head-memory=",
             "--allow-partial=",
             "--port=",
@@ -430,6 +455,23 @@ mod tests {
         let given = limits(&["--debuginfo-retention=1h", "--debuginfo-retention-size=1MB"]);
         assert_eq!((given.unused_max_ns, given.bytes_max), (3_600_000_000_000, 1_000_000));
         assert_eq!(limits(&["--debuginfo-retention=0"]).unused_max_ns, i64::MAX);
+    }
+
+    #[test]
+    fn tiers() {
+        let check = |flags: &[&str], raw_days: Option<u64>, ten_seconds_days: Option<u64>| {
+            let days = |days: Option<u64>| days.map(|days| Duration::from_secs(days * 86_400));
+            let expected = decima_store::Tiers { raw: days(raw_days), ten_seconds: days(ten_seconds_days) };
+            assert_eq!(checked(flags).unwrap().store.tiers, expected, "{flags:?}");
+        };
+        check(&[], Some(7), Some(30));
+        check(&["--retention=365d"], Some(7), Some(30));
+        check(&["--retention=0"], None, None);
+        check(&["--retention=0", "--retention-raw="], None, None);
+        check(&["--retention=0", "--retention-raw=3d"], Some(3), Some(30));
+        check(&["--retention=0", "--retention-10s=60d"], Some(7), Some(60));
+        check(&["--retention=90d", "--retention-raw=0"], None, Some(30));
+        check(&["--retention=90d", "--retention-10s=0"], Some(7), None);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::{
     api::{QueryError, ReportAnswer, ReportRequest},
     cancel::Cancel,
+    coarse::Coarse,
     engine::Settings,
     memory::{self, QueryMemory, Share},
     plan::{self, Task},
@@ -19,6 +20,7 @@ use crate::{
     read::{self, Failures},
     render,
     scan::{self, Partial},
+    states,
     symbolize::{self, Symbolizer, UnresolvedAddresses},
 };
 
@@ -63,9 +65,9 @@ pub(crate) async fn report(
     let partials = || read.sources.iter().flat_map(|source| &source.partials);
     let is_empty = partials().all(|(_, partial)| partial.sample_count == 0);
     if is_empty && question.sides().all(|side| side.single) {
-        return Err(QueryError::NotFound {
-            message: "could not find profile at requested time and selectors".to_owned(),
-        });
+        let mut message = "could not find profile at requested time and selectors".to_owned();
+        read.notices.iter().for_each(|notice| message = format!("{message}; {notice}"));
+        return Err(QueryError::NotFound { message });
     }
     if let Some(symbolizer) = symbolizer {
         symbolize(&mut read, symbolizer).await;
@@ -116,8 +118,14 @@ async fn read_sources(
     let mut failures = Failures::new(allow_partial);
     let tables = read::series_tables(snapshot, &mut failures).await?;
     let mut tasks: Vec<Vec<(usize, Task)>> = snapshot.sources.iter().map(|_| Vec::new()).collect();
+    let mut coarse = Coarse::default();
     for (number, side) in question.sides().enumerate() {
-        for task in plan::plan(&tables, question.wanted(side)) {
+        let mut plan = plan::plan(&tables, question.wanted(side));
+        coarse.add(plan.coarse);
+        if side.single && !side.profile_type.delta {
+            states::average(snapshot, &tables, &mut plan.tasks).await?;
+        }
+        for task in plan.tasks {
             tasks[task.source].push((number, task));
         }
     }
@@ -130,7 +138,8 @@ async fn read_sources(
     let share = Arc::new(memory.take(needed_bytes).await?);
     let jobs = plans.into_iter().map(|plan| (plan.source.name().to_owned(), plan.read(Arc::clone(&share))));
     let sources = read::all(jobs.collect(), &mut failures).await?;
-    let notices = failures.into_notices();
+    let mut notices = failures.into_notices();
+    notices.extend(coarse.notices());
     Ok((Read { sources, label_names, period, unresolved: Vec::new(), notices }, share))
 }
 

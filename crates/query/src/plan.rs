@@ -1,7 +1,8 @@
 //! Here are the series tables of a snapshot, a selector and a range, gives you one task per source that has anything to read.
 //!
 //! A plan holds ids and ranges, and conditions only where rows must be looked at: a matcher or grouping label that a series
-//! lacks but some of its samples have as an attribute. Pure: no I/O, no clock. O(series).
+//! lacks but some of its samples have as an attribute. Coarse sources have no rows to look at: where a matcher asks for that, the series
+//! is left out, and the plan says so. Pure: no I/O, no clock. O(series).
 
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ use hashbrown::HashMap;
 use crate::{
     api::TimeRange,
     attributes::{Fulfilled, SeriesMatcher},
+    coarse::Coarse,
     group::{Cell, Grouping, Template},
     selector::Matcher,
 };
@@ -25,6 +27,15 @@ pub(crate) struct Wanted<'a> {
     pub(crate) grouping: Grouping<'a>,
     /// Counts of samples become values of the period type.
     pub(crate) scale_by_period: bool,
+}
+
+/// What to read, and what cannot be.
+#[derive(Debug, Default)]
+pub(crate) struct Plan {
+    /// One task per source that has anything to read.
+    pub(crate) tasks: Vec<Task>,
+    /// Which parts are coarse.
+    pub(crate) coarse: Coarse,
 }
 
 /// What to read of one source.
@@ -42,6 +53,10 @@ pub(crate) struct Task {
     pub(crate) templates: Vec<Template>,
     /// Times to read.
     pub(crate) range: TimeRange,
+    /// 0, or the width of the buckets that its samples are sums of.
+    pub(crate) resolution_ns: i64,
+    /// By series, how many states its values are the sum of, where their mean is wanted ([`states`](crate::states)).
+    pub(crate) states: HashMap<u32, u64>,
 }
 
 /// A series to read.
@@ -93,24 +108,30 @@ impl Task {
     }
 }
 
-/// One task per source that has anything to read.
-pub(crate) fn plan(tables: &[Option<Arc<SeriesTable>>], wanted: Wanted<'_>) -> Vec<Task> {
-    let tasks = tables.iter().enumerate().filter_map(|(source, table)| {
-        let table = table.as_ref()?;
+/// Chooses what to read.
+pub(crate) fn plan(tables: &[Option<Arc<SeriesTable>>], wanted: Wanted<'_>) -> Plan {
+    let mut plan = Plan::default();
+    for (source, table) in tables.iter().enumerate() {
+        let Some(table) = table else { continue };
         let mut planner = Planner::new(table, wanted);
         let series: Vec<ChosenSeries> =
             (0..).zip(&table.series).filter_map(|(id, series)| planner.choose(id, series)).collect();
-        let Planner { attributes, row_matchers, templates, .. } = planner;
-        (!series.is_empty()).then_some(Task {
-            source,
-            series,
-            attributes,
-            row_matchers,
-            templates,
-            range: wanted.range,
-        })
-    });
-    tasks.collect()
+        let Planner { attributes, row_matchers, templates, coarse, .. } = planner;
+        plan.coarse.add(coarse);
+        if !series.is_empty() {
+            plan.tasks.push(Task {
+                source,
+                series,
+                attributes,
+                row_matchers,
+                templates,
+                range: wanted.range,
+                resolution_ns: table.resolution_ns,
+                states: HashMap::new(),
+            });
+        }
+    }
+    plan
 }
 
 struct Planner<'a> {
@@ -123,6 +144,7 @@ struct Planner<'a> {
     on_rows: Vec<Option<u32>>,
     templates: Vec<Template>,
     template_ids: HashMap<Template, u32>,
+    coarse: Coarse,
 }
 
 impl<'a> Planner<'a> {
@@ -136,6 +158,7 @@ impl<'a> Planner<'a> {
             on_rows: vec![None; wanted.matchers.len()],
             templates: Vec::new(),
             template_ids: HashMap::new(),
+            coarse: Coarse::default(),
         }
     }
 
@@ -143,7 +166,11 @@ impl<'a> Planner<'a> {
         if !series.range.overlaps(&self.wanted.range) || *series.profile_type != *self.wanted.profile_type {
             return None;
         }
-        let row_matchers = self.series_matches(id, series)?;
+        let row_matchers = self.series_matches(id, series);
+        if row_matchers.is_some() && self.is_coarse() {
+            self.coarse.note(self.table.resolution_ns, series.range, self.wanted.range);
+        }
+        let row_matchers = row_matchers?;
         let template = self.template(id, series);
         let scale = if self.wanted.scale_by_period && series.period > 0 { series.period } else { 1 };
         Some(ChosenSeries {
@@ -158,15 +185,25 @@ impl<'a> Planner<'a> {
 
     /// The row matchers that are left to fulfil; `None` if the series is out.
     fn series_matches(&mut self, id: u32, series: &Series) -> Option<u128> {
-        let mut left = 0;
+        let (mut left, mut unknown) = (0, Vec::new());
         for at in 0..self.matchers.len() {
             match self.matchers[at].of_series(id, series, self.wanted.range) {
                 Fulfilled::All => {}
+                Fulfilled::Some if self.is_coarse() => unknown.push(self.matchers[at].matcher.label()),
                 Fulfilled::Some => left |= 1 << self.on_rows(at),
                 Fulfilled::None => return None,
             }
         }
-        Some(left)
+        if unknown.is_empty() {
+            return Some(left);
+        }
+        self.coarse.note(self.table.resolution_ns, series.range, self.wanted.range);
+        unknown.into_iter().for_each(|label| self.coarse.leave_out(label));
+        None
+    }
+
+    fn is_coarse(&self) -> bool {
+        self.table.resolution_ns > 0
     }
 
     /// The place of a matcher in `row_matchers`.
@@ -209,10 +246,12 @@ impl<'a> Planner<'a> {
 
     fn cell(&mut self, id: u32, series: &Series, name: &str) -> Cell {
         let value = series.label(name);
-        if value.is_empty() && self.table.attributes.of_series(name, id).is_some() {
-            Cell::Attribute(self.attribute(name))
-        } else {
-            Cell::Value(value.to_owned())
+        let is_attribute = value.is_empty() && self.table.attributes.of_series(name, id).is_some();
+        if is_attribute && self.is_coarse() {
+            self.coarse.leave_together(name);
+        } else if is_attribute {
+            return Cell::Attribute(self.attribute(name));
         }
+        Cell::Value(value.to_owned())
     }
 }

@@ -4,6 +4,9 @@
 //! inside one step. Where a bucket does not fit, everything of its series in that time is read from samples, so that points of
 //! one time there must wait until it is known whether there is such a bucket. Series whose rows must be looked at are read from
 //! samples altogether.
+//!
+//! A coarse source has sums of wider buckets and nothing finer: each counts whole, at its begin or that of the range, and a state is the
+//! mean of its bucket.
 
 use std::sync::Arc;
 
@@ -13,9 +16,10 @@ use hashbrown::HashMap;
 
 use crate::{
     api::{QueryError, QueryRangeRequest, RangeAnswer, RangeSample, RangeSeries, TimeRange},
+    coarse,
     engine::Settings,
     group::{GroupKey, Grouping},
-    plan::{self, Task, Wanted},
+    plan::{self, Plan, Task, Wanted},
     read::{self, Failures},
     rows::{DROPPED, RowReader, RunGroups},
     selector::Selector,
@@ -46,7 +50,6 @@ pub(crate) async fn query_range(
     if request.step_ns < 0 {
         return Err(QueryError::InvalidArgument { message: "step must not be negative".to_owned() });
     }
-    let buckets = Buckets::new(request);
     let wanted = Wanted {
         profile_type: &profile_type,
         matchers: &matchers,
@@ -60,7 +63,9 @@ pub(crate) async fn query_range(
     };
     let mut failures = Failures::new(settings.allow_partial);
     let tables = read::series_tables(snapshot, &mut failures).await?;
-    let jobs = plan::plan(&tables, wanted).into_iter().map(|task| {
+    let Plan { tasks, coarse } = plan::plan(&tables, wanted);
+    let buckets = Buckets::new(request).with_resolution(coarse.coarsest_ns());
+    let jobs = tasks.into_iter().map(|task| {
         let source = Arc::clone(&snapshot.sources[task.source]);
         (source.name().to_owned(), read_source(source, task, buckets, profile_type.delta))
     });
@@ -71,14 +76,17 @@ pub(crate) async fn query_range(
     }
     groups.retain(|_, cells| !cells.is_empty());
     let saturated = groups.values().flat_map(HashMap::values).any(|cell| cell.saturated);
+    let mut notices = failures.into_notices();
+    notices.extend(coarse.notices());
     if groups.is_empty() {
-        return Err(QueryError::NotFound { message: NO_DATA.to_owned() });
+        let mut message = NO_DATA.to_owned();
+        notices.iter().for_each(|notice| message = format!("{message} {notice}."));
+        return Err(QueryError::NotFound { message });
     }
     let shape = Shape::new(&profile_type, wanted.scale_by_period, buckets);
     let mut series: Vec<RangeSeries> =
         groups.into_iter().map(|(key, cells)| shape.series(key, &cells)).collect();
     series.sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
-    let mut notices = failures.into_notices();
     if saturated {
         notices.push(SATURATED.to_owned());
     }
@@ -91,6 +99,8 @@ struct Buckets {
     range: TimeRange,
     /// 0 = one bucket for everything.
     step_ns: i64,
+    /// Whether the step follows from a limit.
+    is_derived: bool,
 }
 
 impl Buckets {
@@ -104,7 +114,18 @@ impl Buckets {
             }
             (step, _) => step,
         };
-        Self { range: request.range, step_ns }
+        Self { range: request.range, step_ns, is_derived: request.step_ns == 0 }
+    }
+
+    /// With steps that buckets of a resolution fit into, if they are derived and not much smaller anyway: else a step would have one
+    /// bucket more than the next.
+    fn with_resolution(self, resolution_ns: i64) -> Self {
+        if !self.is_derived || resolution_ns <= 0 || self.step_ns < resolution_ns / 2 {
+            return self;
+        }
+        let wider =
+            (self.step_ns - 1).div_euclid(resolution_ns).saturating_add(1).saturating_mul(resolution_ns);
+        Self { step_ns: wider, ..self }
     }
 
     /// Start of the bucket of a time.
@@ -144,17 +165,25 @@ struct Cell {
     /// The one time that all its samples have.
     time_ns: Option<i64>,
     duration_ns: i64,
+    /// How many states of coarse sources are in the sum, which is shown as their mean: a bucket may be in parts in several of them.
+    states: u64,
     /// Whether the sum did not fit.
     saturated: bool,
 }
 
 impl Cell {
+    /// What is shown.
+    fn value(&self) -> i64 {
+        if self.states > 0 { coarse::mean(self.sum, self.states) } else { self.sum }
+    }
+
     fn add(&mut self, other: &Self) {
         self.saturated |= add_saturating(&mut self.sum, other.sum) | other.saturated;
         self.count += other.count;
         if self.time_ns != other.time_ns {
             self.time_ns = None;
         }
+        self.states += other.states;
         self.duration_ns = self.duration_ns.min(other.duration_ns);
     }
 }
@@ -215,6 +244,10 @@ impl Accumulator<'_> {
     fn points(&mut self, id: u32, points: &[Point]) {
         let Some(series) = self.task.series(id) else { return };
         let group = self.rows.constant_group(series);
+        if self.task.resolution_ns > 0 {
+            points.iter().for_each(|point| self.coarse_point(group, series.scale, point));
+            return;
+        }
         for point in points {
             let (sum, overflows) = scaled(point.sum, series.scale);
             // A stored sum at an end of the range was cut there: nothing else has such values.
@@ -224,6 +257,7 @@ impl Accumulator<'_> {
                 count: point.count,
                 time_ns: Some(point.time_ns),
                 duration_ns: point.duration_ns,
+                states: 0,
                 saturated,
             };
             let fits = self.delta && self.buckets.hold_bucket_of(point.time_ns);
@@ -236,6 +270,20 @@ impl Accumulator<'_> {
                 _ => self.unknown_points = true,
             }
         }
+    }
+
+    fn coarse_point(&mut self, group: u32, scale: i64, point: &Point) {
+        let (sum, saturated) = scaled(point.sum, scale);
+        let time_ns = point.time_ns.max(self.buckets.range.start_ns);
+        let cell = Cell {
+            sum,
+            count: point.count,
+            time_ns: Some(time_ns),
+            duration_ns: point.duration_ns,
+            states: if self.delta { 0 } else { point.instants },
+            saturated: saturated || matches!(point.sum, i64::MIN | i64::MAX),
+        };
+        self.add(group, time_ns, cell);
     }
 
     fn reread(&mut self, series: u32, bucket: TimeRange) {
@@ -281,6 +329,7 @@ impl Accumulator<'_> {
                 count: 1,
                 time_ns: Some(time_ns),
                 duration_ns: run.durations_ns.get(row),
+                states: 0,
                 saturated,
             };
             self.add(group, time_ns, cell);
@@ -470,11 +519,10 @@ impl<'a> Shape<'a> {
             // Without a step there is nothing to thin out.
             if self.buckets.step_ns == 0 || bucket != Some(start) {
                 bucket = Some(start);
-                let value_per_second = cell.sum as f64;
                 samples.push(RangeSample {
                     time_ns,
-                    value: cell.sum,
-                    value_per_second,
+                    value: cell.value(),
+                    value_per_second: cell.value() as f64,
                     duration_ns: 0,
                     count: 1,
                 });

@@ -8,6 +8,7 @@ use hashbrown::HashMap;
 
 use crate::{
     api::QueryError,
+    coarse,
     group::GroupKey,
     memory::Share,
     plan::Task,
@@ -97,7 +98,10 @@ impl<'t> Accumulator<'t> {
             self.failed = self.grow().err();
         }
         let Some(series) = self.task.series(run.series) else { return };
-        let values = if series.scale == 1 {
+        let values = if let Some(&states) = self.task.states.get(&run.series) {
+            divide(run.values, states, &mut self.scaled);
+            &self.scaled
+        } else if series.scale == 1 {
             run.values
         } else {
             self.saturated |= scale(run.values, series.scale, &mut self.scaled);
@@ -172,6 +176,12 @@ impl Places<'_> {
         };
         &mut sums[at]
     }
+}
+
+/// The nearest whole means.
+fn divide(values: &[i64], states: u64, means: &mut Vec<i64>) {
+    means.clear();
+    means.extend(values.iter().map(|&value| coarse::mean(value, states)));
 }
 
 fn scale(values: &[i64], factor: i64, scaled: &mut Vec<i64>) -> bool {

@@ -24,6 +24,7 @@ use crate::{
     place::Place,
     source::{ScanRequest, Source, TimeRange},
     storage::Storage,
+    tiers::Tiers,
 };
 
 /// Memory for decoded parts while inspecting.
@@ -61,9 +62,11 @@ pub struct BlockInventory {
     pub min_time_ns: i64,
     /// Time of the last sample.
     pub max_time_ns: i64,
-    /// How often its samples were merged: 0 = the block of a head, 1 = of two hours, 2 = of a day.
+    /// How its samples were merged: 0 = the block of a head, 1 = within two hours, 2 = of a day.
     pub level: u8,
-    /// Samples.
+    /// 0: samples are as they came. Else they are sums over buckets of so many nanoseconds.
+    pub resolution_ns: i64,
+    /// Samples, or sums.
     pub samples: u64,
     /// Series.
     pub series: u64,
@@ -87,7 +90,7 @@ pub async fn inspect(place: &Place, verify: bool) -> Result<Inventory, OpenError
         log_floor: manifest.log_floor,
         compaction_backlog_blocks: plan::plans(
             &manifest,
-            CompactionSettings { memory_bytes: u64::MAX },
+            CompactionSettings { memory_bytes: u64::MAX, tiers: Tiers::default() },
             now_ns(),
         )
         .iter()
@@ -127,6 +130,7 @@ fn listed_only(entry: &BlockEntry) -> BlockInventory {
         min_time_ns: entry.min_time_ns,
         max_time_ns: entry.max_time_ns,
         level: entry.level,
+        resolution_ns: entry.resolution_ns,
         samples: entry.samples,
         ..BlockInventory::default()
     }
@@ -198,10 +202,12 @@ async fn verify_sums(block: &BlockReader, findings: &mut Vec<String>) -> Result<
         })
         .await?;
     for (at, expected) in series.rows.iter().enumerate() {
+        // Points of a coarse block count what its rows are sums of.
+        let is_counted = block.meta.resolution_ns > 0 || point_rows[at] == expected.row_count as u64;
         let is_whole = sums[at] == expected.sum
             && points[at] == expected.sum
             && rows[at] == expected.row_count as u64
-            && point_rows[at] == expected.row_count as u64;
+            && is_counted;
         if !is_whole {
             findings.push(format!(
                 "block {}: series {at}: the sum is {} by series.parquet, {} by samples.parquet and {} by points.parquet; rows {}, {} and {}",
@@ -250,6 +256,7 @@ pub async fn check_block(files: &BTreeMap<&'static str, Vec<u8>>) -> Vec<String>
         format: BLOCK_FORMAT,
         id: "block".to_owned(),
         tenant: String::new(),
+        resolution_ns: 0,
         min_time_ns: i64::MIN,
         max_time_ns: i64::MAX,
         samples: 0,

@@ -35,6 +35,7 @@ pub mod source;
 mod storage;
 pub mod store;
 pub mod symbolize;
+pub mod tiers;
 mod writer;
 
 pub use counted::RequestCounts;
@@ -42,3 +43,4 @@ pub use error::{AppendError, OpenError, ReadError};
 pub use metrics::StoreCounts;
 pub use place::Place;
 pub use store::{Appended, Settings, Store};
+pub use tiers::Tiers;

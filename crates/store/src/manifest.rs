@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::{log::codec::LogPosition, source::TimeRange};
 
 /// Version of the manifest format this program writes, and the newest it reads.
-pub const MANIFEST_FORMAT: u32 = 2;
+pub const MANIFEST_FORMAT: u32 = 3;
 
 /// How many versions stay for people to look at; readers need only the newest.
 pub(crate) const VERSIONS_KEPT: u64 = 4;
@@ -41,9 +41,9 @@ pub struct Manifest {
 pub struct BlockEntry {
     /// Name, a ULID.
     pub id: String,
-    /// Time of the first sample.
+    /// Time of the first sample; of a coarse block, the begin of its bucket.
     pub min_time_ns: i64,
-    /// Time of the last sample.
+    /// Time of the last sample; of a coarse block, the end of its bucket.
     pub max_time_ns: i64,
     /// Number of samples.
     pub samples: u64,
@@ -53,9 +53,12 @@ pub struct BlockEntry {
     pub newest_request_ns: i64,
     /// xxh3-64 of `block.json`, in hex.
     pub meta_checksum: String,
-    /// How often its samples were merged: 0 = the block of a head, 1 = of two hours, 2 = of a day.
+    /// How its samples were merged: 0 = the block of a head, 1 = within two hours, 2 = of a day.
     #[serde(default)]
     pub level: u8,
+    /// 0: its samples are as they came. Else they are sums over buckets of so many nanoseconds ([`tiers`](crate::tiers)).
+    #[serde(default)]
+    pub resolution_ns: i64,
     /// Nodes of its largest partition. These numbers tell what a compaction must hold of it.
     #[serde(default)]
     pub partition_nodes_max: u64,
@@ -153,6 +156,7 @@ mod tests {
             newest_request_ns: 0,
             meta_checksum: String::new(),
             level: 0,
+            resolution_ns: 0,
             partition_nodes_max: 0,
             locations: 0,
             series: 0,

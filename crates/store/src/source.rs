@@ -96,6 +96,9 @@ pub struct SeriesTable {
     pub location_count: u64,
     /// Sample attributes.
     pub attributes: Arc<AttributeTable>,
+    /// 0: samples are as they came. Else the source is coarse: a sample is the sum of a stacktrace over a bucket of so many nanoseconds
+    /// since 1970, with the time at which that begins and none of the attributes, of which only the names are known.
+    pub resolution_ns: i64,
 }
 
 /// The stacktraces of one partition: a tree of locations, root first.
@@ -291,8 +294,10 @@ pub struct Point {
     pub sum: i64,
     /// Number of samples.
     pub count: u64,
-    /// Shortest time span that its samples cover.
+    /// Shortest time span that its samples cover; the bucket's in a coarse source.
     pub duration_ns: i64,
+    /// In a coarse source, how many points of finer times it is the sum of: what a state has to be divided by. Else 1.
+    pub instants: u64,
 }
 
 /// What to read of a source.
@@ -300,7 +305,7 @@ pub struct Point {
 pub struct ScanRequest {
     /// Series ids, ascending.
     pub series: Vec<u32>,
-    /// Times wanted; the source leaves out all others exactly.
+    /// Times wanted; the source leaves out all others exactly. Of a coarse source, every bucket that has any of these times is wanted.
     pub range: TimeRange,
     /// Names of attributes wanted.
     pub attributes: Vec<String>,

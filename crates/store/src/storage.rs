@@ -273,6 +273,7 @@ impl Storage {
             newest_request_ns,
             meta_checksum: format!("{:016x}", xxhash_rust::xxh3::xxh3_64(&json)),
             level,
+            resolution_ns: meta.resolution_ns,
             partition_nodes_max: meta.partition_nodes_max,
             locations: meta.locations.locations,
             series: meta.series,

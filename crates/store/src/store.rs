@@ -35,6 +35,7 @@ use crate::{
     source::{Snapshot, Source},
     storage::Storage,
     symbolize::Symbolizer,
+    tiers::Tiers,
     writer::{Command, DUPLICATE_WINDOW_NS, Log, Writer},
 };
 
@@ -50,13 +51,15 @@ pub struct Settings {
     pub head_memory_bytes: u64,
     /// Samples older than this are refused and blocks older dropped; `None` = for ever.
     pub retention: Option<Duration>,
+    /// Ages from which on samples are kept in less detail, earlier than they are dropped.
+    pub tiers: Tiers,
     /// How far ahead of the clock a sample may be.
     pub ahead_max: Duration,
     /// Labels that choose the partition, first present wins.
     pub partition_labels: Vec<String>,
     /// Memory for decoded block parts.
     pub cache_bytes: u64,
-    /// Memory that a compaction may take; 0 = blocks are never merged.
+    /// Memory that a compaction may take; 0 = blocks are never merged, nor become coarser.
     pub compaction_memory_bytes: u64,
 }
 

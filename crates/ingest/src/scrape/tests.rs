@@ -86,6 +86,7 @@ impl Bench {
             path: directory.path().to_owned(),
             head_memory_bytes: 64 << 20,
             retention: None,
+            tiers: decima_store::Tiers::default(),
             ahead_max: Duration::from_secs(600),
             partition_labels: vec!["job".to_owned()],
             cache_bytes: 1 << 20,

@@ -84,6 +84,7 @@ pub(crate) fn snapshot(services: usize) -> Snapshot {
                         sum: 1,
                         count: 10,
                         duration_ns: 1,
+                        instants: 1,
                     })
                     .collect(),
             );
@@ -95,6 +96,7 @@ pub(crate) fn snapshot(services: usize) -> Snapshot {
         partitions: trees.iter().map(|tree: &Arc<Tree>| tree.size()).collect(),
         location_count: symbols.location_count() as u64,
         attributes: Arc::default(),
+        resolution_ns: 0,
     };
     let fleet = Fleet { table: Arc::new(table), symbols, trees, samples, points };
     let nodes: usize = fleet.trees.iter().map(|tree| tree.parent.len()).sum();

@@ -3,6 +3,7 @@
 
 mod answers;
 mod catalog;
+mod coarse;
 mod flamegraph;
 mod functions;
 mod memory;

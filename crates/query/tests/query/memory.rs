@@ -90,6 +90,7 @@ pub(crate) fn source(name: &str, samples: &[Sample], bucket_ns: i64) -> MemorySo
         location_count: builder.symbols.location_count() as u64,
         series: builder.series,
         attributes: Arc::new(attributes),
+        resolution_ns: 0,
     };
     let (symbols, trees, rows) = (builder.symbols, builder.trees, builder.rows);
     MemorySource { name: name.to_owned(), table, symbols, trees, rows, bucket_ns, broken: false }
@@ -328,6 +329,7 @@ impl Source for MemorySource {
                     sum: 0,
                     count: 0,
                     duration_ns: i64::MAX,
+                    instants: 1,
                 });
                 point.sum = point.sum.saturating_add(row.value);
                 point.count += 1;

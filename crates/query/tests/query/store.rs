@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// One request with these samples.
-fn batch(samples: &[Sample]) -> SampleBatch {
+pub(crate) fn batch(samples: &[Sample]) -> SampleBatch {
     let mut batch = SampleBatch {
         strings: Strings::over(Vec::new()),
         stacktrace_offsets: vec![0],
@@ -68,7 +68,7 @@ fn batch(samples: &[Sample]) -> SampleBatch {
             Attribute { name: batch.strings.push(name), values }
         });
         batch.series.push(SeriesSamples {
-            profile_type: ProfileType::parse(TYPE).unwrap(),
+            profile_type: ProfileType::parse(&samples[0].profile_type).unwrap(),
             labels: samples[0].labels.clone(),
             period: samples[0].period,
             duration_ns: samples[0].duration_ns,
@@ -113,16 +113,20 @@ fn add_location(batch: &mut SampleBatch, spec: &LocationSpec) -> u32 {
 }
 
 async fn open(path: &std::path::Path, compaction_memory_bytes: u64) -> Store {
-    let settings = decima_store::Settings {
+    Store::open(settings(path, compaction_memory_bytes)).await.unwrap()
+}
+
+pub(crate) fn settings(path: &std::path::Path, compaction_memory_bytes: u64) -> decima_store::Settings {
+    decima_store::Settings {
         path: path.to_owned(),
         head_memory_bytes: 64 << 20,
         retention: None,
+        tiers: decima_store::Tiers::default(),
         ahead_max: std::time::Duration::from_secs(60),
         partition_labels: vec!["service".to_owned()],
         cache_bytes: 16 << 20,
         compaction_memory_bytes,
-    };
-    Store::open(settings).await.unwrap()
+    }
 }
 
 /// `by_source` has the samples as the sources of the store have them.

@@ -28,6 +28,9 @@ pub(crate) const TEXT_PREFIX: &str = "attribute.";
 /// Prefix of the columns of integer attributes.
 pub(crate) const INTEGER_PREFIX: &str = "attribute_integer.";
 
+/// Column of points that only coarse blocks have.
+pub(crate) const INSTANTS: &str = "instants";
+
 /// Rows of a row group at most: the writer holds one in memory, and its footer stays small.
 const ROW_GROUP_ROWS: usize = 1 << 20;
 /// Rows of a page at most: what one narrow query has to decode beyond what it wants.
@@ -115,9 +118,9 @@ pub(crate) fn samples(
     (schema(fields), properties.build())
 }
 
-/// `points.parquet`: sums by series and time.
-pub(crate) fn points() -> (Arc<Schema>, WriterProperties) {
-    let fields = vec![
+/// `points.parquet`: sums by series and time; in a coarse block with the number of finer times.
+pub(crate) fn points(is_coarse: bool) -> (Arc<Schema>, WriterProperties) {
+    let mut fields = vec![
         required("series", DataType::Int32),
         required("time_ns", DataType::Int64),
         required("bucket_ns", DataType::Int64),
@@ -125,6 +128,9 @@ pub(crate) fn points() -> (Arc<Schema>, WriterProperties) {
         required("count", DataType::Int64),
         required("duration_ns", DataType::Int64),
     ];
+    if is_coarse {
+        fields.push(required(INSTANTS, DataType::Int64));
+    }
     (schema(fields), properties().delta("series").delta("time_ns").build())
 }
 

@@ -33,7 +33,7 @@ pub(crate) fn encode_head(
 ) -> Result<EncodedBlock, ParquetError> {
     let (text_attributes, integer_attributes) = attribute_columns(view);
     let mut builder =
-        BlockBuilder::new(&view.symbols, shared_locations(view), text_attributes, integer_attributes)?;
+        BlockBuilder::new(&view.symbols, shared_locations(view), text_attributes, integer_attributes, 0)?;
     let mut order: Vec<u32> = (0..view.partitions.len() as u32).collect();
     order.sort_by(|&a, &b| view.partition_names[a as usize].cmp(&view.partition_names[b as usize]));
     let mut series_ids = Vec::with_capacity(view.series.len());

@@ -24,6 +24,9 @@ pub(crate) struct BlockMeta {
     pub(crate) id: String,
     /// Tenant whose samples these are.
     pub(crate) tenant: String,
+    /// 0: samples are as they came. Else they are sums over buckets of so many nanoseconds.
+    #[serde(default)]
+    pub(crate) resolution_ns: i64,
     /// Time of the first sample.
     pub(crate) min_time_ns: i64,
     /// Time of the last sample.

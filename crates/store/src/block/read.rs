@@ -245,6 +245,7 @@ impl BlockReader {
         self.rows(columns::ATTRIBUTES, None, &[], |batch| decode_attributes(batch, count, &mut attributes))
             .await?;
         table.attributes = Arc::new(attributes);
+        table.resolution_ns = self.meta.resolution_ns;
         out.table = Arc::new(table);
         let out = Arc::new(out);
         self.cache.insert(key, Cached::Series(out.clone()));

@@ -12,6 +12,7 @@ use super::{
 use crate::{
     error::ReadError,
     source::{AttributeRun, Each, Point, SampleRun, ScanRequest, StringColumn, TimeRange, Tree},
+    tiers,
 };
 
 /// Rows for which memory is reserved before they are read: a count from a file is believed up to here.
@@ -212,6 +213,8 @@ pub(crate) async fn samples(
         })
         .collect();
     let mut columns = vec!["stacktrace", "value"];
+    // A sample of a coarse block stands for all times of its bucket.
+    let first_ns = tiers::bucket_start(request.range.start_ns, block.meta.resolution_ns);
     let with_times = request.with_times || !covered;
     if with_times {
         columns.extend(["time_ns", "duration_ns"]);
@@ -242,7 +245,7 @@ pub(crate) async fn samples(
                 let part = match times {
                     Some((times, _)) => {
                         let own = &times[part.clone()];
-                        let start = own.partition_point(|&t| t < request.range.start_ns);
+                        let start = own.partition_point(|&t| t < first_ns);
                         let end = own.partition_point(|&t| t <= request.range.end_ns);
                         part.start + start..part.start + end.max(start)
                     }
@@ -345,35 +348,58 @@ pub(crate) async fn points(
     let mut at = 0;
     let mut scratch: Vec<Point> = Vec::new();
     block
-        .rows(
-            columns::POINTS,
-            Some(&merge(&ranges)),
-            &["time_ns", "bucket_ns", "sum", "count", "duration_ns"],
-            |batch| {
-                let time = numbers(batch, "time_ns")?;
-                let bucket = numbers(batch, "bucket_ns")?;
-                let sum = numbers(batch, "sum")?;
-                let count = numbers(batch, "count")?;
-                let duration = numbers(batch, "duration_ns")?;
-                split(&ranges, &mut at, batch.num_rows(), |index, _, part| {
-                    scratch.clear();
-                    scratch.extend(part.map(|row| Point {
-                        time_ns: time[row],
-                        bucket_ns: bucket[row],
-                        sum: sum[row],
-                        count: count[row].max(0) as u64,
-                        duration_ns: duration[row],
-                    }));
-                    scratch.retain(|p| {
-                        p.time_ns <= request.range.end_ns
-                            && request.range.start_ns <= p.time_ns.saturating_add((p.bucket_ns - 1).max(0))
-                    });
-                    if !scratch.is_empty() {
-                        sink(selected[index], &scratch);
-                    }
-                    Ok(())
-                })
-            },
-        )
+        .rows(columns::POINTS, Some(&merge(&ranges)), &[], |batch| {
+            let points = decode_points(batch)?;
+            split(&ranges, &mut at, batch.num_rows(), |index, _, part| {
+                scratch.clear();
+                scratch.extend(part.map(|row| points.get(row)));
+                scratch.retain(|p| {
+                    p.time_ns <= request.range.end_ns
+                        && request.range.start_ns <= p.time_ns.saturating_add((p.bucket_ns - 1).max(0))
+                });
+                if !scratch.is_empty() {
+                    sink(selected[index], &scratch);
+                }
+                Ok(())
+            })
+        })
         .await
+}
+
+/// A batch of points.
+pub(crate) struct PointColumns<'a> {
+    time_ns: &'a [i64],
+    bucket_ns: &'a [i64],
+    sum: &'a [i64],
+    count: &'a [i64],
+    duration_ns: &'a [i64],
+    /// Only coarse blocks have them.
+    instants: Option<&'a [i64]>,
+}
+
+impl PointColumns<'_> {
+    /// The point of a row.
+    pub(crate) fn get(&self, row: usize) -> Point {
+        Point {
+            time_ns: self.time_ns[row],
+            bucket_ns: self.bucket_ns[row],
+            sum: self.sum[row],
+            count: self.count[row].max(0) as u64,
+            duration_ns: self.duration_ns[row],
+            instants: self.instants.map_or(1, |instants| instants[row].max(1) as u64),
+        }
+    }
+}
+
+/// The columns of a batch of points.
+pub(crate) fn decode_points(batch: &RecordBatch) -> Result<PointColumns<'_>, String> {
+    let has_instants = batch.schema_ref().index_of(columns::INSTANTS).is_ok();
+    Ok(PointColumns {
+        time_ns: numbers(batch, "time_ns")?,
+        bucket_ns: numbers(batch, "bucket_ns")?,
+        sum: numbers(batch, "sum")?,
+        count: numbers(batch, "count")?,
+        duration_ns: numbers(batch, "duration_ns")?,
+        instants: if has_instants { Some(numbers(batch, columns::INSTANTS)?) } else { None },
+    })
 }

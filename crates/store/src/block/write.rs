@@ -21,6 +21,7 @@ use super::{
 use crate::{
     head::SeriesKey,
     source::{AttributeTable, NO_MAPPING, Point, Symbols, TimeRange, Tree},
+    tiers,
 };
 
 /// A request that the block makes recognisable.
@@ -111,6 +112,7 @@ struct SeriesStart {
 /// A block in the making. Ids of locations that it is given are those of its symbols.
 pub(crate) struct BlockBuilder<'a> {
     symbols: &'a Symbols,
+    resolution_ns: i64,
     samples: Table,
     points: Table,
     nodes: Table,
@@ -142,6 +144,7 @@ impl<'a> BlockBuilder<'a> {
         shared_locations: Vec<u32>,
         text_attributes: Vec<String>,
         integer_attributes: BTreeMap<String, String>,
+        resolution_ns: i64,
     ) -> Result<Self, ParquetError> {
         let integer_names: Vec<String> = integer_attributes.keys().cloned().collect();
         let mut location_ids = vec![UNMAPPED; symbols.location_count()];
@@ -152,8 +155,9 @@ impl<'a> BlockBuilder<'a> {
         let shared_rows = shared_locations.iter().map(|&l| location_row_count(symbols, l)).sum();
         Ok(Self {
             symbols,
+            resolution_ns,
             samples: Table::new(columns::samples(&text_attributes, &integer_names))?,
-            points: Table::new(columns::points())?,
+            points: Table::new(columns::points(resolution_ns > 0))?,
             nodes: Table::new(columns::nodes())?,
             stacktraces: Table::new(columns::stacktraces())?,
             text_attributes,
@@ -257,13 +261,18 @@ impl<'a> BlockBuilder<'a> {
         *id
     }
 
+    fn widen(&mut self, times: TimeRange) {
+        self.range = Some(self.range.map_or(times, |range| range.with(times)));
+    }
+
     /// Adds samples of the series that is to be ended next.
     pub(crate) fn write_samples(&mut self, rows: SampleColumns) -> Result<(), ParquetError> {
         let (Some(&start_ns), Some(&end_ns)) = (rows.times_ns.first(), rows.times_ns.last()) else {
             return Ok(());
         };
-        let times = TimeRange { start_ns, end_ns };
-        self.range = Some(self.range.map_or(times, |range| range.with(times)));
+        if self.resolution_ns == 0 {
+            self.widen(TimeRange { start_ns, end_ns });
+        }
         let series = self.series.len() as i32;
         self.begun.sum = rows.values.iter().fold(self.begun.sum, |sum, &v| sum.saturating_add(v));
         self.sample_count += rows.values.len() as u64;
@@ -284,20 +293,28 @@ impl<'a> BlockBuilder<'a> {
         let column = |f: &dyn Fn(&Point) -> i64| -> ArrayRef {
             Arc::new(Int64Array::from(points.iter().map(f).collect::<Vec<_>>()))
         };
-        self.points.write(vec![
+        let mut columns: Vec<ArrayRef> = vec![
             Arc::new(Int32Array::from(vec![series; points.len()])),
             column(&|p| p.time_ns),
             column(&|p| p.bucket_ns),
             column(&|p| p.sum),
             column(&|p| p.count as i64),
             column(&|p| p.duration_ns),
-        ])?;
+        ];
+        if self.resolution_ns > 0 {
+            columns.push(column(&|p| p.instants as i64));
+        }
+        self.points.write(columns)?;
         self.point_count += points.len() as u64;
         Ok(())
     }
 
-    /// Ends a series, whose samples are within `range`.
+    /// Ends a series, whose samples are within `range`. Its times in a coarse block are those of whole buckets.
     pub(crate) fn end_series(&mut self, key: SeriesKey, range: TimeRange) {
+        let range = tiers::buckets_of(range, self.resolution_ns);
+        if self.resolution_ns > 0 {
+            self.widen(range);
+        }
         let begun = std::mem::take(&mut self.begun);
         let partition = &self.partition;
         self.series.push(SeriesRow {
@@ -350,6 +367,7 @@ impl<'a> BlockBuilder<'a> {
             format: BLOCK_FORMAT,
             id,
             tenant: tenant.to_owned(),
+            resolution_ns: self.resolution_ns,
             min_time_ns: range.start_ns,
             max_time_ns: range.end_ns,
             samples: self.sample_count,

@@ -11,6 +11,7 @@ use crate::{
         columns::{self, INTEGER_PREFIX, TEXT_PREFIX},
         file::BlockFile,
         read::{BlockReader, column, ids, numbers},
+        scan,
     },
     error::ReadError,
     source::Point,
@@ -31,6 +32,13 @@ pub(crate) struct SampleRows {
     pub(crate) texts: Vec<Vec<Option<Arc<str>>>>,
     /// By integer attribute of the block.
     pub(crate) integers: Vec<Vec<Option<i64>>>,
+}
+
+/// Whether the attributes of samples are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Attributes {
+    Kept,
+    Dropped,
 }
 
 /// What a batch becomes.
@@ -99,13 +107,21 @@ impl<R: Rows> Cursor<R> {
     }
 }
 
-/// The samples of a block.
-pub(crate) async fn samples(block: &BlockReader) -> Result<Cursor<SampleRows>, ReadError> {
-    let text: Vec<String> =
-        block.meta.text_attributes.iter().map(|name| format!("{TEXT_PREFIX}{name}")).collect();
-    let integer: Vec<String> =
-        block.meta.integer_attributes.keys().map(|name| format!("{INTEGER_PREFIX}{name}")).collect();
-    let (file, stream) = block.row_stream(columns::SAMPLES, None, &[], BATCH_ROWS).await?;
+/// The samples of a block, with or without their attributes.
+pub(crate) async fn samples(
+    block: &BlockReader,
+    attributes: Attributes,
+) -> Result<Cursor<SampleRows>, ReadError> {
+    let (text, integer): (Vec<String>, Vec<String>) = match attributes {
+        Attributes::Dropped => Default::default(),
+        Attributes::Kept => (
+            block.meta.text_attributes.iter().map(|name| format!("{TEXT_PREFIX}{name}")).collect(),
+            block.meta.integer_attributes.keys().map(|name| format!("{INTEGER_PREFIX}{name}")).collect(),
+        ),
+    };
+    let mut names = vec!["time_ns", "duration_ns", "stacktrace", "value"];
+    names.extend(text.iter().chain(&integer).map(String::as_str));
+    let (file, stream) = block.row_stream(columns::SAMPLES, None, &names, BATCH_ROWS).await?;
     let decode = move |batch: &RecordBatch| -> Result<SampleRows, String> {
         Ok(SampleRows {
             times_ns: numbers(batch, "time_ns")?.to_vec(),
@@ -138,17 +154,8 @@ fn texts(batch: &RecordBatch, name: &str) -> Result<Vec<Option<Arc<str>>>, Strin
 pub(crate) async fn points(block: &BlockReader) -> Result<Cursor<Vec<Point>>, ReadError> {
     let (file, stream) = block.row_stream(columns::POINTS, None, &[], BATCH_ROWS).await?;
     let decode = |batch: &RecordBatch| -> Result<Vec<Point>, String> {
-        let (time, bucket) = (numbers(batch, "time_ns")?, numbers(batch, "bucket_ns")?);
-        let (sum, count) = (numbers(batch, "sum")?, numbers(batch, "count")?);
-        let duration = numbers(batch, "duration_ns")?;
-        let point = |row: usize| Point {
-            time_ns: time[row],
-            bucket_ns: bucket[row],
-            sum: sum[row],
-            count: count[row].max(0) as u64,
-            duration_ns: duration[row],
-        };
-        Ok((0..batch.num_rows()).map(point).collect())
+        let points = scan::decode_points(batch)?;
+        Ok((0..batch.num_rows()).map(|row| points.get(row)).collect())
     };
     Ok(Cursor { file, stream, decode: Box::new(decode), rows: Vec::new(), at: 0, before: 0 })
 }

@@ -3,6 +3,9 @@
 //! Every sample adds the hash of its content (series, stacktrace, time, duration, attributes), and that hash times its value, so
 //! that equal digests mean equal rows and equal sums of each series, stacktrace and time, whatever their order and numbers. Sums of
 //! points are added likewise. Stacktraces are hashed by fingerprints that are derived from the content of their locations.
+//!
+//! What becomes coarser conserves sums of each series, stacktrace and bucket: its digest has the bucket for the time, and neither
+//! durations, attributes nor the number of rows.
 
 use std::sync::Arc;
 
@@ -16,6 +19,7 @@ use crate::{
         AttributeRun, Mapping, NO_MAPPING, Point, SampleRun, ScanRequest, Series, Source, Symbols, TimeRange,
         Tree,
     },
+    tiers,
 };
 
 /// The digest of the samples and points of blocks. Those of several blocks add up.
@@ -40,23 +44,45 @@ impl Digest {
         }
     }
 
-    /// Reads a whole block, partition by partition.
-    pub(crate) async fn of(block: &BlockReader, progress: &Progress) -> Result<Self, DigestError> {
+    /// Reads a whole block, partition by partition. Of it counts what a block of this resolution has.
+    pub(crate) async fn of(
+        block: &BlockReader,
+        resolution_ns: i64,
+        progress: &Progress,
+    ) -> Result<Self, DigestError> {
         let series = block.block_series().await?;
         let locations = {
             let whole = crate::block::locations::LocationPart::whole(block.meta.locations);
             location_fingerprints(&block.locations(&whole).await?)
         };
-        let mut attributes: Vec<String> = block.meta.text_attributes.clone();
-        attributes.extend(block.meta.integer_attributes.keys().cloned());
-        attributes.sort_unstable();
-        attributes.dedup();
+        let mut attributes: Vec<String> = Vec::new();
+        if resolution_ns == 0 {
+            attributes.clone_from(&block.meta.text_attributes);
+            attributes.extend(block.meta.integer_attributes.keys().cloned());
+            attributes.sort_unstable();
+            attributes.dedup();
+        }
+        let scope = Scope { resolution_ns, attributes: &attributes };
         let mut digest = Self::default();
         for partition in 0..series.partitions.len() as u32 {
             progress.check()?;
-            digest = digest.with(of_partition(block, &series, partition, &locations, &attributes).await?);
+            digest = digest.with(of_partition(block, &series, partition, &locations, scope).await?);
         }
         Ok(digest)
+    }
+
+    /// Adds sums by bucket.
+    fn add_sums(&mut self, run: &SampleRun<'_>, resolution_ns: i64, series: u128, stacktraces: &[u128]) {
+        for (row, &value) in run.values.iter().enumerate() {
+            let stacktrace = stacktraces[run.stacktraces[row] as usize];
+            let start_ns = tiers::bucket_start(run.times_ns.get(row), resolution_ns);
+            let mut content = [0u8; 40];
+            content[..16].copy_from_slice(&series.to_le_bytes());
+            content[16..32].copy_from_slice(&stacktrace.to_le_bytes());
+            content[32..].copy_from_slice(&start_ns.to_le_bytes());
+            let hash = xxh3_128(&content);
+            self.values = self.values.wrapping_add(hash.wrapping_mul(i128::from(value) as u128));
+        }
     }
 
     fn add_run(&mut self, run: &SampleRun<'_>, names: &[u128], series: u128, stacktraces: &[u128]) {
@@ -77,12 +103,14 @@ impl Digest {
         }
     }
 
-    fn add_points(&mut self, series: u128, points: &[Point]) {
+    fn add_points(&mut self, resolution_ns: i64, series: u128, points: &[Point]) {
         for point in points {
+            let start_ns = tiers::bucket_start(point.time_ns, resolution_ns);
+            let bucket_ns = if resolution_ns == 0 { point.bucket_ns } else { resolution_ns };
             let mut content = [0u8; 32];
             content[..16].copy_from_slice(&series.to_le_bytes());
-            content[16..24].copy_from_slice(&point.time_ns.to_le_bytes());
-            content[24..].copy_from_slice(&point.bucket_ns.to_le_bytes());
+            content[16..24].copy_from_slice(&start_ns.to_le_bytes());
+            content[24..].copy_from_slice(&bucket_ns.to_le_bytes());
             let hash = xxh3_128(&content);
             self.points = self.points.wrapping_add(hash.wrapping_mul(i128::from(point.sum) as u128));
             self.point_counts = self.point_counts.wrapping_add(hash.wrapping_mul(u128::from(point.count)));
@@ -99,12 +127,19 @@ pub(crate) enum DigestError {
     Stopped(#[from] Stopped),
 }
 
+/// What counts.
+#[derive(Clone, Copy)]
+struct Scope<'a> {
+    resolution_ns: i64,
+    attributes: &'a [String],
+}
+
 async fn of_partition(
     block: &BlockReader,
     series: &Arc<BlockSeries>,
     partition: u32,
     locations: &[u128],
-    attributes: &[String],
+    Scope { resolution_ns, attributes }: Scope<'_>,
 ) -> Result<Digest, ReadError> {
     let trees = block.whole_trees(series, &[partition]).await?;
     let stacktraces = trees.first().map_or_else(Vec::new, |tree| stacktrace_fingerprints(tree, locations));
@@ -129,10 +164,14 @@ async fn of_partition(
                 Some((id, hash)) if id == run.series => hash,
                 _ => known.insert((run.series, hash(run.series))).1,
             };
-            digest.add_run(&run, &names, series, &stacktraces);
+            if resolution_ns == 0 {
+                digest.add_run(&run, &names, series, &stacktraces);
+            } else {
+                digest.add_sums(&run, resolution_ns, series, &stacktraces);
+            }
         })
         .await?;
-    block.points(&request, &mut |id, points| digest.add_points(hash(id), points)).await?;
+    block.points(&request, &mut |id, points| digest.add_points(resolution_ns, hash(id), points)).await?;
     Ok(digest)
 }
 
@@ -285,7 +324,7 @@ mod tests {
         let (_, meta) = storage.put_block(block, 0).await.unwrap();
         let cache = Arc::new(read::cache(1 << 20));
         let block = BlockReader::new(meta, Storage::block_path("block"), storage.objects.clone(), cache);
-        Digest::of(&block, &Progress::default()).await.unwrap()
+        Digest::of(&block, 0, &Progress::default()).await.unwrap()
     }
 
     const ROWS: [Row; 3] = [(&["a", "b"], 5, 3, "/x"), (&["b"], 6, -2, ""), (&["a", "b"], 6, 4, "/x")];

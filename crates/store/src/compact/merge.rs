@@ -1,13 +1,14 @@
 //! Several blocks become one: series by series in the order that all blocks have, so that each input is read once, from its first
-//! row to its last, and nothing but the locations, the series and one partition's tree is held whole.
+//! row to its last, and nothing but the locations, the series and one partition's tree is held whole. Where the block is to be coarser
+//! than its inputs, samples become sums on the way.
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use arrow_array::{ArrayRef, Int64Array, builder::StringDictionaryBuilder, types::Int32Type};
-
 use super::{
-    CompactError, Progress,
-    cursor::{self, Cursor, SampleRows},
+    CompactError, Progress, Target,
+    cursor::{self, Attributes, Cursor, SampleRows},
+    pending::Pending,
+    rollup::{self, Rollup},
     tree::TreeMerger,
 };
 use crate::{
@@ -16,7 +17,7 @@ use crate::{
         meta::{BlockMeta, FileMeta},
         read::{BlockReader, BlockSeries},
         upload::Upload,
-        write::{BlockBuilder, SampleColumns, SeenRequest},
+        write::{BlockBuilder, SeenRequest},
     },
     head::{SeriesKey, symbols::SymbolIndex},
     source::{AttributeTable, Point, Series, Symbols},
@@ -51,15 +52,17 @@ struct Part {
 /// Merges blocks into one, and puts its files but for the description.
 pub(crate) async fn merge(
     blocks: &[BlockReader],
-    id: &str,
+    target: &Target,
     requests: &[SeenRequest],
     storage: &Storage,
     progress: &Progress,
 ) -> Result<BlockMeta, CompactError> {
     let mut symbols = Symbols::default();
-    let texts = names(blocks.iter().flat_map(|b| b.meta.text_attributes.iter().cloned()));
+    let attributes = if target.resolution_ns > 0 { Attributes::Dropped } else { Attributes::Kept };
+    let with_attributes = || blocks.iter().filter(|_| attributes == Attributes::Kept);
+    let texts = names(with_attributes().flat_map(|b| b.meta.text_attributes.iter().cloned()));
     let mut integers: BTreeMap<String, String> = BTreeMap::new();
-    for (name, unit) in blocks.iter().flat_map(|b| &b.meta.integer_attributes) {
+    for (name, unit) in with_attributes().flat_map(|b| &b.meta.integer_attributes) {
         integers.entry(name.clone()).or_insert_with(|| unit.clone());
     }
     let mut inputs = Vec::with_capacity(blocks.len());
@@ -72,7 +75,7 @@ pub(crate) async fn merge(
             block,
             series: block.block_series().await?,
             locations: index.map_symbols(&mut symbols, &own),
-            samples: cursor::samples(block).await?,
+            samples: cursor::samples(block, attributes).await?,
             points: cursor::points(block).await?,
             texts: block.meta.text_attributes.iter().map(place).collect(),
             integers: block.meta.integer_attributes.keys().map(place_integer).collect(),
@@ -82,9 +85,9 @@ pub(crate) async fn merge(
     let partitions = partitions(&inputs);
     let shared = shared_locations(&inputs, &partitions, symbols.location_count());
     let mut merger = Merger {
-        builder: BlockBuilder::new(&symbols, shared, texts, integers)?,
+        builder: BlockBuilder::new(&symbols, shared, texts, integers, target.resolution_ns)?,
         storage,
-        id,
+        target,
         attributes: AttributeTable::default(),
         series_count: 0,
         progress,
@@ -100,7 +103,7 @@ pub(crate) async fn merge(
     if merged.is_err() {
         for (name, upload) in &mut uploads {
             if let Err(e) = upload.abort().await {
-                tracing::warn!(block = id, file = name, error = %e, "an upload could not be ended");
+                tracing::warn!(block = target.id, file = name, error = %e, "an upload could not be ended");
             }
         }
     }
@@ -157,7 +160,7 @@ fn shared_locations(inputs: &[Input<'_>], partitions: &Partitions, location_coun
 struct Merger<'a> {
     builder: BlockBuilder<'a>,
     storage: &'a Storage,
-    id: &'a str,
+    target: &'a Target,
     attributes: AttributeTable,
     series_count: u32,
     progress: &'a Progress,
@@ -194,6 +197,7 @@ impl Merger<'_> {
         for (key, parts) in series {
             self.samples(&parts, inputs, &stacktraces, uploads).await?;
             let points = points(&parts, inputs).await?;
+            let points = rollup::points(points, self.target.resolution_ns);
             self.builder.write_points(&points)?;
             self.add_attributes(&parts, inputs);
             let ranges =
@@ -223,6 +227,7 @@ impl Merger<'_> {
             left.push((part.input, rows.row_count));
         }
         let mut pending = Pending::new(&self.builder);
+        let mut rollup = (self.target.resolution_ns > 0).then(|| Rollup::new(self.target.resolution_ns));
         loop {
             left.retain(|(_, rows)| *rows > 0);
             // The earliest input, and up to when it is the earliest.
@@ -249,13 +254,11 @@ impl Merger<'_> {
             let next = samples.at..samples.rows.times_ns.len().min(samples.at + *rows);
             let taken = samples.rows.times_ns[next.clone()].partition_point(|&t| t <= until_ns).max(1);
             let next = next.start..next.start + taken;
-            let is_known = pending.add(
-                &samples.rows,
-                next.clone(),
-                |s| ids.get(s.wrapping_sub(*first) as usize).copied(),
-                &input.texts,
-                &input.integers,
-            );
+            let stacktrace = |s: u32| ids.get(s.wrapping_sub(*first) as usize).copied();
+            let is_known = match &mut rollup {
+                Some(rollup) => rollup.add(&samples.rows, next.clone(), stacktrace, &mut pending),
+                None => pending.add(&samples.rows, next.clone(), stacktrace, &input.texts, &input.integers),
+            };
             if !is_known {
                 return Err(CompactError::Misfit {
                     block: input.block.id.to_string(),
@@ -265,9 +268,12 @@ impl Merger<'_> {
             samples.at = next.end;
             *rows -= taken;
             self.progress.advance(taken);
-            if pending.times_ns.len() >= PENDING_ROWS {
+            if pending.len() >= PENDING_ROWS {
                 self.write(&mut pending, uploads).await?;
             }
+        }
+        if let Some(rollup) = rollup {
+            rollup.end(&mut pending);
         }
         self.write(&mut pending, uploads).await
     }
@@ -286,7 +292,7 @@ impl Merger<'_> {
             if bytes.is_empty() {
                 continue;
             }
-            let path = Storage::block_path(self.id).join(name);
+            let path = Storage::block_path(&self.target.id).join(name);
             let upload = uploads.entry(name).or_insert_with(|| Upload::new(path));
             upload.add(&*self.storage.objects, bytes).await?;
         }
@@ -301,6 +307,10 @@ impl Merger<'_> {
                 let Some(of) = attribute.of_series(part.series) else { continue };
                 let merged = self.attributes.entry(name);
                 merged.widen(id, of.range);
+                if self.target.resolution_ns > 0 {
+                    truncated.push(name);
+                    continue;
+                }
                 for (&value, &range) in &of.values {
                     merged.add(id, attribute.text(value), range);
                 }
@@ -319,12 +329,12 @@ impl Merger<'_> {
         requests: &[SeenRequest],
         uploads: &mut Uploads,
     ) -> Result<BlockMeta, CompactError> {
-        let Self { builder, storage, id, attributes, series_count, .. } = self;
+        let Self { builder, storage, target, attributes, series_count, .. } = self;
         let ids: Vec<u32> = (0..series_count).collect();
-        let encoded = builder.finish(id.to_owned(), TENANT, &attributes, &ids, requests)?;
+        let encoded = builder.finish(target.id.clone(), TENANT, &attributes, &ids, requests)?;
         let mut meta = encoded.meta;
         for (name, bytes) in encoded.files {
-            let path = Storage::block_path(id).join(name);
+            let path = Storage::block_path(&target.id).join(name);
             let upload = uploads.entry(name).or_insert_with(|| Upload::new(path));
             upload.add(&*storage.objects, bytes).await?;
             let file: FileMeta = upload.finish(&*storage.objects).await?;
@@ -368,82 +378,13 @@ async fn points(parts: &[Part], inputs: &mut [Input<'_>]) -> Result<Vec<Point>, 
                 last.sum = sum;
                 last.count += next.count;
                 last.duration_ns = last.duration_ns.min(next.duration_ns);
+                // Points of one time are parts of one state, sums of a bucket are sums of different ones.
+                last.instants =
+                    if last.bucket_ns == 0 { 1 } else { last.instants.saturating_add(next.instants) };
                 true
             }
             None => false,
         }
     });
     Ok(all)
-}
-
-/// Samples of one series that are not written yet, in order of time. Stacktraces are those of the merged block.
-struct Pending {
-    times_ns: Vec<i64>,
-    durations_ns: Vec<i64>,
-    stacktraces: Vec<i32>,
-    values: Vec<i64>,
-    texts: Vec<Vec<Option<Arc<str>>>>,
-    integers: Vec<Vec<Option<i64>>>,
-}
-
-impl Pending {
-    fn new(builder: &BlockBuilder<'_>) -> Self {
-        Self {
-            times_ns: Vec::new(),
-            durations_ns: Vec::new(),
-            stacktraces: Vec::new(),
-            values: Vec::new(),
-            texts: vec![Vec::new(); builder.text_attributes().len()],
-            integers: vec![Vec::new(); builder.integer_attributes().len()],
-        }
-    }
-
-    /// Adds rows of an input, whose attributes go to the columns named; whether all its stacktraces are known.
-    fn add(
-        &mut self,
-        rows: &SampleRows,
-        range: std::ops::Range<usize>,
-        stacktrace: impl Fn(u32) -> Option<u32>,
-        texts: &[usize],
-        integers: &[usize],
-    ) -> bool {
-        self.times_ns.extend_from_slice(&rows.times_ns[range.clone()]);
-        self.durations_ns.extend_from_slice(&rows.durations_ns[range.clone()]);
-        self.values.extend_from_slice(&rows.values[range.clone()]);
-        for (column, &place) in rows.texts.iter().zip(texts) {
-            self.texts[place].extend_from_slice(&column[range.clone()]);
-        }
-        for (column, &place) in rows.integers.iter().zip(integers) {
-            self.integers[place].extend_from_slice(&column[range.clone()]);
-        }
-        let count = self.times_ns.len();
-        self.texts.iter_mut().for_each(|column| column.resize(count, None));
-        self.integers.iter_mut().for_each(|column| column.resize(count, None));
-        let stacktraces = rows.stacktraces[range].iter();
-        self.stacktraces.extend(stacktraces.map_while(|&s| Some(stacktrace(s)? as i32)));
-        self.stacktraces.len() == count
-    }
-
-    /// All rows in order of time and stacktrace.
-    fn sorted(self) -> SampleColumns {
-        let mut order: Vec<u32> = (0..self.times_ns.len() as u32).collect();
-        order.sort_by_key(|&row| (self.times_ns[row as usize], self.stacktraces[row as usize]));
-        let rows = || order.iter().map(|&row| row as usize);
-        let text = |column: &Vec<Option<Arc<str>>>| -> ArrayRef {
-            let mut builder = StringDictionaryBuilder::<Int32Type>::new();
-            rows().for_each(|row| builder.append_option(column[row].as_deref()));
-            Arc::new(builder.finish())
-        };
-        let integer = |column: &Vec<Option<i64>>| -> ArrayRef {
-            Arc::new(rows().map(|row| column[row]).collect::<Int64Array>())
-        };
-        let attributes = self.texts.iter().map(text).chain(self.integers.iter().map(integer)).collect();
-        SampleColumns {
-            times_ns: rows().map(|row| self.times_ns[row]).collect(),
-            durations_ns: rows().map(|row| self.durations_ns[row]).collect(),
-            stacktraces: rows().map(|row| self.stacktraces[row]).collect(),
-            values: rows().map(|row| self.values[row]).collect(),
-            attributes,
-        }
-    }
 }

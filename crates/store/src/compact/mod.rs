@@ -3,14 +3,16 @@
 //! ```text
 //! plan ─► merge ─► digest of the inputs = digest of the block ─► next manifest ─► inputs deleted when nobody reads them
 //! ```
-//! Invariants: what is read stays the same, row by row; the manifest changes only after that is verified from what was stored; memory is
+//! Invariants: what is read stays the same, row by row, or sum by sum where the block becomes [coarser](crate::tiers); the manifest changes only after that is verified from what was stored; memory is
 //! bounded by a setting, since [`plan`] chooses inputs that fit and [`merge`] streams their rows. Absent: changes to the manifest,
 //! which are the [writer](crate::writer)'s. Start at [`compact`].
 
 mod cursor;
 mod digest;
 mod merge;
+mod pending;
 pub(crate) mod plan;
+mod rollup;
 mod tree;
 
 use std::sync::{
@@ -86,23 +88,31 @@ impl From<DigestError> for CompactError {
     }
 }
 
-/// Makes one block of several, verified and ready for the manifest. On failure nothing of it stays, unless that cannot be deleted
+/// What a compaction is to make.
+#[derive(Debug, Clone)]
+pub(crate) struct Target {
+    /// Name of the block.
+    pub(crate) id: String,
+    pub(crate) level: u8,
+    /// At least that of every input.
+    pub(crate) resolution_ns: i64,
+    /// Requests received before need not be recognised any more.
+    pub(crate) oldest_request_ns: i64,
+}
+
+/// Makes one block of one or several, verified and ready for the manifest. On failure nothing of it stays, unless that cannot be deleted
 /// either; the next start does then.
-///
-/// `oldest_request_ns`: requests received before need not be recognised any more.
 pub(crate) async fn compact(
     storage: &Storage,
     inputs: &[BlockEntry],
-    id: &str,
-    level: u8,
-    oldest_request_ns: i64,
+    target: &Target,
     progress: &Progress,
 ) -> Result<(BlockEntry, BlockMeta), CompactError> {
-    let compacted = verified(storage, inputs, id, level, oldest_request_ns, progress).await;
+    let compacted = verified(storage, inputs, target, progress).await;
     if compacted.is_err()
-        && let Err(e) = storage.delete_block(id).await
+        && let Err(e) = storage.delete_block(&target.id).await
     {
-        tracing::warn!(block = id, error = %e, "a half-written block could not be deleted; the next start will");
+        tracing::warn!(block = target.id, error = %e, "a half-written block could not be deleted; the next start will");
     }
     compacted
 }
@@ -110,11 +120,10 @@ pub(crate) async fn compact(
 async fn verified(
     storage: &Storage,
     inputs: &[BlockEntry],
-    id: &str,
-    level: u8,
-    oldest_request_ns: i64,
+    target: &Target,
     progress: &Progress,
 ) -> Result<(BlockEntry, BlockMeta), CompactError> {
+    let oldest_request_ns = target.oldest_request_ns;
     let cache = Arc::new(read::cache(CACHE_BYTES));
     let reader = |meta: BlockMeta| {
         let directory = Storage::block_path(&meta.id);
@@ -133,15 +142,15 @@ async fn verified(
     }
     requests.retain(|request| request.received_ns > oldest_request_ns);
     requests.sort_unstable_by_key(|request| request.received_ns);
-    let meta = merge::merge(&blocks, id, &requests, storage, progress).await?;
+    let meta = merge::merge(&blocks, target, &requests, storage, progress).await?;
     let mut expected = Digest::default();
     for block in &blocks {
-        expected = expected.with(Digest::of(block, progress).await?);
+        expected = expected.with(Digest::of(block, target.resolution_ns, progress).await?);
     }
-    let written = Digest::of(&reader(meta.clone()), progress).await?;
+    let written = Digest::of(&reader(meta.clone()), target.resolution_ns, progress).await?;
     if written != expected {
         return Err(CompactError::NotConserved { read: Box::new(expected), written: Box::new(written) });
     }
-    let entry = storage.put_block_meta(&meta, newest_request_ns, level).await?;
+    let entry = storage.put_block_meta(&meta, newest_request_ns, target.level).await?;
     Ok((entry, meta))
 }

@@ -136,6 +136,7 @@ impl Chunk {
                 sum,
                 count: self.values.len() as u64,
                 duration_ns: self.duration_ns,
+                instants: 1,
             }];
         }
         let mut points: BTreeMap<i64, Point> = BTreeMap::new();
@@ -148,6 +149,7 @@ impl Chunk {
                 sum: 0,
                 count: 0,
                 duration_ns: self.duration_ns,
+                instants: 1,
             });
             point.sum = point.sum.saturating_add(value);
             point.count += 1;

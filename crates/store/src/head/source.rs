@@ -45,6 +45,7 @@ impl HeadSource {
                 partitions: self.view.partitions.iter().map(|p| p.tree.size()).collect(),
                 location_count: self.view.symbols.location_count() as u64,
                 attributes: self.view.attributes.clone(),
+                resolution_ns: 0,
             })
         })
     }

@@ -14,12 +14,13 @@ use crate::{
     block::{ListedBlock, meta::BlockMeta},
     clock::now_ns,
     compact::{
-        self, CompactError, Progress,
+        self, CompactError, Progress, Target,
         plan::{self, CompactionSettings, Plan},
     },
     error::AppendError,
     manifest::BlockEntry,
     metrics::Counters,
+    tiers,
 };
 
 /// Pause after a compaction that failed: what made it fail (a full disk, damage) seldom passes at once.
@@ -62,7 +63,8 @@ impl Writer {
         if memory_bytes == 0 || self.is_fenced {
             return Vec::new();
         }
-        plan::plans(&self.manifest, CompactionSettings { memory_bytes }, now_ns)
+        let settings = CompactionSettings { memory_bytes, tiers: self.shared.settings.tiers };
+        plan::plans(&self.manifest, settings, now_ns)
     }
 
     /// Takes a finished compaction into the manifest, and begins the next that is due.
@@ -115,16 +117,13 @@ impl Writer {
         let (storage, runtime, of_thread) = (self.shared.storage.clone(), runtime.clone(), progress.clone());
         let spawned = std::thread::Builder::new().name("decima-compact".to_owned()).spawn(move || {
             yield_to_others();
-            let id = Ulid::new().to_string();
-            let oldest_request_ns = now_ns() - DUPLICATE_WINDOW_NS;
-            let compacted = runtime.block_on(compact::compact(
-                &storage,
-                &inputs,
-                &id,
-                plan.level,
-                oldest_request_ns,
-                &of_thread,
-            ));
+            let target = Target {
+                id: Ulid::new().to_string(),
+                level: plan.level,
+                resolution_ns: plan.resolution_ns,
+                oldest_request_ns: now_ns() - DUPLICATE_WINDOW_NS,
+            };
+            let compacted = runtime.block_on(compact::compact(&storage, &inputs, &target, &of_thread));
             // The writer may have ended; then the block is swept at the next start.
             let _ = send.send(compacted);
         });
@@ -179,6 +178,7 @@ impl Writer {
             block = entry.id,
             inputs = inputs.len(),
             level = entry.level,
+            resolution = tiers::name(entry.resolution_ns),
             samples = entry.samples,
             size_bytes = entry.size_bytes,
             "merged blocks"

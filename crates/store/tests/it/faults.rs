@@ -320,9 +320,9 @@ async fn a_newer_format_is_refused_with_both_versions_named() {
     let folder = directory.path().join("default/manifest");
     let newest = std::fs::read_dir(&folder).unwrap().map(|e| e.unwrap().path()).max().unwrap();
     let text = std::fs::read_to_string(&newest).unwrap();
-    let newer = text.replace("\"format\": 2", "\"format\": 3");
+    let newer = text.replace("\"format\": 3", "\"format\": 4");
     assert_ne!(text, newer, "{text}");
     std::fs::write(&newest, newer).unwrap();
     let refused = Store::open(settings(directory.path())).await.err().map(|e| e.to_string()).unwrap();
-    assert!(refused.ends_with("manifest format 3, this program reads up to 2"), "{refused}");
+    assert!(refused.ends_with("manifest format 4, this program reads up to 3"), "{refused}");
 }

@@ -9,3 +9,4 @@ mod faults;
 mod prefixes;
 mod requests;
 mod series;
+mod tiers;

@@ -28,11 +28,11 @@ use crate::{
 };
 
 /// One change: an object put, or deleted.
-type Change = (Path, Option<PutPayload>);
+pub(crate) type Change = (Path, Option<PutPayload>);
 
 /// Records what changes, in order.
 #[derive(Debug)]
-struct Recorder {
+pub(crate) struct Recorder {
     inner: InMemory,
     changes: Arc<Mutex<Vec<Change>>>,
     /// Files of blocks wait for one of its permits, so that requests arrive between the freeze of a head and its block.
@@ -41,7 +41,7 @@ struct Recorder {
 }
 
 impl Recorder {
-    fn new() -> Arc<Self> {
+    pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
             inner: InMemory::new(),
             changes: Arc::default(),
@@ -54,7 +54,16 @@ impl Recorder {
         self.changes.lock().unwrap_or_else(PoisonError::into_inner).push((path.clone(), payload));
     }
 
-    fn count(&self) -> usize {
+    /// Lets files of blocks be put without waiting.
+    pub(crate) fn open_gate(&self) {
+        self.gate.add_permits(10_000);
+    }
+
+    pub(crate) fn changes(&self) -> Vec<Change> {
+        self.changes.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn count(&self) -> usize {
         self.changes.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 }
@@ -194,7 +203,8 @@ fn check(found: &BTreeMap<String, i64>, sent: &[Sent], count: usize, when: &str)
     assert_eq!(*found, expected, "after {count} changes, {when}");
 }
 
-async fn replayed(changes: &[Change]) -> Arc<InMemory> {
+/// The storage after these changes.
+pub(crate) async fn replayed(changes: &[Change]) -> Arc<InMemory> {
     let objects = Arc::new(InMemory::new());
     for (path, payload) in changes {
         match payload {
@@ -241,7 +251,7 @@ async fn check_prefix(objects: Arc<InMemory>, sent: &[Sent], count: usize) {
 async fn every_prefix_of_changes_opens_with_all_that_was_acknowledged() {
     let objects = Recorder::new();
     let sent = live(&objects).await;
-    let changes = objects.changes.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let changes = objects.changes();
     assert!(changes.len() > 60, "{} changes", changes.len());
     let (changes, sent) = (&changes, &sent);
     let checks = (0..=changes.len()).map(async |count| {
@@ -255,7 +265,7 @@ async fn every_prefix_of_changes_opens_with_all_that_was_acknowledged() {
 async fn a_torn_last_log_object_is_as_if_it_had_not_been_written() {
     let objects = Recorder::new();
     let sent = live(&objects).await;
-    let changes = objects.changes.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let changes = objects.changes();
     let mut torn = 0;
     for count in 1..=changes.len() {
         let (path, Some(payload)) = &changes[count - 1] else { continue };
