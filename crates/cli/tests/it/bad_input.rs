@@ -217,7 +217,7 @@ fn debuginfo_cases() -> Vec<Case> {
             .saying("not previously initiated")
             .with(Code::FailedPrecondition),
         case("end of nothing", &debuginfo("MarkUploadFinished"), vec![finished.encode_to_vec()])
-            .saying("build"),
+            .saying("unexpectedly short input"),
     ]
 }
 
