@@ -107,7 +107,7 @@ fn pprof_cases() -> Vec<Case> {
     for (name, file) in corpus("pprof") {
         // Some files are only odd.
         if pprof::decode(file.clone(), &pprof::Limits::default()).is_err() {
-            cases.push(case(name, WRITE_RAW, vec![write_raw(NAMED, file)]).saying("series[0].samples[0]"));
+            cases.push(case(name, WRITE_RAW, vec![write_raw(NAMED, file)]).saying("series 0, sample 0"));
         }
     }
     assert!(cases.len() > 10);
@@ -123,12 +123,12 @@ fn pprof_cases() -> Vec<Case> {
         case(name, WRITE_RAW, vec![write_raw(labels, profile)])
     };
     cases.extend([
-        raw("deep", NAMED, deep).saying("10000 locations"),
+        raw("deep", NAMED, deep).saying("more than 8192 locations in a stacktrace"),
         raw("many sample labels", NAMED, labelled).saying("labels"),
         raw("many labels", &many, small()).saying("labels"),
-        raw("bomb", NAMED, bomb).saying("series[0].samples[0]"),
+        raw("bomb", NAMED, bomb).saying("series 0, sample 0"),
         raw("no name", &[("job", "x")], small()).saying("__name__"),
-        raw("no pprof", NAMED, b"neither here nor there".to_vec()).saying("series[0].samples[0]"),
+        raw("no pprof", NAMED, b"neither here nor there".to_vec()).saying("series 0, sample 0"),
     ]);
     let unlabelled = WriteRawRequest { series: vec![RawProfileSeries::default()], ..Default::default() };
     cases.push(
@@ -201,7 +201,7 @@ fn debuginfo_cases() -> Vec<Case> {
     let chunk = || Data::ChunkData(vec![0x7f; 1 << 16].into());
     let finished = MarkUploadFinishedRequest { build_id: "..".to_owned(), ..Default::default() };
     vec![
-        should("").saying("build"),
+        should("").saying("unexpectedly short input"),
         should("../../etc/passwd").saying("build"),
         should(&"ab".repeat(5000)).saying("build"),
         initiate("size below 0", "abcd", "h", -1, 0).saying("size"),
@@ -212,12 +212,12 @@ fn debuginfo_cases() -> Vec<Case> {
         upload("chunk first", vec![chunk()]).saying("first message must be info"),
         upload("nothing", Vec::new()).saying("first message must be info"),
         upload("type of an upload", vec![info("abcd", "u", -5), chunk()]).saying("type"),
-        upload("build ID of an upload", vec![info("/", "u", 0), chunk()]).saying("build"),
+        upload("build ID of an upload", vec![info("/", "u", 0), chunk()]).saying("unexpectedly short input"),
         upload("not initiated", vec![info("abcd", "u", 0), chunk()])
             .saying("not previously initiated")
             .with(Code::FailedPrecondition),
         case("end of nothing", &debuginfo("MarkUploadFinished"), vec![finished.encode_to_vec()])
-            .saying("build"),
+            .saying("unexpectedly short input"),
     ]
 }
 
