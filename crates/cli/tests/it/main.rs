@@ -3,7 +3,6 @@
 
 mod access;
 mod ask;
-mod bad_input;
 mod bucket;
 mod configuration;
 mod crashes;
