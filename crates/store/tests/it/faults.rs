@@ -249,6 +249,70 @@ async fn a_flipped_bit_is_found_in_every_file() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_flipped_bit_of_the_manifest_or_the_log_stops_the_start_and_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(settings(directory.path())).await.unwrap();
+    store.append(batch("a", &rows(now())), Some(1)).await.unwrap();
+    store.flush().await.unwrap();
+    store.append(batch("b", &rows(now())), Some(2)).await.unwrap();
+    let expected = contents(&store).await;
+    crash(store);
+    let root = directory.path().join("default");
+    let newest = |folder: &str| {
+        std::fs::read_dir(root.join(folder)).unwrap().map(|entry| entry.unwrap().path()).max().unwrap()
+    };
+    for path in [newest("manifest"), newest("log/00000000000000000001")] {
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        let whole = std::fs::read(&path).unwrap();
+        for part in 0..40 {
+            let mut damaged = whole.clone();
+            damaged[whole.len() * part / 40] ^= 1 << (part % 8);
+            std::fs::write(&path, damaged).unwrap();
+            let refused = Store::open(settings(directory.path())).await.err();
+            let Some(OpenError::Corrupt { object, .. }) = &refused else {
+                panic!("{name}, part {part}: {refused:?}")
+            };
+            assert!(object.ends_with(&name), "{object}");
+        }
+        std::fs::write(&path, whole).unwrap();
+    }
+    let store = Store::open(settings(directory.path())).await.unwrap();
+    assert_eq!(contents(&store).await, expected, "nothing was changed meanwhile");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn blocks_without_a_manifest_are_left_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(settings(directory.path())).await.unwrap();
+    store.append(batch("a", &rows(now())), Some(1)).await.unwrap();
+    let expected = contents(&store).await;
+    store.close().await.unwrap();
+    drop(store);
+    let (folder, aside) = (directory.path().join("default/manifest"), directory.path().join("aside"));
+    std::fs::rename(&folder, &aside).unwrap();
+    let refused = Store::open(settings(directory.path())).await.err();
+    assert!(matches!(refused, Some(OpenError::NoManifest)), "{refused:?}");
+    std::fs::rename(&aside, &folder).unwrap();
+    let store = Store::open(settings(directory.path())).await.unwrap();
+    assert_eq!(contents(&store).await, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_writer_learns_that_it_is_one_no_more() {
+    let objects = faulty();
+    let unused = std::path::Path::new("unused");
+    let first = Store::open_at(settings(unused), Place::objects(objects.clone())).await.unwrap();
+    let _second = Store::open_at(settings(unused), Place::objects(objects)).await.unwrap();
+    for _ in 0..600 {
+        if first.is_fenced() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("it does not look");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_log_is_read_up_to_a_torn_end_and_not_beyond_damage() {
     let directory = tempfile::tempdir().unwrap();
     let store = Store::open(settings(directory.path())).await.unwrap();
