@@ -62,7 +62,7 @@ pub struct BlockInventory {
     pub min_time_ns: i64,
     /// Time of the last sample.
     pub max_time_ns: i64,
-    /// How often its samples were merged: 0 = the block of a head, 1 = of two hours, 2 = of a day.
+    /// How its samples were merged: 0 = the block of a head, 1 = within two hours, 2 = of a day.
     pub level: u8,
     /// 0: samples are as they came. Else they are sums over buckets of so many nanoseconds.
     pub resolution_ns: i64,

@@ -54,7 +54,7 @@ pub struct BlockEntry {
     pub newest_request_ns: i64,
     /// xxh3-64 of `block.json`, in hex.
     pub meta_checksum: String,
-    /// How often its samples were merged: 0 = the block of a head, 1 = of two hours, 2 = of a day.
+    /// How its samples were merged: 0 = the block of a head, 1 = within two hours, 2 = of a day.
     #[serde(default)]
     pub level: u8,
     /// 0: its samples are as they came. Else they are sums over buckets of so many nanoseconds ([`tiers`](crate::tiers)).

@@ -1,8 +1,10 @@
 //! Which blocks become one, or coarser. Pure: a decision from the manifest, settings and a time.
 //!
 //! Two levels: blocks of heads become one of two hours, those one of a day; windows begin at multiples of their width since 1970. A window
-//! is due once it is over and heads that could have samples of it are flushed. Blocks that come later for it wait for the next
-//! level, or for each other: a block is only ever merged into one of a higher level, so that a sample is rewritten twice at most.
+//! is due once it is over and heads that could have samples of it are flushed. A busy store flushes many times before that: blocks of a
+//! window of two hours that is not over are merged as soon as there are a few. What is merged within a level is
+//! [balanced](is_balanced), so that a sample comes into a block of twice the size each time it is rewritten: there are a few blocks
+//! at any time, however many flushes there were, and late ones do not have their whole window written again.
 //! A block whose samples are all past the age of its [tier](crate::tiers) becomes a coarser one, with the others of its day that are: once more
 //! for each of two tiers. Blocks of different resolutions are never merged otherwise.
 
@@ -18,6 +20,8 @@ const HOUR_NS: i64 = 3_600_000_000_000;
 const SETTLE_NS: i64 = 15 * 60 * 1_000_000_000;
 /// Blocks merged at once at most: each has files open and pages in memory.
 const INPUTS_MAX: usize = 64;
+/// Blocks that are merged before their window is over, at least.
+const EARLY_INPUTS_MIN: usize = 4;
 
 /// What a compaction holds whatever its inputs: row groups and upload parts of the files it writes.
 const BASE_BYTES: u64 = 64 << 20;
@@ -90,9 +94,10 @@ fn merges(manifest: &Manifest, settings: CompactionSettings, now_ns: i64) -> Vec
         let mut candidates: Vec<((i64, i64), &BlockEntry)> = manifest
             .blocks
             .iter()
-            .filter(|block| block.level < level && !is_planned(&block.id))
+            .filter(|block| block.level < level || level == 1 && is_open(block, now_ns))
+            .filter(|block| !is_planned(&block.id))
             .filter(|block| coarser_ns(block, settings.tiers, now_ns).is_none())
-            .filter_map(|block| Some(((window(block, width_ns, now_ns)?, block.resolution_ns), block)))
+            .filter_map(|block| Some(((window(block, width_ns)?, block.resolution_ns), block)))
             .collect();
         candidates.sort_by_key(|((window, resolution), block)| {
             (std::cmp::Reverse(*window), *resolution, block.min_time_ns)
@@ -100,8 +105,19 @@ fn merges(manifest: &Manifest, settings: CompactionSettings, now_ns: i64) -> Vec
         let mut found = Vec::new();
         for blocks in candidates.chunk_by(|a, b| a.0 == b.0) {
             let resolution_ns = blocks[0].0.1;
-            let blocks: Vec<&BlockEntry> = blocks.iter().map(|(_, block)| *block).collect();
-            let runs = fitting(&blocks, settings, 2);
+            let is_due = is_over(blocks[0].0.0, width_ns, now_ns);
+            let mut blocks: Vec<&BlockEntry> = blocks.iter().map(|(_, block)| *block).collect();
+            if level == 1 {
+                blocks = balanced(blocks, if is_due { 2 } else { EARLY_INPUTS_MIN });
+            } else if !is_due {
+                continue;
+            }
+            let mut runs = fitting(&blocks, settings, 2);
+            if level == 1 {
+                runs.retain(|run| {
+                    is_balanced(blocks.iter().copied().filter(|block| run.contains(&block.id)))
+                });
+            }
             found.extend(runs.into_iter().map(|inputs| Plan { level, resolution_ns, inputs }));
         }
         plans.extend(found);
@@ -109,12 +125,42 @@ fn merges(manifest: &Manifest, settings: CompactionSettings, now_ns: i64) -> Vec
     plans
 }
 
-/// The window of a block, if it is in one that is due. A block that is wider than a window, as uploads of old files make them, is in none.
-fn window(block: &BlockEntry, width_ns: i64, now_ns: i64) -> Option<i64> {
+/// The window of a block. A block that is wider than a window, as uploads of old files make them, is in none.
+fn window(block: &BlockEntry, width_ns: i64) -> Option<i64> {
     let is_narrow = i128::from(block.max_time_ns) - i128::from(block.min_time_ns) < i128::from(width_ns);
-    let window = block.max_time_ns.div_euclid(width_ns);
-    let end_ns = window.checked_add(1)?.checked_mul(width_ns)?;
-    (is_narrow && end_ns.saturating_add(SETTLE_NS) <= now_ns).then_some(window)
+    is_narrow.then(|| block.max_time_ns.div_euclid(width_ns))
+}
+
+/// Whether no head has samples of a window any more.
+fn is_over(window: i64, width_ns: i64, now_ns: i64) -> bool {
+    let end_ns = window.saturating_add(1).saturating_mul(width_ns);
+    end_ns.saturating_add(SETTLE_NS) <= now_ns
+}
+
+/// Whether a block of two hours may have others merged into it: the day is not due, which would have it written once more.
+fn is_open(block: &BlockEntry, now_ns: i64) -> bool {
+    let [_, day_ns] = WINDOWS_NS;
+    block.level == 1 && window(block, day_ns).is_some_and(|day| !is_over(day, day_ns, now_ns))
+}
+
+/// Whether none of the blocks has more samples than all others together.
+fn is_balanced<'a>(blocks: impl Iterator<Item = &'a BlockEntry>) -> bool {
+    let (largest, all) = blocks.fold((0u64, 0u64), |(largest, all), block| {
+        (largest.max(block.samples), all.saturating_add(block.samples))
+    });
+    largest <= all - largest
+}
+
+/// As many of the blocks as are balanced and at least so many, without the largest ones; in the order that they came in.
+fn balanced(mut blocks: Vec<&BlockEntry>, least: usize) -> Vec<&BlockEntry> {
+    while blocks.len() >= least {
+        if is_balanced(blocks.iter().copied()) {
+            return blocks;
+        }
+        let largest = (0..blocks.len()).max_by_key(|&at| blocks[at].samples);
+        blocks.remove(largest.unwrap_or_default());
+    }
+    Vec::new()
 }
 
 /// Cuts blocks, in order of time, into runs of at least so many that fit into memory.
@@ -212,7 +258,7 @@ mod tests {
             block("b", 0, 10, 20),
             block("c", 0, 130, 140),
             block("d", 0, 140, 150),
-            block("e", 1, 300, 400),
+            BlockEntry { samples: 3000, ..block("e", 1, 300, 400) },
             block("f", 0, 410, 420),
         ];
         check(&blocks, ENOUGH, 600, &[(1, &["c", "d"]), (1, &["a", "b"])]);
@@ -220,8 +266,52 @@ mod tests {
     }
 
     #[test]
-    fn a_level_is_never_merged_into_itself() {
-        check(&[block("a", 1, 0, 100), block("b", 1, 10, 90)], ENOUGH, 600, &[]);
+    fn a_few_blocks_of_an_open_window_are_merged() {
+        let sized = |id, level, samples| BlockEntry { samples, ..block(id, level, 0, 10) };
+        let check = |blocks: &[BlockEntry], expected: &[&str]| {
+            let expected = [(1, expected)];
+            check(blocks, ENOUGH, 20, if expected[0].1.is_empty() { &[] } else { &expected });
+        };
+        check(&[sized("a", 0, 9), sized("b", 0, 9), sized("c", 0, 9)], &[]);
+        check(
+            &[sized("a", 0, 9), sized("b", 0, 9), sized("c", 0, 9), sized("d", 0, 9)],
+            &["a", "b", "c", "d"],
+        );
+        let small = || [sized("b", 0, 9), sized("c", 0, 9), sized("d", 0, 9), sized("e", 0, 9)];
+        let with = |samples| [vec![sized("a", 1, samples)], small().to_vec()].concat();
+        check(&with(36), &["a", "b", "c", "d", "e"]);
+        check(&with(37), &["b", "c", "d", "e"]);
+        check(&with(37)[..4], &[]);
+    }
+
+    #[test]
+    fn however_many_flushes_there_are_blocks_are_few_and_samples_seldom_rewritten() {
+        let mut blocks: Vec<BlockEntry> = Vec::new();
+        let (mut rewritten, mut count_max) = (0, 0);
+        const FLUSHES: u64 = 200;
+        for flush in 0..FLUSHES {
+            blocks.push(BlockEntry { samples: 1, ..block(&format!("{flush:03}"), 0, 0, 10) });
+            let manifest = Manifest::empty().with_blocks(blocks.clone(), LogPosition::default());
+            let settings = CompactionSettings { memory_bytes: ENOUGH, tiers: Tiers::default() };
+            for plan in plans(&manifest, settings, 20 * MINUTE_NS) {
+                let is_input = |block: &BlockEntry| plan.inputs.contains(&block.id);
+                let samples = blocks.iter().filter(|block| is_input(block)).map(|block| block.samples).sum();
+                blocks.retain(|block| !is_input(block));
+                blocks.push(BlockEntry { samples, ..block(&plan.inputs[0], 1, 0, 10) });
+                rewritten += samples;
+            }
+            count_max = count_max.max(blocks.len());
+        }
+        assert!(count_max <= 12, "{count_max} blocks");
+        assert!(rewritten <= 6 * FLUSHES, "{rewritten} samples");
+    }
+
+    #[test]
+    fn what_comes_late_does_not_have_its_window_written_again() {
+        let sized = |id, level, samples| BlockEntry { samples, ..block(id, level, 0, 100) };
+        check(&[sized("a", 1, 100), sized("b", 0, 10), sized("c", 0, 10)], ENOUGH, 600, &[(1, &["b", "c"])]);
+        check(&[sized("a", 1, 100), sized("b", 0, 10)], ENOUGH, 600, &[]);
+        check(&[sized("a", 1, 100), sized("b", 0, 100)], ENOUGH, 600, &[(1, &["a", "b"])]);
         check(&[block("a", 2, 0, 1000), block("b", 2, 10, 900)], ENOUGH, 10_000, &[]);
         check(&[block("a", 1, 0, 100), block("b", 1, 10, 90)], ENOUGH, 1500, &[(2, &["a", "b"])]);
     }

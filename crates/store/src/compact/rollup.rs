@@ -1,8 +1,8 @@
 //! Samples become sums by bucket and stacktrace: what makes a block coarser. Pure; holds the sums of one bucket.
 
-use std::ops::Range;
+use std::{collections::HashMap, ops::Range};
 
-use hashbrown::HashMap;
+use foldhash::fast::FixedState;
 
 use super::{cursor::SampleRows, pending::Pending};
 use crate::{source::Point, tiers::bucket_start};
@@ -12,12 +12,12 @@ pub(super) struct Rollup {
     resolution_ns: i64,
     start_ns: i64,
     /// By stacktrace of the merged block.
-    sums: HashMap<u32, i64>,
+    sums: HashMap<u32, i64, FixedState>,
 }
 
 impl Rollup {
     pub(super) fn new(resolution_ns: i64) -> Self {
-        Self { resolution_ns, start_ns: i64::MIN, sums: HashMap::new() }
+        Self { resolution_ns, start_ns: i64::MIN, sums: HashMap::default() }
     }
 
     /// Adds rows of an input; the sums of buckets that are over go to `pending`. Whether all stacktraces are known.

@@ -298,21 +298,6 @@ async fn blocks_without_a_manifest_are_left_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_idle_writer_learns_that_it_is_one_no_more() {
-    let objects = faulty();
-    let unused = std::path::Path::new("unused");
-    let first = Store::open_at(settings(unused), Place::objects(objects.clone())).await.unwrap();
-    let _second = Store::open_at(settings(unused), Place::objects(objects)).await.unwrap();
-    for _ in 0..600 {
-        if first.is_fenced() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    panic!("it does not look");
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn the_log_is_read_up_to_a_torn_end_and_not_beyond_damage() {
     let directory = tempfile::tempdir().unwrap();
     let store = Store::open(settings(directory.path())).await.unwrap();
