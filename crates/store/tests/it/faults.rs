@@ -173,6 +173,45 @@ async fn a_second_writer_stops_the_first() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_writer_that_stood_still_while_others_took_over_acknowledges_nothing() {
+    let objects = faulty();
+    let unused = std::path::Path::new("unused");
+    let first = Store::open_at(settings(unused), Place::objects(objects.clone())).await.unwrap();
+    first.append(batch("a", &rows(now())), None).await.unwrap();
+    // Others flush what it had, delete the log, and pass and delete the version of the manifest that would be its next.
+    for service in ["b", "c", "d", "e"] {
+        let other = Store::open_at(settings(unused), Place::objects(objects.clone())).await.unwrap();
+        other.append(batch(service, &rows(now())), None).await.unwrap();
+        other.close().await.unwrap();
+    }
+    let last = Store::open_at(settings(unused), Place::objects(objects.clone())).await.unwrap();
+    let expected = contents(&last).await;
+    last.append(batch("f", &rows(now())), None).await.unwrap();
+    let flushed = first.flush().await;
+    assert!(flushed.is_err(), "its manifest does not count");
+    let refused = first.append(batch("g", &rows(now())), None).await;
+    assert!(matches!(refused, Err(AppendError::Unavailable { .. })), "{refused:?}");
+    crash(last);
+    let store = Store::open_at(settings(unused), Place::objects(objects)).await.unwrap();
+    let mut found = contents(&store).await;
+    assert_eq!(found.len(), expected.len() + 4, "what was acknowledged last is there too");
+    found.retain(|key, _| expected.contains_key(key));
+    assert_eq!(found, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_seal_outlives_the_log_before_it() {
+    let objects = faulty();
+    let unused = std::path::Path::new("unused");
+    let first = Store::open_at(settings(unused), Place::objects(objects.clone())).await.unwrap();
+    first.append(batch("a", &rows(now())), None).await.unwrap();
+    let second = Store::open_at(settings(unused), Place::objects(objects)).await.unwrap();
+    second.close().await.unwrap();
+    let refused = first.append(batch("b", &rows(now())), None).await;
+    assert!(matches!(refused, Err(AppendError::Unavailable { .. })), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn late_samples_get_a_block_of_their_own() {
     let directory = tempfile::tempdir().unwrap();
     let store = Store::open(settings(directory.path())).await.unwrap();
