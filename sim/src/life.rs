@@ -32,8 +32,8 @@ const REPEAT_NS: i64 = HOUR_NS / 2;
 const STARTS_MAX: u32 = 30;
 /// After how many starts the faults end.
 const FAULTY_STARTS: u32 = 10;
-/// After how long without requests no object is left that is not needed: blocks that were merged stay for two minutes, and are
-/// looked at once a minute.
+/// After how long without requests no object is left that is not needed: blocks that were merged, or that a process before left,
+/// stay for two minutes, and are looked at once a minute.
 const TIDY: Duration = Duration::from_secs(300);
 /// What any life has ended after.
 const LIFE_MAX: Duration = Duration::from_secs(30 * 86_400);
@@ -97,6 +97,7 @@ fn settings(seed: u64) -> Settings {
         path: PathBuf::new(),
         head_memory_bytes: 64 << 20,
         retention: Some(RETENTION),
+        storage_max_bytes: None,
         ahead_max: Duration::from_secs(600),
         partition_labels: vec!["job".to_owned()],
         cache_bytes: 4 << 20,

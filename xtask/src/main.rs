@@ -24,6 +24,7 @@ const USAGE: &str = "usage: cargo xtask <task>
   tidy                 check the rules that no compiler checks
   ui [--write]         build the page and compare it with the committed bundle; --write updates the bundle
   bench [FLAGS]        generate a load, measure the release build with it, compare every total (-- --help lists its flags)
+  bench hook           measure how much time of its own a hook of the charm takes
   pack [--charm]       write the static program, its image's context and the charm to target/pack; or the charm alone
   bless                write the golden files anew from what the code does now
   ci                   what a submission has to pass: format, lints, tidy, page, tests
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
             ("tidy", []) => tidy::run(),
             ("ui", []) => ui::compare(),
             ("ui", [flag]) if flag == "--write" => ui::write(),
+            ("bench", [what]) if what == "hook" => bench_hook(),
             ("bench", flags) => bench(flags),
             ("pack", []) => pack::run(pack::Wanted::Everything).map(drop),
             ("pack", [flag]) if flag == "--charm" => pack::run(pack::Wanted::Charm).map(drop),
@@ -94,6 +96,16 @@ fn bench(flags: &[String]) -> anyhow::Result<()> {
         ])
         .args(flags)
         .run()
+}
+
+/// The charm against a simulated agent and a simulated Pebble.
+fn bench_hook() -> anyhow::Result<()> {
+    let package = ["--package", "decima-charm"];
+    Step::new("cargo")
+        .args(["build", "--quiet", "--release", "--example", "hook-tools"])
+        .args(package)
+        .run()?;
+    Step::new("cargo").args(["bench", "--quiet", "--bench", "hook"]).args(package).run()
 }
 
 /// Both kinds of golden files: those of insta, and those that a test compares by itself.

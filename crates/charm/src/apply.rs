@@ -14,6 +14,7 @@ use crate::{
     names,
     reconcile::Writes,
     relations::Problem,
+    workload::last_words,
     world::{IDENTITY_LABEL, World, identity_content, relation_label},
 };
 
@@ -112,9 +113,9 @@ fn problem(error: &PebbleError) -> Problem {
     // The daemon logs the last lines of a service that did not start, each task for itself.
     const OUTPUT: &str = "Most recent service output:";
     let logs = change.tasks.iter().flat_map(|task| &task.log);
-    let output = logs.filter_map(|log| log.split_once(OUTPUT)).flat_map(|(_, output)| output.lines());
-    let first = output.map(str::trim).find(|line| !line.is_empty() && *line != "(...)");
-    match first {
+    let output: Vec<_> =
+        logs.filter_map(|log| log.split_once(OUTPUT)).flat_map(|(_, output)| output.lines()).collect();
+    match last_words(output.into_iter()) {
         Some(line) => Problem::blocking("parca", format!("does not start: {line}")),
         None => Problem::blocking("parca", format!("does not start: {}", change.failure())),
     }

@@ -7,6 +7,9 @@ pub const CONTAINERS_VARIABLE: &str = "DECIMA_CHARM_CONTAINERS";
 /// The service in the container, and the label of the layer that describes it.
 pub const SERVICE: &str = "parca";
 
+/// The check that says whether it serves.
+pub const CHECK: &str = "ready";
+
 /// Where senders push.
 pub const GRPC_PORT: u16 = 7993;
 /// Where people and scrapers read.
@@ -24,10 +27,14 @@ pub const TOKENS_FILE: &str = "/etc/parca/tokens.json";
 pub const CERTIFICATE_FILE: &str = "/etc/parca/server.crt";
 /// Its private key.
 pub const KEY_FILE: &str = "/etc/parca/server.key";
-/// The authority's certificate.
-pub const CA_FILE: &str = "/etc/parca/ca.crt";
-/// The token that the workload sends to another store; the beginning of its name, followed by a part of its hash.
-pub const FORWARD_TOKEN_FILE: &str = "/etc/parca/store-token-";
+/// Authorities that the workload trusts besides the system's.
+pub const TRUSTED: &str = "/etc/parca/trusted";
+/// The authority's certificate: others of its are trusted too.
+pub const CA_FILE: &str = "/etc/parca/trusted/ca.crt";
+/// Authorities that sign for the endpoint of a bucket.
+pub const S3_CA_FILE: &str = "/etc/parca/s3_ca.crt";
+/// The token that the workload sends to another store.
+pub const FORWARD_TOKEN_FILE: &str = "/etc/parca/store-token";
 /// Where the storage `profiles` is mounted. What another charm left there is not touched.
 pub const STORAGE: &str = "/var/lib/parca";
 /// Our part of it.
@@ -49,7 +56,7 @@ pub const METRICS: &str = "metrics-endpoint";
 pub const GRAFANA: &str = "grafana-source";
 /// Traefik leads to this store.
 pub const INGRESS: &str = "ingress";
-/// A bucket is offered.
+/// A bucket to store profiles in.
 pub const S3: &str = "s3";
 /// An authority gives this store a certificate.
 pub const CERTIFICATES: &str = "certificates";

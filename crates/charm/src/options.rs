@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 pub struct Options {
     /// Whether samples outlive the pod.
     pub enable_persistence: bool,
-    /// Memory for samples that do not, in MiB.
+    /// Memory at most for samples that do not, before they are written to blocks in the pod, in MiB.
     pub memory_storage_limit_mib: u64,
     /// Whether reading needs a token too.
     pub require_sign_in: bool,

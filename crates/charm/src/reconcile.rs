@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use decima_juju::{OwnBag, Port, RelationId, SecretId, Status, pebble::Layer};
+use parca_store::Store;
 
 use crate::{
     mint::Mint,
@@ -16,7 +17,7 @@ use crate::{
         certificates::{self, Certificate, KeptIdentity},
         external_store, grafana, ingress,
         ingress::Ingress,
-        logging, metrics, profiling, self_profiling, store,
+        logging, metrics, profiling, s3, self_profiling, store,
     },
     token::{Grant, Scope, Token, tokens_file},
     workload::{self, File},
@@ -116,12 +117,17 @@ pub fn reconcile(world: &World, mint: &mut dyn Mint) -> Writes {
     let certificate = reconciliation.certificate(mint);
     let certificate = certificate.as_ref();
     let tokens = reconciliation.tokens(mint);
+    let forward = reconciliation.noted(external_store::read(world));
     match &world.container {
-        Some(container) => reconciliation.workload(container, certificate, &tokens),
+        Some(container) => reconciliation.workload(container, certificate, forward.as_ref(), &tokens),
         None => reconciliation.problems.push(Problem::passing("parca", "waiting for the container")),
     }
     reconciliation.databags(ingress.as_ref(), certificate, &tokens);
-    reconciliation.finish(ingress.as_ref(), certificate.is_some())
+    let message = match &forward {
+        Some(store) => format!("profiles are sent on to {}", store.address),
+        None => format!("page at {}", grafana::url(world, ingress.as_ref(), certificate.is_some())),
+    };
+    reconciliation.finish(message)
 }
 
 struct Reconciliation<'a> {
@@ -202,20 +208,18 @@ impl<'a> Reconciliation<'a> {
         &mut self,
         container: &Container,
         certificate: Option<&Certificate>,
+        forward: Option<&Store>,
         tokens: &BTreeMap<RelationId, (Scope, Token)>,
     ) {
-        let forward = self.noted(external_store::read(self.world));
         let mut jobs = profiling::jobs(self.world, &mut self.problems);
         if self.world.of(names::SELF_PROFILING).next().is_none() {
             jobs.push(workload::self_job(self.world));
         }
-        if self.world.of(names::S3).next().is_some() {
-            let message =
-                "profiles are not stored in S3 by this version; they stay in the pod or on its storage";
-            self.problems.push(Problem::blocking(names::S3, message));
-        }
+        let bucket = s3::read(self.world, &mut self.problems);
         let log_targets = logging::targets(self.world, &container.plan, &mut self.problems);
-        let layer = workload::layer(self.options, certificate.is_some(), forward.as_ref(), log_targets);
+        let wanted =
+            workload::Wanted { options: self.options, certificate, forward, bucket: bucket.as_ref() };
+        let layer = workload::layer(&wanted, log_targets);
         let is_right =
             layer.services.iter().all(|(name, service)| container.plan.services.get(name) == Some(service))
                 && layer.checks.iter().all(|(name, check)| container.plan.checks.get(name) == Some(check))
@@ -223,15 +227,19 @@ impl<'a> Reconciliation<'a> {
                     .log_targets
                     .iter()
                     .all(|(name, target)| container.plan.log_targets.get(name) == Some(target));
+        if let Some(complaint) = container.complaint.as_ref().filter(|_| is_right) {
+            self.problems.push(does_not_serve(complaint));
+        }
         self.writes.replan = !is_right || !container.is_running;
         self.writes.layer = (!is_right).then_some(layer);
 
         let mut files = BTreeMap::from([
-            (names::CONFIG_FILE.to_owned(), workload::config_file(&jobs)),
+            (names::CONFIG_FILE.to_owned(), workload::config_file(&jobs, bucket.as_ref())),
             (names::TOKENS_FILE.to_owned(), workload::tokens_file(self.grants(container, tokens))),
         ]);
         files.extend(certificate.map(workload::certificate_files).into_iter().flatten());
-        files.extend(forward.as_ref().and_then(workload::forward_token_file));
+        files.extend(forward.and_then(workload::forward_token_file));
+        files.extend(bucket.as_ref().and_then(workload::bucket_authorities_file));
         self.writes.stale_files =
             container.files.keys().filter(|path| !files.contains_key(*path)).cloned().collect();
         files.retain(|path, file| container.files.get(path) != Some(&file.content));
@@ -294,6 +302,9 @@ impl<'a> Reconciliation<'a> {
         for relation in world.of(names::INGRESS) {
             self.app_bag(relation, ingress::wanted(world, is_tls), false);
         }
+        for relation in world.of(names::S3) {
+            self.app_bag(relation, s3::wanted(), false);
+        }
     }
 
     fn unit_bag(&mut self, relation: &Relation, wanted: Wanted) {
@@ -323,12 +334,19 @@ impl<'a> Reconciliation<'a> {
         }
     }
 
-    fn finish(mut self, ingress: Option<&Ingress>, is_tls: bool) -> Writes {
-        self.writes.status = status(&self.problems).unwrap_or_else(|| Status {
-            message: format!("page at {}", grafana::url(self.world, ingress, is_tls)),
-            ..Status::active()
-        });
+    /// The worst problem is what the operator is told, or else what there is to tell.
+    fn finish(mut self, message: String) -> Writes {
+        self.writes.status = status(&self.problems).unwrap_or_else(|| Status { message, ..Status::active() });
         self.writes
+    }
+}
+
+/// A workload that runs, again and again perhaps, and does not serve. One that has not said why may be on its way.
+fn does_not_serve(complaint: &str) -> Problem {
+    let message = format!("does not serve: {complaint}");
+    match workload::is_reason(complaint) {
+        true => Problem::blocking("parca", message),
+        false => Problem::passing("parca", message),
     }
 }
 

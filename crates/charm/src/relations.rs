@@ -7,6 +7,7 @@ pub mod ingress;
 pub mod logging;
 pub mod metrics;
 pub mod profiling;
+pub mod s3;
 pub mod self_profiling;
 pub mod store;
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use decima_juju::{
     AppName, Bag, HookContext, HookTools, Port, RelationChange, RelationId, SecretId, SecretKey, ToolError,
     UnitName,
-    pebble::{Layer, Pebble, PebbleError},
+    pebble::{CheckState, CheckStatus, Layer, Pebble, PebbleError},
 };
 
 use crate::{
@@ -13,6 +13,7 @@ use crate::{
     names,
     options::{OptionError, Options},
     token::{Scope, Token},
+    workload::last_words,
 };
 
 /// The beginning of labels of secrets that hold the token of a relation; the relation's id follows.
@@ -112,6 +113,8 @@ pub struct Container {
     pub plan: Layer,
     /// Whether the workload runs.
     pub is_running: bool,
+    /// What the workload said last, if it has been found not to serve.
+    pub complaint: Option<String>,
     /// The charm's files in it, by path.
     pub files: BTreeMap<String, Vec<u8>>,
 }
@@ -144,7 +147,7 @@ const READS: &[Reads] = &[
     Reads { endpoint: names::GRAFANA, units: false, own_unit: true, own_app: true },
     Reads { endpoint: names::INGRESS, units: false, own_unit: false, own_app: true },
     Reads { endpoint: names::CERTIFICATES, units: false, own_unit: true, own_app: false },
-    Reads { endpoint: names::S3, units: false, own_unit: false, own_app: false },
+    Reads { endpoint: names::S3, units: false, own_unit: false, own_app: true },
     Reads { endpoint: names::LOGGING, units: true, own_unit: false, own_app: false },
 ];
 
@@ -320,16 +323,19 @@ fn container(pebble: &Pebble) -> Result<Option<Container>, ReadError> {
         let plan = pebble.plan()?;
         let is_running = pebble.is_running(names::SERVICE)?;
         let mut files = BTreeMap::new();
-        let entries = match pebble.list(names::ETC) {
-            Ok(entries) => entries,
-            Err(error) if error.is_not_found() => Vec::new(),
-            Err(error) => return Err(error),
-        };
-        for path in entries.into_iter().map(|entry| entry.path).filter(|path| is_ours(path)) {
-            let content = pebble.pull(&path)?;
-            files.insert(path, content);
+        for folder in [names::ETC, names::TRUSTED] {
+            let entries = match pebble.list(folder) {
+                Ok(entries) => entries,
+                Err(error) if error.is_not_found() => Vec::new(),
+                Err(error) => return Err(error),
+            };
+            for path in entries.into_iter().map(|entry| entry.path).filter(|path| is_ours(path)) {
+                let content = pebble.pull(&path)?;
+                files.insert(path, content);
+            }
         }
-        Ok(Container { plan, is_running, files })
+        let complaint = if is_down(pebble)? { Some(complaint(pebble)?) } else { None };
+        Ok(Container { plan, is_running, complaint, files })
     };
     match read() {
         Ok(container) => Ok(Some(container)),
@@ -339,9 +345,29 @@ fn container(pebble: &Pebble) -> Result<Option<Container>, ReadError> {
     }
 }
 
+/// Whether the workload has not served for so long that Kubernetes is told.
+fn is_down(pebble: &Pebble) -> Result<bool, PebbleError> {
+    let is_down = |check: &CheckState| check.name == names::CHECK && check.status == CheckStatus::Down;
+    Ok(pebble.checks()?.iter().any(is_down))
+}
+
+/// What the workload said last.
+fn complaint(pebble: &Pebble) -> Result<String, PebbleError> {
+    const LINES: u32 = 100;
+    let output = pebble.output(names::SERVICE, LINES)?;
+    Ok(last_words(output.iter().map(|line| line.message.as_str())).unwrap_or("it says nothing").to_owned())
+}
+
 /// Whether a file in the container is the charm's to write and remove.
 fn is_ours(path: &str) -> bool {
-    [names::CONFIG_FILE, names::TOKENS_FILE, names::CERTIFICATE_FILE, names::KEY_FILE, names::CA_FILE]
-        .contains(&path)
-        || path.starts_with(names::FORWARD_TOKEN_FILE)
+    const FILES: [&str; 7] = [
+        names::CONFIG_FILE,
+        names::TOKENS_FILE,
+        names::CERTIFICATE_FILE,
+        names::KEY_FILE,
+        names::CA_FILE,
+        names::S3_CA_FILE,
+        names::FORWARD_TOKEN_FILE,
+    ];
+    FILES.contains(&path)
 }

@@ -95,6 +95,11 @@ impl FakePebble {
         }
     }
 
+    /// Has a service write a line.
+    pub fn say(&self, service: &str, line: &str) {
+        self.daemon().output.push((service.to_owned(), line.to_owned()));
+    }
+
     /// Ends a service, as if it had crashed.
     pub fn end_service(&self, service: &str) {
         self.daemon().running.remove(service);

@@ -4,7 +4,7 @@
 //! it. Calls block, as a hook has nothing else to do meanwhile. A daemon that is not there yet is no fault of anybody: a
 //! container starts in its own time, and [`PebbleError::is_unavailable`] tells it apart.
 //!
-//! Not here: running commands, notices, identities, logs.
+//! Not here: running commands, notices, identities.
 //!
 //! Start at [`Pebble::of_container`], then [`Pebble::combine_layer`] and [`Pebble::replan`].
 
@@ -14,6 +14,7 @@ mod error;
 mod exchange;
 mod files;
 mod layer;
+mod output;
 mod service;
 
 use std::{
@@ -28,6 +29,7 @@ pub use check::{CheckLevel, CheckState, CheckStatus};
 pub use error::PebbleError;
 pub use files::{FileEntry, FileKind, NewFile};
 pub use layer::{Check, HttpCheck, Layer, LogTarget, Override, Service, Startup, TcpCheck};
+pub use output::OutputLine;
 pub use service::{Activity, ServiceState};
 
 /// Where Juju mounts the sockets of a pod's containers.

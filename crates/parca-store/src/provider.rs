@@ -200,9 +200,8 @@ impl<'a> ParcaStoreEndpointProvider<'a> {
             let Some(bag) = model.read(&relation, context.app()).map_err(PublishError::Model)? else {
                 continue;
             };
-            let changes = changes(&bag, self.wanted(&relation, &bag, model)?);
-            if !changes.is_empty() {
-                model.write(&relation, &changes).map_err(PublishError::Model)?;
+            let wanted = self.wanted(&relation, &bag, model)?;
+            if write(&relation, &bag, wanted, model).map_err(PublishError::Model)? {
                 changed.push(relation);
             }
         }
@@ -247,9 +246,14 @@ pub(crate) struct Wanted {
     pub(crate) insecure: &'static str,
 }
 
-/// The keys that differ; an empty value stands for an absent key.
-pub(crate) fn changes(bag: &BTreeMap<String, String>, wanted: Wanted) -> BTreeMap<String, String> {
-    [
+/// Writes the keys that differ, in one call; whether there are any. An empty value stands for an absent key.
+pub(crate) fn write<M: Model>(
+    relation: &RelationId,
+    bag: &BTreeMap<String, String>,
+    wanted: Wanted,
+    model: &M,
+) -> Result<bool, M::Error> {
+    let changes: BTreeMap<String, String> = [
         (ADDRESS_KEY, wanted.address),
         (BEARER_TOKEN_KEY, wanted.bearer_token),
         (INSECURE_KEY, wanted.insecure.to_owned()),
@@ -257,7 +261,11 @@ pub(crate) fn changes(bag: &BTreeMap<String, String>, wanted: Wanted) -> BTreeMa
     .into_iter()
     .filter(|(key, value)| bag.get(*key).map_or("", String::as_str) != value)
     .map(|(key, value)| (key.to_owned(), value))
-    .collect()
+    .collect();
+    if !changes.is_empty() {
+        model.write(relation, &changes)?;
+    }
+    Ok(!changes.is_empty())
 }
 
 /// The relations of an endpoint, without the one that this hook breaks.

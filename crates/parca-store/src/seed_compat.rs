@@ -10,7 +10,7 @@ use decima_juju::{AppName, Event, Hook, HookContext, RelationChange, RelationEve
 use crate::{
     endpoint::Endpoint,
     model::Model,
-    provider::{Publication, PublishError, Wanted, changes, relations},
+    provider::{Publication, PublishError, Wanted, relations, write},
     seed::{network, url},
     store_config::Transport,
 };
@@ -110,10 +110,8 @@ impl<'a> SeedCompatProvider<'a> {
             }
             let bearer_token = (self.token_generator)();
             let bag = model.read(&relation, context.app()).map_err(PublishError::Model)?.unwrap_or_default();
-            let changes =
-                changes(&bag, Wanted { address, bearer_token, insecure: self.config.transport.insecure() });
-            if !changes.is_empty() {
-                model.write(&relation, &changes).map_err(PublishError::Model)?;
+            let wanted = Wanted { address, bearer_token, insecure: self.config.transport.insecure() };
+            if write(&relation, &bag, wanted, model).map_err(PublishError::Model)? {
                 changed.push(relation);
             }
         }

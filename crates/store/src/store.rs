@@ -52,6 +52,8 @@ pub struct Settings {
     pub retention: Option<Duration>,
     /// Ages from which on samples are kept in less detail, earlier than they are dropped.
     pub tiers: Tiers,
+    /// Size of the store; before it is reached the coarsest and oldest blocks go, at it nothing is taken. `None` = no limit.
+    pub storage_max_bytes: Option<u64>,
     /// How far ahead of the clock a sample may be.
     pub ahead_max: Duration,
     /// Labels that choose the partition, first present wins.
@@ -146,7 +148,7 @@ impl Store {
         place.probe().await?;
         let storage = place.storage();
         let host = place.host();
-        let Claimed { manifest, replayed } = open::claim(&storage, &place, &host).await?;
+        let Claimed { manifest, replayed, orphans } = open::claim(&storage, &place, &host).await?;
         let cache = Arc::new(read::cache(settings.cache_bytes));
         let mut blocks = Vec::with_capacity(manifest.blocks.len());
         let mut seen = std::collections::HashMap::new();
@@ -186,8 +188,15 @@ impl Store {
             symbolizer: OnceLock::new(),
         });
         let (commands, queue) = mpsc::channel(QUEUE_REQUESTS);
-        let writer =
-            Writer::new(shared.clone(), manifest, log, seen, replayed.head.requests, commands.downgrade());
+        let writer = Writer::new(
+            shared.clone(),
+            manifest,
+            log,
+            seen,
+            replayed.head.requests,
+            orphans,
+            commands.downgrade(),
+        );
         let (ends, ended) = oneshot::channel();
         let of_thread = host.clone();
         host.thread("decima-log", move || {

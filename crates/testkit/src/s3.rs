@@ -18,8 +18,10 @@ use tokio::{net::TcpListener, runtime::Runtime};
 
 /// Name of the only bucket.
 pub const BUCKET: &str = "profiles";
-const ACCESS_KEY: &str = "access";
-const SECRET_KEY: &str = "secret";
+/// Who may ask.
+pub const ACCESS_KEY: &str = "access";
+/// The secret of who may ask.
+pub const SECRET_KEY: &str = "secret";
 
 /// A running server; stops when dropped. Its objects stay in its directory.
 pub struct Server {

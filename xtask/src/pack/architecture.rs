@@ -64,11 +64,12 @@ impl Architecture {
         if self.is_ours() { "musl-gcc" } else { self.cross_compiler }
     }
 
-    /// Builds a program of the workspace for release and makes sure that it is static.
+    /// Builds a program of the workspace for release, with all that its package can have, and makes sure that it is static.
     pub(super) fn build(&self, package: &str, program: &str) -> anyhow::Result<PathBuf> {
         self.install()?;
         let mut step = Step::new("cargo")
-            .args(["build", "--release", "--target", self.target, "--package", package, "--bin", program])
+            .args(["build", "--release", "--target", self.target])
+            .args(["--package", package, "--bin", program, "--all-features"])
             .env(&format!("CC_{}", self.target.replace('-', "_")), self.compiler());
         if !self.is_ours() {
             let target = self.target.replace('-', "_").to_uppercase();

@@ -22,7 +22,10 @@ pub(super) fn binary() -> String {
 pub(super) fn build() -> anyhow::Result<()> {
     match std::env::var_os(BINARY_VARIABLE) {
         Some(_) => Ok(()),
-        None => Step::new("cargo").args(["build", "--quiet", "--package", "decima-cli"]).run(),
+        // With buckets, as the tests of the crates have it.
+        None => {
+            Step::new("cargo").args(["build", "--quiet", "--package", "decima-cli", "--features", "s3"]).run()
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use crate::{
 const HOSTS: &str = "127.0.0.1 localhost
 127.0.0.2 parca-k8s-0.parca-k8s-endpoints.cos.svc.cluster.local parca-k8s-0
 127.0.0.3 parca-k8s.cos.svc.cluster.local
+127.0.0.4 remote.elsewhere.svc.cluster.local
 ";
 /// In namespaces of its own: names, a network in which loopback is up, then what is to run.
 const POD: &str = r#"

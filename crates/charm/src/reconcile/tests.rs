@@ -25,7 +25,12 @@ pub(crate) fn world() -> World {
         person_tokens: Vec::new(),
         identity: None,
         now_s: 0,
-        container: Some(Container { plan: Layer::default(), is_running: false, files: BTreeMap::new() }),
+        container: Some(Container {
+            plan: Layer::default(),
+            is_running: false,
+            complaint: None,
+            files: BTreeMap::new(),
+        }),
     }
 }
 
@@ -280,14 +285,16 @@ fn another_store() {
         command.contains("--store-address=far:7070") && command.contains("--mode=scraper-only"),
         "{command}"
     );
-    let token = writes.files.iter().find(|(path, _)| path.starts_with(names::FORWARD_TOKEN_FILE)).unwrap();
-    assert_eq!((token.1.content.as_slice(), token.1.permissions), (&b"s3cret"[..], 0o600));
+    let token = &writes.files[names::FORWARD_TOKEN_FILE];
+    assert_eq!((token.content.as_slice(), token.permissions), (&b"s3cret"[..], 0o600));
+    assert!(!command.contains("s3cret"), "{command}");
+    assert_eq!(writes.status.to_string(), "active: profiles are sent on to far:7070");
 
     let mut changed = settled(&world, &writes);
     say(&mut changed, "remote-store-bearer-token", "other");
     let writes = decide(&changed);
-    assert!(writes.replan, "the workload reads it at its start only");
-    assert_eq!(writes.stale_files, std::slice::from_ref(token.0));
+    assert!(!writes.replan, "the workload takes it while it runs");
+    assert_eq!(text(&writes, names::FORWARD_TOKEN_FILE), "other");
 
     say(&mut changed, "remote-store-address", "far:1 --storage-path=/");
     let writes = decide(&changed);
@@ -297,6 +304,7 @@ fn another_store() {
     );
     let command = writes.layer.unwrap().services["parca"].command.clone().unwrap();
     assert!(!command.contains("store-address"), "{command}");
+    assert_eq!(writes.stale_files, [names::FORWARD_TOKEN_FILE]);
     relate(&mut world, "external-parca-store-endpoint:9");
     assert_eq!(decide(&world).status.name, StatusName::Blocked);
 }
@@ -369,6 +377,22 @@ fn logs_go_to_loki_until_it_goes() {
 }
 
 #[test]
+fn a_workload_that_does_not_serve_is_told_in_its_words() {
+    let mut settled = settled(&world(), &decide(&world()));
+    let status = |world: &mut World, complaint: &str| {
+        world.container.as_mut().unwrap().complaint = Some(complaint.to_owned());
+        decide(world).status.to_string()
+    };
+    assert_eq!(
+        status(&mut settled, "error: the bucket is away"),
+        "blocked: parca: does not serve: error: the bucket is away"
+    );
+    assert_eq!(status(&mut settled, "replaying"), "waiting: parca: does not serve: replaying");
+    settled.options = Ok(Options { enable_persistence: true, ..Options::default() });
+    assert!(status(&mut settled, "error: old").starts_with("active: "), "it is about to be another one");
+}
+
+#[test]
 fn the_worst_problem_is_told() {
     let problems = [Problem::passing("a", "x"), Problem::blocking("b", "y")];
     assert_eq!(status(&problems).unwrap().to_string(), "blocked: b: y (and 1 more)");
@@ -382,12 +406,13 @@ proptest! {
         relations in prop::collection::vec((
             prop::sample::select(vec![
                 names::STORE, names::EXTERNAL_STORE, names::PROFILING, names::SELF_PROFILING, names::METRICS,
-                names::GRAFANA, names::INGRESS, names::LOGGING, names::CERTIFICATES,
+                names::GRAFANA, names::INGRESS, names::LOGGING, names::CERTIFICATES, names::S3,
             ]),
             prop::collection::btree_map(
                 prop::sample::select(vec![
                     "remote-store-address", "remote-store-bearer-token", "remote-store-insecure", "scrape_jobs",
                     "scrape_metadata", "certificates", "external_host", "scheme", "endpoint", "parca_scrape_unit_address",
+                    "bucket", "access-key", "secret-key", "region", "path", "s3-uri-style", "tls-ca-chain",
                 ]),
                 prop_oneof![
                     ".*",

@@ -199,7 +199,8 @@ fn age(pem: &str, now_s: i64) -> Age {
     }
 }
 
-fn is_certificate(pem: &str) -> bool {
+/// Whether a text begins with a certificate.
+pub(super) fn is_certificate(pem: &str) -> bool {
     first_of(pem, |_| Some(())).is_some()
 }
 

@@ -94,7 +94,8 @@ fn a_failed_hook_loses_nothing() {
             model.relate(7, "parca-store-endpoint", "agent", &[]);
         })
         .unwrap();
-    unit.pebble().fail_service("parca", Some("error: unexpected argument '--auth-tokens-file' found"));
+    let output = "level=info\n    error: unexpected argument '--auth-tokens-file' found\n    level=info";
+    unit.pebble().fail_service("parca", Some(output));
     let status = unit.hook(Event::relation("parca-store-endpoint", 7, "created", "agent"));
     assert_eq!(
         status,
@@ -106,6 +107,24 @@ fn a_failed_hook_loses_nothing() {
     assert!(unit.hook(Event::hook("update-status")).starts_with("active: "));
     assert_eq!(unit.app_bag(7).len(), 3);
     assert_eq!(unit.agent.model().unwrap().secrets_made, 1);
+}
+
+#[test]
+fn a_workload_that_starts_and_does_not_serve_is_told() {
+    let unit = Unit::up();
+    unit.hook(Event::pebble_ready("parca"));
+    unit.pebble().say("parca", "error: cannot open the store: the S3 bucket is away");
+    unit.pebble().say("parca", "level=info");
+    assert!(unit.hook(Event::hook("update-status")).starts_with("active: "));
+    let check = |event: &str| {
+        let event = Event::hook(&format!("parca-pebble-check-{event}")).var("JUJU_WORKLOAD_NAME", "parca");
+        event.var("JUJU_PEBBLE_CHECK_NAME", "ready")
+    };
+    unit.pebble().set_check("ready", false);
+    let status = unit.hook(check("failed"));
+    assert_eq!(status, "blocked: parca: does not serve: error: cannot open the store: the S3 bucket is away");
+    unit.pebble().set_check("ready", true);
+    assert!(unit.hook(check("recovered")).starts_with("active: "));
 }
 
 #[test]
@@ -153,6 +172,7 @@ fn garbage_in_a_databag_is_named_and_harms_nobody() {
         ("profiling-endpoint", &[("scrape_jobs", "[{}]"), ("scrape_metadata", "[[[[")]),
         ("external-parca-store-endpoint", &[("remote-store-address", "x y")]),
         ("ingress", &[("external_host", "$(reboot)")]),
+        ("s3", &[("endpoint", "a b"), ("bucket", "b"), ("access-key", "a"), ("secret-key", "s")]),
         ("logging", &[("endpoint", "{\"url\":7}")]),
     ] {
         unit.agent.change(|model| garbage(model, 9, endpoint, bag)).unwrap();
@@ -210,16 +230,44 @@ fn garbage_in_place_of_a_certificate_is_named_and_nothing_is_served_with_it() {
 }
 
 #[test]
-fn a_bucket_is_refused_by_name() {
+fn a_bucket_comes_and_goes() {
     let unit = Unit::up();
-    unit.agent
-        .change(|model| {
-            model.relate(4, "s3", "minio", &[]);
-        })
-        .unwrap();
-    let status = unit.hook(Event::relation("s3", 4, "created", "minio"));
-    assert!(status.starts_with("blocked: s3: profiles are not stored in S3 by this version"), "{status}");
-    assert_eq!(unit.pebble().running().len(), 1, "it serves nevertheless");
+    let say = |settings: &[(&str, &str)]| {
+        unit.agent
+            .change(|model| {
+                if !model.relations.contains_key(&4) {
+                    model.relate(4, "s3", "minio", &[]);
+                }
+                let relation = model.relations.get_mut(&4).unwrap();
+                for (key, value) in settings {
+                    relation.remote_app_bag.insert((*key).to_owned(), (*value).to_owned());
+                }
+            })
+            .unwrap();
+        unit.hook(Event::relation("s3", 4, "changed", "minio"))
+    };
+    let config = || unit.pebble().files()["/etc/parca/parca.yaml"].clone();
+    assert_eq!(say(&[]), "waiting: s3: waiting for the bucket, its endpoint and keys");
+    assert_eq!(unit.app_bag(4)["bucket"], "parca");
+    assert_eq!(unit.pebble().starts("parca"), 1, "it serves meanwhile");
+    let status = say(&[
+        ("endpoint", "http://minio:9000"),
+        ("bucket", "parca"),
+        ("access-key", "access"),
+        ("secret-key", "s3cret"),
+    ]);
+    assert!(status.starts_with("active: "), "{status}");
+    let (content, permissions) = config();
+    assert!(String::from_utf8(content).unwrap().contains("s3cret"));
+    assert_eq!((permissions.as_str(), unit.pebble().starts("parca")), ("600", 2));
+    assert!(!unit.pebble().plan().to_string().contains("s3cret"), "a plan is for many eyes");
+    unit.hook(Event::hook("update-status"));
+    assert_eq!(unit.pebble().starts("parca"), 2);
+    let status = say(&[("endpoint", "nonsense/path")]);
+    assert_eq!(status, "blocked: s3: relation 4: endpoint is not a URL of a host");
+    assert_eq!(unit.pebble().starts("parca"), 2, "a mistake does not take the store away");
+    unit.hook(Event::relation("s3", 4, "broken", "minio"));
+    assert_eq!((config().1.as_str(), unit.pebble().starts("parca")), ("644", 3));
 }
 
 #[test]

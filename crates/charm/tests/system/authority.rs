@@ -24,6 +24,13 @@ impl Authority {
         Self { issuer: Issuer::new(params, key), pem }
     }
 
+    /// A certificate for a name, and its key, in PEM.
+    pub(crate) fn certify(&self, name: &str) -> (String, String) {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        (params.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem())
+    }
+
     /// What a provider of certificates answers to the requests in a unit's databag.
     pub(crate) fn answer(&self, requests: &str) -> String {
         let requests: Vec<Value> = serde_json::from_str(requests).unwrap();

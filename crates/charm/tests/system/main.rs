@@ -13,6 +13,7 @@
 mod authority;
 mod pod;
 mod python;
+mod remote;
 mod sender;
 mod story;
 
@@ -39,6 +40,16 @@ mod real {
     fn what_the_charm_writes_is_what_the_store_reads() {
         story::what_the_charm_writes_is_what_the_store_reads(Daemon::Pebble);
     }
+
+    #[test]
+    fn another_store_gets_everything_until_its_relation_goes() {
+        story::another_store_gets_everything_until_its_relation_goes(Daemon::Pebble);
+    }
+
+    #[test]
+    fn a_bucket_outlives_the_pod() {
+        story::a_bucket_outlives_the_pod(Daemon::Pebble);
+    }
 }
 
 /// Under a simulated one, whose services this test starts.
@@ -48,5 +59,10 @@ mod simulated {
     #[test]
     fn integrating_is_the_credential_and_removing_revokes_it() {
         story::integrating_is_the_credential_and_removing_revokes_it(Daemon::Simulated);
+    }
+
+    #[test]
+    fn another_store_gets_everything_until_its_relation_goes() {
+        story::another_store_gets_everything_until_its_relation_goes(Daemon::Simulated);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     env, fs,
-    os::unix::fs::symlink,
+    os::unix::fs::{PermissionsExt, symlink},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
@@ -23,7 +23,7 @@ pub(crate) enum Daemon {
 }
 
 /// Time for anything that shall happen by itself.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Asks until it is so.
 pub(crate) fn eventually<T>(what: &str, mut ask: impl FnMut() -> Result<T, String>) -> T {
@@ -101,17 +101,21 @@ impl Pod {
         let Runner::Simulated { pebble, service, starts } = &mut self.runner else { return };
         let etc = root.join("etc/parca");
         let _ = fs::remove_dir_all(&etc);
-        for (path, (content, _)) in pebble.files() {
+        for (path, (content, permissions)) in pebble.files() {
             let path = root.join(path.trim_start_matches('/'));
             fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, content).unwrap();
+            fs::write(&path, content).unwrap();
+            let permissions = u32::from_str_radix(&permissions, 8).unwrap();
+            fs::set_permissions(path, fs::Permissions::from_mode(permissions)).unwrap();
         }
         if pebble.starts("parca") != *starts {
             *starts = pebble.starts("parca");
             end(service.take());
-            let command = pebble.plan()["services"]["parca"]["command"].as_str().unwrap().to_owned();
+            let plan = &pebble.plan()["services"]["parca"];
             let mut chroot = Command::new("chroot");
-            chroot.arg(&root).args(command.split(' '));
+            chroot.arg(&root).args(plan["command"].as_str().unwrap().split(' '));
+            let variables = plan["environment"].as_object().into_iter().flatten();
+            chroot.envs(variables.map(|(name, value)| (name, value.as_str().unwrap())));
             *service = Some(chroot.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap());
         }
     }

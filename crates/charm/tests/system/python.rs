@@ -15,6 +15,8 @@ use crate::pod::program;
 
 /// The endpoint on which it requires a store.
 pub(crate) const REQUIRER: &str = "external-parca-store-endpoint";
+/// The endpoint on which it provides one.
+pub(crate) const PROVIDER: &str = "parca-store-endpoint";
 
 /// A unit of it.
 pub(crate) struct PythonUnit {
@@ -23,10 +25,10 @@ pub(crate) struct PythonUnit {
 }
 
 impl PythonUnit {
-    /// The unit `agent/0`, which leads.
-    pub(crate) fn new() -> Self {
+    /// A unit, which leads.
+    pub(crate) fn new(name: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let agent = Agent::new(folder.path(), &Model::new("agent/0")).unwrap();
+        let agent = Agent::new(folder.path(), &Model::new(name)).unwrap();
         let agent = agent.with_tools(&hook_tools_example("hook-tools").unwrap()).unwrap();
         fs::copy(
             library().join("differential/charm/metadata.yaml"),

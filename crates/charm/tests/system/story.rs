@@ -1,12 +1,16 @@
 //! What an operator does, and what has to come of it.
 
+use std::os::unix::fs::PermissionsExt;
+
 use decima_juju_fake::Event;
+use decima_testkit::s3;
 use serde_json::{Value, json};
 
 use crate::{
     authority::Authority,
     pod::{Daemon, Pod, eventually, program},
-    python::{PythonUnit, REQUIRER},
+    python::{PROVIDER, PythonUnit, REQUIRER},
+    remote::{self, Remote},
     sender::{PROFILE_NS, Sender},
 };
 
@@ -19,6 +23,8 @@ const UNIT: &str = "parca-k8s-0.parca-k8s-endpoints.cos.svc.cluster.local:7993";
 const CERTIFICATES: u64 = 4;
 const STORE: u64 = 7;
 const GRAFANA: u64 = 8;
+const EXTERNAL_STORE: u64 = 11;
+const BUCKET: u64 = 12;
 
 /// `juju deploy`, with a certificate: the store serves TLS on both ports.
 fn deployed(daemon: Daemon, authority: &Authority) -> Pod {
@@ -72,7 +78,7 @@ fn text<'a>(config: &'a Value, key: &str) -> &'a str {
 pub(crate) fn integrating_is_the_credential_and_removing_revokes_it(daemon: Daemon) {
     let authority = Authority::new();
     let mut pod = deployed(daemon, &authority);
-    let charm = PythonUnit::new();
+    let charm = PythonUnit::new("agent/0");
     let store_config = integrate(&mut pod, &charm);
     assert_eq!(text(&store_config, "remote-store-address"), UNIT);
     assert_eq!(text(&store_config, "remote-store-insecure"), "false");
@@ -114,7 +120,7 @@ pub(crate) fn reading_needs_a_token_if_it_shall(daemon: Daemon) {
     let authority = Authority::new();
     let mut pod = deployed(daemon, &authority);
     let sender = Sender::trusting(&authority);
-    let charm = PythonUnit::new();
+    let charm = PythonUnit::new("agent/0");
     let store_config = integrate(&mut pod, &charm);
     let writer = text(&store_config, "remote-store-bearer-token");
     eventually("the token is good", || sender.push(UNIT, Some(writer)));
@@ -157,7 +163,7 @@ pub(crate) fn reading_needs_a_token_if_it_shall(daemon: Daemon) {
 pub(crate) fn an_agent_is_let_in_by_its_flags(daemon: Daemon) {
     let authority = Authority::new();
     let mut pod = deployed(daemon, &authority);
-    let charm = PythonUnit::new();
+    let charm = PythonUnit::new("agent/0");
     let store_config = integrate(&mut pod, &charm);
     let token = text(&store_config, "remote-store-bearer-token");
     let sender = Sender::trusting(&authority);
@@ -233,6 +239,125 @@ pub(crate) fn what_the_charm_writes_is_what_the_store_reads(daemon: Daemon) {
         });
         assert_eq!(pod.file("/var/lib/parca/decima").exists(), true, "once persistent, the folder stays");
     }
+}
+
+/// What the Python library, as a provider, tells our charm of another store that has made this token.
+fn provide(store: &PythonUnit, token: &str) -> Vec<(String, String)> {
+    store
+        .agent
+        .change(|model| {
+            if !model.relations.contains_key(&EXTERNAL_STORE) {
+                model.relate(EXTERNAL_STORE, PROVIDER, "parca-k8s", &["parca-k8s/0"]);
+            }
+        })
+        .unwrap();
+    // The path shows that the library takes no more than the host of its URL.
+    let arguments = json!({"port": remote::PORT, "external_url": format!("https://{}/path", remote::HOST)});
+    let event = Event::relation(PROVIDER, EXTERNAL_STORE, "joined", "parca-k8s").unit("parca-k8s/0");
+    let event = event.var("TESTCHARM_ARGS", &arguments.to_string()).var("TESTCHARM_TOKEN", token);
+    assert_eq!(store.hook(event), [] as [Value; 0]);
+    store.agent.model().unwrap().relations[&EXTERNAL_STORE].app_bag.clone().into_iter().collect()
+}
+
+/// The other way round: the Python library provides a store, our charm requires it and has ours send everything on.
+pub(crate) fn another_store_gets_everything_until_its_relation_goes(daemon: Daemon) {
+    let authority = Authority::new();
+    let remote = Remote::start(&authority);
+    let reader = Sender::trusting(&authority);
+    eventually("the remote answers", || reader.total(&Remote::address(), None));
+    let mut pod = deployed(daemon, &authority);
+    let agent = PythonUnit::new("agent/0");
+    let store_config = integrate(&mut pod, &agent);
+    let push = || reader.push(UNIT, Some(text(&store_config, "remote-store-bearer-token")));
+    let arrived = |profiles: i64| match reader.total(&Remote::address(), None)? {
+        total if total == profiles * PROFILE_NS => Ok(()),
+        total => Err(format!("{total} ns")),
+    };
+
+    let store = PythonUnit::new("store/0");
+    let told = |pod: &mut Pod, token: &str| {
+        let said = provide(&store, token);
+        let said: Vec<_> = said.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+        pod.related(EXTERNAL_STORE, REQUIRER, "store", &said, "changed")
+    };
+    let first = remote.token("first");
+    let status = told(&mut pod, &first);
+    assert_eq!(status, format!("active: profiles are sent on to {}", Remote::address()));
+    let bag = &pod.agent.model().unwrap().relations[&EXTERNAL_STORE].remote_app_bag;
+    assert_eq!(bag["remote-store-address"], Remote::address());
+    eventually("the profile is taken", &push);
+    eventually("it arrives", || arrived(1));
+
+    // A token that was revoked lets nothing through; what waits goes with the next one.
+    remote.revoke("first");
+    eventually("the first token is revoked", || match reader.push(&Remote::address(), Some(&first)) {
+        Ok(said) => Err(said),
+        Err(refusal) => Ok(assert!(refusal.contains("token"), "{refusal}")),
+    });
+    let before = reader.total(&Remote::address(), None).unwrap() / PROFILE_NS;
+    push().unwrap();
+    told(&mut pod, &remote.token("second"));
+    eventually("it arrives with the second token", || arrived(before + 1));
+
+    let token = pod.file("/etc/parca/store-token");
+    assert_eq!(std::fs::metadata(&token).unwrap().permissions().mode() & 0o777, 0o600);
+    pod.unrelated(EXTERNAL_STORE);
+    assert!(!pod.file("/etc/parca/store-token").exists());
+    eventually("the store takes the profile itself", &push);
+    eventually("and has it", || match reader.total(SERVICE, None)? {
+        PROFILE_NS => Ok(()),
+        other => Err(other.to_string()),
+    });
+    assert_eq!(arrived(before + 1), Ok(()), "nothing goes to the remote any more");
+}
+
+/// What was pushed is in the bucket, and is found there by a pod of the same name that comes after.
+pub(crate) fn a_bucket_outlives_the_pod(daemon: Daemon) {
+    let authority = Authority::new();
+    let folder = tempfile::tempdir().unwrap();
+    let server = s3::Server::start(folder.path()).unwrap();
+    let endpoint = format!("http://{}", server.endpoint());
+    let offered = [
+        ("endpoint", endpoint.as_str()),
+        ("bucket", s3::BUCKET),
+        ("access-key", s3::ACCESS_KEY),
+        ("secret-key", s3::SECRET_KEY),
+    ];
+    let mut pod = deployed(daemon, &authority);
+    let status = pod.related(BUCKET, "s3", "minio", &offered, "changed");
+    assert_eq!(status, format!("active: page at https://{SERVICE}"));
+    let charm = PythonUnit::new("agent/0");
+    let store_config = integrate(&mut pod, &charm);
+    let token = text(&store_config, "remote-store-bearer-token");
+    let sender = Sender::trusting(&authority);
+    eventually("the profile is taken", || sender.push(UNIT, Some(token)));
+    assert_eq!(sender.total(SERVICE, None), Ok(PROFILE_NS));
+    assert!(folder.path().join(s3::BUCKET).join("decima/cos/parca-k8s/default").is_dir());
+    let config = pod.file("/etc/parca/parca.yaml");
+    assert_eq!(std::fs::metadata(&config).unwrap().permissions().mode() & 0o777, 0o600);
+
+    drop(pod);
+    let mut pod = deployed(daemon, &authority);
+    pod.related(BUCKET, "s3", "minio", &offered, "changed");
+    eventually("the next pod has it", || match sender.total(SERVICE, None)? {
+        PROFILE_NS => Ok(()),
+        other => Err(other.to_string()),
+    });
+    pod.related(BUCKET, "s3", "minio", &[("endpoint", "http://127.0.0.1:9")], "changed");
+    // It may be seen as soon as the store is started, or once its check has failed often enough.
+    eventually("the status says why it does not serve", || {
+        let status = pod.hook(Event::hook("update-status"));
+        let words =
+            ["does not start", "does not serve"].map(|words| format!("blocked: parca: {words}: error: "));
+        let is_told = words.iter().any(|words| status.starts_with(words))
+            && status.contains("the S3 bucket profiles below decima/cos/parca-k8s");
+        if is_told { Ok(()) } else { Err(status) }
+    });
+    pod.unrelated(BUCKET);
+    eventually("without the bucket it has not", || match sender.total(SERVICE, None)? {
+        0 => Ok(()),
+        other => Err(other.to_string()),
+    });
 }
 
 fn decima(arguments: &[&str]) -> String {

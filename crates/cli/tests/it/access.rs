@@ -153,6 +153,75 @@ async fn each_scope_over_each_protocol() {
     check(Some(&admin), (Ok, 200), (Ok, 200)).await;
 }
 
+/// Methods of every service, and the scope that allows them.
+const METHODS: &[(&str, &str)] = &[
+    ("parca.query.v1alpha1.QueryService/QueryRange", "read"),
+    ("parca.query.v1alpha1.QueryService/Query", "read"),
+    ("parca.query.v1alpha1.QueryService/Series", "read"),
+    ("parca.query.v1alpha1.QueryService/ProfileTypes", "read"),
+    ("parca.query.v1alpha1.QueryService/Labels", "read"),
+    ("parca.query.v1alpha1.QueryService/Values", "read"),
+    ("parca.query.v1alpha1.QueryService/ShareProfile", "read"),
+    ("parca.query.v1alpha1.QueryService/HasProfileData", "read"),
+    ("parca.scrape.v1alpha1.ScrapeService/Targets", "read"),
+    ("parca.profilestore.v1alpha1.AgentsService/Agents", "read"),
+    ("parca.profilestore.v1alpha1.ProfileStoreService/WriteRaw", "write"),
+    ("parca.profilestore.v1alpha1.ProfileStoreService/Write", "write"),
+    ("parca.profilestore.v1alpha1.ProfileStoreService/WriteArrow", "write"),
+    ("opentelemetry.proto.collector.profiles.v1development.ProfilesService/Export", "write"),
+    ("parca.debuginfo.v1alpha1.DebuginfoService/ShouldInitiateUpload", "write"),
+    ("parca.debuginfo.v1alpha1.DebuginfoService/InitiateUpload", "write"),
+    ("parca.debuginfo.v1alpha1.DebuginfoService/Upload", "write"),
+    ("parca.debuginfo.v1alpha1.DebuginfoService/MarkUploadFinished", "write"),
+    ("parca.telemetry.v1alpha1.TelemetryService/ReportPanic", "write"),
+];
+
+/// Whatever a method makes of an empty message once it is let in: that is not asked here.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_method_of_each_service() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, tokens) = TokensFile::with_all_scopes(folder.path());
+    let server = start(folder.path(), &file, &[]);
+    let mut clients = vec![("nobody", Client::of(&server, None).await)];
+    for (scope, token) in ["read", "write", "admin"].into_iter().zip(&tokens) {
+        clients.push((scope, Client::of(&server, Some(token)).await));
+    }
+    for (method, needed) in METHODS {
+        for (scope, client) in &clients {
+            let request = client
+                .http(reqwest::Method::POST, &format!("/api/{method}"))
+                .header("content-type", "application/grpc-web+proto")
+                .body(vec![0; 5]);
+            let answer = request.send().await.unwrap();
+            assert_eq!(answer.status(), 200, "{method} by {scope}");
+            let code = answer.headers().get("grpc-status").map(|code| Code::from_bytes(code.as_bytes()));
+            let refusal = match *scope {
+                "nobody" => Some(Code::Unauthenticated),
+                scope if scope == *needed || scope == "admin" => None,
+                _ => Some(Code::PermissionDenied),
+            };
+            let refusals = [Code::Unauthenticated, Code::PermissionDenied];
+            assert_eq!(code.filter(|code| refusals.contains(code)), refusal, "{method} by {scope}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_file_lets_nobody_in_from_the_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = TokensFile { path: folder.path().join("tokens.json") };
+    std::fs::write(&file.path, "").unwrap();
+    let server = start(folder.path(), &file, &[]);
+    for token in [None, Some("a-token-that-was-never-made")] {
+        let client = Client::of(&server, token).await;
+        assert_eq!(
+            (client.types().await, client.write().await),
+            (Code::Unauthenticated, Code::Unauthenticated)
+        );
+        assert_eq!(client.status("GET", "/ready").await, 200);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_needs_no_token() {
     let folder = tempfile::tempdir().unwrap();

@@ -7,6 +7,7 @@ mod bucket;
 mod configuration;
 mod crashes;
 mod debuginfo;
+mod drop_in;
 mod durability;
 mod forwarding;
 mod process;

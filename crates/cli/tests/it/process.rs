@@ -41,15 +41,15 @@ impl Server {
 
     /// The same, listening where it is told to.
     pub(crate) fn start_at(address: &str, storage: &Path, flags: &[&str]) -> Self {
-        let mut child = decima()
-            .arg(format!("--http-address={address}"))
-            .arg("--storage-path")
-            .arg(storage)
-            .args(flags)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the program starts");
+        let mut command = decima();
+        command.arg(format!("--http-address={address}")).arg("--storage-path").arg(storage).args(flags);
+        Self::running(command)
+    }
+
+    /// A command that is to become a store.
+    pub(crate) fn running(mut command: Command) -> Self {
+        let mut child =
+            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
         let mut errors = child.stderr.take().expect("piped");
         let log = std::thread::spawn(move || {
             let mut text = String::new();

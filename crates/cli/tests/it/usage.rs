@@ -1,8 +1,6 @@
 //! The command line and its exit codes.
 
-use std::os::unix::process::CommandExt as _;
-
-use crate::process::{decima, run, stderr};
+use crate::process::{run, stderr};
 
 #[test]
 fn a_wrong_command_line_exits_2_and_names_the_flag() {
@@ -42,14 +40,4 @@ fn version_and_help_go_to_standard_output() {
         assert!(text.contains(flag), "{flag} in {text}");
     }
     assert!(!text.contains("--enable-persistence"), "flags without effect are hidden");
-}
-
-/// Scripts of Parca's users read the number out of it.
-#[test]
-fn called_parca_it_answers_so() {
-    let output = decima().arg0("/parca").arg("--version").output().unwrap();
-    assert!(output.status.success());
-    let text = String::from_utf8(output.stdout).unwrap();
-    let expected = format!("parca, version {} (commit: ", env!("CARGO_PKG_VERSION"));
-    assert!(text.starts_with(&expected) && text.ends_with(")\n"), "{text:?}");
 }

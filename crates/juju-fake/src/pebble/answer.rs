@@ -25,6 +25,8 @@ pub(super) enum Reply {
     Async(String),
     /// Not.
     Error { status: u16, kind: &'static str, message: String },
+    /// A line each.
+    Lines(Vec<Value>),
     /// A form, with its boundary.
     Form { boundary: &'static str, bytes: Vec<u8> },
 }
@@ -143,6 +145,10 @@ fn written(reply: Reply) -> (u16, String, Vec<u8>) {
                 result["kind"] = json!(kind);
             }
             envelope("error", status, "Error", json!({"result": result}))
+        }
+        Reply::Lines(lines) => {
+            let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+            (200, "application/x-ndjson".to_owned(), text.into_bytes())
         }
         Reply::Form { boundary, bytes } => (200, format!("multipart/form-data; boundary={boundary}"), bytes),
     }

@@ -24,6 +24,8 @@ pub(super) struct Daemon {
     pub(super) starts: BTreeMap<String, u64>,
     pub(super) failing: BTreeMap<String, String>,
     pub(super) down: BTreeSet<String>,
+    /// What services wrote, each line with the service's name.
+    pub(super) output: Vec<(String, String)>,
     pub(super) requests: Vec<String>,
     changes: Vec<Value>,
 }
@@ -44,6 +46,7 @@ impl Daemon {
             ("POST", "/v1/layers") => self.add_layer(&asked.body),
             ("GET", "/v1/services") => Reply::Sync(self.services(asked.query("names"))),
             ("POST", "/v1/services") => self.act(&asked.body),
+            ("GET", "/v1/logs") => self.logs(asked),
             ("GET", "/v1/checks") => Reply::Sync(self.checks()),
             ("GET", "/v1/files") if asked.query("action") == Some("read") => files::read(self, asked),
             ("GET", "/v1/files") => files::list(self, asked),
@@ -89,6 +92,17 @@ impl Daemon {
             json!({"name": name, "startup": startup.unwrap_or("disabled"), "current": current})
         });
         states.collect()
+    }
+
+    fn logs(&self, asked: &Asked) -> Reply {
+        let wanted: Vec<&str> =
+            asked.query("services").into_iter().flat_map(|names| names.split(',')).collect();
+        let lines = self.output.iter().filter(|(service, _)| wanted.contains(&service.as_str()));
+        let lines: Vec<Value> = lines
+            .map(|(service, line)| json!({"time": "2026-01-01T00:00:00Z", "service": service, "message": line}))
+            .collect();
+        let count = asked.query("n").and_then(|count| count.parse().ok()).unwrap_or(30);
+        Reply::Lines(lines[lines.len().saturating_sub(count)..].to_vec())
     }
 
     fn checks(&self) -> Value {

@@ -6,6 +6,7 @@ use parca_store::{
     BearerToken, External, OncePerRelation, ParcaStoreEndpointProvider, ParcaStoreEndpointRequirer,
     ProviderConfig, Publication, PublishError, RelationId, StoreEvent, Stored, Transport,
 };
+use proptest::prelude::*;
 use serde_json::json;
 
 use crate::world::{World, departure, hook, network, relation_hook, settings};
@@ -196,6 +197,51 @@ fn a_removal_is_told_once() {
         1,
         "an agent that lists all until the end"
     );
+}
+
+proptest! {
+    /// Whoever leaves, in whatever numbers and order: a removal is told once, and by the last departure.
+    #[test]
+    fn a_removal_is_told_once_for_all_units(
+        numbers in prop::collection::btree_set(0..120_u32, 1..8).prop_map(Vec::from_iter).prop_shuffle(),
+        split: prop::sample::Index,
+        we_leave: bool,
+    ) {
+        let mut there: Vec<String> = numbers.iter().map(|number| format!("agent/{number}")).collect();
+        // Some of them leave for themselves, and then the rest, or then we do: Juju takes leave of the rest by name.
+        let rest = if we_leave { split.index(there.len()) } else { there.len() };
+        there[rest..].sort();
+        let mut departures = Vec::new();
+        while !there.is_empty() {
+            let departing = if departures.len() < rest { there[0].clone() } else { "parca-k8s/0".to_owned() };
+            let departed = there.remove(0);
+            departures.push((departed, departing, there.clone()));
+        }
+        let borrowed: Vec<Vec<&str>> =
+            departures.iter().map(|(_, _, left)| left.iter().map(String::as_str).collect()).collect();
+        let departures: Vec<(&str, &str, &[&str])> = departures
+            .iter()
+            .zip(&borrowed)
+            .map(|((unit, departing, _), left)| (unit.as_str(), departing.as_str(), left.as_slice()))
+            .collect();
+        prop_assert_eq!(removals(&departures), 1);
+        prop_assert_eq!(removals(&departures[..departures.len() - 1]), 0);
+    }
+
+    /// An agent with another order than Juju's, or one that lists everybody to the end, makes us miss no removal.
+    #[test]
+    fn no_removal_is_missed(
+        numbers in prop::collection::btree_set(0..120_u32, 1..8).prop_map(Vec::from_iter).prop_shuffle(),
+        lists_all: bool,
+    ) {
+        let units: Vec<String> = numbers.iter().map(|number| format!("agent/{number}")).collect();
+        let units: Vec<&str> = units.iter().map(String::as_str).collect();
+        let left = |index: usize| if lists_all { &units[..] } else { &units[index + 1..] };
+        let departures: Vec<_> =
+            units.iter().enumerate().map(|(index, unit)| (*unit, "parca-k8s/0", left(index))).collect();
+        prop_assert!(removals(&departures) >= 1);
+        prop_assert!(!lists_all || removals(&departures) == 1);
+    }
 }
 
 #[test]

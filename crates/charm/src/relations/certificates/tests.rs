@@ -43,6 +43,13 @@ pub(crate) fn sign(requests: &str) -> String {
     Value::Array(given.collect()).to_string()
 }
 
+/// The certificate of an authority.
+pub(crate) fn authority() -> String {
+    let mut params = CertificateParams::new(vec![]).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.self_signed(&KeyPair::generate().unwrap()).unwrap().pem()
+}
+
 /// A world with a certificate that was asked for and given.
 fn related() -> World {
     let mut world = worlds::world();
@@ -196,6 +203,6 @@ fn a_relation_that_goes_takes_key_and_certificate_along() {
     world.relations.clear();
     let writes = reconcile(&world, &mut Machine);
     assert_eq!(writes.orphans.len(), 1);
-    assert_eq!(writes.stale_files, [names::CA_FILE, names::CERTIFICATE_FILE, names::KEY_FILE]);
+    assert_eq!(writes.stale_files, [names::CERTIFICATE_FILE, names::KEY_FILE, names::CA_FILE]);
     assert!(!writes.layer.unwrap().services["parca"].command.as_ref().unwrap().contains("tls"));
 }

@@ -123,6 +123,20 @@ pub(super) fn a_service_that_does_not_start(pebble: &Pebble, prepare: impl Fn(bo
     assert!(pebble.is_running("broken").unwrap());
 }
 
+pub(super) fn output(pebble: &Pebble, prepare: impl Fn(&[&str])) {
+    assert_eq!(pebble.output("teller", 10).unwrap(), []);
+    let teller = service("sh -c 'echo one; echo error: two 1>&2; sleep 1000'");
+    pebble.combine_layer("teller", &layer(&[("teller", teller)])).unwrap();
+    // Starting takes as long as it takes to see that it stays.
+    pebble.start(&["teller"], PATIENCE).unwrap();
+    prepare(&["one", "error: two"]);
+    let lines = pebble.output("teller", 10).unwrap();
+    let told: Vec<_> = lines.iter().map(|line| (line.service.as_str(), line.message.as_str())).collect();
+    assert_eq!(told, [("teller", "one"), ("teller", "error: two")]);
+    let last = pebble.output("teller", 1).unwrap();
+    assert_eq!(last, lines[1..]);
+}
+
 pub(super) fn checks(pebble: &Pebble) {
     let check = Check {
         period: Some("100ms".into()),

@@ -53,6 +53,7 @@ fn all(pebble: &Pebble, folder: &str) {
     conformance::files(pebble, folder);
     conformance::services(pebble);
     conformance::a_service_that_does_not_start(pebble, |_| {});
+    conformance::output(pebble, |_| {});
     conformance::checks(pebble);
     conformance::the_plan_is_what_was_asked_for(pebble);
     conformance::what_is_not_there(pebble);

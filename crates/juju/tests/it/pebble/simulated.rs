@@ -21,6 +21,7 @@ fn does_what_a_daemon_does() {
     conformance::a_service_that_does_not_start(&pebble, |fails| {
         fake.fail_service("broken", fails.then_some("no such file"));
     });
+    conformance::output(&pebble, |lines| lines.iter().for_each(|line| fake.say("teller", line)));
     fake.set_check("up", false);
     conformance::checks(&pebble);
     conformance::the_plan_is_what_was_asked_for(&pebble);
