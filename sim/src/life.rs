@@ -2,7 +2,9 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use decima_store::{AppendError, OpenError, Place, ReadError, Settings, Store, Tiers, inspect};
+use decima_store::{
+    AppendError, OpenError, Place, ReadError, Settings, Store, Tiers, inspect, source::Snapshot,
+};
 use decima_testkit::{
     faulty::{Bucket, Faults},
     random::Random,
@@ -30,8 +32,8 @@ const REPEAT_NS: i64 = HOUR_NS / 2;
 const STARTS_MAX: u32 = 30;
 /// After how many starts the faults end.
 const FAULTY_STARTS: u32 = 10;
-/// After how long without requests no object is left that is not needed: blocks that were merged stay for two minutes, and are
-/// looked at once a minute.
+/// After how long without requests no object is left that is not needed: blocks that were merged, or that a process before left,
+/// stay for two minutes, and are looked at once a minute.
 const TIDY: Duration = Duration::from_secs(300);
 /// What any life has ended after.
 const LIFE_MAX: Duration = Duration::from_secs(30 * 86_400);
@@ -95,6 +97,7 @@ fn settings(seed: u64) -> Settings {
         path: PathBuf::new(),
         head_memory_bytes: 64 << 20,
         retention: Some(RETENTION),
+        storage_max_bytes: None,
         ahead_max: Duration::from_secs(600),
         partition_labels: vec!["job".to_owned()],
         cache_bytes: 4 << 20,
@@ -357,12 +360,22 @@ impl Life {
     /// Reads from a store. What the bucket refuses is not read, and no mistake of the store.
     async fn check(&self, running: &Running, must: &[usize]) -> Result<(), String> {
         let name = running.process.name();
-        let snapshot = running.store.snapshot();
-        let read = async {
+        let read = async |snapshot: Snapshot| {
             Ok::<_, ReadError>((batches::read(&snapshot).await?, batches::read_points(&snapshot).await?))
         };
-        let (found, points) = match read.await {
+        let mut outcome = read(running.store.snapshot()).await;
+        if running.store.follows() && matches!(outcome, Err(ReadError::Missing { .. })) {
+            // A block was merged and is gone since this process last looked.
+            running.store.refresh().await;
+            outcome = read(running.store.snapshot()).await;
+        }
+        let has_looked = self.bucket.faults() == CALM;
+        let (found, points) = match outcome {
             Ok(read) => read,
+            Err(e @ ReadError::Missing { .. }) if running.store.follows() && !has_looked => {
+                self.note(format_args!("{name} cannot look for what is new, and not be read: {e}"));
+                return Ok(());
+            }
             Err(e @ ReadError::Unavailable { .. }) => {
                 self.note(format_args!("{name} cannot be read: {e}"));
                 return Ok(());

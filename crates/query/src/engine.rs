@@ -1,7 +1,12 @@
 //! The engine: one call per question.
 
+use std::sync::Arc;
+
 use decima_profile::ProfileType;
-use decima_store::{Store, source::Snapshot};
+use decima_store::{
+    ReadError, Store,
+    source::{SeriesTable, Snapshot},
+};
 
 use crate::{
     api::{
@@ -78,55 +83,76 @@ impl Engine {
         Self { symbolizer: Some(symbolizer), ..self }
     }
 
-    fn snapshot(&self) -> Snapshot {
-        match &self.origin {
-            Origin::Store(store) => store.snapshot(),
-            Origin::Fixed(snapshot) => snapshot.clone(),
+    /// Asks a snapshot. A block in it may be gone, if another process writes the store and has merged or dropped it: then a newer
+    /// snapshot is asked, once.
+    async fn ask<T, F>(&self, question: impl Fn(Snapshot, Settings) -> F) -> Result<T, QueryError>
+    where
+        F: Future<Output = Result<T, QueryError>>,
+    {
+        let store = match &self.origin {
+            Origin::Fixed(snapshot) => return question(snapshot.clone(), self.settings.clone()).await,
+            Origin::Store(store) if store.follows() => store,
+            Origin::Store(store) => return question(store.snapshot(), self.settings.clone()).await,
+        };
+        // An answer does without a block only if the newest snapshot has it.
+        let whole = Settings { allow_partial: false, ..self.settings.clone() };
+        match question(store.snapshot(), whole).await {
+            Err(QueryError::Read(ReadError::Missing { .. })) => store.refresh().await,
+            Err(QueryError::Read(_)) if self.settings.allow_partial => {}
+            answer => return answer,
         }
+        question(store.snapshot(), self.settings.clone()).await
+    }
+
+    /// The series tables of all sources.
+    async fn tables(&self) -> Result<Vec<Option<Arc<SeriesTable>>>, QueryError> {
+        self.ask(|snapshot, settings| async move {
+            read::series_tables(&snapshot, &mut Failures::new(settings.allow_partial)).await
+        })
+        .await
     }
 
     /// Distinct profile types with samples in the range, sorted.
     pub async fn profile_types(&self, range: Option<TimeRange>) -> Result<Vec<ProfileType>, QueryError> {
-        let mut failures = Failures::new(self.settings.allow_partial);
-        let tables = read::series_tables(&self.snapshot(), &mut failures).await?;
-        Ok(catalog::profile_types(&tables, range))
+        Ok(catalog::profile_types(&self.tables().await?, range))
     }
 
     /// Whether there is any sample.
     pub async fn has_profile_data(&self) -> Result<bool, QueryError> {
-        let mut failures = Failures::new(self.settings.allow_partial);
-        let tables = read::series_tables(&self.snapshot(), &mut failures).await?;
+        let tables = self.tables().await?;
         Ok(tables.iter().flatten().any(|table| table.series.iter().any(|series| series.sample_count > 0)))
     }
 
     /// Sorted names of labels and attributes.
     pub async fn labels(&self, request: LabelsRequest) -> Result<Vec<String>, QueryError> {
         let scope = Scope::parse(&request)?;
-        let mut failures = Failures::new(self.settings.allow_partial);
-        let tables = read::series_tables(&self.snapshot(), &mut failures).await?;
-        Ok(catalog::labels(&tables, &scope))
+        Ok(catalog::labels(&self.tables().await?, &scope))
     }
 
     /// Sorted values of one label or attribute.
     pub async fn values(&self, name: &str, request: LabelsRequest) -> Result<Vec<String>, QueryError> {
         let scope = Scope::parse(&request)?;
-        let mut failures = Failures::new(self.settings.allow_partial);
-        let tables = read::series_tables(&self.snapshot(), &mut failures).await?;
-        Ok(catalog::values(&tables, &scope, name))
+        Ok(catalog::values(&self.tables().await?, &scope, name))
     }
 
     /// Values over time.
     pub async fn query_range(&self, request: QueryRangeRequest) -> Result<RangeAnswer, QueryError> {
-        range::query_range(&self.snapshot(), &self.settings, &request).await
+        let request = &request;
+        self.ask(|snapshot, settings| async move { range::query_range(&snapshot, &settings, request).await })
+            .await
     }
 
     /// A report.
     pub async fn query(&self, request: ReportRequest) -> Result<ReportAnswer, QueryError> {
-        let surroundings = Surroundings {
-            settings: &self.settings,
-            memory: &self.memory,
-            symbolizer: self.symbolizer.as_ref(),
-        };
-        evaluate::report(&self.snapshot(), surroundings, request).await
+        let request = &request;
+        self.ask(|snapshot, settings| async move {
+            let surroundings = Surroundings {
+                settings: &settings,
+                memory: &self.memory,
+                symbolizer: self.symbolizer.as_ref(),
+            };
+            evaluate::report(&snapshot, surroundings, request.clone()).await
+        })
+        .await
     }
 }

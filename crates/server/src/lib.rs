@@ -33,6 +33,7 @@ use std::{
         Arc, OnceLock,
         atomic::{AtomicU8, Ordering},
     },
+    time::Duration,
 };
 
 use axum::{Router, body::Body, middleware::from_fn_with_state, response::Response};
@@ -124,6 +125,7 @@ pub struct Server {
     /// Whether anybody on the network may do anything.
     open: bool,
     metrics: Arc<Metrics>,
+    store: Option<Store>,
     readiness: Arc<Readiness>,
     scraper: Option<Scraper>,
     serving: Arc<OnceLock<Router>>,
@@ -139,7 +141,20 @@ pub struct Server {
 enum Stage {
     Opening,
     Serving,
+    /// Another process writes the store now.
+    Fenced,
     Stopping,
+}
+
+/// How often it is looked whether the store is still this process's.
+const FENCED_EVERY: Duration = Duration::from_secs(1);
+
+/// Ends once another process has taken over the store; never without one.
+async fn fenced(store: Option<Store>) {
+    let Some(store) = store else { return std::future::pending().await };
+    while !store.is_fenced() {
+        tokio::time::sleep(FENCED_EVERY).await;
+    }
 }
 
 /// The stage, shared with probes.
@@ -151,6 +166,7 @@ impl Readiness {
         match self.0.load(Ordering::Acquire) {
             0 => Stage::Opening,
             1 => Stage::Serving,
+            2 => Stage::Fenced,
             _ => Stage::Stopping,
         }
     }
@@ -225,6 +241,7 @@ impl Server {
             guard,
             open,
             metrics,
+            store: None,
             readiness,
             scraper: None,
             serving,
@@ -275,9 +292,10 @@ impl Server {
         self
     }
 
-    /// Shows the numbers of `store` among the metrics.
-    pub fn with_store(self, store: Store) -> Self {
-        self.metrics.show_store(store);
+    /// Shows the numbers of `store` among the metrics. Once another process has taken it over, this one is not ready any more.
+    pub fn with_store(mut self, store: Store) -> Self {
+        self.metrics.show_store(store.clone());
+        self.store = Some(store);
         self
     }
 
@@ -321,7 +339,15 @@ impl Server {
         // Set once: `serve` takes the server.
         let _ = self.serving.set(router);
         self.set_stage(Stage::Serving);
-        shutdown.await;
+        let mut shutdown = std::pin::pin!(shutdown);
+        tokio::select! {
+            () = &mut shutdown => {}
+            () = fenced(self.store.clone()) => {
+                self.set_stage(Stage::Fenced);
+                grpc::set_health(&health, ServingStatus::NotServing).await;
+                shutdown.await;
+            }
+        }
         self.set_stage(Stage::Stopping);
         grpc::set_health(&health, ServingStatus::NotServing).await;
         grpc::end_health_watches(&mut health).await;

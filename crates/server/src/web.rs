@@ -108,6 +108,10 @@ async fn ready(State(readiness): State<Arc<Readiness>>) -> (StatusCode, &'static
     match readiness.get() {
         crate::Stage::Opening => (StatusCode::SERVICE_UNAVAILABLE, "the store is being opened\n"),
         crate::Stage::Serving => (StatusCode::OK, "ready\n"),
+        crate::Stage::Fenced => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "another process has taken over the log: this one takes no profiles\n",
+        ),
         crate::Stage::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "stopping\n"),
     }
 }

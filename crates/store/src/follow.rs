@@ -14,7 +14,10 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::future;
-use tokio::task::JoinSet;
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinSet,
+};
 use tracing::{info, warn};
 
 use crate::{
@@ -42,6 +45,9 @@ const AHEAD_MAX: u64 = 16;
 const ROUND_BYTES_MAX: usize = 8 << 20;
 /// How often a start that the writer overtakes is tried again.
 const LOADS_MAX: u32 = 5;
+
+/// Queries that may wait for a refresh of their own.
+const ASKED_MAX: usize = 64;
 
 /// What a follower begins with.
 pub(crate) struct Loaded {
@@ -113,14 +119,19 @@ impl Follower {
         self.listed(&self.manifest.blocks).await
     }
 
-    /// Refreshes until it is dropped.
-    pub(crate) fn run(mut self) -> JoinSet<()> {
+    /// Refreshes until it is dropped, and at once when it is asked to; answers when it has.
+    pub(crate) fn run(mut self) -> (JoinSet<()>, mpsc::Sender<oneshot::Sender<()>>) {
         let mut tasks = JoinSet::new();
+        let (ask, mut asked) = mpsc::channel::<oneshot::Sender<()>>(ASKED_MAX);
         tasks.spawn(async move {
             let mut is_failing = false;
             for round in 1u32.. {
-                tokio::time::sleep(REFRESH).await;
-                match self.refresh(round.is_multiple_of(LIST_EVERY)).await {
+                let reply = match tokio::time::timeout(REFRESH, asked.recv()).await {
+                    Ok(None) => return,
+                    Ok(reply) => reply,
+                    Err(_) => None,
+                };
+                match self.refresh(round.is_multiple_of(LIST_EVERY) || reply.is_some()).await {
                     Ok(()) => {
                         if std::mem::take(&mut is_failing) {
                             info!("the bucket can be read again");
@@ -133,9 +144,13 @@ impl Follower {
                         }
                     }
                 }
+                if let Some(reply) = reply {
+                    // Who asked may be gone.
+                    let _ = reply.send(());
+                }
             }
         });
-        tasks
+        (tasks, ask)
     }
 
     async fn refresh(&mut self, lists: bool) -> Result<(), OpenError> {

@@ -2,9 +2,10 @@
 //!
 //! `manifest/<version>.json`, version in 20 digits, is put create-if-absent and never changed; the highest one counts. One version
 //! adds a block *and* moves the log's floor past what the block holds, so a sample is never in both or in neither. A process
-//! that becomes the writer puts a version too, so that none before it can.
+//! that becomes the writer puts a version too, so that none before it can. The last field is a checksum of all before it.
 
 use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{log::codec::LogPosition, source::TimeRange};
 
@@ -139,6 +140,47 @@ impl BlockEntry {
     }
 }
 
+/// What stands between a manifest and its checksum.
+const CHECKSUM: &str = ",\n  \"checksum\": \"";
+/// What stands behind it.
+const END: &str = "\"\n}";
+/// Digits of a checksum.
+const DIGITS: usize = 16;
+/// The first format whose manifests all have a checksum.
+const CHECKED_FORMAT: u32 = 3;
+
+/// What every version of the format has.
+#[derive(Deserialize)]
+struct Format {
+    format: u32,
+}
+
+/// The bytes of a manifest.
+pub(crate) fn encode(manifest: &Manifest) -> Vec<u8> {
+    let mut json = serde_json::to_vec_pretty(manifest).unwrap_or_default();
+    // The checksum is one more field: it goes before the last line, which is a brace.
+    json.truncate(json.len().saturating_sub(2));
+    let checksum = xxh3_64(&json);
+    json.extend_from_slice(format!("{CHECKSUM}{checksum:016x}{END}").as_bytes());
+    json
+}
+
+/// Reads a manifest, or says what is wrong with it.
+pub(crate) fn decode(bytes: &[u8]) -> Result<Manifest, String> {
+    let not_one = |e: serde_json::Error| format!("not a manifest: {e}");
+    let Format { format } = serde_json::from_slice(bytes).map_err(not_one)?;
+    if format > MANIFEST_FORMAT {
+        return Err(format!("manifest format {format}, this program reads up to {MANIFEST_FORMAT}"));
+    }
+    let signed = bytes.len().saturating_sub(CHECKSUM.len() + DIGITS + END.len());
+    let (signed, tail) = bytes.split_at(signed);
+    let has_checksum = format >= CHECKED_FORMAT || tail.starts_with(CHECKSUM.as_bytes());
+    if has_checksum && tail != format!("{CHECKSUM}{:016x}{END}", xxh3_64(signed)).as_bytes() {
+        return Err("its checksum does not fit".to_owned());
+    }
+    serde_json::from_slice(bytes).map_err(not_one)
+}
+
 /// Object name of a version.
 pub(crate) fn file_name(version: u64) -> String {
     format!("{version:020}.json")
@@ -202,6 +244,27 @@ mod tests {
         assert_eq!(next.blocks.iter().map(|b| b.id.as_str()).collect::<Vec<_>>(), ["new"]);
         assert_eq!(dropped.iter().map(|b| b.id.as_str()).collect::<Vec<_>>(), ["old"]);
         assert_eq!(next.without_expired(10), None);
+    }
+
+    #[test]
+    fn every_bit_counts() {
+        let manifest = Manifest::empty().with_blocks([entry("a", 5), entry("b", 9)], LogPosition::default());
+        let bytes = encode(&manifest);
+        assert_eq!(decode(&bytes).as_ref(), Ok(&manifest));
+        for bit in 0..bytes.len() * 8 {
+            let mut damaged = bytes.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert!(decode(&damaged).is_err(), "bit {bit}: {}", String::from_utf8_lossy(&damaged));
+        }
+        for end in 0..bytes.len() {
+            assert!(decode(&bytes[..end]).is_err(), "{end} bytes");
+        }
+    }
+
+    #[test]
+    fn manifests_before_the_checksum_are_read() {
+        let old = Manifest { format: 2, ..Manifest::empty() };
+        assert_eq!(decode(&serde_json::to_vec(&old).unwrap()), Ok(old));
     }
 
     #[test]

@@ -18,7 +18,7 @@ use crate::{
     block::{columns, meta::BLOCK_FORMAT, meta::BlockMeta, write::EncodedBlock},
     error::{OpenError, ReadError},
     log::codec::LogPosition,
-    manifest::{self, BlockEntry, MANIFEST_FORMAT, Manifest},
+    manifest::{self, BlockEntry, Manifest},
 };
 
 /// The tenant of a store that has only one.
@@ -31,7 +31,7 @@ const SEALS_KEPT: u64 = 100;
 /// Folder of the log.
 const LOG: &str = "log";
 
-/// What every version of a JSON format has.
+/// What every version of `block.json` has.
 #[derive(serde::Deserialize)]
 struct Format {
     format: u32,
@@ -191,15 +191,7 @@ impl Storage {
             Err(source) => return Err(OpenError::Storage { object: path.to_string(), source }),
         };
         let corrupt = |reason: String| OpenError::Corrupt { object: path.to_string(), reason };
-        let Format { format } =
-            serde_json::from_slice(&bytes).map_err(|e| corrupt(format!("not a manifest: {e}")))?;
-        if format > MANIFEST_FORMAT {
-            return Err(corrupt(format!(
-                "manifest format {format}, this program reads up to {MANIFEST_FORMAT}"
-            )));
-        }
-        let manifest: Manifest =
-            serde_json::from_slice(&bytes).map_err(|e| corrupt(format!("not a manifest: {e}")))?;
+        let manifest = manifest::decode(&bytes).map_err(corrupt)?;
         if manifest.version != version {
             return Err(corrupt(format!("it says version {}", manifest.version)));
         }
@@ -211,8 +203,7 @@ impl Storage {
     /// A process that stood still for long may put a version that others had put, passed and deleted; that is told as one
     /// that exists.
     pub(crate) async fn put_manifest(&self, manifest: &Manifest) -> Result<(), PutError> {
-        let bytes = serde_json::to_vec_pretty(manifest).unwrap_or_default();
-        self.create(&Self::manifest_path(manifest.version), bytes.into()).await?;
+        self.create(&Self::manifest_path(manifest.version), manifest::encode(manifest).into()).await?;
         let newest = self.manifest().await.map_err(|e| {
             let source = Box::new(e);
             PutError::Other(Arc::new(object_store::Error::Generic { store: "manifest", source }))

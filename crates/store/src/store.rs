@@ -126,6 +126,7 @@ enum Part {
     Follows {
         /// Ends when it is dropped.
         _follower: JoinSet<()>,
+        refresh: mpsc::Sender<oneshot::Sender<()>>,
     },
 }
 
@@ -231,7 +232,8 @@ impl Store {
         drop(replayed);
         let blocks = follower.blocks().await?;
         shared.state.lock().blocks = blocks;
-        let part = Part::Follows { _follower: follower.run() };
+        let (follower, refresh) = follower.run();
+        let part = Part::Follows { _follower: follower, refresh };
         Ok(Self { inner: Arc::new(Inner { shared, part }) })
     }
 
@@ -268,6 +270,21 @@ impl Store {
             sources.push(Arc::new(HeadSource::new(view)));
         }
         Snapshot { sources }
+    }
+
+    /// Whether another process writes the store, and this one only answers.
+    pub fn follows(&self) -> bool {
+        matches!(self.inner.part, Part::Follows { .. })
+    }
+
+    /// Looks at once for what is new, if another process writes the store: a block of the last snapshot may be merged and gone.
+    pub async fn refresh(&self) {
+        let Part::Follows { refresh, .. } = &self.inner.part else { return };
+        let (reply, answer) = oneshot::channel();
+        if refresh.send(reply).await.is_ok() {
+            // A look that failed is counted, and the next snapshot is as old as the last.
+            let _ = answer.await;
+        }
     }
 
     /// Writes the head to a block now, and returns when it is in the manifest.
@@ -309,6 +326,11 @@ impl Store {
     /// Asks `symbolizer` from now on for the functions of what becomes a block. The first that is given counts.
     pub fn symbolize_with(&self, symbolizer: Arc<dyn Symbolizer>) {
         let _ = self.inner.shared.symbolizer.set(symbolizer);
+    }
+
+    /// Whether another process has taken over the log, or the log cannot go on: nothing is acknowledged any more.
+    pub fn is_fenced(&self) -> bool {
+        self.inner.shared.counters.fenced.load(Ordering::Relaxed) > 0
     }
 
     /// Numbers for monitoring.

@@ -54,6 +54,8 @@ const SHORT_TICK: Duration = Duration::from_millis(50);
 const GROUP_REQUESTS_MAX: usize = 64;
 /// Decoded bytes of one group, about, at most.
 const GROUP_BYTES_MAX: usize = 16 << 20;
+/// How long nothing is put until the writer looks whether the log is still its own: a request each time.
+const SEAL_LOOK: Duration = Duration::from_secs(10);
 /// How long requests wait for memory before they are refused.
 const ROOM_WAIT: Duration = Duration::from_secs(5);
 /// Tries of a put before its requests are answered with an error.
@@ -146,6 +148,8 @@ pub(crate) struct Writer {
     retired: Vec<Retired>,
     retention_checked: Option<Instant>,
     is_fenced: bool,
+    /// When the log was known to be this process's.
+    owned_at: Instant,
     /// Handle of our own queue, to tell whether anybody is left to serve.
     commands: mpsc::WeakSender<Command>,
 }
@@ -177,6 +181,7 @@ impl Writer {
             retired: Retired::orphans(orphans),
             retention_checked: None,
             is_fenced: false,
+            owned_at: Instant::now(),
             commands,
         }
     }
@@ -357,6 +362,7 @@ impl Writer {
             self.outstanding = Some(outstanding);
             return Err(e.as_append_error());
         }
+        self.owned_at = Instant::now();
         self.log.next.seq += 1;
         self.log.objects += 1;
         self.log.bytes += outstanding.object.len() as u64;
@@ -437,6 +443,7 @@ impl Writer {
             // Refusals are answered where requests arrive; here the object only gets its next chance.
             let _ = self.settle_outstanding(runtime);
         }
+        self.look_for_seal(runtime);
         self.collect_flushed(Duration::ZERO, runtime);
         if self.flushing.is_none()
             && self.outstanding.is_none()
@@ -453,6 +460,20 @@ impl Writer {
             self.expire(runtime);
             let oldest = runtime.now_ns() - DUPLICATE_WINDOW_NS;
             self.seen.retain(|_, received| *received > oldest);
+        }
+    }
+
+    /// An idle writer learns that another process has taken over from the seal at its next position.
+    fn look_for_seal(&mut self, runtime: &Handle) {
+        if self.is_fenced || self.outstanding.is_some() || self.owned_at.elapsed() < SEAL_LOOK {
+            return;
+        }
+        // A bucket that does not answer tells nothing; requests will find out.
+        self.owned_at = Instant::now();
+        let next = Storage::log_path(self.log.next);
+        if let Ok(Some(_)) = runtime.block_on(self.shared.storage.size(&next)) {
+            self.fence();
+            error!("another process has taken over the log; no more samples are accepted");
         }
     }
 

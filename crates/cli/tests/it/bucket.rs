@@ -1,6 +1,9 @@
 //! The store in a bucket: an S3 server stands in for the cloud.
 
-use std::path::{Path, PathBuf};
+use std::{
+    io::{Read, Write},
+    path::{Path, PathBuf},
+};
 
 use decima_testkit::{pprof::ProfileBuilder, s3};
 
@@ -100,6 +103,22 @@ fn a_second_process_takes_the_log_over() {
     assert!(upload(&first, bucket.folder.path(), 1));
     let second = bucket.start(&[]);
     assert_eq!(total(&second), 1);
+    let is_ready = |server: &Server| {
+        let address = server.url().trim_start_matches("http://").to_owned();
+        let mut stream = std::net::TcpStream::connect(&address).unwrap();
+        write!(stream, "GET /ready HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer.starts_with("HTTP/1.1 200")
+    };
+    // Nothing is sent to it, and it learns all the same.
+    for _ in 0..300 {
+        if !is_ready(&first) {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    assert!(!is_ready(&first) && is_ready(&second));
     assert!(!upload(&first, bucket.folder.path(), 2), "the first no longer acknowledges");
     assert!(upload(&second, bucket.folder.path(), 4));
     first.signal("TERM");

@@ -99,7 +99,7 @@ proptest! {
 }
 
 /// A sample of the first location, with a thread.
-fn sample(profile_type: &str, time_ns: i64, value: i64, thread: &str) -> Sample {
+pub(crate) fn sample(profile_type: &str, time_ns: i64, value: i64, thread: &str) -> Sample {
     Sample {
         profile_type: profile_type.to_owned(),
         labels: vec![("service".to_owned(), "s0".to_owned())],

@@ -9,5 +9,6 @@ mod functions;
 mod memory;
 mod naive;
 mod range;
+mod readers;
 mod store;
 mod world;

@@ -160,6 +160,13 @@ pub(crate) fn open_with(
     }
     let body_size = le64(&header[44..48]) as usize;
     if body.len() < body_size {
+        // Torn, unless it is whole and its size is what is damaged.
+        let mut resized = header.to_vec();
+        resized[44..48].copy_from_slice(&u32::try_from(body.len()).unwrap_or(u32::MAX).to_le_bytes());
+        let (signed, sum) = resized.split_at(HEADER_BYTES - 8);
+        if checksum(signed, body) == le64(sum) {
+            return Err(ObjectError::Checksum);
+        }
         return Err(ObjectError::Torn { found: object.len(), expected: HEADER_BYTES + body_size });
     }
     let (signed, sum) = header.split_at(HEADER_BYTES - 8);

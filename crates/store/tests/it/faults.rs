@@ -174,6 +174,45 @@ async fn a_second_writer_stops_the_first() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_writer_that_stood_still_while_others_took_over_acknowledges_nothing() {
+    let objects = faulty();
+    let unused = std::path::Path::new("unused");
+    let first = Store::open_at(settings(unused), Place::objects(objects.clone())).await.unwrap();
+    first.append(batch("a", &rows(now())), None).await.unwrap();
+    // Others flush what it had, delete the log, and pass and delete the version of the manifest that would be its next.
+    for service in ["b", "c", "d", "e"] {
+        let other = Store::open_at(settings(unused), Place::objects(objects.clone())).await.unwrap();
+        other.append(batch(service, &rows(now())), None).await.unwrap();
+        other.close().await.unwrap();
+    }
+    let last = Store::open_at(settings(unused), Place::objects(objects.clone())).await.unwrap();
+    let expected = contents(&last).await;
+    last.append(batch("f", &rows(now())), None).await.unwrap();
+    let flushed = first.flush().await;
+    assert!(flushed.is_err(), "its manifest does not count");
+    let refused = first.append(batch("g", &rows(now())), None).await;
+    assert!(matches!(refused, Err(AppendError::Unavailable { .. })), "{refused:?}");
+    crash(last);
+    let store = Store::open_at(settings(unused), Place::objects(objects)).await.unwrap();
+    let mut found = contents(&store).await;
+    assert_eq!(found.len(), expected.len() + 4, "what was acknowledged last is there too");
+    found.retain(|key, _| expected.contains_key(key));
+    assert_eq!(found, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_seal_outlives_the_log_before_it() {
+    let objects = faulty();
+    let unused = std::path::Path::new("unused");
+    let first = Store::open_at(settings(unused), Place::objects(objects.clone())).await.unwrap();
+    first.append(batch("a", &rows(now())), None).await.unwrap();
+    let second = Store::open_at(settings(unused), Place::objects(objects)).await.unwrap();
+    second.close().await.unwrap();
+    let refused = first.append(batch("b", &rows(now())), None).await;
+    assert!(matches!(refused, Err(AppendError::Unavailable { .. })), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn late_samples_get_a_block_of_their_own() {
     let directory = tempfile::tempdir().unwrap();
     let store = Store::open(settings(directory.path())).await.unwrap();
@@ -247,6 +286,55 @@ async fn a_flipped_bit_is_found_in_every_file() {
     ] {
         check_damage(file).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flipped_bit_of_the_manifest_or_the_log_stops_the_start_and_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(settings(directory.path())).await.unwrap();
+    store.append(batch("a", &rows(now())), Some(1)).await.unwrap();
+    store.flush().await.unwrap();
+    store.append(batch("b", &rows(now())), Some(2)).await.unwrap();
+    let expected = contents(&store).await;
+    crash(store);
+    let root = directory.path().join("default");
+    let newest = |folder: &str| {
+        std::fs::read_dir(root.join(folder)).unwrap().map(|entry| entry.unwrap().path()).max().unwrap()
+    };
+    for path in [newest("manifest"), newest("log/00000000000000000001")] {
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        let whole = std::fs::read(&path).unwrap();
+        for part in 0..40 {
+            let mut damaged = whole.clone();
+            damaged[whole.len() * part / 40] ^= 1 << (part % 8);
+            std::fs::write(&path, damaged).unwrap();
+            let refused = Store::open(settings(directory.path())).await.err();
+            let Some(OpenError::Corrupt { object, .. }) = &refused else {
+                panic!("{name}, part {part}: {refused:?}")
+            };
+            assert!(object.ends_with(&name), "{object}");
+        }
+        std::fs::write(&path, whole).unwrap();
+    }
+    let store = Store::open(settings(directory.path())).await.unwrap();
+    assert_eq!(contents(&store).await, expected, "nothing was changed meanwhile");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn blocks_without_a_manifest_are_left_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(settings(directory.path())).await.unwrap();
+    store.append(batch("a", &rows(now())), Some(1)).await.unwrap();
+    let expected = contents(&store).await;
+    store.close().await.unwrap();
+    drop(store);
+    let (folder, aside) = (directory.path().join("default/manifest"), directory.path().join("aside"));
+    std::fs::rename(&folder, &aside).unwrap();
+    let refused = Store::open(settings(directory.path())).await.err();
+    assert!(matches!(refused, Some(OpenError::NoManifest)), "{refused:?}");
+    std::fs::rename(&aside, &folder).unwrap();
+    let store = Store::open(settings(directory.path())).await.unwrap();
+    assert_eq!(contents(&store).await, expected);
 }
 
 #[tokio::test(flavor = "multi_thread")]
