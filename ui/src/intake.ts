@@ -68,6 +68,7 @@ const WAYS: Record<string, string> = {
   write_arrow: 'agent',
   otlp_grpc: 'OTLP',
   otlp_http: 'OTLP over HTTP',
+  debuginfo: 'object files',
 };
 
 /** The way in as people know it. */

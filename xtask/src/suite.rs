@@ -28,6 +28,7 @@ struct Part {
 /// In the order in which they run: what fails soonest first.
 const PARTS: &[Part] = &[
     Part { name: "rust", run: rust },
+    Part { name: "kubernetes", run: kubernetes },
     Part { name: "page", run: page },
     Part { name: "pebble", run: pebble },
     Part { name: "parca-store", run: oracles::parca_store },
@@ -47,7 +48,9 @@ pub(crate) fn run(only: Option<&str>) -> anyhow::Result<()> {
         let names: Vec<_> = PARTS.iter().map(|part| part.name).collect();
         bail!("no such step: {name} (there are {})", names.join(", "));
     }
-    if only.is_some_and(|name| !["rust", "page", "pebble", "parca-store", "charmcraft"].contains(&name)) {
+    if only.is_some_and(|name| {
+        !["rust", "kubernetes", "page", "pebble", "parca-store", "charmcraft"].contains(&name)
+    }) {
         product::build()?;
     }
     let mut sum = Tally::default();
@@ -86,6 +89,15 @@ fn skip(why: &str) -> Tally {
 /// Unit, integration and documentation tests of every crate.
 fn rust() -> anyhow::Result<Tally> {
     count(Step::new("cargo").args(["test", "--workspace", "--no-fail-fast", "--quiet"]))
+}
+
+/// Those of what only builds with this feature have; its dependencies would slow every other build down.
+fn kubernetes() -> anyhow::Result<Tally> {
+    count(
+        Step::new("cargo")
+            .args(["test", "--package", "decima-ingest", "--features", "kubernetes", "--quiet", "--lib"])
+            .arg("kubernetes"),
+    )
 }
 
 /// Unit tests of the page.

@@ -97,6 +97,9 @@ pub(crate) struct Serve {
     /// `--retention=0` alone]
     #[arg(long = "retention-10s", value_name = "DURATION", value_parser = value::optional(Span::parse))]
     pub(crate) retention_10s: Option<value::Maybe<Span>>,
+    /// Size of log and blocks. The coarsest and oldest blocks go before it is reached; at it profiles are refused. 0 = no limit.
+    #[arg(long, value_name = "SIZE", default_value = "0", value_parser = value::or_default(Bytes::parse, "0"))]
+    pub(crate) storage_max_bytes: Bytes,
     /// How far ahead of this machine's clock a sample may be.
     #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = value::or_default(Span::parse, "10m"))]
     pub(crate) ahead_max: Span,

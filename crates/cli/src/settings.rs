@@ -21,6 +21,8 @@ use crate::{
 /// Heads smaller than this could not hold a single large request while another one is flushed.
 const HEAD_MEMORY_MIN_BYTES: u64 = 16 << 20;
 
+/// A store below this has no room for two logs and the blocks of them.
+const STORAGE_MIN_BYTES: u64 = 512 << 20;
 /// How long samples stay as they came: a look at last week is at single samples.
 const RETENTION_RAW_DEFAULT: Duration = Duration::from_secs(7 * 86_400);
 /// When 10 s become an hour: a look at last month is for minutes of an incident, one farther back for a trend.
@@ -88,6 +90,11 @@ impl Settings {
                 reason: format!("must not be above --flamegraph-nodes-max ({most})"),
             });
         }
+        let storage_max_bytes = Some(flags.storage_max_bytes.0).filter(|bytes| *bytes > 0);
+        if storage_max_bytes.is_some_and(|bytes| bytes < STORAGE_MIN_BYTES) {
+            let reason = "must be at least 512MiB, or 0 for no limit".to_owned();
+            return Err(UsageError { flag: "storage-max-bytes", reason });
+        }
         let tls = tls_files(&flags.access)?;
         let addresses = addresses(&flags, tls.is_some())?;
         let role = role(&flags)?;
@@ -129,6 +136,7 @@ impl Settings {
                 head_memory_bytes: flags.head_memory.0,
                 retention: Some(flags.retention.0).filter(|age| !age.is_zero()),
                 tiers,
+                storage_max_bytes,
                 ahead_max: flags.ahead_max.0,
                 partition_labels: without_empty(flags.partition_labels),
                 cache_bytes: flags.cache_memory.0,
@@ -348,6 +356,7 @@ mod tests {
             "--retention=",
             "--retention-raw=",
             "--retention-10s=",
+            "--storage-max-bytes=",
             "--head-memory=",
             "--allow-partial=",
             "--port=",
@@ -458,6 +467,15 @@ mod tests {
         let given = limits(&["--debuginfo-retention=1h", "--debuginfo-retention-size=1MB"]);
         assert_eq!((given.unused_max_ns, given.bytes_max), (3_600_000_000_000, 1_000_000));
         assert_eq!(limits(&["--debuginfo-retention=0"]).unused_max_ns, i64::MAX);
+    }
+
+    #[test]
+    fn size_of_the_store() {
+        let max = |flag: &str| checked(&[flag]).map(|s| s.store.storage_max_bytes).map_err(|e| e.flag);
+        assert_eq!(checked(&[]).unwrap().store.storage_max_bytes, None);
+        assert_eq!(max("--storage-max-bytes=0"), Ok(None));
+        assert_eq!(max("--storage-max-bytes=1GiB"), Ok(Some(1 << 30)));
+        assert_eq!(max("--storage-max-bytes=1MiB"), Err("storage-max-bytes"));
     }
 
     #[test]

@@ -157,6 +157,22 @@ impl Counters {
         );
     }
 
+    /// Logs what was dropped after the last line of its reason: nothing else may be dropped, and it is to be told.
+    pub(crate) fn log_rest(&self) {
+        let mut rest = Vec::new();
+        for (reason, dropped) in &mut self.by_kind.lock().dropped {
+            let is_due = dropped.logged.is_none_or(|at| at.elapsed() >= LOG_INTERVAL);
+            if is_due && dropped.since_logged > 0 {
+                dropped.logged = Some(Instant::now());
+                rest.push((*reason, std::mem::take(&mut dropped.since_logged)));
+            }
+        }
+        for (reason, requests) in rest {
+            let reason = reason.name();
+            tracing::warn!(reason, requests, "dropped more requests instead of forwarding them");
+        }
+    }
+
     /// The numbers now; those of the spool are the caller's.
     pub(crate) fn read(&self) -> Counts {
         let by_kind = self.by_kind.lock();

@@ -1,8 +1,9 @@
 //! Uploads of object files, which go straight through.
 //!
 //! The remote store decides whether it wants a file, and the sender keeps the file. So nothing is kept here: while the store
-//! is away, the sender hears `Unavailable`, which makes an agent ask again, rather than an answer that nobody knows to be
-//! true. A file passes in chunks, of which a few are held at a time.
+//! is away, the sender hears what makes an agent ask again in five minutes, for as long as it takes. (`Unavailable` it tries
+//! again for five minutes, and then not before it meets the program anew.) A file passes in chunks, of which a few are
+//! held at a time.
 
 use decima_proto::parca::debuginfo::v1alpha1::{
     InitiateUploadRequest, InitiateUploadResponse, MarkUploadFinishedRequest, MarkUploadFinishedResponse,
@@ -14,6 +15,10 @@ use tokio_stream::{Stream, StreamExt as _, wrappers::ReceiverStream};
 use tonic::{Code, Status};
 
 use crate::remote::Authorized;
+
+/// The one reason upon which an agent asks again, word for word.
+const ASK_AGAIN: &str =
+    "A previous upload is still in-progress and not stale yet (only stale uploads can be retried).";
 
 /// Messages of an upload that are held: an agent's have 8 MiB.
 const HELD_MAX: usize = 2;
@@ -29,20 +34,33 @@ impl Debuginfo {
         Self { client }
     }
 
-    /// Whether the remote store wants a file.
+    /// Whether the remote store wants a file; not now while it is away.
     pub async fn should_initiate_upload(
         &self,
         request: ShouldInitiateUploadRequest,
     ) -> Result<ShouldInitiateUploadResponse, Status> {
-        Ok(self.client.clone().should_initiate_upload(request).await.map_err(passed_on)?.into_inner())
+        match self.client.clone().should_initiate_upload(request).await.map_err(passed_on) {
+            Ok(answer) => Ok(answer.into_inner()),
+            Err(status) if status.code() == Code::Unavailable => Ok(ShouldInitiateUploadResponse {
+                should_initiate_upload: false,
+                reason: ASK_AGAIN.to_owned(),
+            }),
+            Err(status) => Err(status),
+        }
     }
 
-    /// Where a file is to go.
+    /// Where a file is to go. `FailedPrecondition` while the remote store is away, upon which an agent begins anew later.
     pub async fn initiate_upload(
         &self,
         request: InitiateUploadRequest,
     ) -> Result<InitiateUploadResponse, Status> {
-        Ok(self.client.clone().initiate_upload(request).await.map_err(passed_on)?.into_inner())
+        match self.client.clone().initiate_upload(request).await.map_err(passed_on) {
+            Ok(answer) => Ok(answer.into_inner()),
+            Err(status) if status.code() == Code::Unavailable => {
+                Err(Status::failed_precondition(status.message()))
+            }
+            Err(status) => Err(status),
+        }
     }
 
     /// A file. If its sender fails in the middle, so does the upload.

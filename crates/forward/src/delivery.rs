@@ -285,7 +285,10 @@ impl Shared {
         loop {
             tokio::select! {
                 () = self.stop.cancelled() => return,
-                _ = ticks.tick() => self.spool.drop_old(clock::now_ms()).await,
+                _ = ticks.tick() => {
+                    self.spool.drop_old(clock::now_ms()).await;
+                    self.counters.log_rest();
+                }
             }
         }
     }

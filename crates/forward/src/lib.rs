@@ -22,12 +22,12 @@ pub mod settings;
 mod spool;
 mod verdict;
 
-use std::{collections::BTreeMap, error::Error, net::IpAddr, sync::Arc, time::Instant};
+use std::{error::Error, net::IpAddr, sync::Arc};
 
 use bytes::Bytes;
 use decima_base::ErrorKind;
 use decima_ingest::{
-    push::{Origin, Outcome, Protocol, PushError, RawSeries, Refusal, Sender, SenderCounts, Senders},
+    push::{Origin, Outcome, PushError, RawSeries, Refusal, Senders},
     scrape::Sink,
 };
 use decima_proto::parca::profilestore::v1alpha1::{
@@ -113,7 +113,7 @@ struct Shared {
     remote: Remote,
     spool: Spool,
     counters: Arc<Counters>,
-    senders: Senders,
+    senders: Arc<Senders>,
     delivery: Mutex<Option<Delivery>>,
 }
 
@@ -128,7 +128,7 @@ impl Forwarder {
         let delivery =
             Delivery::start(spool.clone(), remote.clone(), counters.clone(), settings.spool_age_max);
         let external = External::new(settings.external_labels.clone());
-        let (senders, delivery) = (Senders::default(), Mutex::new(Some(delivery)));
+        let (senders, delivery) = (Arc::default(), Mutex::new(Some(delivery)));
         let shared = Shared { settings, external, remote, spool, counters, senders, delivery };
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -145,19 +145,10 @@ impl Forwarder {
         counts
     }
 
-    /// Senders of the last five minutes before `now`, by `node` label, where a request has one that is looked at, and address.
-    pub fn recent_senders(&self, now: Instant) -> Vec<Sender> {
-        self.shared.senders.recent(now)
-    }
-
-    /// All senders that are remembered, with their counts.
-    pub fn senders(&self) -> Vec<Sender> {
-        self.shared.senders.all()
-    }
-
-    /// What became of the requests of senders that metrics do not name ([`Sender::named`]).
-    pub fn other_senders(&self) -> BTreeMap<Protocol, SenderCounts> {
-        self.shared.senders.others()
+    /// Who pushes, and what became of it; by `node` label, where a request has one that is looked at, and address. Also of
+    /// what is refused before it comes here.
+    pub fn senders(&self) -> &Arc<Senders> {
+        &self.shared.senders
     }
 
     /// The remote store's side of uploads.

@@ -17,6 +17,7 @@
 mod array;
 mod body;
 mod error;
+pub mod framing;
 mod lz4;
 mod schema;
 mod stream;

@@ -28,7 +28,7 @@ use std::{
 use decima_store::bucket::Bucket;
 pub use discovery::{
     ConsulDiscovery, Discovery, DnsDiscovery, DnsRecord, DockerDiscovery, DockerHost, FileDiscovery,
-    HttpDiscovery,
+    HttpDiscovery, KubernetesApi, KubernetesDiscovery, KubernetesRole, KubernetesSelector,
 };
 pub use duration::{ParseDurationError, format_duration, parse_duration};
 pub use files::wrong_files;

@@ -16,6 +16,8 @@ mod file;
 mod findings;
 mod groups;
 mod http;
+#[cfg(feature = "kubernetes")]
+mod kubernetes;
 #[cfg(test)]
 mod testing;
 
@@ -54,6 +56,11 @@ pub struct Status {
     pub failures: u64,
 }
 
+/// The build cannot look at Kubernetes.
+#[derive(Debug, thiserror::Error)]
+#[error("this build has no discovery by Kubernetes: it was built without the feature `kubernetes`")]
+pub(crate) struct NotBuilt;
+
 /// Finds targets for ever; cancelled by dropping.
 pub(crate) async fn run(discovery: &Discovery, findings: &Findings) {
     match discovery {
@@ -62,6 +69,10 @@ pub(crate) async fn run(discovery: &Discovery, findings: &Findings) {
         Discovery::Dns(dns) => dns::run(dns, findings).await,
         Discovery::Consul(consul) => consul::run(consul, findings).await,
         Discovery::Docker(docker) => docker::run(docker, findings).await,
+        #[cfg(feature = "kubernetes")]
+        Discovery::Kubernetes(kubernetes) => kubernetes::run(kubernetes, findings).await,
+        #[cfg(not(feature = "kubernetes"))]
+        Discovery::Kubernetes(_) => findings.failed(&NotBuilt),
     }
 }
 

@@ -3,7 +3,7 @@
 //! Start at [`push`] for what senders push, [`scrape`] for what is fetched, [`config`] for the file that says what.
 
 pub mod agent;
-mod arrow;
+pub mod arrow;
 pub mod config;
 pub mod discovery;
 mod error_chain;

@@ -17,11 +17,7 @@ mod senders;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::Instant,
-};
+use std::{collections::BTreeSet, sync::Arc};
 
 use bytes::Bytes;
 use decima_base::ErrorKind;
@@ -62,6 +58,8 @@ pub enum Protocol {
     OtlpGrpc,
     /// OTLP over HTTP.
     OtlpHttp,
+    /// Object files.
+    Debuginfo,
 }
 
 impl Protocol {
@@ -73,6 +71,7 @@ impl Protocol {
             Self::WriteArrow => "write_arrow",
             Self::OtlpGrpc => "otlp_grpc",
             Self::OtlpHttp => "otlp_http",
+            Self::Debuginfo => "debuginfo",
         }
     }
 }
@@ -206,7 +205,7 @@ pub struct Push {
 #[derive(Default)]
 struct Shared {
     counters: Counters,
-    senders: Senders,
+    senders: Arc<Senders>,
     object_files: ObjectFiles,
     /// Labels that agents' requests have shown to belong to samples.
     sample_labels: Mutex<Arc<BTreeSet<String>>>,
@@ -223,19 +222,9 @@ impl Push {
         self.shared.counters.read()
     }
 
-    /// Senders of the last five minutes before `now`, by `node` label and address.
-    pub fn recent_senders(&self, now: Instant) -> Vec<Sender> {
-        self.shared.senders.recent(now)
-    }
-
-    /// All senders that are remembered, with their counts.
-    pub fn senders(&self) -> Vec<Sender> {
-        self.shared.senders.all()
-    }
-
-    /// What became of the requests of senders whose [`Sender::named`] is false, and of those that are not remembered.
-    pub fn other_senders(&self) -> BTreeMap<Protocol, SenderCounts> {
-        self.shared.senders.others()
+    /// Who pushes, and what became of it; also of what is refused before it comes here, or goes elsewhere.
+    pub fn senders(&self) -> &Arc<Senders> {
+        &self.shared.senders
     }
 
     /// Names of object files that requests have told, and that others may add to.

@@ -14,6 +14,7 @@ use axum::{
     middleware::{Next, from_fn_with_state},
     response::Response,
 };
+use decima_ingest::push::Senders;
 use decima_proto::decima::{
     debuginfo::v1alpha1::object_file_service_server::ObjectFileServiceServer,
     ingest::v1alpha1::ingest_service_server::IngestServiceServer,
@@ -38,8 +39,9 @@ use crate::{
     deadline,
     metrics::{Metrics, Protocol},
     service::{
-        agents::AgentsService, debuginfo::DebuginfoService, ingest::IngestService, otlp::ProfilesService,
-        profile_store::ProfileStoreService, query::QueryService, scrape::ScrapeService,
+        agents::AgentsService, debuginfo::DebuginfoService, ingest::IngestService, note_refused, origin,
+        otlp::ProfilesService, profile_store::ProfileStoreService, protocol_of, query::QueryService,
+        scrape::ScrapeService,
     },
     settings::Bounds,
     status,
@@ -71,6 +73,7 @@ struct Surroundings {
     methods: HashSet<String>,
     /// Those whose requests are streams: a large upload may take as long as it takes.
     streamed: HashSet<String>,
+    senders: Arc<Senders>,
 }
 
 /// Names whose health can be asked for; the empty one is the server as a whole.
@@ -125,6 +128,7 @@ macro_rules! bounded {
 /// Everything that answers gRPC, with the handle by which its health is set.
 pub(crate) fn router(
     services: Services,
+    senders: Arc<Senders>,
     metrics: Arc<Metrics>,
     bounds: &Bounds,
 ) -> Result<(Router, HealthReporter), tonic_reflection::server::Error> {
@@ -138,6 +142,7 @@ pub(crate) fn router(
         bounds: bounds.clone(),
         methods: method_names(|_| true),
         streamed: method_names(MethodDescriptor::is_client_streaming),
+        senders,
     };
     let routes = Routes::default()
         .add_service(bounded!(ProfileStoreServiceServer::new(services.profile_store), bounds))
@@ -206,6 +211,7 @@ async fn surround(
     let path = request.uri().path().trim_start_matches('/').to_owned();
     let method = if surroundings.methods.contains(&path) { path.as_str() } else { UNKNOWN };
     answer_as_asked(request.headers_mut());
+    let origin = protocol_of(&path).map(|protocol| origin(protocol, request.extensions()));
     let timeout = if surroundings.streamed.contains(&path) {
         // The whole may take as long as its sender says or likes; a pause may not.
         let idle = surroundings.bounds.request_timeout;
@@ -225,13 +231,17 @@ async fn surround(
         Code::Unimplemented if !response.headers().contains_key(Status::GRPC_MESSAGE) => {
             response = to_response(&Status::unimplemented(format!("{path} is not offered")));
         }
-        // What the codec says of messages beyond the limit; everybody else calls it so.
-        Code::OutOfRange => {
-            response
-                .headers_mut()
-                .insert(Status::GRPC_STATUS, HeaderValue::from(Code::ResourceExhausted as i32));
+        Code::Ok => {}
+        _ => {
+            let failure = Status::from_header_map(response.headers());
+            // No service has seen what the codec refused.
+            if let Some((reason, failure)) = failure.as_ref().and_then(status::of_codec) {
+                if let Some(origin) = &origin {
+                    note_refused(&surroundings.senders, origin, reason, failure.message());
+                }
+                response = to_response(&failure);
+            }
         }
-        _ => {}
     }
     let (code, took) = (code(response.headers()), start.elapsed());
     tracing::debug!(method, ?code, ?took, "answered over gRPC");
@@ -346,6 +356,7 @@ mod tests {
             bounds: Bounds::default(),
             methods: method_names(|_| true),
             streamed: HashSet::from(["p.S/Uploads".to_owned()]),
+            senders: Arc::default(),
         };
         let mut request = http::Request::post(path).version(http::Version::HTTP_2);
         for (name, value) in headers {
@@ -400,6 +411,7 @@ mod tests {
                 bounds: bounds.clone(),
                 methods: HashSet::new(),
                 streamed: HashSet::from(["p.S/Uploads".to_owned()]),
+                senders: Arc::default(),
             };
             let mut request = http::Request::post(path).version(http::Version::HTTP_2);
             for (name, value) in headers {

@@ -343,9 +343,10 @@ impl Server {
         let profile_store = ProfileStoreService::new(backend.way.clone(), Arc::clone(&writes));
         let profiles = ProfilesService::new(backend.way.clone(), writes);
         let query = QueryService::new(backend.answers, bounds.queries_max);
-        let agents = AgentsService::new(backend.way.clone());
-        let ingest = IngestService::new(backend.way, self.scraper.clone());
-        let debuginfo = DebuginfoService::new(backend.files);
+        let senders = Arc::clone(backend.way.senders());
+        let agents = AgentsService::new(Arc::clone(&senders));
+        let ingest = IngestService::new(Arc::clone(&senders), self.scraper.clone());
+        let debuginfo = DebuginfoService::new(backend.files, Arc::clone(&senders));
         let scrape = ScrapeService::new(self.scraper.clone());
         let gateway = Arc::new(Gateway {
             profile_store: profile_store.clone(),
@@ -354,17 +355,19 @@ impl Server {
             scrape: scrape.clone(),
             ingest: ingest.clone(),
             debuginfo: debuginfo.clone(),
+            senders: Arc::clone(&senders),
             metrics: Arc::clone(&self.metrics),
             bounds: bounds.clone(),
         });
         let receiver = Arc::new(Receiver {
             profiles: profiles.clone(),
+            senders: Arc::clone(&senders),
             metrics: Arc::clone(&self.metrics),
             bounds: bounds.clone(),
         });
         let services = grpc::Services { profile_store, profiles, agents, query, scrape, ingest, debuginfo };
-        let (grpc, health) =
-            grpc::router(services, Arc::clone(&self.metrics), bounds).map_err(ServeError::Descriptors)?;
+        let (grpc, health) = grpc::router(services, senders, Arc::clone(&self.metrics), bounds)
+            .map_err(ServeError::Descriptors)?;
         let http = web::routes(
             gateway,
             receiver,

@@ -2,7 +2,6 @@
 //! asked for when somebody looks.
 
 use std::{
-    collections::BTreeMap,
     fmt::{self, Debug, Formatter},
     fs,
     sync::{Arc, OnceLock},
@@ -13,7 +12,7 @@ use decima_debuginfo::Debuginfo;
 use decima_forward::{Counts as ForwardCounts, Forwarder, Method};
 use decima_ingest::{
     discovery,
-    push::{Counts, Protocol as WayIn, Push, Sender, SenderCounts},
+    push::{Counts, Push, SenderCounts, Senders},
     scrape::{JobStatus, Scraper},
 };
 use decima_query::{Symbolizer, SymbolizerCounts};
@@ -268,14 +267,14 @@ impl Collector for Sources {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
         if let Some(push) = self.push.get() {
             encode_push(&mut encoder, &push.counts())?;
-            encode_senders(&mut encoder, &push.senders(), &push.other_senders())?;
+            encode_senders(&mut encoder, push.senders())?;
         }
         if let Some(store) = self.store.get() {
             encode_store(&mut encoder, &store.counts())?;
         }
         if let Some(forwarder) = self.forwarder.get() {
             encode_forward(&mut encoder, &forwarder.counts())?;
-            encode_senders(&mut encoder, &forwarder.senders(), &forwarder.other_senders())?;
+            encode_senders(&mut encoder, forwarder.senders())?;
         }
         if let Some(scraper) = self.scraper.get() {
             encode_targets(&mut encoder, scraper)?;
@@ -316,11 +315,8 @@ fn encode_push(encoder: &mut DescriptorEncoder, counts: &Counts) -> Result<(), f
 type SenderNumber = fn(&SenderCounts) -> u64;
 
 /// What became of each sender's requests, by way in; those without numbers of their own are `others`.
-fn encode_senders(
-    encoder: &mut DescriptorEncoder,
-    senders: &[Sender],
-    others: &BTreeMap<WayIn, SenderCounts>,
-) -> Result<(), fmt::Error> {
+fn encode_senders(encoder: &mut DescriptorEncoder, senders: &Senders) -> Result<(), fmt::Error> {
+    let (senders, others) = (senders.all(), senders.others());
     let counted = || {
         let named = senders.iter().filter(|sender| sender.named).flat_map(|sender| {
             let address = sender.address.map(|address| address.to_string()).unwrap_or_default();
@@ -380,6 +376,7 @@ fn encode_store(encoder: &mut DescriptorEncoder, counts: &StoreCounts) -> Result
         ("flushes", "Heads written to blocks", counts.flushes),
         ("flush_failures", "Attempts to write a head that failed", counts.flush_failures),
         ("blocks_expired", "Blocks dropped by retention", counts.expired_blocks),
+        ("blocks_dropped_for_space", "Blocks dropped for --storage-max-bytes", counts.space_dropped_blocks),
         ("compactions", "Compactions that ended", counts.compactions),
         ("compaction_failures", "Compactions that failed; blocks are as before", counts.compaction_failures),
         ("blocks_compacted", "Blocks that became larger ones", counts.compacted_blocks),
@@ -399,6 +396,7 @@ fn encode_store(encoder: &mut DescriptorEncoder, counts: &StoreCounts) -> Result
         ("blocks", "Blocks", counts.blocks),
         ("block_bytes", "Size of all blocks", counts.block_bytes),
         ("block_samples", "Samples in blocks", counts.block_samples),
+        ("storage_bytes", "Log and blocks, with those being made or still read", counts.storage_bytes),
         ("compaction_backlog_blocks", "Blocks due to be merged", counts.compaction_backlog_blocks),
         ("compaction_samples", "Samples merged by the compaction under way", counts.compaction_samples),
         ("head_samples", "Samples in heads", counts.head_samples),

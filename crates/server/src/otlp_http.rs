@@ -14,7 +14,10 @@ use axum::{
 };
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bytes::Bytes;
-use decima_ingest::{otlp::Layout, push::Protocol};
+use decima_ingest::{
+    otlp::Layout,
+    push::{Protocol, Senders},
+};
 use decima_proto::opentelemetry::v1development::ExportProfilesServiceResponse;
 use http::{HeaderMap, StatusCode, header};
 use prost::Message as _;
@@ -25,7 +28,7 @@ use tonic::{Code, Status};
 use crate::{
     deadline,
     metrics::{Metrics, Protocol as CountedProtocol},
-    service::{origin, otlp::ProfilesService},
+    service::{note_refused, origin, otlp::ProfilesService},
     settings::Bounds,
     status,
 };
@@ -40,6 +43,7 @@ const JSON: &str = "application/json";
 /// What the route needs.
 pub(crate) struct Receiver {
     pub(crate) profiles: ProfilesService,
+    pub(crate) senders: Arc<Senders>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) bounds: Bounds,
 }
@@ -114,16 +118,22 @@ impl Receiver {
             // Names and digits take more room than tags and varints.
             Form::Json => self.bounds.message_bytes_max.saturating_mul(4),
         };
-        let body = read(body, &parts.headers, limit).await?;
-        match form {
-            Form::Protobuf => self.profiles.store(body, None, &origin).await,
-            Form::Json => {
-                let message = tokio::task::spawn_blocking(move || from_json(&body))
-                    .await
-                    .map_err(|_| Status::internal("internal error; the server's log says more"))??;
-                self.profiles.store(message, Some(Layout::From1_10), &origin).await
+        let message = async {
+            let body = read(body, &parts.headers, limit).await?;
+            match form {
+                Form::Protobuf => Ok((body, None)),
+                Form::Json => {
+                    let message = tokio::task::spawn_blocking(move || from_json(&body))
+                        .await
+                        .map_err(|_| Status::internal("internal error; the server's log says more"))??;
+                    Ok((message, Some(Layout::From1_10)))
+                }
             }
-        }
+        };
+        let (message, layout) = message.await.inspect_err(|failure: &Status| {
+            note_refused(&self.senders, &origin, status::refusal_of_body(failure), failure.message());
+        })?;
+        self.profiles.store(message, layout, &origin).await
     }
 }
 

@@ -17,6 +17,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
+use decima_ingest::push::Senders;
 use decima_proto::decima::{
     debuginfo::v1alpha1::object_file_service_server::ObjectFileService as _,
     ingest::v1alpha1::ingest_service_server::IngestService as _,
@@ -41,8 +42,8 @@ use crate::{
     deadline,
     metrics::{Metrics, Protocol},
     service::{
-        agents::AgentsService, debuginfo::DebuginfoService, ingest::IngestService,
-        profile_store::ProfileStoreService, query::QueryService, scrape::ScrapeService,
+        agents::AgentsService, debuginfo::DebuginfoService, ingest::IngestService, note_refused, origin,
+        profile_store::ProfileStoreService, protocol_of, query::QueryService, scrape::ScrapeService,
     },
     settings::Bounds,
     status,
@@ -59,6 +60,7 @@ pub(crate) struct Gateway {
     pub(crate) scrape: ScrapeService,
     pub(crate) ingest: IngestService,
     pub(crate) debuginfo: DebuginfoService,
+    pub(crate) senders: Arc<Senders>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) bounds: Bounds,
 }
@@ -303,10 +305,24 @@ impl Gateway {
     {
         let headers = parts.headers.clone();
         let answer = async {
-            let request = to_request(&message.await?, parts.headers, parts.extensions)?;
+            let message = match message.await {
+                Ok(message) => message,
+                Err(failure) => {
+                    self.note_unreadable(method, &parts.extensions, &failure);
+                    return Err(failure);
+                }
+            };
+            let request = to_request(&message, parts.headers, parts.extensions)?;
             write_message(method, call(request).await?)
         };
         self.observe(method, &headers, answer).await
+    }
+
+    /// Notes a push that no service has seen.
+    fn note_unreadable(&self, method: &Method, extensions: &Extensions, failure: &Status) {
+        let Some(protocol) = protocol_of(method.name) else { return };
+        let origin = origin(protocol, extensions);
+        note_refused(&self.senders, &origin, status::refusal_of_body(failure), failure.message());
     }
 
     /// Bounds an answer in time and counts it.

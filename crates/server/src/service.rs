@@ -9,10 +9,10 @@ pub(crate) mod profile_store;
 pub(crate) mod query;
 pub(crate) mod scrape;
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 use decima_forward::Forwarder;
-use decima_ingest::push::{Origin, Protocol, Push};
+use decima_ingest::push::{Origin, Outcome, Protocol, Push, Refusal, Senders};
 use http::Extensions;
 
 use crate::{settings::Peer, time};
@@ -24,6 +24,37 @@ pub(crate) enum Way {
     Store(Push),
     /// On to another one.
     Forward(Forwarder),
+}
+
+impl Way {
+    /// Who pushes this way.
+    pub(crate) fn senders(&self) -> &Arc<Senders> {
+        match self {
+            Self::Store(push) => push.senders(),
+            Self::Forward(forwarder) => forwarder.senders(),
+        }
+    }
+}
+
+/// The way in that a method is, by its path without the first slash.
+pub(crate) fn protocol_of(path: &str) -> Option<Protocol> {
+    let (service, method) = path.split_once('/')?;
+    match (service, method) {
+        ("parca.profilestore.v1alpha1.ProfileStoreService", "WriteRaw") => Some(Protocol::WriteRaw),
+        ("parca.profilestore.v1alpha1.ProfileStoreService", "Write") => Some(Protocol::Write),
+        ("parca.profilestore.v1alpha1.ProfileStoreService", "WriteArrow") => Some(Protocol::WriteArrow),
+        ("parca.debuginfo.v1alpha1.DebuginfoService", _) => Some(Protocol::Debuginfo),
+        ("opentelemetry.proto.collector.profiles.v1development.ProfilesService", _) => {
+            Some(Protocol::OtlpGrpc)
+        }
+        _ => None,
+    }
+}
+
+/// Notes that a request was refused before anybody could tell whose it is.
+pub(crate) fn note_refused(senders: &Senders, origin: &Origin, reason: Refusal, message: &str) {
+    let refused = Some((reason, message.to_owned()));
+    senders.note("", origin, Outcome { took: origin.received.elapsed(), refused, ..Outcome::default() });
 }
 
 /// Where a request comes from, now.

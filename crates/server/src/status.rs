@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use decima_base::ErrorKind;
 use decima_debuginfo::DebuginfoError;
 use decima_forward::ForwardError;
-use decima_ingest::push::PushError;
+use decima_ingest::push::{PushError, Refusal};
 use decima_query::QueryError;
 use http::{StatusCode, header};
 use serde::Serialize;
@@ -77,6 +77,39 @@ pub(crate) fn of_query(error: &QueryError) -> Status {
 /// The status of a write that was refused. Logs what is our own fault.
 pub(crate) fn of_push(error: &PushError) -> Status {
     of(error.kind(), error)
+}
+
+/// How the codec begins to say that bytes are no message, which it calls a fault of our own.
+const NO_MESSAGE: [&str; 5] = [
+    "failed to decode Protobuf message",
+    "Error decompressing",
+    "Unexpected EOF decoding stream",
+    "protocol error: received message",
+    "Missing request message",
+];
+/// How it says that a message is too large.
+const TOO_LARGE: [&str; 2] = ["Error, decoded message length too large", "Error decompressing: size limit"];
+
+/// What the codec says of a message, as everybody else says it, with the kind of mistake; `None` if it is not the codec that
+/// speaks.
+pub(crate) fn of_codec(status: &Status) -> Option<(Refusal, Status)> {
+    let begins = |texts: &[&str]| texts.iter().any(|text| status.message().starts_with(text));
+    let (reason, code) = match status.code() {
+        Code::OutOfRange | Code::ResourceExhausted if begins(&TOO_LARGE) => {
+            (Refusal::TooLarge, Code::ResourceExhausted)
+        }
+        Code::Internal if begins(&NO_MESSAGE) => (Refusal::Malformed, Code::InvalidArgument),
+        _ => return None,
+    };
+    Some((reason, Status::new(code, shortened(status.message().to_owned()))))
+}
+
+/// The kind of mistake of a body that was not read.
+pub(crate) fn refusal_of_body(failure: &Status) -> Refusal {
+    match failure.code() {
+        Code::ResourceExhausted => Refusal::TooLarge,
+        _ => Refusal::Malformed,
+    }
 }
 
 /// The status of a step of an upload that was refused, with the codes that Parca's senders look for.
@@ -178,6 +211,26 @@ mod tests {
         let status = of_query(&QueryError::Internal { message: "node 7 of tree 3".to_owned() });
         assert_eq!(status.code(), Code::Internal);
         assert!(!status.message().contains("tree"));
+    }
+
+    #[test]
+    fn words_of_the_codec() {
+        let check = |status: Status, expected: Option<(Refusal, Code)>| {
+            let got = of_codec(&status).map(|(reason, status)| (reason, status.code()));
+            assert_eq!(got, expected, "{status:?}");
+        };
+        let no_message = prost::bytes::Bytes::from_static(&[7]);
+        let error = <prost_types::Timestamp as prost::Message>::decode(no_message).unwrap_err();
+        check(Status::internal(error.to_string()), Some((Refusal::Malformed, Code::InvalidArgument)));
+        check(
+            Status::out_of_range(
+                "Error, decoded message length too large: found 9 bytes, the limit is: 8 bytes",
+            ),
+            Some((Refusal::TooLarge, Code::ResourceExhausted)),
+        );
+        check(Status::internal("internal error; the server's log says more"), None);
+        check(Status::resource_exhausted("out of memory"), None);
+        check(Status::invalid_argument("failed to decode Protobuf message"), None);
     }
 
     #[test]

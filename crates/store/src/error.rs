@@ -63,6 +63,16 @@ pub enum AppendError {
     /// The log's storage is full.
     #[error("no space left for the log; nothing was stored, try again when there is")]
     StorageFull,
+    /// The store is as large as it may be.
+    #[error(
+        "the store would need {used_bytes} bytes, and may have {max_bytes} (--storage-max-bytes); nothing was stored, try again when older blocks are gone"
+    )]
+    StorageBudget {
+        /// What it would need, with the block of its log.
+        used_bytes: u64,
+        /// The limit.
+        max_bytes: u64,
+    },
     /// Every sample is older than the retention or too far ahead of the clock.
     #[error(
         "all {rejected} samples are outside the accepted times (before {oldest_ns} ns or after {newest_ns} ns)"
@@ -93,7 +103,9 @@ impl AppendError {
     /// What a caller can do about it.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::HeadFull { .. } | Self::StorageFull => ErrorKind::ResourceExhausted,
+            Self::HeadFull { .. } | Self::StorageFull | Self::StorageBudget { .. } => {
+                ErrorKind::ResourceExhausted
+            }
             Self::AllOutsideTimes { .. } => ErrorKind::InvalidArgument,
             Self::Unavailable { .. } | Self::Closed => ErrorKind::Unavailable,
             Self::ReadOnly => ErrorKind::Unimplemented,

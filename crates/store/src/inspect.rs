@@ -114,7 +114,7 @@ pub async fn inspect(place: &Place, verify: bool) -> Result<Inventory, OpenError
         }
         inventory.blocks.push(block_inventory(entry, &reader));
     }
-    for id in storage.block_ids().await? {
+    for id in storage.block_sizes().await?.into_keys() {
         if !manifest.blocks.iter().any(|b| b.id == id) {
             inventory.unknown.push(Storage::block_path(&id).to_string());
         }

@@ -32,6 +32,7 @@ mod open;
 mod place;
 mod read_only;
 pub mod source;
+mod space;
 mod storage;
 pub mod store;
 pub mod symbolize;

@@ -110,10 +110,13 @@ impl Manifest {
         Some(next)
     }
 
-    /// The next version without the blocks whose samples are all older than `oldest_ns`, and those blocks; `None` if there are none.
-    pub(crate) fn without_expired(&self, oldest_ns: i64) -> Option<(Self, Vec<BlockEntry>)> {
-        let (keep, dropped): (Vec<_>, Vec<_>) =
-            self.blocks.iter().cloned().partition(|b| b.max_time_ns >= oldest_ns);
+    /// The next version without some blocks, and those; `None` if there are none.
+    pub(crate) fn without(&self, ids: &[String]) -> Option<(Self, Vec<BlockEntry>)> {
+        self.keeping(|block| !ids.contains(&block.id))
+    }
+
+    fn keeping(&self, is_kept: impl Fn(&BlockEntry) -> bool) -> Option<(Self, Vec<BlockEntry>)> {
+        let (keep, dropped): (Vec<_>, Vec<_>) = self.blocks.iter().cloned().partition(is_kept);
         if dropped.is_empty() {
             return None;
         }
@@ -121,6 +124,11 @@ impl Manifest {
         next.version += 1;
         next.blocks = keep;
         Some((next, dropped))
+    }
+
+    /// The next version without the blocks whose samples are all older than `oldest_ns`, and those blocks; `None` if there are none.
+    pub(crate) fn without_expired(&self, oldest_ns: i64) -> Option<(Self, Vec<BlockEntry>)> {
+        self.keeping(|block| block.max_time_ns >= oldest_ns)
     }
 }
 

@@ -17,6 +17,8 @@ pub(crate) struct Counters {
     pub(crate) flush_failures: AtomicU64,
     pub(crate) head_bytes: AtomicU64,
     pub(crate) expired_blocks: AtomicU64,
+    pub(crate) space_dropped_blocks: AtomicU64,
+    pub(crate) storage_bytes: AtomicU64,
     pub(crate) compactions: AtomicU64,
     pub(crate) compacted_blocks: AtomicU64,
     pub(crate) compaction_failures: AtomicU64,
@@ -47,6 +49,10 @@ pub struct StoreCounts {
     pub flush_failures: u64,
     /// Blocks dropped by retention.
     pub expired_blocks: u64,
+    /// Blocks dropped because the store was as large as it may be.
+    pub space_dropped_blocks: u64,
+    /// What the store takes now: blocks, those that are still read, the log, and what is being made of them.
+    pub storage_bytes: u64,
     /// Compactions that ended.
     pub compactions: u64,
     /// Blocks that became others by them.
@@ -94,6 +100,8 @@ impl Counters {
             flushes: get(&self.flushes),
             flush_failures: get(&self.flush_failures),
             expired_blocks: get(&self.expired_blocks),
+            space_dropped_blocks: get(&self.space_dropped_blocks),
+            storage_bytes: get(&self.storage_bytes),
             compactions: get(&self.compactions),
             compacted_blocks: get(&self.compacted_blocks),
             compaction_failures: get(&self.compaction_failures),

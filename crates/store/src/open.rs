@@ -1,17 +1,18 @@
 //! A process becomes the writer of a store, and what it finds there.
 //!
 //! ```text
-//! list blocks ─► seal the log ─► replay it ─► claim: put the next manifest ─► delete what nothing refers to
+//! list blocks ─► seal the log ─► replay it ─► claim: put the next manifest ─► tell what nothing refers to
 //! ```
 //! After the seal a process that still believes to be the writer cannot acknowledge; after the claim it cannot change the
 //! manifest either, so that what it was flushing is never listed. Both are objects put create-if-absent: of several
 //! processes one gets further, and the others begin anew from what it has left.
 //!
-//! Invariant: only blocks that were listed before the claim are deleted as orphans. Theirs were the processes before this
+//! Invariant: only blocks that were listed before the claim are orphans. They are deleted later, as those that this process drops are: other
+//! processes may still read them. Theirs were the processes before this
 //! one, which can list nothing any more; blocks of a process that takes over later are not among them, however slow this
 //! one is.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use tracing::warn;
 use ulid::Ulid;
@@ -35,12 +36,14 @@ pub(crate) struct Claimed {
     /// The version that this process has put.
     pub(crate) manifest: Manifest,
     pub(crate) replayed: Replayed,
+    /// Blocks that no manifest names, by name with their size: a crash left them, or a reader may still have them.
+    pub(crate) orphans: BTreeMap<String, u64>,
 }
 
 /// Takes the store over.
 pub(crate) async fn claim(storage: &Storage, place: &Place) -> Result<Claimed, OpenError> {
     for _ in 0..CLAIMS_MAX {
-        let orphans = storage.block_ids().await?;
+        let mut orphans = storage.block_sizes().await?;
         let manifest = storage.manifest().await?;
         let manifest = move_log(storage, manifest, place).await?;
         seal(storage, &manifest).await?;
@@ -60,8 +63,9 @@ pub(crate) async fn claim(storage: &Storage, place: &Place) -> Result<Claimed, O
             Err(PutError::Exists) => continue,
             Err(e) => return Err(unwritable(e)),
         }
-        sweep(storage, &next, &orphans).await?;
-        return Ok(Claimed { manifest: next, replayed });
+        orphans.retain(|id, _| next.blocks.iter().all(|block| block.id != *id));
+        sweep(storage, &next).await?;
+        return Ok(Claimed { manifest: next, replayed, orphans });
     }
     Err(OpenError::Contended)
 }
@@ -157,13 +161,8 @@ async fn move_log(storage: &Storage, manifest: Manifest, place: &Place) -> Resul
     })
 }
 
-/// Deletes blocks that no manifest names, log objects below the floor and old manifests: what a crash left between two steps.
-async fn sweep(storage: &Storage, manifest: &Manifest, orphans: &BTreeSet<String>) -> Result<(), OpenError> {
-    for id in orphans {
-        if !manifest.blocks.iter().any(|b| b.id == *id) {
-            storage.delete_block(id).await?;
-        }
-    }
+/// Deletes log objects below the floor and old manifests: what a crash left between two steps.
+async fn sweep(storage: &Storage, manifest: &Manifest) -> Result<(), OpenError> {
     storage.drop_log_below(manifest.log_floor).await?;
     storage.prune_manifests(manifest.version).await
 }

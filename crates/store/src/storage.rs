@@ -7,7 +7,7 @@
 //! ```
 //! Everything is put once and never changed. The log may be in another object store than the rest.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
@@ -307,11 +307,16 @@ impl Storage {
         serde_json::from_slice(&bytes).map_err(not_one)
     }
 
-    /// Names of block directories. What is not named like a block is not ours.
-    pub(crate) async fn block_ids(&self) -> Result<std::collections::BTreeSet<String>, OpenError> {
-        let names = self.names(&Self::path(&["blocks"])).await?;
-        let ids = names.iter().filter_map(|p| p.parts().nth(2).map(|part| part.as_ref().to_owned()));
-        Ok(ids.filter(|id| Ulid::from_string(id).is_ok()).collect())
+    /// Names of block directories, with the size of their files. What is not named like a block is not ours.
+    pub(crate) async fn block_sizes(&self) -> Result<BTreeMap<String, u64>, OpenError> {
+        let mut sizes = BTreeMap::new();
+        for meta in self.metas(&Self::path(&["blocks"])).await? {
+            let id = meta.location.parts().nth(2).map(|part| part.as_ref().to_owned());
+            if let Some(id) = id.filter(|id| Ulid::from_string(id).is_ok()) {
+                *sizes.entry(id).or_default() += meta.size;
+            }
+        }
+        Ok(sizes)
     }
 
     /// Paths of objects that are not named as this store names any.

@@ -53,6 +53,8 @@ pub struct Settings {
     pub retention: Option<Duration>,
     /// Ages from which on samples are kept in less detail, earlier than they are dropped.
     pub tiers: Tiers,
+    /// Size of the store; before it is reached the coarsest and oldest blocks go, at it nothing is taken. `None` = no limit.
+    pub storage_max_bytes: Option<u64>,
     /// How far ahead of the clock a sample may be.
     pub ahead_max: Duration,
     /// Labels that choose the partition, first present wins.
@@ -143,7 +145,7 @@ impl Store {
     pub async fn open_at(settings: Settings, place: Place) -> Result<Self, OpenError> {
         place.probe().await?;
         let storage = place.storage();
-        let Claimed { manifest, replayed } = open::claim(&storage, &place).await?;
+        let Claimed { manifest, replayed, orphans } = open::claim(&storage, &place).await?;
         let cache = Arc::new(read::cache(settings.cache_bytes));
         let mut blocks = Vec::with_capacity(manifest.blocks.len());
         let mut seen = std::collections::HashMap::new();
@@ -182,8 +184,15 @@ impl Store {
             symbolizer: OnceLock::new(),
         });
         let (commands, queue) = mpsc::channel(QUEUE_REQUESTS);
-        let writer =
-            Writer::new(shared.clone(), manifest, log, seen, replayed.head.requests, commands.downgrade());
+        let writer = Writer::new(
+            shared.clone(),
+            manifest,
+            log,
+            seen,
+            replayed.head.requests,
+            orphans,
+            commands.downgrade(),
+        );
         let runtime = tokio::runtime::Handle::current();
         let writer = std::thread::Builder::new()
             .name("decima-log".to_owned())

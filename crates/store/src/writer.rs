@@ -11,7 +11,7 @@ mod blocks;
 mod compaction;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{Arc, mpsc as std_mpsc},
     time::{Duration, Instant},
 };
@@ -158,6 +158,7 @@ impl Writer {
         log: Log,
         seen: HashMap<u128, i64>,
         head_requests: Vec<(u128, i64)>,
+        orphans: BTreeMap<String, u64>,
         commands: mpsc::WeakSender<Command>,
     ) -> Self {
         let has_samples = shared.state.lock().head.view.sample_count > 0;
@@ -174,7 +175,7 @@ impl Writer {
             flushed: std_mpsc::channel(),
             unlisted: None,
             compactions: Compactions::default(),
-            retired: Vec::new(),
+            retired: Retired::orphans(orphans),
             retention_checked: None,
             is_fenced: false,
             commands,
@@ -235,7 +236,9 @@ impl Writer {
         if group.is_empty() {
             return;
         }
-        if let Err(e) = self.settle_outstanding(runtime).and_then(|()| self.wait_for_room(runtime)) {
+        if let Err(e) =
+            self.settle_outstanding(runtime).and_then(|()| self.wait_for_room(size_bytes(&group), runtime))
+        {
             Counters::add(&self.shared.counters.refused_requests, group.len() as u64);
             for request in group {
                 let _ = request.reply.send(Err(e.clone()));
@@ -377,8 +380,13 @@ impl Writer {
         Ok(())
     }
 
-    /// Waits until the heads have room, flushing early.
-    fn wait_for_room(&mut self, runtime: &Handle) -> Result<(), AppendError> {
+    /// Waits until the heads have room, flushing early. The store must have some too.
+    fn wait_for_room(&mut self, incoming_bytes: u64, runtime: &Handle) -> Result<(), AppendError> {
+        if self.check_space(incoming_bytes).is_err() {
+            self.collect_flushed(Duration::ZERO, runtime);
+            self.make_space(runtime);
+            self.check_space(incoming_bytes)?;
+        }
         let limit = self.shared.settings.head_memory_bytes;
         let deadline = Instant::now() + ROOM_WAIT;
         loop {
@@ -437,6 +445,7 @@ impl Writer {
         {
             self.begin_flush(runtime);
         }
+        self.make_space(runtime);
         self.compact(runtime);
         self.count_head();
         let is_checked = self.retention_checked.is_some_and(|at| at.elapsed() < Duration::from_secs(60));
@@ -492,6 +501,18 @@ impl Writer {
         ));
         Ok(())
     }
+}
+
+/// What requests take in the log at most, about: it is compressed there.
+fn size_bytes(group: &[Pending]) -> u64 {
+    let of = |batch: &SampleBatch| {
+        batch.strings.buffer().len()
+            + 24 * batch.locations.len()
+            + 16 * (batch.lines.len() + batch.functions.len())
+            + 4 * batch.stacktrace_locations.len()
+            + 20 * batch.sample_count()
+    };
+    group.iter().map(|request| of(&request.batch) as u64).sum()
 }
 
 fn nanoseconds(duration: Duration) -> i64 {

@@ -13,13 +13,12 @@ use std::collections::BTreeSet;
 
 use arrow_ipc::{self as wire, MessageHeader, MetadataVersion};
 use bytes::Bytes;
+use decima_ingest::arrow::framing::{FramingError, Message, Messages};
 use flatbuffers::FlatBufferBuilder;
 
 use super::schema::{Dictionary, Field, Kind, Schema, finish};
 
 const CONTINUATION: [u8; 4] = [0xff; 4];
-/// Messages of one stream, as the store takes them.
-const MESSAGES_MAX: usize = 10_000;
 /// Bodies and buffers begin at multiples of this.
 const ALIGNMENT: usize = 8;
 /// Name of a label column of the first schema, before the label's.
@@ -30,16 +29,11 @@ const STRUCT: &str = "labels";
 const NOT_COMPRESSED: [u8; 8] = (-1_i64).to_le_bytes();
 
 /// A stream to which no labels can be added.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ArrowError {
     /// It is no stream.
-    #[error("byte {offset}: {what}")]
-    Framing {
-        /// Where.
-        offset: usize,
-        /// What is wrong.
-        what: &'static str,
-    },
+    #[error("not a readable Arrow stream: {0}")]
+    Framing(#[from] FramingError),
     /// It contradicts itself.
     #[error("the Arrow stream is inconsistent: {0}")]
     Inconsistent(&'static str),
@@ -72,11 +66,13 @@ impl Place {
 
 /// Adds labels, sorted by name, in place of the sender's own of the same names.
 pub(super) fn add(stream: &[u8], place: Place, labels: &[(String, String)]) -> Result<Bytes, ArrowError> {
-    let mut messages = Messages { bytes: stream, at: 0 };
+    let mut messages = Messages::new(stream);
     // Without a schema there are no samples.
     let Some(first) = messages.next()? else { return Ok(Bytes::copy_from_slice(stream)) };
     let Some(schema) = first.header.header_as_schema() else {
-        return Err(ArrowError::Framing { offset: 0, what: "the first message is no schema" });
+        return Err(
+            FramingError::Stream { what: "the first message is no schema", offset: first.offset }.into()
+        );
     };
     let edit = Edit::new(Schema::read(schema)?, place, labels)?;
     let mut out = Vec::with_capacity(stream.len() + 1024 * (labels.len() + 1));
@@ -85,12 +81,7 @@ pub(super) fn add(stream: &[u8], place: Place, labels: &[(String, String)]) -> R
         let (metadata, body) = dictionary(column.id, value, first.header.version());
         put(&metadata, &body, &mut out);
     }
-    for _ in 0..MESSAGES_MAX {
-        let Some(message) = messages.next()? else {
-            out.extend_from_slice(&CONTINUATION);
-            out.extend_from_slice(&0_i32.to_le_bytes());
-            return Ok(out.into());
-        };
+    while let Some(message) = messages.next()? {
         match message.header.header_type() {
             MessageHeader::DictionaryBatch => {
                 let id = message.header.header_as_dictionary_batch().map(|batch| batch.id());
@@ -104,62 +95,13 @@ pub(super) fn add(stream: &[u8], place: Place, labels: &[(String, String)]) -> R
             }
             _ => {
                 let what = "a message is neither a dictionary nor a record batch";
-                return Err(ArrowError::Framing { offset: message.offset, what });
+                return Err(FramingError::Stream { what, offset: message.offset }.into());
             }
         }
     }
-    Err(ArrowError::Framing { offset: messages.at, what: "more than 10000 messages" })
-}
-
-/// Takes messages off the stream.
-struct Messages<'a> {
-    bytes: &'a [u8],
-    at: usize,
-}
-
-struct Message<'a> {
-    header: wire::Message<'a>,
-    metadata: &'a [u8],
-    body: &'a [u8],
-    offset: usize,
-}
-
-impl<'a> Messages<'a> {
-    /// The next message; `None` at the end, which is an end marker or simply the end.
-    fn next(&mut self) -> Result<Option<Message<'a>>, ArrowError> {
-        let offset = self.at;
-        let wrong = |what| ArrowError::Framing { offset, what };
-        if self.at == self.bytes.len() {
-            return Ok(None);
-        }
-        let mut word = self.take(4)?;
-        if word == CONTINUATION {
-            word = self.take(4)?;
-        }
-        let length = word.first_chunk().map_or(0, |word| i32::from_le_bytes(*word));
-        if length == 0 {
-            self.at = self.bytes.len();
-            return Ok(None);
-        }
-        let length = usize::try_from(length).map_err(|_| wrong("a message of negative length"))?;
-        let metadata = self.take(length)?;
-        let header =
-            wire::root_as_message(metadata).map_err(|_| wrong("the metadata of a message is damaged"))?;
-        if header.version() < MetadataVersion::V5 {
-            return Err(ArrowError::Unsupported("a message of an Arrow version before 1.0"));
-        }
-        let length = usize::try_from(header.bodyLength()).map_err(|_| wrong("a body of negative length"))?;
-        let body = self.take(length)?;
-        Ok(Some(Message { header, metadata, body, offset }))
-    }
-
-    fn take(&mut self, length: usize) -> Result<&'a [u8], ArrowError> {
-        let cut = ArrowError::Framing { offset: self.bytes.len(), what: "the stream is cut short" };
-        let end = self.at.checked_add(length).ok_or(cut)?;
-        let taken = self.bytes.get(self.at..end).ok_or(cut)?;
-        self.at = end;
-        Ok(taken)
-    }
+    out.extend_from_slice(&CONTINUATION);
+    out.extend_from_slice(&0_i32.to_le_bytes());
+    Ok(out.into())
 }
 
 /// A column of ours.
@@ -365,12 +307,12 @@ impl Parts {
             Kind::Binary | Kind::LargeBinary | Kind::Utf8 | Kind::LargeUtf8 => 3,
             Kind::ListView | Kind::LargeListView => 3,
             Kind::BinaryView | Kind::Utf8View => {
-                let few = ArrowError::Inconsistent("a batch does not say how many buffers a column has");
-                let texts = self.variadic.next().ok_or(few)?;
+                let few = || ArrowError::Inconsistent("a batch does not say how many buffers a column has");
+                let texts = self.variadic.next().ok_or_else(few)?;
                 if keep {
                     out.variadic.push(texts);
                 }
-                usize::try_from(texts).ok().and_then(|texts| texts.checked_add(2)).ok_or(few)?
+                usize::try_from(texts).ok().and_then(|texts| texts.checked_add(2)).ok_or_else(few)?
             }
             _ => 2,
         };

@@ -169,9 +169,12 @@ fn what_is_wrong_is_told() {
         let error = external().add_to_second_schema(Bytes::from_static(stream)).unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");
     };
-    check(b"abc", "byte 3: the stream is cut short");
+    check(b"abc", "the stream is cut short at byte 3");
     check(&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff], "a message of negative length");
-    check(&[0xff, 0xff, 0xff, 0xff, 8, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8], "metadata of a message is damaged");
+    check(
+        &[0xff, 0xff, 0xff, 0xff, 8, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8],
+        "the metadata of the message at byte 0 cannot be read",
+    );
     // The other schema has its labels elsewhere.
     let (file, _) = files("agent-v1").remove(0);
     let error = external().add_to_second_schema(first(&format!("agent-v1/{file}"))).unwrap_err();

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::framing::FramingError;
+
 /// A fault with its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ArrowError {
@@ -17,21 +19,8 @@ pub(crate) struct ArrowError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Fault {
     /// The framing or the metadata is damaged.
-    #[error("{what} at byte {offset}")]
-    Framing {
-        /// What is damaged.
-        what: &'static str,
-        /// Where in the stream.
-        offset: usize,
-    },
-    /// The metadata of a message is no flatbuffer of the expected shape.
-    #[error("the metadata of the message at byte {offset} cannot be read: {reason}")]
-    Metadata {
-        /// Where in the stream.
-        offset: usize,
-        /// What the verifier says.
-        reason: String,
-    },
+    #[error(transparent)]
+    Framing(#[from] FramingError),
     /// A column that has to be there is not.
     #[error("missing")]
     Missing,
@@ -99,11 +88,17 @@ impl fmt::Display for ArrowError {
 
 impl std::error::Error for ArrowError {}
 
+impl From<FramingError> for ArrowError {
+    fn from(error: FramingError) -> Self {
+        Self { column: String::new(), row: None, fault: error.into() }
+    }
+}
+
 impl ArrowError {
     /// A fault of the stream itself.
     #[cold]
     pub(crate) fn framing(what: &'static str, offset: usize) -> Self {
-        Self { column: String::new(), row: None, fault: Fault::Framing { what, offset } }
+        FramingError::Stream { what, offset }.into()
     }
 
     /// A fault of a whole column.

@@ -1,20 +1,15 @@
 //! The stream: messages, dictionaries, record batches.
 
-use arrow_ipc::{BodyCompressionMethod, CompressionType, MessageHeader, MetadataVersion};
+use arrow_ipc::{BodyCompressionMethod, CompressionType, MessageHeader};
 
 use super::{
     Bounds,
     array::{Array, Batch, Dictionaries},
     body::{Budget, Buffer, Codec},
     error::{ArrowError, Fault},
+    framing::{Message, Messages},
     schema::{Field, Kind, Schema},
 };
-
-const CONTINUATION: [u8; 4] = [0xff; 4];
-/// Dictionary and record batches of one stream; an agent sends a dozen.
-const MESSAGES_MAX: usize = 10_000;
-/// Bytes before the first message of Arrow's file format, which is no stream.
-const FILE_MAGIC: &[u8] = b"ARROW1";
 
 /// Reads a stream and hands every record batch to `take`, with the schema.
 ///
@@ -24,8 +19,8 @@ pub(crate) fn read<E: From<ArrowError>>(
     bounds: Bounds,
     mut take: impl FnMut(&Schema, &Batch<'_, '_>) -> Result<(), E>,
 ) -> Result<(), E> {
-    let mut messages = Messages { bytes, at: 0 };
-    let schema = match messages.next()? {
+    let mut messages = Messages::new(bytes);
+    let schema = match messages.next().map_err(ArrowError::from)? {
         None => return Ok(()),
         Some(first) => match first.header.header_as_schema() {
             Some(schema) => Schema::of(schema, first.offset)?,
@@ -36,19 +31,14 @@ pub(crate) fn read<E: From<ArrowError>>(
     };
     let budget = Budget::new(bounds.plain_bytes_max);
     let mut dictionaries = Dictionaries::new();
-    let mut count = 0;
-    while let Some(message) = messages.next()? {
-        count += 1;
-        if count > MESSAGES_MAX {
-            return Err(ArrowError::framing("more than 10000 messages", message.offset).into());
-        }
+    while let Some(message) = messages.next().map_err(ArrowError::from)? {
         match message.header.header_type() {
             MessageHeader::DictionaryBatch => {
-                let (id, values) = message.dictionary(&schema, bounds)?;
+                let (id, values) = dictionary(&message, &schema, bounds)?;
                 dictionaries.insert(id, values);
             }
             MessageHeader::RecordBatch => {
-                let (columns, rows) = message.columns(&schema, bounds)?;
+                let (columns, rows) = columns(&message, &schema, bounds)?;
                 let batch = Batch { columns, rows, dictionaries: &dictionaries, budget: &budget };
                 take(&schema, &batch)?;
             }
@@ -61,108 +51,48 @@ pub(crate) fn read<E: From<ArrowError>>(
     Ok(())
 }
 
-/// Takes messages off the stream.
-struct Messages<'a> {
-    bytes: &'a [u8],
-    at: usize,
+fn dictionary<'s>(
+    message: &Message<'s>,
+    schema: &'s Schema,
+    bounds: Bounds,
+) -> Result<(i64, Array<'s>), ArrowError> {
+    let Some((batch, wire)) =
+        message.header.header_as_dictionary_batch().and_then(|batch| Some((batch, batch.data()?)))
+    else {
+        return Err(ArrowError::framing("a dictionary without data", message.offset));
+    };
+    let id = batch.id();
+    let Some(field) = schema.fields.iter().find_map(|field| with_dictionary(field, id)) else {
+        return Err(ArrowError::framing("a dictionary that no column uses", message.offset));
+    };
+    if batch.isDelta() {
+        return Err(ArrowError::column(&field.path, Fault::Unsupported("delta dictionaries")));
+    }
+    let mut parts = Parts::of(message, wire, bounds)?;
+    let values = parts.array(field, true)?;
+    Ok((id, values))
 }
 
-struct Message<'a> {
-    header: arrow_ipc::Message<'a>,
-    body: &'a [u8],
-    /// Where it starts in the stream.
-    offset: usize,
-}
-
-impl<'a> Messages<'a> {
-    /// The next message; `None` at the end, which is an end marker or simply the end.
-    fn next(&mut self) -> Result<Option<Message<'a>>, ArrowError> {
-        let offset = self.at;
-        if self.at == self.bytes.len() {
-            return Ok(None);
+fn columns<'s>(
+    message: &Message<'s>,
+    schema: &'s Schema,
+    bounds: Bounds,
+) -> Result<(Vec<Array<'s>>, usize), ArrowError> {
+    let Some(wire) = message.header.header_as_record_batch() else {
+        return Err(ArrowError::framing("a record batch without data", message.offset));
+    };
+    let rows = usize::try_from(wire.length()).unwrap_or(usize::MAX);
+    let mut parts = Parts::of(message, wire, bounds)?;
+    let mut columns = Vec::with_capacity(schema.fields.len());
+    for field in &schema.fields {
+        let column = parts.array(field, false)?;
+        if column.len != rows {
+            let fault = Fault::Inconsistent("its length differs from that of the batch");
+            return Err(ArrowError::column(&field.path, fault));
         }
-        if offset == 0 && self.bytes.starts_with(FILE_MAGIC) {
-            return Err(ArrowError::framing("this is Arrow's file format, not the streaming format", 0));
-        }
-        let mut word = self.take(4)?;
-        // Before version 0.15 there was no marker.
-        if word == CONTINUATION {
-            word = self.take(4)?;
-        }
-        let len = word.first_chunk::<4>().map_or(0, |word| i32::from_le_bytes(*word));
-        if len == 0 {
-            self.at = self.bytes.len();
-            return Ok(None);
-        }
-        let len =
-            usize::try_from(len).map_err(|_| ArrowError::framing("a message of negative length", offset))?;
-        let metadata = self.take(len)?;
-        let header = arrow_ipc::root_as_message(metadata).map_err(|e| {
-            // The verifier tells a whole path over several lines.
-            let reason = e.to_string().lines().next().unwrap_or_default().to_owned();
-            ArrowError { column: String::new(), row: None, fault: Fault::Metadata { offset, reason } }
-        })?;
-        if header.version() < MetadataVersion::V4 {
-            return Err(ArrowError::framing("a message of an Arrow version before 0.8", offset));
-        }
-        let body = usize::try_from(header.bodyLength())
-            .map_err(|_| ArrowError::framing("a body of negative length", offset))?;
-        let body = self.take(body)?;
-        Ok(Some(Message { header, body, offset }))
+        columns.push(column);
     }
-
-    fn take(&mut self, len: usize) -> Result<&'a [u8], ArrowError> {
-        let end = self.at.checked_add(len);
-        let Some(taken) = end.and_then(|end| self.bytes.get(self.at..end)) else {
-            return Err(ArrowError::framing("the stream is cut short", self.bytes.len()));
-        };
-        self.at += len;
-        Ok(taken)
-    }
-}
-
-impl<'a> Message<'a> {
-    fn dictionary<'s>(&self, schema: &'s Schema, bounds: Bounds) -> Result<(i64, Array<'s>), ArrowError>
-    where
-        'a: 's,
-    {
-        let Some((batch, wire)) =
-            self.header.header_as_dictionary_batch().and_then(|batch| Some((batch, batch.data()?)))
-        else {
-            return Err(ArrowError::framing("a dictionary without data", self.offset));
-        };
-        let id = batch.id();
-        let Some(field) = schema.fields.iter().find_map(|field| with_dictionary(field, id)) else {
-            return Err(ArrowError::framing("a dictionary that no column uses", self.offset));
-        };
-        if batch.isDelta() {
-            return Err(ArrowError::column(&field.path, Fault::Unsupported("delta dictionaries")));
-        }
-        let mut parts = Parts::of(self, wire, bounds)?;
-        let values = parts.array(field, true)?;
-        Ok((id, values))
-    }
-
-    fn columns<'s>(&self, schema: &'s Schema, bounds: Bounds) -> Result<(Vec<Array<'s>>, usize), ArrowError>
-    where
-        'a: 's,
-    {
-        let Some(wire) = self.header.header_as_record_batch() else {
-            return Err(ArrowError::framing("a record batch without data", self.offset));
-        };
-        let rows = usize::try_from(wire.length()).unwrap_or(usize::MAX);
-        let mut parts = Parts::of(self, wire, bounds)?;
-        let mut columns = Vec::with_capacity(schema.fields.len());
-        for field in &schema.fields {
-            let column = parts.array(field, false)?;
-            if column.len != rows {
-                let fault = Fault::Inconsistent("its length differs from that of the batch");
-                return Err(ArrowError::column(&field.path, fault));
-            }
-            columns.push(column);
-        }
-        Ok((columns, rows))
-    }
+    Ok((columns, rows))
 }
 
 /// The field, this or one inside it, whose values are in the dictionary.

@@ -19,6 +19,8 @@ pub enum Discovery {
     Consul(ConsulDiscovery),
     /// Containers of a Docker engine.
     Docker(DockerDiscovery),
+    /// Objects of a Kubernetes cluster.
+    Kubernetes(KubernetesDiscovery),
 }
 
 impl Discovery {
@@ -30,6 +32,7 @@ impl Discovery {
             Self::Dns(_) => "dns",
             Self::Consul(_) => "consul",
             Self::Docker(_) => "docker",
+            Self::Kubernetes(_) => "kubernetes",
         }
     }
 
@@ -40,6 +43,7 @@ impl Discovery {
             Self::Http(http) => Some(&http.http_client),
             Self::Consul(consul) => Some(&consul.http_client),
             Self::Docker(docker) => Some(&docker.http_client),
+            Self::Kubernetes(kubernetes) => Some(&kubernetes.http_client),
         }
     }
 
@@ -57,6 +61,14 @@ impl Discovery {
                 DockerHost::Unix { socket, .. } => format!("unix://{}", socket.display()),
                 DockerHost::Http(url) => without_password(url),
             },
+            Self::Kubernetes(kubernetes) => {
+                let cluster = match &kubernetes.api {
+                    KubernetesApi::InCluster => "this cluster".to_owned(),
+                    KubernetesApi::Server(url) => without_password(url),
+                    KubernetesApi::Kubeconfig(path) => path.display().to_string(),
+                };
+                format!("{} of {cluster}", kubernetes.role.as_str())
+            }
         }
     }
 }
@@ -189,4 +201,94 @@ pub enum DockerHost {
     },
     /// HTTP.
     Http(Url),
+}
+
+/// Objects of a Kubernetes cluster.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KubernetesDiscovery {
+    /// Where the API is.
+    pub api: KubernetesApi,
+    /// What becomes a target.
+    pub role: KubernetesRole,
+    /// Namespaces to look at; all if empty and the own one is not asked for either.
+    pub namespaces: Vec<String>,
+    /// Whether the namespace that this process runs in is looked at besides.
+    pub own_namespace: bool,
+    /// Which objects of a kind are looked at; all of a kind that is not in here.
+    pub selectors: BTreeMap<KubernetesRole, KubernetesSelector>,
+    /// Whether targets get the labels of their node.
+    pub attach_node: bool,
+    /// How requests are made to a server that is given by its URL.
+    pub http_client: HttpClientConfig,
+}
+
+/// Where the API of a Kubernetes cluster is, and how this process shows who it is.
+#[derive(Debug, Clone, PartialEq)]
+pub enum KubernetesApi {
+    /// The cluster that this process runs in, by its service account.
+    InCluster,
+    /// A URL.
+    Server(Url),
+    /// As a file for `kubectl` says.
+    Kubeconfig(PathBuf),
+}
+
+/// A kind of objects that can be targets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum KubernetesRole {
+    /// Ports of containers.
+    Pod,
+    /// Ports of services, by their names.
+    Service,
+    /// Addresses behind services.
+    Endpoints,
+    /// The same in slices.
+    EndpointSlice,
+    /// Kubelets.
+    Node,
+    /// Paths of ingresses.
+    Ingress,
+}
+
+impl KubernetesRole {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Pod, Self::Service, Self::Endpoints, Self::EndpointSlice, Self::Node, Self::Ingress];
+
+    /// As the configuration writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pod => "pod",
+            Self::Service => "service",
+            Self::Endpoints => "endpoints",
+            Self::EndpointSlice => "endpointslice",
+            Self::Node => "node",
+            Self::Ingress => "ingress",
+        }
+    }
+
+    /// The role of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|role| role.as_str() == name)
+    }
+
+    /// Whether objects of a kind are looked at for targets of this role, labels of nodes left aside.
+    pub fn looks_at(self, kind: Self) -> bool {
+        let behind = matches!(self, Self::Endpoints | Self::EndpointSlice);
+        kind == self || behind && matches!(kind, Self::Pod | Self::Service)
+    }
+
+    /// Whether targets of this role are on a node.
+    pub fn is_on_node(self) -> bool {
+        matches!(self, Self::Pod | Self::Endpoints | Self::EndpointSlice)
+    }
+}
+
+/// Which objects of a kind are looked at, in Kubernetes' language.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct KubernetesSelector {
+    /// By their labels.
+    pub label: Option<String>,
+    /// By their fields.
+    pub field: Option<String>,
 }

@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeSet, fs, path::Path};
 
-use super::{Config, Credentials, Discovery, HttpClientConfig, SecretSource};
+use super::{
+    Config, Credentials, Discovery, HttpClientConfig, KubernetesApi, KubernetesDiscovery, SecretSource,
+};
 use crate::discovery;
 
 /// What is wrong with credentials, certificates and files of targets, one line each.
@@ -15,14 +17,23 @@ pub fn wrong_files(config: &Config) -> Vec<String> {
             if let Discovery::File(file) = discovery {
                 wrong.extend(discovery::wrong_files(file));
             }
+            if let Discovery::Kubernetes(KubernetesDiscovery {
+                api: KubernetesApi::Kubeconfig(path), ..
+            }) = discovery
+            {
+                wrong.extend(unreadable(path));
+            }
         }
         for path in clients.into_iter().flat_map(files) {
-            if let Err(error) = fs::read_to_string(path) {
-                wrong.insert(format!("{}: cannot be read: {error}", path.display()));
-            }
+            wrong.extend(unreadable(path));
         }
     }
     wrong.into_iter().collect()
+}
+
+fn unreadable(path: &Path) -> Option<String> {
+    let error = fs::read_to_string(path).err()?;
+    Some(format!("{}: cannot be read: {error}", path.display()))
 }
 
 /// The files of an HTTP client.

@@ -184,7 +184,8 @@ section_with_http_client! {
         http_sd_configs: Vec<Spanned<HttpDiscovery>>,
         #[serde(default)]
         dns_sd_configs: Vec<Spanned<DnsDiscovery>>,
-        kubernetes_sd_configs: Option<Spanned<IgnoredAny>>,
+        #[serde(default)]
+        kubernetes_sd_configs: Vec<Spanned<KubernetesDiscovery>>,
         #[serde(default)]
         consul_sd_configs: Vec<Spanned<ConsulDiscovery>>,
         #[serde(default)]
@@ -220,7 +221,6 @@ impl ScrapeConfig {
     /// What the file uses of the schema that is known and not built yet: name and line of each key.
     pub(super) fn not_built(&self) -> impl Iterator<Item = (&'static str, u64)> {
         [
-            ("kubernetes_sd_configs", &self.kubernetes_sd_configs),
             ("azure_sd_configs", &self.azure_sd_configs),
             ("digitalocean_sd_configs", &self.digitalocean_sd_configs),
             ("dockerswarm_sd_configs", &self.dockerswarm_sd_configs),
@@ -318,6 +318,44 @@ pub(super) struct DockerFilter {
     pub(super) name: String,
     #[serde(default)]
     pub(super) values: Vec<String>,
+}
+
+section_with_http_client! {
+    KubernetesDiscovery {
+        api_server: Option<Spanned<String>>,
+        role: Option<Spanned<String>>,
+        kubeconfig_file: Option<Spanned<String>>,
+        #[serde(default)]
+        namespaces: KubernetesNamespaces,
+        #[serde(default)]
+        selectors: Vec<Spanned<KubernetesSelector>>,
+        attach_metadata: Option<Spanned<KubernetesAttach>>,
+    }
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+pub(super) struct KubernetesNamespaces {
+    pub(super) own_namespace: Option<Spanned<bool>>,
+    #[serde(default)]
+    pub(super) names: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct KubernetesSelector {
+    pub(super) role: String,
+    #[serde(default)]
+    pub(super) label: String,
+    #[serde(default)]
+    pub(super) field: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct KubernetesAttach {
+    #[serde(default)]
+    pub(super) node: bool,
 }
 
 #[derive(Deserialize, Default)]

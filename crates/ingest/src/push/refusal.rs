@@ -52,8 +52,7 @@ impl Refusal {
 impl From<&ArrowError> for Refusal {
     fn from(error: &ArrowError) -> Self {
         match error.fault {
-            Fault::Framing { .. }
-            | Fault::Metadata { .. }
+            Fault::Framing(_)
             | Fault::CutShort { .. }
             | Fault::Inconsistent(_)
             | Fault::Compression(_)

@@ -49,7 +49,7 @@ pub struct Sender {
     /// Why it was refused; empty if it was not.
     pub error: String,
     /// Whether metrics have numbers of its own; the first thousand do, the others are counted together
-    /// ([`Push::other_senders`](super::Push::other_senders)).
+    /// ([`Senders::others`]).
     pub named: bool,
     /// What became of its requests, by way in.
     pub counts: BTreeMap<Protocol, SenderCounts>,
@@ -121,9 +121,17 @@ pub struct Senders {
 
 impl Senders {
     /// Notes a push. While the list is full, new senders are not listed.
+    ///
+    /// Uploads of object files do not tell their node. They are those of the node whose profiles come from the same address,
+    /// if there is one such node.
     pub fn note(&self, node: &str, origin: &Origin, outcome: Outcome) {
         let mut by_key = self.by_key.lock();
-        let key = (node.to_owned(), origin.address);
+        let node = match origin.protocol {
+            Protocol::Debuginfo if node.is_empty() => only_node_at(&by_key, origin.address),
+            _ => None,
+        }
+        .unwrap_or_else(|| node.to_owned());
+        let key = (node.clone(), origin.address);
         if !by_key.contains_key(&key) && !make_room(&mut by_key, origin.received) {
             drop(by_key);
             self.others.lock().entry(origin.protocol).or_default().add(&outcome);
@@ -132,7 +140,7 @@ impl Senders {
         let named =
             by_key.len() < NAMED_MAX || by_key.values().filter(|sender| sender.named).count() < NAMED_MAX;
         let sender = by_key.entry(key).or_insert_with(|| Sender {
-            node: node.to_owned(),
+            node,
             address: origin.address,
             received: origin.received,
             received_ns: origin.received_ns,
@@ -180,6 +188,12 @@ impl Senders {
             layouts.insert(address, layout);
         }
     }
+}
+
+/// The node that sends from an address, if no other one does.
+fn only_node_at(by_key: &BTreeMap<Key, Sender>, address: Option<IpAddr>) -> Option<String> {
+    let mut nodes = by_key.keys().filter(|(node, at)| *at == address && !node.is_empty());
+    nodes.next().filter(|_| nodes.next().is_none()).map(|(node, _)| node.clone())
 }
 
 /// Forgets senders as long as there is no room for one more; whether there is now.
@@ -233,6 +247,32 @@ mod tests {
         let counts = senders.all().pop().unwrap().counts.remove(&Protocol::WriteArrow).unwrap();
         assert_eq!((counts.accepted_requests, counts.samples, counts.repaired_strings), (1, 6, 2));
         assert_eq!(counts.refused_requests, BTreeMap::from([(Refusal::Malformed, 1)]));
+    }
+
+    #[test]
+    fn uploads_are_those_of_the_node_at_their_address() {
+        let start = Instant::now();
+        let senders = Senders::default();
+        let at = |last| Some(IpAddr::from([10, 0, 0, last]));
+        let upload = |last| Origin { protocol: Protocol::Debuginfo, ..origin(at(last), start) };
+        senders.note("", &upload(1), Outcome::default());
+        senders.note("a", &origin(at(1), start), outcome(None));
+        senders.note("b", &origin(at(2), start), outcome(None));
+        senders.note("c", &origin(at(2), start), outcome(None));
+        for last in [1, 2] {
+            senders.note("", &upload(last), Outcome::default());
+        }
+        let uploads: Vec<_> = senders
+            .all()
+            .into_iter()
+            .map(|sender| {
+                let counts = sender.counts.get(&Protocol::Debuginfo).cloned().unwrap_or_default();
+                (sender.id(), counts.accepted_requests)
+            })
+            .collect();
+        // Nothing was known of the first address yet, and the second one is that of two nodes.
+        let of = |id: &str, count| (id.to_owned(), count);
+        assert_eq!(uploads, [of("10.0.0.1", 1), of("10.0.0.2", 1), of("a", 1), of("b", 0), of("c", 0)]);
     }
 
     #[test]

@@ -384,6 +384,7 @@ async fn store(path: &std::path::Path) -> Store {
         head_memory_bytes: 64 << 20,
         retention: None,
         tiers: decima_store::Tiers::default(),
+        storage_max_bytes: None,
         ahead_max: std::time::Duration::from_secs(u32::MAX.into()),
         partition_labels: vec!["job".to_owned()],
         cache_bytes: 1 << 20,

@@ -87,6 +87,7 @@ impl Bench {
             head_memory_bytes: 64 << 20,
             retention: None,
             tiers: decima_store::Tiers::default(),
+            storage_max_bytes: None,
             ahead_max: Duration::from_secs(600),
             partition_labels: vec!["job".to_owned()],
             cache_bytes: 1 << 20,

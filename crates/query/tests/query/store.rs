@@ -122,6 +122,7 @@ pub(crate) fn settings(path: &std::path::Path, compaction_memory_bytes: u64) -> 
         head_memory_bytes: 64 << 20,
         retention: None,
         tiers: decima_store::Tiers::default(),
+        storage_max_bytes: None,
         ahead_max: std::time::Duration::from_secs(60),
         partition_labels: vec!["service".to_owned()],
         cache_bytes: 16 << 20,

@@ -1,35 +1,31 @@
 //! `AgentsService`: who has pushed lately.
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
+use decima_ingest::push::Senders;
 use decima_proto::parca::profilestore::v1alpha1::{
     Agent, AgentsRequest, AgentsResponse, agents_service_server,
 };
 use tonic::{Request, Response, Status};
 
-use super::Way;
 use crate::time;
 
 /// The service.
 #[derive(Clone)]
 pub(crate) struct AgentsService {
-    way: Way,
+    senders: Arc<Senders>,
 }
 
 impl AgentsService {
-    pub(crate) fn new(way: Way) -> Self {
-        Self { way }
+    pub(crate) fn new(senders: Arc<Senders>) -> Self {
+        Self { senders }
     }
 }
 
 #[tonic::async_trait]
 impl agents_service_server::AgentsService for AgentsService {
     async fn agents(&self, _: Request<AgentsRequest>) -> Result<Response<AgentsResponse>, Status> {
-        let senders = match &self.way {
-            Way::Store(push) => push.recent_senders(Instant::now()),
-            Way::Forward(forwarder) => forwarder.recent_senders(Instant::now()),
-        };
-        let agents = senders.into_iter().map(|sender| Agent {
+        let agents = self.senders.recent(Instant::now()).into_iter().map(|sender| Agent {
             id: sender.id(),
             last_error: sender.error,
             last_push: Some(time::to_proto(sender.received_ns)),

@@ -3,10 +3,11 @@
 use std::{sync::Arc, time::Duration};
 
 use decima_debuginfo::{
-    Debuginfo, UploadSink,
+    Debuginfo, DebuginfoError, UploadSink,
     decision::Proposal,
     record::{FileKind, Record, RecordedQuality, State},
 };
+use decima_ingest::push::{Origin, Outcome, Protocol, Refusal, Senders};
 use decima_proto::{
     decima::debuginfo::v1alpha1::{
         ListRequest, ListResponse, ObjectFile, Quality, object_file, object_file_service_server,
@@ -19,8 +20,9 @@ use decima_proto::{
     },
 };
 use tokio::sync::Semaphore;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Code, Request, Response, Status, Streaming};
 
+use super::{note_refused, origin};
 use crate::{status, time};
 
 /// Uploads that are received at once; others wait. An agent sends up to 25 at a time in chunks of 8 MiB, and each holds two
@@ -40,30 +42,156 @@ pub(crate) enum Files {
 #[derive(Clone)]
 pub(crate) struct DebuginfoService {
     files: Files,
+    /// Noted are uploads, and steps of one that are refused.
+    senders: Arc<Senders>,
     uploads: Arc<Semaphore>,
 }
 
-impl DebuginfoService {
-    pub(crate) fn new(files: Files) -> Self {
-        Self { files, uploads: Arc::new(Semaphore::new(UPLOADS_MAX)) }
+/// A step of an upload that is refused.
+struct Refused {
+    status: Status,
+    /// What its sender's numbers call it; `None` for what agents that are in order hear too, such as that the file is here
+    /// already, and for what is noted elsewhere.
+    reason: Option<Refusal>,
+}
+
+impl From<DebuginfoError> for Refused {
+    fn from(error: DebuginfoError) -> Self {
+        let reason = match error {
+            DebuginfoError::NotWanted { .. } | DebuginfoError::SameInvalid { .. } => None,
+            DebuginfoError::BuildId(_) => Some(Refusal::Value),
+            DebuginfoError::HashMissing | DebuginfoError::SizeMissing => Some(Refusal::Missing),
+            DebuginfoError::TooLarge { .. } => Some(Refusal::TooLarge),
+            DebuginfoError::NotInitiated
+            | DebuginfoError::OtherUpload
+            | DebuginfoError::Unknown
+            | DebuginfoError::OtherFinished
+            | DebuginfoError::NothingUploaded => Some(Refusal::OutOfRange),
+            DebuginfoError::Store(_) | DebuginfoError::File(_) | DebuginfoError::Record { .. } => {
+                Some(Refusal::Store)
+            }
+        };
+        Self { status: status::of_debuginfo(&error), reason }
+    }
+}
+
+impl Refused {
+    /// What is wrong with a message.
+    fn invalid(reason: Refusal, message: impl Into<String>) -> Self {
+        Self { status: Status::invalid_argument(message), reason: Some(reason) }
     }
 
-    async fn receive(
+    /// The words of the remote store.
+    fn by_remote(status: Status) -> Self {
+        let reason = match status.code() {
+            Code::FailedPrecondition | Code::AlreadyExists => None,
+            Code::InvalidArgument => Some(Refusal::Value),
+            Code::NotFound => Some(Refusal::OutOfRange),
+            _ => Some(Refusal::Store),
+        };
+        Self { status, reason }
+    }
+
+    /// What has its place elsewhere: the connection broke, or the codec refused a message.
+    fn unnoted(status: Status) -> Self {
+        Self { status, reason: None }
+    }
+
+    fn stopping() -> Self {
+        Self::unnoted(Status::unavailable("the server is stopping"))
+    }
+}
+
+impl DebuginfoService {
+    pub(crate) fn new(files: Files, senders: Arc<Senders>) -> Self {
+        Self { files, senders, uploads: Arc::new(Semaphore::new(UPLOADS_MAX)) }
+    }
+
+    /// Answers, and notes a refusal as its sender's.
+    fn told<T>(&self, origin: &Origin, answer: Result<T, Refused>) -> Result<Response<T>, Status> {
+        answer.map(Response::new).map_err(|Refused { status, reason }| {
+            if let Some(reason) = reason {
+                note_refused(&self.senders, origin, reason, status.message());
+            }
+            status
+        })
+    }
+
+    async fn should_initiate(
+        &self,
+        request: ShouldInitiateUploadRequest,
+    ) -> Result<ShouldInitiateUploadResponse, Refused> {
+        let debuginfo = match &self.files {
+            Files::Here(debuginfo) => debuginfo,
+            Files::There(remote) => {
+                return remote.should_initiate_upload(request).await.map_err(Refused::by_remote);
+            }
+        };
+        let kind = kind(request.r#type)?;
+        let proposal = Proposal { hash: &request.hash, force: request.force };
+        let elsewhere = debuginfod_may_know(request.build_id_type);
+        let reason = debuginfo.should_initiate(&request.build_id, kind, proposal, elsewhere).await?;
+        Ok(ShouldInitiateUploadResponse {
+            should_initiate_upload: reason.wants_upload(),
+            reason: reason.as_str().to_owned(),
+        })
+    }
+
+    async fn initiate(&self, request: InitiateUploadRequest) -> Result<InitiateUploadResponse, Refused> {
+        let debuginfo = match &self.files {
+            Files::Here(debuginfo) => debuginfo,
+            Files::There(remote) => return remote.initiate_upload(request).await.map_err(Refused::by_remote),
+        };
+        let kind = kind(request.r#type)?;
+        let proposal = Proposal { hash: &request.hash, force: request.force };
+        let size_bytes =
+            u64::try_from(request.size).map_err(|_| Refused::invalid(Refusal::Value, "size: is below 0"))?;
+        let elsewhere = debuginfod_may_know(request.build_id_type);
+        let initiated = debuginfo.initiate(&request.build_id, kind, proposal, size_bytes, elsewhere).await?;
+        Ok(InitiateUploadResponse {
+            upload_instructions: Some(UploadInstructions {
+                build_id: request.build_id,
+                upload_id: initiated.upload_id,
+                upload_strategy: upload_instructions::UploadStrategy::Grpc as i32,
+                signed_url: String::new(),
+                r#type: request.r#type,
+            }),
+        })
+    }
+
+    async fn receive(&self, requests: Streaming<UploadRequest>) -> Result<UploadResponse, Refused> {
+        let debuginfo = match &self.files {
+            Files::Here(debuginfo) => debuginfo,
+            Files::There(remote) => {
+                let _upload = self.uploads.acquire().await.map_err(|_| Refused::stopping())?;
+                return remote.upload(requests).await.map_err(Refused::by_remote);
+            }
+        };
+        let within: Duration = debuginfo.upload_max_duration();
+        let received = tokio::time::timeout(within, self.keep(debuginfo, requests));
+        received.await.unwrap_or_else(|_| {
+            let time = humantime::format_duration(within);
+            let status = Status::deadline_exceeded(format!("the upload took longer than {time}"));
+            Err(Refused { status, reason: Some(Refusal::Time) })
+        })
+    }
+
+    async fn keep(
         &self,
         debuginfo: &Debuginfo,
         mut requests: Streaming<UploadRequest>,
-    ) -> Result<UploadResponse, Status> {
-        let first = requests.message().await?.and_then(|request| request.data);
+    ) -> Result<UploadResponse, Refused> {
+        let first = requests.message().await.map_err(Refused::unnoted)?.and_then(|request| request.data);
         let Some(Data::Info(UploadInfo { build_id, upload_id, r#type })) = first else {
-            return Err(Status::invalid_argument("the first message must be info, which says what follows"));
+            let message = "the first message must be info, which says what follows";
+            return Err(Refused::invalid(Refusal::Missing, message));
         };
         let kind = kind(r#type)?;
-        let stopping = |_| Status::unavailable("the server is stopping");
-        let _upload = self.uploads.acquire().await.map_err(stopping)?;
-        let mut sink = debuginfo.upload(&build_id, kind, &upload_id).await.map_err(refused)?;
+        let _upload = self.uploads.acquire().await.map_err(|_| Refused::stopping())?;
+        let mut sink = debuginfo.upload(&build_id, kind, &upload_id).await?;
         match fill(&mut sink, &mut requests).await {
             Ok(()) => {
-                let size = sink.finish().await.map_err(refused)?;
+                let size = sink.finish().await?;
                 Ok(UploadResponse { build_id, size })
             }
             Err(failure) => {
@@ -72,17 +200,32 @@ impl DebuginfoService {
             }
         }
     }
+
+    async fn finish(
+        &self,
+        request: MarkUploadFinishedRequest,
+    ) -> Result<MarkUploadFinishedResponse, Refused> {
+        match &self.files {
+            Files::Here(debuginfo) => {
+                let MarkUploadFinishedRequest { build_id, upload_id, r#type } = request;
+                debuginfo.finish(&build_id, kind(r#type)?, &upload_id).await?;
+                Ok(MarkUploadFinishedResponse {})
+            }
+            Files::There(remote) => remote.mark_upload_finished(request).await.map_err(Refused::by_remote),
+        }
+    }
 }
 
 /// Receives chunks until the sender has sent all.
-async fn fill(sink: &mut UploadSink<'_>, requests: &mut Streaming<UploadRequest>) -> Result<(), Status> {
-    while let Some(request) = requests.message().await? {
+async fn fill(sink: &mut UploadSink<'_>, requests: &mut Streaming<UploadRequest>) -> Result<(), Refused> {
+    while let Some(request) = requests.message().await.map_err(Refused::unnoted)? {
         match request.data {
-            Some(Data::ChunkData(chunk)) => sink.write(chunk).await.map_err(refused)?,
+            Some(Data::ChunkData(chunk)) => sink.write(chunk).await?,
             // An empty chunk is no field at all in some encoders.
             None => {}
             Some(Data::Info(_)) => {
-                return Err(Status::invalid_argument("info came again; after the first message come chunks"));
+                let message = "info came again; after the first message come chunks";
+                return Err(Refused::invalid(Refusal::Malformed, message));
             }
         }
     }
@@ -95,99 +238,37 @@ impl debuginfo_service_server::DebuginfoService for DebuginfoService {
         &self,
         request: Request<ShouldInitiateUploadRequest>,
     ) -> Result<Response<ShouldInitiateUploadResponse>, Status> {
-        let debuginfo = match &self.files {
-            Files::Here(debuginfo) => debuginfo,
-            Files::There(remote) => {
-                return remote.should_initiate_upload(request.into_inner()).await.map(Response::new);
-            }
-        };
-        let request = request.into_inner();
-        let proposal = Proposal { hash: &request.hash, force: request.force };
-        let reason = debuginfo
-            .should_initiate(
-                &request.build_id,
-                kind(request.r#type)?,
-                proposal,
-                debuginfod_may_know(request.build_id_type),
-            )
-            .await
-            .map_err(refused)?;
-        Ok(Response::new(ShouldInitiateUploadResponse {
-            should_initiate_upload: reason.wants_upload(),
-            reason: reason.as_str().to_owned(),
-        }))
+        let origin = origin(Protocol::Debuginfo, request.extensions());
+        self.told(&origin, self.should_initiate(request.into_inner()).await)
     }
 
     async fn initiate_upload(
         &self,
         request: Request<InitiateUploadRequest>,
     ) -> Result<Response<InitiateUploadResponse>, Status> {
-        let debuginfo = match &self.files {
-            Files::Here(debuginfo) => debuginfo,
-            Files::There(remote) => {
-                return remote.initiate_upload(request.into_inner()).await.map(Response::new);
-            }
-        };
-        let request = request.into_inner();
-        let proposal = Proposal { hash: &request.hash, force: request.force };
-        let size_bytes =
-            u64::try_from(request.size).map_err(|_| Status::invalid_argument("size: is below 0"))?;
-        let initiated = debuginfo
-            .initiate(
-                &request.build_id,
-                kind(request.r#type)?,
-                proposal,
-                size_bytes,
-                debuginfod_may_know(request.build_id_type),
-            )
-            .await
-            .map_err(refused)?;
-        Ok(Response::new(InitiateUploadResponse {
-            upload_instructions: Some(UploadInstructions {
-                build_id: request.build_id,
-                upload_id: initiated.upload_id,
-                upload_strategy: upload_instructions::UploadStrategy::Grpc as i32,
-                signed_url: String::new(),
-                r#type: request.r#type,
-            }),
-        }))
+        let origin = origin(Protocol::Debuginfo, request.extensions());
+        self.told(&origin, self.initiate(request.into_inner()).await)
     }
 
     async fn upload(
         &self,
         request: Request<Streaming<UploadRequest>>,
     ) -> Result<Response<UploadResponse>, Status> {
-        let debuginfo = match &self.files {
-            Files::Here(debuginfo) => debuginfo,
-            Files::There(remote) => {
-                let stopping = |_| Status::unavailable("the server is stopping");
-                let _upload = self.uploads.acquire().await.map_err(stopping)?;
-                return remote.upload(request.into_inner()).await.map(Response::new);
-            }
-        };
-        let within: Duration = debuginfo.upload_max_duration();
-        match tokio::time::timeout(within, self.receive(debuginfo, request.into_inner())).await {
-            Ok(received) => received.map(Response::new),
-            Err(_) => Err(Status::deadline_exceeded(format!(
-                "the upload took longer than {}",
-                humantime::format_duration(within)
-            ))),
+        let origin = origin(Protocol::Debuginfo, request.extensions());
+        let received = self.receive(request.into_inner()).await;
+        if received.is_ok() {
+            let outcome = Outcome { took: origin.received.elapsed(), ..Outcome::default() };
+            self.senders.note("", &origin, outcome);
         }
+        self.told(&origin, received)
     }
 
     async fn mark_upload_finished(
         &self,
         request: Request<MarkUploadFinishedRequest>,
     ) -> Result<Response<MarkUploadFinishedResponse>, Status> {
-        let debuginfo = match &self.files {
-            Files::Here(debuginfo) => debuginfo,
-            Files::There(remote) => {
-                return remote.mark_upload_finished(request.into_inner()).await.map(Response::new);
-            }
-        };
-        let MarkUploadFinishedRequest { build_id, upload_id, r#type } = request.into_inner();
-        debuginfo.finish(&build_id, kind(r#type)?, &upload_id).await.map_err(refused)?;
-        Ok(Response::new(MarkUploadFinishedResponse {}))
+        let origin = origin(Protocol::Debuginfo, request.extensions());
+        self.told(&origin, self.finish(request.into_inner()).await)
     }
 }
 
@@ -201,25 +282,20 @@ impl object_file_service_server::ObjectFileService for DebuginfoService {
         let records = if build_id.is_empty() {
             debuginfo.list()
         } else {
-            debuginfo.records_of(&build_id).map_err(refused)?
+            debuginfo.records_of(&build_id).map_err(|error| status::of_debuginfo(&error))?
         };
         let object_files = records.into_iter().map(to_proto).collect();
         Ok(Response::new(ListResponse { object_files }))
     }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "has the shape that map_err wants")]
-fn refused(error: decima_debuginfo::DebuginfoError) -> Status {
-    status::of_debuginfo(&error)
-}
-
-fn kind(r#type: i32) -> Result<FileKind, Status> {
+fn kind(r#type: i32) -> Result<FileKind, Refused> {
     match DebuginfoType::try_from(r#type) {
         Ok(DebuginfoType::DebuginfoUnspecified) => Ok(FileKind::Debuginfo),
         Ok(DebuginfoType::Executable) => Ok(FileKind::Executable),
         Ok(DebuginfoType::Sources) => Ok(FileKind::Sources),
         Ok(DebuginfoType::SourceMap) => Ok(FileKind::SourceMap),
-        Err(_) => Err(Status::invalid_argument(format!("type: {} is none of 0 to 3", r#type))),
+        Err(_) => Err(Refused::invalid(Refusal::Value, format!("type: {} is none of 0 to 3", r#type))),
     }
 }
 

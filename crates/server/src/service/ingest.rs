@@ -1,10 +1,10 @@
 //! `IngestService`: who sends and what is scraped, with all that is known of it.
 
-use std::{cmp::Reverse, time::UNIX_EPOCH};
+use std::{cmp::Reverse, sync::Arc, time::UNIX_EPOCH};
 
 use decima_ingest::{
     discovery,
-    push::Sender as Pusher,
+    push::{Sender as Pusher, Senders},
     scrape::{JobStatus, Scraper},
 };
 use decima_proto::decima::ingest::v1alpha1::{
@@ -13,7 +13,6 @@ use decima_proto::decima::ingest::v1alpha1::{
 };
 use tonic::{Request, Response, Status};
 
-use super::Way;
 use crate::time;
 
 /// Senders of one answer: more than anybody reads, and a few hundred kilobytes.
@@ -22,24 +21,20 @@ const SENDERS_MAX: usize = 1000;
 /// The service.
 #[derive(Clone)]
 pub(crate) struct IngestService {
-    way: Way,
+    senders: Arc<Senders>,
     scraper: Option<Scraper>,
 }
 
 impl IngestService {
-    pub(crate) fn new(way: Way, scraper: Option<Scraper>) -> Self {
-        Self { way, scraper }
+    pub(crate) fn new(senders: Arc<Senders>, scraper: Option<Scraper>) -> Self {
+        Self { senders, scraper }
     }
 }
 
 #[tonic::async_trait]
 impl ingest_service_server::IngestService for IngestService {
     async fn senders(&self, _: Request<SendersRequest>) -> Result<Response<SendersResponse>, Status> {
-        let known = match &self.way {
-            Way::Store(push) => push.senders(),
-            Way::Forward(forwarder) => forwarder.senders(),
-        };
-        Ok(Response::new(senders(known)))
+        Ok(Response::new(senders(self.senders.all())))
     }
 
     async fn jobs(&self, _: Request<JobsRequest>) -> Result<Response<JobsResponse>, Status> {

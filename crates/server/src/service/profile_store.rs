@@ -4,7 +4,7 @@ use std::{panic::AssertUnwindSafe, pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use decima_forward::Forwarder;
-use decima_ingest::push::{Origin, Protocol, Push, RawSeries};
+use decima_ingest::push::{Origin, Protocol, Push, RawSeries, Refusal};
 use decima_proto::parca::profilestore::v1alpha1::{
     WriteArrowRequest, WriteArrowResponse, WriteRawRequest, WriteRawResponse, WriteRequest, WriteResponse,
     profile_store_service_server,
@@ -16,7 +16,7 @@ use tokio_stream::{Stream, StreamExt as _, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status, Streaming, metadata::MetadataValue};
 use xxhash_rust::xxh3::Xxh3;
 
-use super::{Way, origin};
+use super::{Way, note_refused, origin};
 use crate::status;
 
 /// Time for all of an exchange in the first schema. The agent's own `Write` has no deadline; Parca gives it 5 s, which a
@@ -85,7 +85,7 @@ impl ProfileStoreService {
         let second = match half.question().map_err(|error| status::of_push(&error))? {
             // No samples: nothing is asked for, and the agent takes the end for that.
             None => Bytes::new(),
-            Some(question) => ask(question, &mut requests, answers).await?,
+            Some(question) => self.ask(question, &mut requests, &origin, answers).await?,
         };
         let _permit = self.permit().await?;
         let hash = stream_hash("Write", &[&first.record, &second]);
@@ -108,24 +108,34 @@ impl ProfileStoreService {
         };
         // Nothing to send on without samples.
         let Some(question) = question else { return Ok(()) };
-        let second = ask(question, &mut requests, answers).await?;
+        let second = self.ask(question, &mut requests, &origin, answers).await?;
         let _permit = self.permit().await?;
         forwarder.write(first.record, second, &origin).await.map_err(|error| status::of_forward(&error))
     }
-}
 
-/// Sends the question and waits for the locations.
-async fn ask(
-    question: Vec<u8>,
-    requests: &mut Streaming<WriteRequest>,
-    answers: &mpsc::Sender<Result<WriteResponse, Status>>,
-) -> Result<Bytes, Status> {
-    if answers.send(Ok(WriteResponse { record: question.into() })).await.is_err() {
-        return Err(Status::cancelled("the sender is gone"));
+    /// Sends the question and waits for the locations.
+    async fn ask(
+        &self,
+        question: Vec<u8>,
+        requests: &mut Streaming<WriteRequest>,
+        origin: &Origin,
+        answers: &mpsc::Sender<Result<WriteResponse, Status>>,
+    ) -> Result<Bytes, Status> {
+        if answers.send(Ok(WriteResponse { record: question.into() })).await.is_err() {
+            return Err(Status::cancelled("the sender is gone"));
+        }
+        let second = requests.next().await.transpose()?;
+        second.map(|second| second.record).ok_or_else(|| {
+            let message = "the stream ends without the locations that were asked for";
+            self.refused(origin, Refusal::Missing, Status::invalid_argument(message))
+        })
     }
-    let second = requests.next().await.transpose()?;
-    let missing = || Status::invalid_argument("the stream ends without the locations that were asked for");
-    second.map(|second| second.record).ok_or_else(missing)
+
+    /// The status, noted as its sender's.
+    fn refused(&self, origin: &Origin, reason: Refusal, status: Status) -> Status {
+        note_refused(self.way.senders(), origin, reason, status.message());
+        status
+    }
 }
 
 #[tonic::async_trait]
@@ -145,7 +155,7 @@ impl profile_store_service_server::ProfileStoreService for ProfileStoreService {
             }
         };
         let hash = request_hash(&request);
-        let series = from_proto(request)?;
+        let series = from_proto(request).map_err(|status| self.refused(&origin, Refusal::Missing, status))?;
         let _permit = self.permit().await?;
         let appended =
             push.push_raw(series, &origin, Some(hash)).await.map_err(|error| status::of_push(&error))?;
@@ -167,7 +177,10 @@ impl profile_store_service_server::ProfileStoreService for ProfileStoreService {
             // The stream must not end as if all were well.
             let status = match AssertUnwindSafe(exchange).catch_unwind().await {
                 Ok(Ok(Ok(()))) => return,
-                Ok(Ok(Err(status))) => status,
+                Ok(Ok(Err(status))) => match status::of_codec(&status) {
+                    Some((reason, status)) => service.refused(&origin, reason, status),
+                    None => status,
+                },
                 Ok(Err(_)) => status::deadline_exceeded(),
                 Err(panic) => {
                     crate::log_panic(&*panic);

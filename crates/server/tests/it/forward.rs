@@ -508,11 +508,15 @@ async fn object_files_go_straight_through() {
     let status = client.mark_upload_finished(MarkUploadFinishedRequest::default()).await.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable, "{status:?}");
     forwarding.stop().await;
-    // A store that is away wants nobody to give up.
+    // While the store is away, agents hear what makes them ask again, and not what makes them give up.
     let spool = tempfile::tempdir().unwrap();
     let forwarding = Forwarding::start(spool.path(), free_address().await, &[]).await;
     let mut client = DebuginfoServiceClient::new(forwarding.channel().await);
-    let status = client.should_initiate_upload(should).await.unwrap_err();
-    assert_eq!(status.code(), Code::Unavailable, "{status:?}");
+    let answer = client.should_initiate_upload(should).await.unwrap().into_inner();
+    assert!(!answer.should_initiate_upload);
+    assert_eq!(answer.reason, decima_debuginfo::decision::Reason::UploadInProgress.as_str());
+    let status = client.initiate_upload(InitiateUploadRequest::default()).await.unwrap_err();
+    assert_eq!(status.code(), Code::FailedPrecondition, "{status:?}");
+    assert!(status.message().contains("the remote store is away"), "{status:?}");
     forwarding.stop().await;
 }

@@ -35,6 +35,7 @@ pub(crate) fn store_settings(path: &std::path::Path) -> decima_store::Settings {
         head_memory_bytes: 256 << 20,
         retention: None,
         tiers: decima_store::Tiers::default(),
+        storage_max_bytes: None,
         ahead_max: Duration::from_secs(600),
         partition_labels: vec!["job".to_owned()],
         cache_bytes: 64 << 20,

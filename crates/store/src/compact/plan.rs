@@ -4,7 +4,8 @@
 //! is due once it is over and heads that could have samples of it are flushed. A busy store flushes many times before that: blocks of a
 //! window of two hours that is not over are merged as soon as there are a few. What is merged within a level is
 //! [balanced](is_balanced), so that a sample comes into a block of twice the size each time it is rewritten: there are a few blocks
-//! at any time, however many flushes there were, and late ones do not have their whole window written again.
+//! at any time, however many flushes there were, and late ones do not have their whole window written again. Blocks that are wider
+//! than a day, as uploads of old files make them, become one with others that are and end on the same day.
 //! A block whose samples are all past the age of its [tier](crate::tiers) becomes a coarser one, with the others of its day that are: once more
 //! for each of two tiers. Blocks of different resolutions are never merged otherwise.
 
@@ -91,7 +92,7 @@ fn merges(manifest: &Manifest, settings: CompactionSettings, now_ns: i64) -> Vec
     let mut plans: Vec<Plan> = Vec::new();
     for (level, width_ns) in (1u8..).zip(WINDOWS_NS) {
         let is_planned = |id: &str| plans.iter().any(|plan| plan.inputs.iter().any(|input| input == id));
-        let mut candidates: Vec<((i64, i64), &BlockEntry)> = manifest
+        let mut candidates: Vec<((Window, i64), &BlockEntry)> = manifest
             .blocks
             .iter()
             .filter(|block| block.level < level || level == 1 && is_open(block, now_ns))
@@ -125,15 +126,25 @@ fn merges(manifest: &Manifest, settings: CompactionSettings, now_ns: i64) -> Vec
     plans
 }
 
-/// The window of a block. A block that is wider than a window, as uploads of old files make them, is in none.
-fn window(block: &BlockEntry, width_ns: i64) -> Option<i64> {
-    let is_narrow = i128::from(block.max_time_ns) - i128::from(block.min_time_ns) < i128::from(width_ns);
-    is_narrow.then(|| block.max_time_ns.div_euclid(width_ns))
+/// A window by number. Blocks that are wider than a day are apart from the others that end in it, which they would widen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Window {
+    number: i64,
+    is_of_wide: bool,
+}
+
+/// The window of a block that is narrower than it, or wider than all.
+fn window(block: &BlockEntry, width_ns: i64) -> Option<Window> {
+    let [_, day_ns] = WINDOWS_NS;
+    let span_ns = i128::from(block.max_time_ns) - i128::from(block.min_time_ns);
+    let is_of_wide = width_ns == day_ns && span_ns >= i128::from(day_ns);
+    let is_in = is_of_wide || span_ns < i128::from(width_ns);
+    is_in.then(|| Window { number: block.max_time_ns.div_euclid(width_ns), is_of_wide })
 }
 
 /// Whether no head has samples of a window any more.
-fn is_over(window: i64, width_ns: i64, now_ns: i64) -> bool {
-    let end_ns = window.saturating_add(1).saturating_mul(width_ns);
+fn is_over(window: Window, width_ns: i64, now_ns: i64) -> bool {
+    let end_ns = window.number.saturating_add(1).saturating_mul(width_ns);
     end_ns.saturating_add(SETTLE_NS) <= now_ns
 }
 
@@ -317,9 +328,12 @@ mod tests {
     }
 
     #[test]
-    fn wide_blocks_stay() {
+    fn wide_blocks_are_apart() {
         check(&[block("a", 0, 0, 120), block("b", 0, 10, 100)], ENOUGH, 600, &[]);
         check(&[block("a", 0, -2000, 10), block("b", 0, 10, 100)], ENOUGH, 10_000, &[]);
+        let wide = [block("a", 0, -2000, 10), block("b", 0, 10, 100), block("c", 0, -5000, 90)];
+        check(&wide, ENOUGH, 10_000, &[(2, &["c", "a"])]);
+        check(&wide, ENOUGH, 24 * 60, &[]);
     }
 
     #[test]

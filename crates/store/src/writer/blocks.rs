@@ -1,7 +1,8 @@
 //! Heads become blocks, and blocks come and go in the manifest: the part of the writer that is not about requests.
 
 use std::{
-    sync::{Arc, Weak},
+    collections::BTreeMap,
+    sync::{Arc, Weak, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -13,12 +14,14 @@ use super::{DUPLICATE_WINDOW_NS, PersistError, Reply, TICK, Writer};
 use crate::{
     block::{ListedBlock, encode::encode_head, meta::BlockMeta, write::SeenRequest},
     clock::now_ns,
+    error::AppendError,
     flush,
     head::{Head, HeadView},
     log::{codec::LogPosition, replay::ReplayedHead},
     manifest::{BlockEntry, Manifest},
     metrics::Counters,
     source::Source,
+    space::Space,
     storage::{PutError, Storage, TENANT},
     store::Shared,
     symbolize::SYMBOLIZE_TIMEOUT,
@@ -44,9 +47,22 @@ pub(super) struct Flushing {
 /// A block that no manifest names any more.
 pub(super) struct Retired {
     id: String,
+    size_bytes: u64,
     at: Instant,
-    /// Held by the queries that read it.
-    source: Weak<dyn Source>,
+    /// Held by the queries of this process that read it.
+    source: Option<Weak<dyn Source>>,
+}
+
+impl Retired {
+    /// Blocks that nothing refers to at the start.
+    pub(super) fn orphans(sizes: BTreeMap<String, u64>) -> Vec<Self> {
+        let retired = |(id, size_bytes)| Self { id, size_bytes, at: Instant::now(), source: None };
+        sizes.into_iter().map(retired).collect()
+    }
+
+    fn is_read(&self) -> bool {
+        self.source.as_ref().is_some_and(|source| source.strong_count() > 0)
+    }
 }
 
 /// The blocks of one flush.
@@ -208,7 +224,8 @@ impl Writer {
     /// Has the files of blocks deleted that are in no manifest any more, when nobody can read them.
     pub(super) fn retire(&mut self, blocks: Vec<ListedBlock>) {
         let retired = blocks.into_iter().map(|block| Retired {
-            source: Arc::downgrade(&block.source),
+            source: Some(Arc::downgrade(&block.source)),
+            size_bytes: block.entry.size_bytes,
             id: block.entry.id,
             at: Instant::now(),
         });
@@ -218,11 +235,12 @@ impl Writer {
     fn delete_retired(&mut self, runtime: &Handle) {
         let (ready, waiting): (Vec<_>, Vec<_>) = std::mem::take(&mut self.retired)
             .into_iter()
-            .partition(|r| r.at.elapsed() >= RETIRED_GRACE && r.source.strong_count() == 0);
+            .partition(|r| r.at.elapsed() >= RETIRED_GRACE && !r.is_read());
         self.retired = waiting;
-        for Retired { id, .. } in ready {
-            if let Err(e) = runtime.block_on(self.shared.storage.delete_block(&id)) {
-                warn!(block = id, error = %e, "a block that is not needed could not be deleted; the next start will");
+        for block in ready {
+            if let Err(e) = runtime.block_on(self.shared.storage.delete_block(&block.id)) {
+                warn!(block = block.id, error = %e, "a block that is not needed could not be deleted; it is tried again");
+                self.retired.push(Retired { at: Instant::now(), ..block });
             }
         }
     }
@@ -235,19 +253,67 @@ impl Writer {
         }
         let oldest_ns = self.accepted().oldest_ns;
         let Some((next, dropped)) = self.manifest.without_expired(oldest_ns) else { return };
-        if self.put_manifest(next, runtime).is_err() {
-            return;
+        if self.drop_blocks(next, &dropped, "its samples are past the retention", runtime) {
+            Counters::add(&self.shared.counters.expired_blocks, dropped.len() as u64);
         }
-        Counters::add(&self.shared.counters.expired_blocks, dropped.len() as u64);
+    }
+
+    /// What the store takes.
+    pub(super) fn space(&self) -> Space {
+        Space {
+            listed: self.manifest.blocks.iter().map(|block| block.size_bytes).sum(),
+            retired: self.retired.iter().map(|block| block.size_bytes).sum(),
+            log: self.log.bytes,
+            compaction: self.compactions.writes_bytes(),
+        }
+    }
+
+    /// Drops what goes first if the store is nearly as large as it may be.
+    pub(super) fn make_space(&mut self, runtime: &Handle) {
+        let space = self.space();
+        self.shared.counters.storage_bytes.store(space.used(), Ordering::Relaxed);
+        let Some(max_bytes) = self.shared.settings.storage_max_bytes.filter(|_| !self.is_fenced) else {
+            return;
+        };
+        let excess = space.excess(&self.manifest, max_bytes);
+        let Some((next, dropped)) = self.manifest.without(&excess) else { return };
+        if self.drop_blocks(next, &dropped, "the store is as large as it may be", runtime) {
+            Counters::add(&self.shared.counters.space_dropped_blocks, dropped.len() as u64);
+        }
+    }
+
+    /// Refuses what would make the store larger than it may be.
+    pub(super) fn check_space(&self, incoming_bytes: u64) -> Result<(), AppendError> {
+        let used_bytes = self.space().used_with(incoming_bytes);
+        match self.shared.settings.storage_max_bytes {
+            Some(max_bytes) if used_bytes > max_bytes => {
+                Err(AppendError::StorageBudget { used_bytes, max_bytes })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Goes on without blocks; whether the manifest says so.
+    fn drop_blocks(
+        &mut self,
+        next: Manifest,
+        dropped: &[BlockEntry],
+        reason: &str,
+        runtime: &Handle,
+    ) -> bool {
+        if self.put_manifest(next, runtime).is_err() {
+            return false;
+        }
         let is_dropped = |block: &ListedBlock| dropped.iter().any(|d| d.id == block.entry.id);
         let mut state = self.shared.state.lock();
         let (expired, kept) = std::mem::take(&mut state.blocks).into_iter().partition(is_dropped);
         state.blocks = kept;
         drop(state);
-        for block in &dropped {
-            info!(block = block.id, max_time_ns = block.max_time_ns, "dropped a block past the retention");
+        for block in dropped {
+            info!(block = block.id, max_time_ns = block.max_time_ns, reason, "dropped a block");
         }
         self.retire(expired);
+        true
     }
 }
 

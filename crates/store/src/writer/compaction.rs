@@ -43,10 +43,18 @@ impl Compactions {
     pub(super) fn are_running(&self) -> bool {
         self.running.is_some()
     }
+
+    /// What they may write until the manifest knows: no more than they read.
+    pub(super) fn writes_bytes(&self) -> u64 {
+        let unlisted = self.unlisted.as_ref().map_or(0, |(_, entry, _)| entry.size_bytes);
+        unlisted + self.running.as_ref().map_or(0, |running| running.size_bytes)
+    }
 }
 
 struct Running {
     inputs: Vec<String>,
+    /// Size of the inputs.
+    size_bytes: u64,
     progress: Arc<Progress>,
     done: mpsc::Receiver<Compacted>,
 }
@@ -75,7 +83,7 @@ impl Writer {
             let plans = self.compaction_plans(now_ns());
             let backlog = plans.iter().map(|plan| plan.inputs.len() as u64).sum();
             self.shared.counters.compaction_backlog_blocks.store(backlog, Ordering::Relaxed);
-            if let Some(plan) = plans.into_iter().next() {
+            if let Some(plan) = plans.into_iter().find(|plan| self.has_space_for(plan)) {
                 self.begin_compaction(plan, runtime);
             }
         }
@@ -103,15 +111,29 @@ impl Writer {
             if self.compactions.failed.is_some() {
                 return Err(unavailable("a compaction failed; its blocks are as they were"));
             }
-            let Some(plan) = self.compaction_plans(now_ns).into_iter().next() else { return Ok(merged) };
+            let plans = self.compaction_plans(now_ns).into_iter();
+            let Some(plan) = plans.into_iter().find(|plan| self.has_space_for(plan)) else {
+                return Ok(merged);
+            };
             merged += plan.inputs.len() as u64;
             self.begin_compaction(plan, runtime);
         }
     }
 
+    fn inputs(&self, plan: &Plan) -> Vec<BlockEntry> {
+        self.manifest.blocks.iter().filter(|b| plan.inputs.contains(&b.id)).cloned().collect()
+    }
+
+    /// Whether there is space for what a plan makes beside what it is made of.
+    fn has_space_for(&self, plan: &Plan) -> bool {
+        let needed: u64 = self.inputs(plan).iter().map(|block| block.size_bytes).sum();
+        let max_bytes = self.shared.settings.storage_max_bytes;
+        max_bytes.is_none_or(|max_bytes| self.space().used() + needed <= max_bytes)
+    }
+
     fn begin_compaction(&mut self, plan: Plan, runtime: &Handle) {
-        let inputs: Vec<BlockEntry> =
-            self.manifest.blocks.iter().filter(|b| plan.inputs.contains(&b.id)).cloned().collect();
+        let inputs = self.inputs(&plan);
+        let size_bytes = inputs.iter().map(|block| block.size_bytes).sum();
         let progress = Arc::new(Progress::default());
         let (send, done) = mpsc::channel();
         let (storage, runtime, of_thread) = (self.shared.storage.clone(), runtime.clone(), progress.clone());
@@ -128,7 +150,9 @@ impl Writer {
             let _ = send.send(compacted);
         });
         match spawned {
-            Ok(_) => self.compactions.running = Some(Running { inputs: plan.inputs, progress, done }),
+            Ok(_) => {
+                self.compactions.running = Some(Running { inputs: plan.inputs, size_bytes, progress, done });
+            }
             Err(e) => {
                 error!(error = %e, "cannot start a compaction");
                 self.compactions.failed = Some(Instant::now());

@@ -12,6 +12,7 @@ pub(crate) fn settings(path: &std::path::Path) -> Settings {
         head_memory_bytes: 64 << 20,
         retention: Some(Duration::from_secs(15 * 86_400)),
         tiers: decima_store::Tiers::default(),
+        storage_max_bytes: None,
         ahead_max: Duration::from_secs(600),
         partition_labels: vec!["job".to_owned()],
         cache_bytes: 16 << 20,

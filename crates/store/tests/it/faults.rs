@@ -96,7 +96,8 @@ fn faulty() -> Arc<Faulty> {
     })
 }
 
-async fn eventually(mut is_true: impl AsyncFnMut() -> bool) {
+/// Waits until something is true.
+pub(crate) async fn eventually(mut is_true: impl AsyncFnMut() -> bool) {
     for _ in 0..200 {
         if is_true().await {
             return;

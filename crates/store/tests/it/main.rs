@@ -3,10 +3,12 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod batches;
+mod clock;
 mod compaction;
 mod durability;
 mod faults;
 mod prefixes;
 mod requests;
 mod series;
+mod space;
 mod tiers;

@@ -1,5 +1,7 @@
 //! Where targets are found besides `static_configs`.
 
+mod kubernetes;
+
 use std::{collections::BTreeMap, sync::LazyLock, time::Duration};
 
 use regex::Regex;
@@ -45,6 +47,10 @@ impl Checker<'_> {
         }
         for (place, given) in entries("docker_sd_configs", std::mem::take(&mut raw.docker_sd_configs), job) {
             discoveries.push(Discovery::Docker(self.docker_discovery(given, &place)?));
+        }
+        let given = std::mem::take(&mut raw.kubernetes_sd_configs);
+        for (place, given) in entries("kubernetes_sd_configs", given, job) {
+            discoveries.push(Discovery::Kubernetes(self.kubernetes_discovery(given, &place)?));
         }
         Ok(discoveries)
     }

@@ -139,3 +139,57 @@ fn refused() {
         "3: scrape_configs[0].docker_sd_configs[0].filter: unknown field `filter`",
     );
 }
+
+#[test]
+fn kubernetes_discoveries() {
+    let place = "parca.yaml:3: scrape_configs[0].kubernetes_sd_configs[0]";
+    let refused = |settings: &str, expected: &str| {
+        check_job_refused(&format!("kubernetes_sd_configs: [{{{settings}}}]"), &format!("{place}{expected}"));
+    };
+    let roles = "one of pod, service, endpoints, endpointslice, node, ingress";
+    refused("", &format!(".role: role is missing: {roles}"));
+    refused("role: pods", &format!(".role: \"pods\" is not {roles}"));
+    refused("role: pod, api_server: a", ".api_server: \"a\" is not a URL: relative URL without a base");
+    refused(
+        "role: pod, api_server: 'http://a', kubeconfig_file: b",
+        ".kubeconfig_file: at most one of api_server & kubeconfig_file must be configured",
+    );
+    refused("role: pod, bearer_token: t", ".api_server: settings of the HTTP client need an api_server");
+    refused(
+        "role: pod, kubeconfig_file: b, namespaces: {own_namespace: true}",
+        ".namespaces.own_namespace: only a process in the cluster has a namespace of its own",
+    );
+    refused(
+        "role: service, attach_metadata: {node: true}",
+        ".attach_metadata.node: targets of role service are on no node",
+    );
+    refused(
+        "role: endpoints, selectors: [{role: pod}, {role: node}]",
+        ".selectors[1].role: node objects are not looked at for role endpoints",
+    );
+    refused(
+        "role: pod, selectors: [{role: pod, label: a}, {role: pod, field: b}]",
+        ".selectors[1].role: there are two selectors of role pod",
+    );
+    let text = "kubernetes_sd_configs: [{role: endpointslice, kubeconfig_file: k, attach_metadata: {node: true}, \
+                selectors: [{role: node, label: a=b}, {role: pod, field: c=d}], namespaces: {names: [shop]}}]";
+    if !cfg!(feature = "kubernetes") {
+        check_job_refused(
+            text,
+            &format!(
+                "{place}: this build has no discovery by Kubernetes: it was built without the feature `kubernetes`"
+            ),
+        );
+        return;
+    }
+    let job = job(text);
+    let Discovery::Kubernetes(discovery) = &job.discoveries[0] else { panic!("{job:?}") };
+    assert_eq!(job.discoveries[0].subject(), "endpointslice of /etc/parca/k");
+    assert!(discovery.attach_node && !discovery.own_namespace && discovery.namespaces == ["shop"]);
+    let selectors: Vec<_> = discovery
+        .selectors
+        .iter()
+        .map(|(role, selector)| (role.as_str(), selector.label.as_deref(), selector.field.as_deref()))
+        .collect();
+    assert_eq!(selectors, [("pod", None, Some("c=d")), ("node", Some("a=b"), None)]);
+}
