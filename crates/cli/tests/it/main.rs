@@ -3,6 +3,7 @@
 
 mod access;
 mod ask;
+mod bad_input;
 mod bucket;
 mod configuration;
 mod crashes;

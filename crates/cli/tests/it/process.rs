@@ -71,6 +71,11 @@ impl Server {
         self.line.split(' ').next_back().expect("the line has words").trim_end_matches('/')
     }
 
+    /// Its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends a signal (a name that kill(1) knows).
     pub(crate) fn signal(&self, name: &str) {
         let sent = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status();

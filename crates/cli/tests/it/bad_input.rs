@@ -1,0 +1,389 @@
+//! What is wrong is refused by name, over every way in: the generated corpora, messages cut off at every length, bombs and
+//! giants. The program goes on, holds no more than before, and serves others meanwhile.
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use decima_profile::pprof;
+use decima_proto::parca::{
+    debuginfo::v1alpha1::{
+        InitiateUploadRequest, MarkUploadFinishedRequest, ShouldInitiateUploadRequest, UploadInfo,
+        UploadRequest, upload_request::Data,
+    },
+    profilestore::v1alpha1::{
+        Label, LabelSet, RawProfileSeries, RawSample, WriteArrowRequest, WriteRawRequest, WriteRequest,
+    },
+};
+use decima_testkit::pprof::ProfileBuilder;
+use prost::Message as _;
+use tonic::Code;
+
+use crate::process::Server;
+
+/// Bytes of one profile that the store takes decompressed, so that a bomb need not be large.
+const PROFILE_BYTES_MAX: usize = 4 << 20;
+/// How often everything is sent while memory is looked at.
+const ROUNDS: usize = 12;
+/// By how much memory may grow over these rounds: allocators keep some of it. All that is sent is ten times as much.
+const GROWTH_BYTES_MAX: u64 = 24 << 20;
+
+const WRITE_RAW: &str = "parca.profilestore.v1alpha1.ProfileStoreService/WriteRaw";
+const WRITE: &str = "parca.profilestore.v1alpha1.ProfileStoreService/Write";
+const WRITE_ARROW: &str = "parca.profilestore.v1alpha1.ProfileStoreService/WriteArrow";
+const EXPORT: &str = "opentelemetry.proto.collector.profiles.v1development.ProfilesService/Export";
+const OTLP_HTTP: &str = "v1development/profiles";
+
+fn debuginfo(method: &str) -> String {
+    format!("parca.debuginfo.v1alpha1.DebuginfoService/{method}")
+}
+
+/// A request that is wrong.
+struct Case {
+    name: String,
+    /// A method with its messages, or a path with its body.
+    method: String,
+    messages: Vec<Vec<u8>>,
+    /// Content type of a body, and its encoding.
+    http: Option<(&'static str, &'static str)>,
+    expected: Code,
+    /// Part of what is told.
+    words: &'static str,
+}
+
+fn case(name: impl Into<String>, method: &str, messages: Vec<Vec<u8>>) -> Case {
+    let method = method.to_owned();
+    Case { name: name.into(), method, messages, http: None, expected: Code::InvalidArgument, words: "" }
+}
+
+impl Case {
+    fn saying(self, words: &'static str) -> Self {
+        Self { words, ..self }
+    }
+
+    fn with(self, expected: Code) -> Self {
+        Self { expected, ..self }
+    }
+
+    fn over_http(self, content_type: &'static str, encoding: &'static str) -> Self {
+        Self { http: Some((content_type, encoding)), ..self }
+    }
+}
+
+/// The files of a corpus that are wrong.
+fn corpus(target: &str) -> Vec<(String, Vec<u8>)> {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/corpus").join(target);
+    let mut files: Vec<_> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .map(|entry| (entry.file_name().into_string().unwrap(), std::fs::read(entry.path()).unwrap()))
+        .filter(|(name, _)| !name.starts_with("sound"))
+        .collect();
+    files.sort();
+    assert!(files.len() > 5, "{target}");
+    files
+}
+
+fn write_raw(labels: &[(&str, &str)], profile: Vec<u8>) -> Vec<u8> {
+    let labels = labels.iter().map(|&(name, value)| Label { name: name.into(), value: value.into() });
+    let series = RawProfileSeries {
+        labels: Some(LabelSet { labels: labels.collect() }),
+        samples: vec![RawSample { raw_profile: profile.into(), ..RawSample::default() }],
+    };
+    WriteRawRequest { series: vec![series], ..WriteRawRequest::default() }.encode_to_vec()
+}
+
+fn write_arrow(stream: Vec<u8>) -> Vec<u8> {
+    WriteArrowRequest { ipc_buffer: stream.into() }.encode_to_vec()
+}
+
+fn pprof_cases() -> Vec<Case> {
+    const NAMED: &[(&str, &str)] = &[("__name__", "cpu"), ("job", "x")];
+    let mut cases = Vec::new();
+    for (name, file) in corpus("pprof") {
+        // Some files are only odd.
+        if pprof::decode(file.clone(), &pprof::Limits::default()).is_err() {
+            cases.push(case(name, WRITE_RAW, vec![write_raw(NAMED, file)]).saying("series 0, sample 0"));
+        }
+    }
+    assert!(cases.len() > 10);
+    let small = || ProfileBuilder::cpu().sample(&["main"], &[1]).gzip();
+    let names: Vec<_> = (0..10_000).map(|depth| format!("f{depth}")).collect();
+    let names: Vec<_> = names.iter().map(String::as_str).collect();
+    let deep = ProfileBuilder::cpu().sample(&names, &[1]).gzip();
+    let many: Vec<_> = (0..100_000).map(|label| format!("l{label}")).collect();
+    let many: Vec<_> = many.iter().map(|name| (name.as_str(), "x")).collect();
+    let labelled = ProfileBuilder::cpu().labelled_sample(&["main"], &[1], &many).gzip();
+    let bomb = decima_testkit::pprof::gzip(&vec![0; 2 * PROFILE_BYTES_MAX]);
+    let raw = |name: &str, labels: &[(&str, &str)], profile| {
+        case(name, WRITE_RAW, vec![write_raw(labels, profile)])
+    };
+    cases.extend([
+        raw("deep", NAMED, deep).saying("more than 8192 locations in a stacktrace"),
+        raw("many sample labels", NAMED, labelled).saying("labels"),
+        raw("many labels", &many, small()).saying("labels"),
+        raw("bomb", NAMED, bomb).saying("series 0, sample 0"),
+        raw("no name", &[("job", "x")], small()).saying("__name__"),
+        raw("no pprof", NAMED, b"neither here nor there".to_vec()).saying("series 0, sample 0"),
+    ]);
+    let unlabelled = WriteRawRequest { series: vec![RawProfileSeries::default()], ..Default::default() };
+    cases.push(
+        case("no labels", WRITE_RAW, vec![unlabelled.encode_to_vec()]).saying("series[0].labels: missing"),
+    );
+    cases
+}
+
+fn agent_cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for (name, stream) in corpus("agent_second") {
+        let words = if name.contains("range") { ", row " } else { "" };
+        cases.push(case(name, WRITE_ARROW, vec![write_arrow(stream)]).saying(words));
+    }
+    for (name, file) in corpus("agent_first") {
+        let (length, rest) = file.split_first_chunk::<4>().unwrap();
+        let (samples, locations) = rest.split_at(u32::from_le_bytes(*length) as usize);
+        let message = |record: &[u8]| WriteRequest { record: record.to_vec().into() }.encode_to_vec();
+        cases.push(case(name, WRITE, vec![message(samples), message(locations)]));
+    }
+    cases
+}
+
+fn otlp_cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for (name, file) in corpus("otlp") {
+        cases.push(case(name.clone(), EXPORT, vec![file.clone()]));
+        cases.push(case(name, OTLP_HTTP, vec![file]).over_http("application/x-protobuf", ""));
+    }
+    let nested = [&b"{\"resourceProfiles\":"[..], &[b'['; 10_000]].concat();
+    let json = |name: &str, body: &[u8]| {
+        case(name, OTLP_HTTP, vec![body.to_vec()]).over_http("application/json", "")
+    };
+    cases.extend([
+        json("json cut short", b"{").saying("not an OTLP request as JSON"),
+        json("json of another kind", br#"{"resourceProfiles":7}"#).saying("not an OTLP request as JSON"),
+        json("deep json", &nested).saying("not an OTLP request as JSON"),
+        json("json out of range", br#"{"dictionary":{"stackTable":[{"locationIndices":[5]}]}}"#)
+            .saying("dictionary.stack_table[0]: location index 5 is out of range (0)"),
+    ]);
+    let bomb = decima_testkit::pprof::gzip(&vec![0; 80 << 20]);
+    let bomb = case("bomb", OTLP_HTTP, vec![bomb]).over_http("application/x-protobuf", "gzip");
+    cases.push(bomb.saying("the body"));
+    cases
+}
+
+fn debuginfo_cases() -> Vec<Case> {
+    let should = |build_id: &str| {
+        let request = ShouldInitiateUploadRequest { build_id: build_id.to_owned(), ..Default::default() }
+            .encode_to_vec();
+        case(format!("build ID {build_id:?}"), &debuginfo("ShouldInitiateUpload"), vec![request])
+    };
+    let initiate = |name: &str, build_id: &str, hash: &str, size, r#type| {
+        let request = InitiateUploadRequest {
+            build_id: build_id.to_owned(),
+            hash: hash.to_owned(),
+            size,
+            r#type,
+            ..Default::default()
+        };
+        case(name, &debuginfo("InitiateUpload"), vec![request.encode_to_vec()])
+    };
+    let upload = |name: &str, parts: Vec<Data>| {
+        let messages = parts.into_iter().map(|data| UploadRequest { data: Some(data) }.encode_to_vec());
+        case(name, &debuginfo("Upload"), messages.collect())
+    };
+    let info = |build_id: &str, upload_id: &str, r#type| {
+        Data::Info(UploadInfo { build_id: build_id.into(), upload_id: upload_id.into(), r#type })
+    };
+    let chunk = || Data::ChunkData(vec![0x7f; 1 << 16].into());
+    let finished = MarkUploadFinishedRequest { build_id: "..".to_owned(), ..Default::default() };
+    vec![
+        should("").saying("unexpectedly short input"),
+        should("../../etc/passwd").saying("build"),
+        should(&"ab".repeat(5000)).saying("build"),
+        initiate("size below 0", "abcd", "h", -1, 0).saying("size"),
+        initiate("no size", "abcd", "h", 0, 0).saying("size"),
+        initiate("size above all", "abcd", "h", i64::MAX, 0).saying("exceeds maximum allowed size"),
+        initiate("no hash", "abcd", "", 5, 0).saying("hash"),
+        initiate("type", "abcd", "h", 5, 77).saying("type"),
+        upload("chunk first", vec![chunk()]).saying("first message must be info"),
+        upload("nothing", Vec::new()).saying("first message must be info"),
+        upload("type of an upload", vec![info("abcd", "u", -5), chunk()]).saying("type"),
+        upload("build ID of an upload", vec![info("/", "u", 0), chunk()]).saying("unexpectedly short input"),
+        upload("not initiated", vec![info("abcd", "u", 0), chunk()])
+            .saying("not previously initiated")
+            .with(Code::FailedPrecondition),
+        case("end of nothing", &debuginfo("MarkUploadFinished"), vec![finished.encode_to_vec()])
+            .saying("unexpectedly short input"),
+    ]
+}
+
+/// Bytes that are no message, over every method.
+fn protobuf_cases() -> Vec<Case> {
+    let methods = [WRITE_RAW, WRITE, WRITE_ARROW]
+        .map(str::to_owned)
+        .into_iter()
+        .chain(["ShouldInitiateUpload", "InitiateUpload", "Upload", "MarkUploadFinished"].map(debuginfo));
+    let mut cases = Vec::new();
+    for method in methods {
+        for (name, bytes) in [
+            ("field cut short", vec![0x0a, 200, 1, 2, 3]),
+            ("wrong wire type", vec![0x09, 1, 2, 3, 4, 5, 6, 7, 8]),
+            ("field zero", vec![0x00, 0x01]),
+            ("endless varint", vec![0xff; 12]),
+        ] {
+            cases.push(case(format!("{name} of {method}"), &method, vec![bytes]));
+        }
+    }
+    let whole = write_raw(&[("__name__", "cpu")], ProfileBuilder::cpu().sample(&["main"], &[1]).gzip());
+    for end in 1..whole.len() {
+        cases.push(case(format!("first {end} bytes"), WRITE_RAW, vec![whole[..end].to_vec()]));
+    }
+    cases
+}
+
+fn all_cases() -> Vec<Case> {
+    [pprof_cases(), agent_cases(), otlp_cases(), debuginfo_cases(), protobuf_cases()]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+fn client() -> reqwest::Client {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let tls = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(rustls::RootCertStore::empty())
+        .with_no_client_auth();
+    // A refusal may come before the end of the body, after which the server closes the connection: none is used twice.
+    let client = reqwest::Client::builder().tls_backend_preconfigured(tls).no_proxy();
+    client.pool_max_idle_per_host(0).build().unwrap()
+}
+
+/// Code and words of an answer.
+async fn send(client: &reqwest::Client, url: &str, case: &Case) -> (Code, String) {
+    let request = client.post(format!("{url}/{}", case.method));
+    let Some((content_type, encoding)) = case.http else {
+        let mut body = Vec::new();
+        for message in &case.messages {
+            body.push(0);
+            body.extend_from_slice(&(message.len() as u32).to_be_bytes());
+            body.extend_from_slice(message);
+        }
+        let request = request.header("content-type", "application/grpc-web+proto").body(body);
+        let response = request.send().await.unwrap();
+        let header =
+            |name: &str| response.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
+        let (code, words) = (header("grpc-status"), header("grpc-message"));
+        let body = response.bytes().await.unwrap();
+        let trailers = String::from_utf8_lossy(&body).into_owned();
+        let trailer = |name: &str| {
+            let line = trailers.split("\r\n").find_map(|line| line.rsplit_once(name));
+            line.map(|(_, value)| value.to_owned()).unwrap_or_default()
+        };
+        let code = code.unwrap_or_else(|| trailer("grpc-status:"));
+        let words = words.unwrap_or_else(|| trailer("grpc-message:"));
+        return (Code::from_bytes(code.trim().as_bytes()), words.replace("%20", " "));
+    };
+    let mut request = request.header("content-type", content_type);
+    if !encoding.is_empty() {
+        request = request.header("content-encoding", encoding);
+    }
+    let response = request.body(case.messages.concat()).send().await.unwrap();
+    let code = match response.status().as_u16() {
+        200 => Code::Ok,
+        400 => Code::InvalidArgument,
+        429 => Code::ResourceExhausted,
+        _ => Code::Unknown,
+    };
+    (code, response.text().await.unwrap())
+}
+
+/// A request that is in order, a new one for each number, which is its value.
+fn good(number: i64) -> Case {
+    let profile = ProfileBuilder::cpu().sample(&["main"], &[number]).gzip();
+    case("good", WRITE_RAW, vec![write_raw(&[("__name__", "good"), ("job", "x")], profile)]).with(Code::Ok)
+}
+
+fn memory_bytes(server: &Server) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.id())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_wrong_is_refused_and_nobody_else_suffers() {
+    let folder = tempfile::tempdir().unwrap();
+    let flag = format!("--profile-size-max={PROFILE_BYTES_MAX}");
+    let config = folder.path().join("parca.yaml");
+    std::fs::write(&config, "scrape_configs: []\n").unwrap();
+    let config = format!("--config-path={}", config.display());
+    let server = Server::start(&folder.path().join("data"), &[&flag, &config]);
+    let url = server.url().to_owned();
+    let done = Arc::new(AtomicBool::new(false));
+    let others = tokio::spawn({
+        let (url, done) = (url.clone(), Arc::clone(&done));
+        async move {
+            let client = client();
+            let mut number = 0;
+            while !done.load(Ordering::Relaxed) {
+                number += 1;
+                assert_eq!(send(&client, &url, &good(number)).await.0, Code::Ok, "{number}");
+            }
+            number
+        }
+    });
+    let client = client();
+    let cases = all_cases();
+    let mut wrong = Vec::new();
+    for case in &cases {
+        let (code, words) = send(&client, &url, case).await;
+        if code != case.expected || words.is_empty() || !words.contains(case.words) {
+            wrong.push(format!("{} over {}: {code:?} {words:?}", case.name, case.method));
+        }
+    }
+    assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
+    done.store(true, Ordering::Relaxed);
+    let taken = others.await.unwrap();
+    let before = memory_bytes(&server);
+    for _ in 0..ROUNDS {
+        for case in &cases {
+            assert_eq!(send(&client, &url, case).await.0, case.expected, "{}", case.name);
+        }
+    }
+    let growth = memory_bytes(&server).saturating_sub(before);
+    assert!(growth < GROWTH_BYTES_MAX, "{growth} bytes more after {ROUNDS} rounds of {}", cases.len());
+    let senders = client.get(format!("{url}/api/senders")).send().await.unwrap().text().await.unwrap();
+    for word in [
+        "malformed",
+        "missing",
+        "out_of_range",
+        "too_large",
+        "debuginfo",
+        "otlp_http",
+        "write",
+        "write_arrow",
+    ] {
+        assert!(senders.contains(&format!("\"{word}\"")), "{word} is not in {senders}");
+    }
+    let output = crate::process::run(&[
+        "query",
+        "good:cpu:nanoseconds:cpu:nanoseconds:delta",
+        "--format=collapsed",
+        "--address",
+        &url,
+    ]);
+    let sum: i64 = String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .map(|line| line.rsplit_once(' ').unwrap().1.parse::<i64>().unwrap())
+        .sum();
+    assert_eq!(sum, taken * (taken + 1) / 2, "{}", crate::process::stderr(&output));
+    server.signal("TERM");
+    let (status, _, log) = server.wait();
+    assert!(status.success(), "{log}");
+    assert!(!log.contains("panic"), "{log}");
+}
