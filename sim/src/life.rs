@@ -86,7 +86,7 @@ pub fn run(seed: u64) -> Outcome {
 
 /// How the store of a life is kept: in every other one, old samples become sums.
 fn settings(seed: u64) -> Settings {
-    let hours = |hours| Some(Duration::from_secs(3_600 * hours));
+    let hours = |hours: u64| Some(Duration::from_secs(3_600 * hours));
     let tiers = if seed.is_multiple_of(2) {
         Tiers::default()
     } else {
