@@ -138,8 +138,10 @@ impl Engine {
     /// Values over time.
     pub async fn query_range(&self, request: QueryRangeRequest) -> Result<RangeAnswer, QueryError> {
         let request = &request;
-        self.ask(|snapshot, settings| async move { range::query_range(&snapshot, &settings, request).await })
-            .await
+        self.ask(|snapshot, settings| async move {
+            range::query_range(&snapshot, &settings, &self.memory, request).await
+        })
+        .await
     }
 
     /// A report.

@@ -77,8 +77,8 @@ impl Share {
             }
             None => Err(QueryError::ResourceExhausted {
                 message: format!(
-                    "queries may take {} bytes of memory together, and the groups of this one need more than is free; group by \
-                     fewer labels or ask for a shorter time",
+                    "queries may take {} bytes of memory together, and the groups or points of this one need more than is free; \
+                     group by fewer labels or ask for a shorter time",
                     self.memory.limit_bytes
                 ),
             }),

@@ -19,6 +19,7 @@ use crate::{
     coarse,
     engine::Settings,
     group::{GroupKey, Grouping},
+    memory::{QueryMemory, Share},
     plan::{self, Plan, Task, Wanted},
     read::{self, Failures},
     rows::{DROPPED, RowReader, RunGroups},
@@ -28,6 +29,11 @@ use crate::{
 
 /// Points of one answer at most: 100 series of ten thousand points are more than a screen shows.
 const SAMPLES_MAX: usize = 2_000_000;
+
+/// What a cell takes in a map that may have just doubled, and once more in what is merged of all sources.
+const CELL_BYTES: usize = 4 * size_of::<(i64, Cell)>();
+/// What is asked for before anything is read, and each time that it does not suffice.
+const GROWTH_BYTES: usize = 1 << 20;
 
 /// Steps derived from a limit are multiples of this, so that stored buckets fit into them.
 const STEP_UNIT_NS: i64 = 1_000_000_000;
@@ -41,6 +47,7 @@ const NO_DATA: &str = "No data found for the query, try a different query or tim
 pub(crate) async fn query_range(
     snapshot: &Snapshot,
     settings: &Settings,
+    memory: &QueryMemory,
     request: &QueryRangeRequest,
 ) -> Result<RangeAnswer, QueryError> {
     let (profile_type, matchers) = Selector::parse_typed(&request.query)?;
@@ -65,9 +72,10 @@ pub(crate) async fn query_range(
     let tables = read::series_tables(snapshot, &mut failures).await?;
     let Plan { tasks, coarse } = plan::plan(&tables, wanted);
     let buckets = Buckets::new(request).with_resolution(coarse.coarsest_ns());
+    let share = Arc::new(memory.take(GROWTH_BYTES as u64).await?);
     let jobs = tasks.into_iter().map(|task| {
-        let source = Arc::clone(&snapshot.sources[task.source]);
-        (source.name().to_owned(), read_source(source, task, buckets, profile_type.delta))
+        let (source, share) = (Arc::clone(&snapshot.sources[task.source]), Arc::clone(&share));
+        (source.name().to_owned(), read_source(source, task, buckets, profile_type.delta, share))
     });
     let reads = read::all(jobs.collect(), &mut failures).await?;
     let mut groups: HashMap<GroupKey, Cells> = HashMap::new();
@@ -221,6 +229,11 @@ struct Accumulator<'t> {
     /// Whether points came that are not understood.
     unknown_points: bool,
     cell_count: usize,
+    share: &'t Share,
+    /// What was asked for.
+    taken_bytes: usize,
+    /// Why nothing more is added up.
+    failed: Option<QueryError>,
 }
 
 impl Accumulator<'_> {
@@ -241,7 +254,39 @@ impl Accumulator<'_> {
         self.cell_count += grown;
     }
 
+    /// Whether there may be more: not once the answer is too large, or there is no memory for it.
+    fn may_go_on(&mut self) -> bool {
+        if self.failed.is_none() {
+            self.failed = self.grow().err();
+        }
+        self.failed.is_none()
+    }
+
+    fn grow(&mut self) -> Result<(), QueryError> {
+        if self.cell_count > SAMPLES_MAX {
+            return Err(QueryError::ResourceExhausted {
+                message: format!(
+                    "the answer has more than {SAMPLES_MAX} points; ask for a larger step, fewer series or a shorter time"
+                ),
+            });
+        }
+        let held_bytes = CELL_BYTES * self.cell_count + 2 * size_of_val(&*self.waiting);
+        while held_bytes > self.taken_bytes {
+            self.share.grow(GROWTH_BYTES as u64)?;
+            self.taken_bytes += GROWTH_BYTES;
+        }
+        Ok(())
+    }
+
+    /// What became of it when everything was given to it.
+    fn end(&mut self) -> Result<(), QueryError> {
+        if self.may_go_on() { Ok(()) } else { self.failed.take().map_or(Ok(()), Err) }
+    }
+
     fn points(&mut self, id: u32, points: &[Point]) {
+        if !self.may_go_on() {
+            return;
+        }
         let Some(series) = self.task.series(id) else { return };
         let group = self.rows.constant_group(series);
         if self.task.resolution_ns > 0 {
@@ -309,6 +354,9 @@ impl Accumulator<'_> {
     }
 
     fn samples(&mut self, run: &SampleRun<'_>) {
+        if !self.may_go_on() {
+            return;
+        }
         let Some(series) = self.task.series(run.series) else { return };
         let groups = match self.rows.read(series, run) {
             RunGroups::Constant(group) => Err(group),
@@ -335,17 +383,6 @@ impl Accumulator<'_> {
             self.add(group, time_ns, cell);
         }
     }
-
-    fn check_size(&self) -> Result<(), QueryError> {
-        if self.cell_count <= SAMPLES_MAX {
-            return Ok(());
-        }
-        Err(QueryError::ResourceExhausted {
-            message: format!(
-                "the answer has more than {SAMPLES_MAX} points; ask for a larger step, fewer series or a shorter time"
-            ),
-        })
-    }
 }
 
 async fn read_source(
@@ -353,10 +390,13 @@ async fn read_source(
     task: Task,
     buckets: Buckets,
     delta: bool,
+    share: Arc<Share>,
 ) -> Result<Vec<(GroupKey, Cells)>, QueryError> {
-    match read_with(&*source, &task, buckets, delta, Read::PointsFirst).await? {
+    match read_with(&*source, &task, buckets, delta, Read::PointsFirst, &share).await? {
         Some(groups) => Ok(groups),
-        None => Ok(read_with(&*source, &task, buckets, delta, Read::Samples).await?.unwrap_or_default()),
+        None => {
+            Ok(read_with(&*source, &task, buckets, delta, Read::Samples, &share).await?.unwrap_or_default())
+        }
     }
 }
 
@@ -376,6 +416,7 @@ async fn read_with(
     buckets: Buckets,
     delta: bool,
     read: Read,
+    share: &Share,
 ) -> Result<Option<Vec<(GroupKey, Cells)>>, QueryError> {
     let (by_rows, by_points): (Vec<_>, Vec<_>) =
         task.series.iter().partition(|s| read == Read::Samples || task.needs_rows(s));
@@ -395,6 +436,9 @@ async fn read_with(
         waiting: Vec::new(),
         unknown_points: false,
         cell_count: 0,
+        share,
+        taken_bytes: 0,
+        failed: None,
     };
     if !by_points.is_empty() {
         let points = request(by_points.iter().map(|s| s.id).collect(), task.range);
@@ -402,17 +446,18 @@ async fn read_with(
         if accumulator.unknown_points {
             return Ok(None);
         }
+        accumulator.end()?;
         let unfit = accumulator.end_points();
-        accumulator.check_size()?;
+        accumulator.end()?;
         for (range, series) in rereads(unfit) {
             source.scan(&request(series, range), &mut |run| accumulator.samples(&run)).await?;
-            accumulator.check_size()?;
+            accumulator.end()?;
         }
     }
     if !by_rows.is_empty() {
         let rows = request(by_rows.iter().map(|s| s.id).collect(), task.range);
         source.scan(&rows, &mut |run| accumulator.samples(&run)).await?;
-        accumulator.check_size()?;
+        accumulator.end()?;
     }
     let Accumulator { rows, cells, .. } = accumulator;
     Ok(Some(rows.into_groups().into_iter().zip(cells).collect()))

@@ -12,6 +12,7 @@ use crate::{
     names::{Names, SymbolView},
     question::Question,
     report::{self, Forest, Reported, Scale, callgraph, flamegraph, metadata, pprof, table, top},
+    scan,
     sums::SATURATED,
     walk,
 };
@@ -148,6 +149,9 @@ fn grow(report: ReportType, question: &Question, read: Read, cancel: &Cancel) ->
                 builder.share_trees();
             }
             let ids: Vec<u32> = partial.groups.into_iter().map(|key| groups.id(key)).collect();
+            if groups.keys().len() > scan::GROUPS_MAX {
+                return Err(scan::too_many_groups());
+            }
             for sums in partial.sums {
                 cancel.check()?;
                 let Some(tree) = source.trees.get(&sums.partition) else {

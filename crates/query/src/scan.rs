@@ -142,9 +142,7 @@ impl<'t> Accumulator<'t> {
             return Err(error);
         }
         if self.rows.group_count() > GROUPS_MAX {
-            return Err(QueryError::ResourceExhausted {
-                message: format!("group by fewer labels: they make more than {GROUPS_MAX} groups"),
-            });
+            return Err(too_many_groups());
         }
         Ok(Partial {
             groups: self.rows.into_groups(),
@@ -152,6 +150,12 @@ impl<'t> Accumulator<'t> {
             sample_count: self.sample_count,
             saturated: self.saturated,
         })
+    }
+}
+
+pub(crate) fn too_many_groups() -> QueryError {
+    QueryError::ResourceExhausted {
+        message: format!("group by fewer labels: they make more than {GROUPS_MAX} groups"),
     }
 }
 

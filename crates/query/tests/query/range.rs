@@ -50,6 +50,22 @@ fn pairs(series: &RangeSeries) -> Vec<(i64, i64)> {
 }
 
 #[test]
+fn memory_is_bounded() {
+    let samples: Vec<Sample> = (0..40_000).map(|at| sample(STATE, "a", at * SECOND, 1)).collect();
+    for (memory_bytes, is_enough) in [(4 << 20, false), (64 << 20, true)] {
+        let settings = decima_query::engine::Settings { memory_bytes, ..Default::default() };
+        let engine = Engine::over(memory::snapshot(vec![memory::source("x", &samples, 0)]), settings);
+        match run(engine.query_range(request(&format!("{STATE}{{}}"), 0, 50_000 * SECOND, SECOND))) {
+            Ok(answer) => assert_eq!((answer.series[0].samples.len(), is_enough), (40_000, true)),
+            Err(error) => {
+                assert_eq!((error.kind(), is_enough), (decima_base::ErrorKind::ResourceExhausted, false));
+                assert!(error.to_string().contains("points of this one"), "{error}");
+            }
+        }
+    }
+}
+
+#[test]
 fn deltas_are_summed_by_bucket() {
     let samples = [
         sample(CPU, "a", 10 * SECOND, 3),
