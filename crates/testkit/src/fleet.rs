@@ -112,6 +112,8 @@ pub struct Request {
     pub samples: u64,
     /// Sum of their values.
     pub value: i64,
+    /// Unix time of the profile.
+    pub time_ns: i64,
 }
 
 /// A function of the fleet.
@@ -186,6 +188,7 @@ impl Fleet {
             samples: counts.len() as u64,
             value: counts.iter().map(|&(_, count)| count * PERIOD_NS).sum(),
             pprof: self.profile(service, &counts, time_ns).gzip(),
+            time_ns,
         }
     }
 

@@ -2,30 +2,30 @@
 
 use decima_testkit::fleet::Request;
 
-/// Sums of acknowledged profiles.
+/// Acknowledged profiles.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Ledger {
-    profiles: u64,
     samples: u64,
-    by_service: Vec<i64>,
+    entries: Vec<Entry>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    time_ns: i64,
+    service: usize,
+    value: i64,
 }
 
 impl Ledger {
-    /// An empty ledger for so many services.
-    pub(crate) fn new(services: usize) -> Self {
-        Self { by_service: vec![0; services], ..Self::default() }
-    }
-
     /// Enters an acknowledged request.
     pub(crate) fn enter(&mut self, request: &Request) {
-        self.profiles += 1;
         self.samples += request.samples;
-        self.by_service[request.service] += request.value;
+        self.entries.push(Entry { time_ns: request.time_ns, service: request.service, value: request.value });
     }
 
     /// Number of profiles.
-    pub(crate) fn profiles(&self) -> u64 {
-        self.profiles
+    pub(crate) fn profiles(&self) -> usize {
+        self.entries.len()
     }
 
     /// Number of samples.
@@ -33,13 +33,17 @@ impl Ledger {
         self.samples
     }
 
-    /// Sum of all values.
-    pub(crate) fn value(&self) -> i64 {
-        self.by_service.iter().sum()
+    /// Sum of all values from a time on.
+    pub(crate) fn value(&self, start_ns: i64) -> i64 {
+        self.since(start_ns).map(|entry| entry.value).sum()
     }
 
-    /// Sum of one service's values.
-    pub(crate) fn service_value(&self, service: usize) -> i64 {
-        self.by_service[service]
+    /// Sum of one service's values from a time on.
+    pub(crate) fn service_value(&self, service: usize, start_ns: i64) -> i64 {
+        self.since(start_ns).filter(|entry| entry.service == service).map(|entry| entry.value).sum()
+    }
+
+    fn since(&self, start_ns: i64) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().filter(move |entry| entry.time_ns >= start_ns)
     }
 }

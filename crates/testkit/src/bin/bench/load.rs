@@ -40,8 +40,7 @@ impl Sent {
 /// Sends all profiles, interval by interval: those of one interval are built before they are sent.
 pub(crate) async fn send(server: &Server, fleet: &Fleet, concurrency: usize) -> anyhow::Result<Sent> {
     let shape = fleet.shape();
-    let mut sent =
-        Sent { ledger: Ledger::new(shape.services), bytes: 0, wall: Duration::ZERO, latencies: Vec::new() };
+    let mut sent = Sent { ledger: Ledger::default(), bytes: 0, wall: Duration::ZERO, latencies: Vec::new() };
     for interval in 0..shape.profiles_per_service {
         let requests = Arc::new(built(fleet, interval));
         let next = Arc::new(AtomicUsize::new(0));

@@ -43,6 +43,15 @@ struct Options {
     /// Profiles that each service sends.
     #[arg(long, default_value_t = 20)]
     profiles_per_service: usize,
+    /// Samples altogether, about, instead of a number of profiles.
+    #[arg(long, conflicts_with = "profiles_per_service")]
+    samples: Option<usize>,
+    /// Time that the load spans; a service sends every 10 s when left out.
+    #[arg(long)]
+    hours: Option<f64>,
+    /// Ask for flame graphs while the load is sent.
+    #[arg(long)]
+    asking: bool,
     /// Samples in a profile.
     #[arg(long, default_value_t = 1_000)]
     samples_per_profile: usize,
@@ -82,6 +91,8 @@ fn main() -> ExitCode {
     }
 }
 
+const HOUR_NS: f64 = 3.6e12;
+
 /// Writes a line to standard output.
 fn say(line: &str) {
     let _ = writeln!(std::io::stdout().lock(), "{line}");
@@ -95,7 +106,7 @@ async fn bench(options: &Options) -> anyhow::Result<bool> {
     let start = || Server::start(&options.binary, &storage, temporary.path(), &options.flags);
 
     let server = start().await?;
-    let ledger = ingest(&server, &fleet, options.concurrency).await?;
+    let ledger = ingest(&server, &fleet, options).await?;
     let questions = Questions::new(&fleet, &ledger, options.repeats);
     let mut exact = questions.ask_all(&server, "in memory, after the load").await?;
     memory(&server, "peak of load and queries")?;
@@ -122,6 +133,10 @@ async fn bench(options: &Options) -> anyhow::Result<bool> {
 fn build(options: &Options) -> anyhow::Result<Fleet> {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
     let started = Instant::now();
+    let profiles_per_service = options.samples.map_or(options.profiles_per_service, |samples| {
+        samples.div_ceil((options.services * options.samples_per_profile).max(1))
+    });
+    let default_ns = Shape::default().interval_ns;
     let fleet = Fleet::new(Shape {
         seed: options.seed,
         services: options.services,
@@ -129,25 +144,31 @@ fn build(options: &Options) -> anyhow::Result<Fleet> {
         stacks_min: options.stacks_min,
         stacks_max: options.stacks_max,
         pods: options.pods,
-        profiles_per_service: options.profiles_per_service,
+        profiles_per_service,
         samples_per_profile: options.samples_per_profile,
+        interval_ns: options
+            .hours
+            .map_or(default_ns, |hours| (hours * HOUR_NS / profiles_per_service.max(1) as f64) as i64),
         end_ns: (now.as_secs() / 10 * 10) as i64 * 1_000_000_000,
-        ..Shape::default()
     });
     say(&format!(
         "load: {} services, {} profiles each, {} distinct stacktraces, built in {:.1} s",
         options.services,
-        options.profiles_per_service,
+        profiles_per_service,
         fleet.stacktraces(),
         started.elapsed().as_secs_f64()
     ));
     Ok(fleet)
 }
 
-/// Sends the load and prints what it cost.
-async fn ingest(server: &Server, fleet: &Fleet, concurrency: usize) -> anyhow::Result<Ledger> {
+/// Sends the load and prints what it cost, with what was asked meanwhile.
+async fn ingest(server: &Server, fleet: &Fleet, options: &Options) -> anyhow::Result<Ledger> {
     let before = server.cpu()?;
-    let sent = load::send(server, fleet, concurrency).await?;
+    let asker = options.asking.then(|| questions::Asker::start(server, fleet));
+    let sent = load::send(server, fleet, options.concurrency).await?;
+    if let Some(asker) = asker {
+        say(&format!("meanwhile             {} flame graphs were asked for", asker.stop()));
+    }
     let acknowledged = server.cpu()? - before;
     server.settle(Duration::from_secs(60)).await?;
     let settled = server.cpu()? - before;
