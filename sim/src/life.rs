@@ -39,8 +39,10 @@ const STARTS_MAX: u32 = 30;
 /// After how many starts the faults end.
 const FAULTY_STARTS: u32 = 10;
 /// After how long without requests no object is left that is not needed: blocks that were merged, or that a process before left,
-/// stay for two minutes, and are looked at once a minute. Where there is a limit, some are merged only when others are gone.
-const TIDY: Duration = Duration::from_secs(900);
+/// stay for two minutes, and are looked at once a minute.
+const TIDY: Duration = Duration::from_secs(300);
+/// How often, where there is a limit: some are merged only when others are gone.
+const TIDY_ROUNDS: u32 = 3;
 /// What any life has ended after.
 const LIFE_MAX: Duration = Duration::from_secs(30 * 86_400);
 
@@ -564,7 +566,8 @@ impl Life {
         let writer = self.writer.take();
         self.kill(writer).await;
         self.take_over().await?;
-        tokio::time::sleep(TIDY).await;
+        let rounds = if settings(self.seed).storage_max_bytes.is_some() { TIDY_ROUNDS } else { 1 };
+        tokio::time::sleep(TIDY * rounds).await;
         if let Some(reader) = &self.reader {
             let must = self.ledger.lock().acknowledged();
             self.check(reader, &must).await?;

@@ -353,6 +353,8 @@ impl Storage {
             match parts.iter().map(String::as_str).collect::<Vec<_>>()[..] {
                 ["manifest", name] => manifest::version_of(name).is_some(),
                 [LOG, epoch, seq] => is_number(epoch) && is_number(seq),
+                // Object files are kept beside the store by `debuginfo`, which knows them.
+                ["debuginfo", ..] => true,
                 ["blocks", id, file] => {
                     let is_file = file == columns::META || columns::FILES.contains(&file);
                     Ulid::from_string(id).is_ok() && is_file
