@@ -385,6 +385,14 @@ fn encode_store(encoder: &mut DescriptorEncoder, counts: &StoreCounts) -> Result
         ("object_puts", "Objects put where the blocks are", counts.requests.puts),
         ("object_lists", "Lists of objects begun there", counts.requests.lists),
         ("object_deletes", "Objects deleted there", counts.requests.deletes),
+        ("read_cache_hits", "Parts of blocks (32 KiB) found in the read cache", counts.read_cache.hits),
+        ("read_cache_misses", "Parts that were not there, read from the bucket", counts.read_cache.misses),
+        ("read_cache_damaged", "Parts that were damaged there, read again", counts.read_cache.damaged),
+        (
+            "read_cache_write_failures",
+            "Parts that could not be written to the read cache",
+            counts.read_cache.write_failures,
+        ),
         (
             "refresh_failures",
             "Times that a process that only answers could not look for what is new",
@@ -402,6 +410,7 @@ fn encode_store(encoder: &mut DescriptorEncoder, counts: &StoreCounts) -> Result
         ("head_samples", "Samples in heads", counts.head_samples),
         ("head_bytes", "Memory of heads", counts.head_bytes),
         ("cache_bytes", "Memory of decoded block parts", counts.cache_bytes),
+        ("read_cache_bytes", "What the read cache takes of its disk", counts.read_cache.size_bytes),
         ("fenced", "1 once another process writes the log", counts.fenced),
     ];
     for (name, help, amount) in gauges {

@@ -345,6 +345,7 @@ impl Store {
             head_bytes: shared.counters.head_bytes.load(Ordering::Relaxed),
             cache_bytes: shared.cache.weight(),
             requests: shared.requests.counts(),
+            read_cache: shared.storage.read_cache.as_ref().map(|cache| cache.counts()).unwrap_or_default(),
             ..shared.counters.read()
         }
     }

@@ -58,7 +58,8 @@ impl ListedBlock {
         cache: &Arc<BlockCache>,
     ) -> Self {
         let directory = Storage::block_path(&entry.id);
-        let reader = BlockReader::new(meta, directory, storage.objects.clone(), cache.clone());
+        let reader = BlockReader::new(meta, directory, storage.objects.clone(), cache.clone())
+            .through(storage.read_cache.clone());
         Self { entry, source: Arc::new(reader) }
     }
 
