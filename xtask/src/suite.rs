@@ -30,7 +30,6 @@ struct Part {
 const PARTS: &[Part] = &[
     Part { name: "rust", run: rust },
     Part { name: "sim", run: sim },
-    Part { name: "kubernetes", run: kubernetes },
     Part { name: "page", run: page },
     Part { name: "pebble", run: pebble },
     Part { name: "parca-store", run: oracles::parca_store },
@@ -50,9 +49,9 @@ pub(crate) fn run(only: Option<&str>) -> anyhow::Result<()> {
         let names: Vec<_> = PARTS.iter().map(|part| part.name).collect();
         bail!("no such step: {name} (there are {})", names.join(", "));
     }
-    if only.is_some_and(|name| {
-        !["rust", "sim", "kubernetes", "page", "pebble", "parca-store", "charmcraft"].contains(&name)
-    }) {
+    if only
+        .is_some_and(|name| !["rust", "sim", "page", "pebble", "parca-store", "charmcraft"].contains(&name))
+    {
         product::build()?;
     }
     let mut sum = Tally::default();
@@ -96,15 +95,6 @@ fn rust() -> anyhow::Result<Tally> {
 /// The store on a simulated machine, for some seeds.
 fn sim() -> anyhow::Result<Tally> {
     count(sim::cargo("test")?.arg("--quiet"))
-}
-
-/// Those of what only builds with this feature have; its dependencies would slow every other build down.
-fn kubernetes() -> anyhow::Result<Tally> {
-    count(
-        Step::new("cargo")
-            .args(["test", "--package", "decima-ingest", "--features", "kubernetes", "--quiet", "--lib"])
-            .arg("kubernetes"),
-    )
 }
 
 /// Unit tests of the page.

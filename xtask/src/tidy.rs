@@ -38,13 +38,17 @@ pub(crate) fn run() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Files that git tracks or would track, by extension.
+/// Where what a program wrote is.
+const GENERATED: &str = "generated";
+
+/// Files that git tracks or would track and people write, by extension.
 fn tracked(extensions: &[&str]) -> anyhow::Result<Vec<PathBuf>> {
     let list = Step::new("git").args(["ls-files", "--cached", "--others", "--exclude-standard"]).output()?;
     let wanted =
         |path: &PathBuf| path.extension().is_some_and(|e| extensions.iter().any(|wanted| e == *wanted));
     let mut files: Vec<_> =
         list.lines().map(PathBuf::from).filter(wanted).filter(|path| path.is_file()).collect();
+    files.retain(|path| !path.iter().any(|part| part == GENERATED));
     files.sort();
     files.dedup();
     Ok(files)

@@ -10,6 +10,7 @@
 //! Labels are Prometheus': `__address__`, and `__meta_` labels that tell more. Start at [`run`].
 
 mod consul;
+#[cfg(feature = "dns")]
 mod dns;
 mod docker;
 mod file;
@@ -56,23 +57,34 @@ pub struct Status {
     pub failures: u64,
 }
 
-/// The build cannot look at Kubernetes.
+/// The build has no such discovery.
 #[derive(Debug, thiserror::Error)]
-#[error("this build has no discovery by Kubernetes: it was built without the feature `kubernetes`")]
-pub(crate) struct NotBuilt;
+#[error("this build has no discovery by {name}: it was built without the feature `{feature}`")]
+pub(crate) struct NotBuilt {
+    name: &'static str,
+    feature: &'static str,
+}
+
+impl NotBuilt {
+    pub(crate) const DNS: Self = Self { name: "DNS", feature: "dns" };
+    pub(crate) const KUBERNETES: Self = Self { name: "Kubernetes", feature: "kubernetes" };
+}
 
 /// Finds targets for ever; cancelled by dropping.
 pub(crate) async fn run(discovery: &Discovery, findings: &Findings) {
     match discovery {
         Discovery::File(file) => file::run(file, findings).await,
         Discovery::Http(http) => http::run(http, findings).await,
+        #[cfg(feature = "dns")]
         Discovery::Dns(dns) => dns::run(dns, findings).await,
+        #[cfg(not(feature = "dns"))]
+        Discovery::Dns(_) => findings.failed(&NotBuilt::DNS),
         Discovery::Consul(consul) => consul::run(consul, findings).await,
         Discovery::Docker(docker) => docker::run(docker, findings).await,
         #[cfg(feature = "kubernetes")]
         Discovery::Kubernetes(kubernetes) => kubernetes::run(kubernetes, findings).await,
         #[cfg(not(feature = "kubernetes"))]
-        Discovery::Kubernetes(_) => findings.failed(&NotBuilt),
+        Discovery::Kubernetes(_) => findings.failed(&NotBuilt::KUBERNETES),
     }
 }
 

@@ -1,10 +1,12 @@
 //! Messages and services of Parca's wire protocol and of OTLP profiles, declared by us from field numbers and types, and what
 //! of our own has no place in them. No logic.
 //!
+//! What is in `src/generated` is made from the files in `proto` by this crate's test, which also compares the two.
+//!
 //! Modules follow the package names. Byte fields are [`prost::bytes::Bytes`]: slices of the received message, not copies.
 
 /// All files with their imports, encoded as a `google.protobuf.FileDescriptorSet`.
-pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+pub const DESCRIPTORS: &[u8] = include_bytes!("generated/descriptors.bin");
 
 /// OpenTelemetry's way in.
 pub mod opentelemetry {
@@ -25,7 +27,7 @@ pub mod opentelemetry {
     /// Profiles, in a version that still changes.
     #[expect(clippy::allow_attributes, reason = "generated")]
     pub mod v1development {
-        tonic::include_proto!("opentelemetry.proto.collector.profiles.v1development");
+        include!("generated/opentelemetry.proto.collector.profiles.v1development.rs");
     }
 }
 
@@ -36,7 +38,7 @@ pub mod decima {
         /// First version, the only one.
         #[expect(clippy::allow_attributes, reason = "generated")]
         pub mod v1alpha1 {
-            tonic::include_proto!("decima.debuginfo.v1alpha1");
+            include!("generated/decima.debuginfo.v1alpha1.rs");
         }
     }
 
@@ -45,7 +47,7 @@ pub mod decima {
         /// First version, the only one.
         #[expect(clippy::allow_attributes, reason = "generated")]
         pub mod v1alpha1 {
-            tonic::include_proto!("decima.ingest.v1alpha1");
+            include!("generated/decima.ingest.v1alpha1.rs");
         }
     }
 }
@@ -56,7 +58,7 @@ pub mod parca {
     pub mod metastore {
         /// First version, the only one.
         pub mod v1alpha1 {
-            tonic::include_proto!("parca.metastore.v1alpha1");
+            include!("generated/parca.metastore.v1alpha1.rs");
         }
     }
 
@@ -65,7 +67,7 @@ pub mod parca {
         /// First version, the only one.
         #[expect(clippy::allow_attributes, reason = "generated")]
         pub mod v1alpha1 {
-            tonic::include_proto!("parca.debuginfo.v1alpha1");
+            include!("generated/parca.debuginfo.v1alpha1.rs");
         }
     }
 
@@ -74,7 +76,7 @@ pub mod parca {
         /// First version, the only one.
         #[expect(clippy::allow_attributes, reason = "generated")]
         pub mod v1alpha1 {
-            tonic::include_proto!("parca.profilestore.v1alpha1");
+            include!("generated/parca.profilestore.v1alpha1.rs");
         }
     }
 
@@ -83,7 +85,7 @@ pub mod parca {
         /// First version, the only one.
         #[expect(missing_docs, clippy::allow_attributes, reason = "generated; the .proto file has the words")]
         pub mod v1alpha1 {
-            tonic::include_proto!("parca.query.v1alpha1");
+            include!("generated/parca.query.v1alpha1.rs");
         }
     }
 
@@ -92,7 +94,7 @@ pub mod parca {
         /// First version, the only one.
         #[expect(missing_docs, clippy::allow_attributes, reason = "generated; the .proto file has the words")]
         pub mod v1alpha1 {
-            tonic::include_proto!("parca.scrape.v1alpha1");
+            include!("generated/parca.scrape.v1alpha1.rs");
         }
     }
 }

@@ -22,10 +22,10 @@ pub(super) fn binary() -> String {
 pub(super) fn build() -> anyhow::Result<()> {
     match std::env::var_os(BINARY_VARIABLE) {
         Some(_) => Ok(()),
-        // With buckets, as the tests of the crates have it.
-        None => {
-            Step::new("cargo").args(["build", "--quiet", "--package", "decima-cli", "--features", "s3"]).run()
-        }
+        // With what the tests of the crates have.
+        None => Step::new("cargo")
+            .args(["build", "--quiet", "--package", "decima-cli", "--features", "s3,dns,kubernetes"])
+            .run(),
     }
 }
 

@@ -8,10 +8,13 @@ use regex::Regex;
 use reqwest::Url;
 
 use super::{Checker, Place, line};
-use crate::config::{
-    ConfigError, ConsulDiscovery, Credentials, Discovery, DnsDiscovery, DnsRecord, DockerDiscovery,
-    DockerHost, FileDiscovery, HttpDiscovery, Secret, SecretSource,
-    raw::{self, Spanned},
+use crate::{
+    config::{
+        ConfigError, ConsulDiscovery, Credentials, Discovery, DnsDiscovery, DnsRecord, DockerDiscovery,
+        DockerHost, FileDiscovery, HttpDiscovery, Secret, SecretSource,
+        raw::{self, Spanned},
+    },
+    discovery::NotBuilt,
 };
 
 const FILE_REFRESH_DEFAULT: Duration = Duration::from_secs(5 * 60);
@@ -124,6 +127,9 @@ impl Checker<'_> {
         }
         let refresh_interval =
             self.refresh_interval(given.refresh_interval.as_ref(), DNS_REFRESH_DEFAULT, place)?;
+        if !cfg!(feature = "dns") {
+            return self.invalid(place.clone(), NotBuilt::DNS.to_string());
+        }
         Ok(DnsDiscovery { names: given.names, record, port, refresh_interval })
     }
 

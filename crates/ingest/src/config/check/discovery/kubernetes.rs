@@ -38,7 +38,7 @@ impl Checker<'_> {
         }
         let selectors = self.kubernetes_selectors(given.selectors, role, attach_node, place)?;
         if !cfg!(feature = "kubernetes") {
-            return self.invalid(place.clone(), NotBuilt.to_string());
+            return self.invalid(place.clone(), NotBuilt::KUBERNETES.to_string());
         }
         Ok(KubernetesDiscovery {
             api,
