@@ -237,7 +237,9 @@ impl ReadCache {
     /// Enters a file, and deletes those that have to go for it.
     fn keep(&self, name: u128, bytes: u64) {
         let disk_bytes = bytes.max(1).next_multiple_of(DISK_BLOCK_BYTES);
-        for evicted in self.index.insert_with_lifecycle(name, disk_bytes) {
+        let mut evicted = Vec::new();
+        self.index.insert_with_lifecycle(name, disk_bytes, &mut evicted);
+        for evicted in evicted {
             // The entry that this one replaces is of the same file.
             if !self.index.contains_key(&evicted) {
                 self.delete(evicted);

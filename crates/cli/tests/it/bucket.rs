@@ -180,11 +180,16 @@ fn a_reader_keeps_what_it_read_on_a_disk() {
     assert!(writer.wait().0.success());
 
     let cache = bucket.path("cache");
-    let flags = ["--role=query", &format!("--read-cache-path={}", cache.display()), "--read-cache-size=16MiB"];
+    let flags =
+        ["--role=query", &format!("--read-cache-path={}", cache.display()), "--read-cache-size=16MiB"];
     let counter = |server: &Server, name: &str| -> u64 {
         let text = get(server, "/metrics");
         let line = text.lines().find(|line| line.starts_with(&format!("decima_read_cache_{name} ")));
-        line.and_then(|line| line.rsplit_once(' ')).unwrap_or_else(|| panic!("{name}: {text}")).1.parse().unwrap()
+        line.and_then(|line| line.rsplit_once(' '))
+            .unwrap_or_else(|| panic!("{name}: {text}"))
+            .1
+            .parse()
+            .unwrap()
     };
     let reader = bucket.start(&flags);
     assert_eq!(total(&reader), 7);

@@ -22,8 +22,7 @@ async fn bucket() -> Arc<InMemory> {
     let store = Store::open_at(settings("unused".as_ref()), Place::objects(objects.clone())).await.unwrap();
     let t = now() - 600_000_000_000;
     for service in 0..8 {
-        let value =
-            |at: i64| ((at * 1_000 + service).wrapping_mul(0x1E37_79B9_7F4A_7C15) >> 43) & 0xf_ffff;
+        let value = |at: i64| ((at * 1_000 + service).wrapping_mul(0x1E37_79B9_7F4A_7C15) >> 43) & 0xf_ffff;
         let rows: Vec<Row> = (0..8_000)
             .map(|at| (STACKS[(at % 3) as usize], t + at * 50_000_000 + value(at), value(at), "/a"))
             .collect();
@@ -126,7 +125,8 @@ async fn a_damaged_answer_is_not_kept() {
     let (rows, _) = counted(&store).await;
     fs::remove_dir_all(cache.path()).unwrap();
     let samples = futures::TryStreamExt::try_collect::<Vec<_>>(objects.list(None)).await.unwrap();
-    let samples = samples.into_iter().find(|meta| meta.location.as_ref().ends_with("/samples.parquet")).unwrap();
+    let samples =
+        samples.into_iter().find(|meta| meta.location.as_ref().ends_with("/samples.parquet")).unwrap();
     let good = objects.get(&samples.location).await.unwrap().bytes().await.unwrap();
     let mut bad = good.to_vec();
     bad.iter_mut().step_by(1_000).for_each(|byte| *byte ^= 0x10);
@@ -141,7 +141,8 @@ async fn a_damaged_answer_is_not_kept() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_directory_of_files_has_no_read_cache() {
     let (directory, cache) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let place = Place::directory(directory.path()).unwrap().with_read_cache(cache.path(), SIZE_BYTES).unwrap();
+    let place =
+        Place::directory(directory.path()).unwrap().with_read_cache(cache.path(), SIZE_BYTES).unwrap();
     let store = Store::open_at(settings(directory.path()), place).await.unwrap();
     store.append(batch("shop", &[(STACKS[0], now() - 1_000_000_000, 1, "")]), None).await.unwrap();
     store.flush().await.unwrap();
