@@ -39,6 +39,8 @@ pub struct Place {
     name: String,
     /// Whether it is not known to keep create-if-absent.
     is_doubtful: bool,
+    /// Whether its objects are files, of which one that cannot be read now cannot be read later either.
+    pub(crate) is_local: bool,
     pub(crate) abandons_log: bool,
     /// The machine it is used from, if it is not this one.
     host: Option<Arc<dyn Host>>,
@@ -99,6 +101,7 @@ impl Place {
             read_cache: None,
             is_local,
             is_doubtful: false,
+            is_local,
             abandons_log: false,
             host: None,
             locks: Vec::new(),
@@ -146,6 +149,11 @@ impl Place {
     /// Name of the log, if it is not where the blocks are.
     pub(crate) fn log_id(&self) -> Option<&str> {
         self.log.as_ref().map(|log| log.id.as_str())
+    }
+
+    /// Where the blocks are, for what is kept beside them.
+    pub fn beside_blocks(&self) -> Arc<dyn ObjectStore> {
+        Arc::clone(&self.objects)
     }
 
     pub(crate) fn storage(&self) -> Storage {
