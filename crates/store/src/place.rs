@@ -31,8 +31,6 @@ pub struct Place {
     objects: Arc<dyn ObjectStore>,
     log: Option<LogPlace>,
     read_cache: Option<Arc<ReadCache>>,
-    /// Whether `objects` are files of this machine.
-    is_local: bool,
     /// Requests of `objects`; the log's are not, if it is elsewhere.
     pub(crate) requests: Arc<Requests>,
     /// What the place is called in messages.
@@ -99,7 +97,6 @@ impl Place {
             requests,
             log: None,
             read_cache: None,
-            is_local,
             is_doubtful: false,
             is_local,
             abandons_log: false,
