@@ -13,6 +13,7 @@
 #[expect(clippy::unwrap_used, dead_code, reason = "the tests of the store have it, and use more of it")]
 #[path = "../../crates/store/tests/it/batches.rs"]
 mod batches;
+mod drops;
 pub mod life;
 mod model;
 mod process;

@@ -1,19 +1,25 @@
 //! The life of a store: what happens to it is drawn from a seed, and what it holds is compared with the model as it goes.
 
+mod full_disk;
+
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use decima_store::{
-    AppendError, OpenError, Place, ReadError, Settings, Store, Tiers, inspect, source::Snapshot,
+    AppendError, OpenError, Place, ReadError, Settings, Store, Tiers, inspect, manifest::Manifest,
+    source::Snapshot,
 };
 use decima_testkit::{
     faulty::{Bucket, Faults},
     random::Random,
 };
+use futures::TryStreamExt;
+use object_store::ObjectMeta;
 use parking_lot::Mutex;
 use tokio::task::JoinSet;
 
 use crate::{
     batches,
+    drops::Drops,
     model::{Ledger, State},
     process::{Clock, Process, ProcessHost},
 };
@@ -22,6 +28,8 @@ const SECOND_NS: i64 = 1_000_000_000;
 const HOUR_NS: i64 = 3_600 * SECOND_NS;
 /// When a life begins: a Monday morning.
 const BEGIN_NS: i64 = 1_767_600_000 * SECOND_NS;
+/// The least that a store may have where it has a limit: of it, a flush alone may take 64 KiB.
+const STORAGE_MIN_BYTES: u64 = 120_000;
 /// Things that happen in a life.
 const EVENTS: usize = 40;
 /// Samples older than this are dropped.
@@ -35,6 +43,8 @@ const FAULTY_STARTS: u32 = 10;
 /// After how long without requests no object is left that is not needed: blocks that were merged, or that a process before left,
 /// stay for two minutes, and are looked at once a minute.
 const TIDY: Duration = Duration::from_secs(300);
+/// How often, where there is a limit: some are merged only when others are gone.
+const TIDY_ROUNDS: u32 = 3;
 /// What any life has ended after.
 const LIFE_MAX: Duration = Duration::from_secs(30 * 86_400);
 
@@ -66,6 +76,22 @@ pub struct Outcome {
 
 /// Lives the life of a seed.
 pub fn run(seed: u64) -> Outcome {
+    live(seed, Kind::Drawn)
+}
+
+/// Lives with a disk that is full and stays so, until the retention has let something go; the seed tells what was on it.
+pub fn run_on_a_full_disk(seed: u64) -> Outcome {
+    live(seed, Kind::FullDisk)
+}
+
+/// What happens in a life.
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Drawn,
+    FullDisk,
+}
+
+fn live(seed: u64, kind: Kind) -> Outcome {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     let runtime = match runtime {
         Ok(runtime) => runtime,
@@ -73,7 +99,13 @@ pub fn run(seed: u64) -> Outcome {
     };
     runtime.block_on(async {
         let mut life = Life::new(seed);
-        let failure = match tokio::time::timeout(LIFE_MAX, life.live()).await {
+        let lived = tokio::time::timeout(LIFE_MAX, async {
+            match kind {
+                Kind::Drawn => life.live().await,
+                Kind::FullDisk => life.live_on_a_full_disk().await,
+            }
+        });
+        let failure = match lived.await {
             Ok(outcome) => outcome.err(),
             Err(_) => Some("it does not end".to_owned()),
         };
@@ -84,8 +116,10 @@ pub fn run(seed: u64) -> Outcome {
     })
 }
 
-/// How the store of a life is kept: in every other one, old samples become sums.
+/// How the store of a life is kept: in every other one, old samples become sums, and in every third it has a limit that is reached
+/// with some blocks.
 fn settings(seed: u64) -> Settings {
+    let storage_max_bytes = seed.is_multiple_of(3).then_some(STORAGE_MIN_BYTES + seed % 8 * 20_000);
     let hours = |hours: u64| Some(Duration::from_secs(3_600 * hours));
     let tiers = if seed.is_multiple_of(2) {
         Tiers::default()
@@ -97,7 +131,7 @@ fn settings(seed: u64) -> Settings {
         path: PathBuf::new(),
         head_memory_bytes: 64 << 20,
         retention: Some(RETENTION),
-        storage_max_bytes: None,
+        storage_max_bytes,
         ahead_max: Duration::from_secs(600),
         partition_labels: vec!["job".to_owned()],
         cache_bytes: 4 << 20,
@@ -132,10 +166,12 @@ struct Life {
 impl Life {
     fn new(seed: u64) -> Self {
         let clock = Clock::new(BEGIN_NS);
+        let bucket = Bucket::new(seed, CALM);
+        bucket.watch("manifest");
         Self {
             seed,
             random: Random::of(&[seed, 0x11FE]),
-            bucket: Bucket::new(seed, CALM),
+            bucket,
             latest_ns: clock.now_ns(),
             clock,
             ledger: Arc::default(),
@@ -155,6 +191,14 @@ impl Life {
             self.latest_ns = self.latest_ns.max(self.clock.now_ns());
         }
         self.settle().await
+    }
+
+    /// Waits for what was sent to be answered.
+    async fn answers(&mut self) -> Result<(), String> {
+        let waiting = tokio::time::timeout(Duration::from_secs(600), async {
+            while self.senders.join_next().await.is_some() {}
+        });
+        waiting.await.map_err(|_| "a request is never answered".to_owned())
     }
 
     async fn event(&mut self) -> Result<(), String> {
@@ -382,8 +426,13 @@ impl Life {
             }
             Err(e) => return Err(format!("{name} cannot be read: {e}")),
         };
-        let oldest_ns = self.latest_ns.max(self.clock.now_ns()) - RETENTION.as_nanos() as i64;
+        let latest_ns = self.latest_ns.max(self.clock.now_ns());
+        let oldest_ns = latest_ns - RETENTION.as_nanos() as i64;
         let ledger = self.ledger.lock();
+        let drops = self.drops(latest_ns)?;
+        let must: Vec<usize> =
+            must.iter().copied().filter(|&number| !ledger.requests[number].may_have_gone(&drops)).collect();
+        let must = &must[..];
         let are_sums = settings(self.seed).tiers != Tiers::default();
         let (sum, count) = (found.values().sum::<i64>(), found.len() as u64);
         if are_sums {
@@ -397,6 +446,33 @@ impl Life {
         }
         self.note(format_args!("{name} holds {count} samples"));
         Ok(())
+    }
+
+    /// What the store has dropped so far.
+    fn drops(&self, latest_ns: i64) -> Result<Drops, String> {
+        let versions: Result<Vec<Manifest>, String> = self
+            .bucket
+            .put_there()
+            .into_iter()
+            .map(|(path, bytes)| serde_json::from_slice(&bytes).map_err(|e| format!("{path}: {e}")))
+            .collect();
+        let has_limit = settings(self.seed).storage_max_bytes.is_some();
+        Drops::of(&versions?, has_limit, RETENTION.as_nanos() as i64, latest_ns)
+    }
+
+    /// Holds the size of log and blocks against the limit.
+    async fn check_size(&self) -> Result<(), String> {
+        let Some(max_bytes) = settings(self.seed).storage_max_bytes else { return Ok(()) };
+        let objects: Vec<ObjectMeta> =
+            self.bucket.objects().list(None).try_collect().await.map_err(|e| e.to_string())?;
+        let counts = |meta: &&ObjectMeta| !meta.location.as_ref().contains("/manifest/");
+        let size_bytes: u64 = objects.iter().filter(counts).map(|meta| meta.size).sum();
+        self.note(format_args!("it takes {size_bytes} bytes of {max_bytes}"));
+        if size_bytes > max_bytes {
+            Err(format!("{size_bytes} bytes, more than {max_bytes}"))
+        } else {
+            Ok(())
+        }
     }
 
     async fn check_writer(&self) -> Result<(), String> {
@@ -420,12 +496,7 @@ impl Life {
         self.note(format_args!("all is calm"));
         self.bucket.set(CALM);
         tokio::time::sleep(Duration::from_secs(500)).await;
-        let waiting = tokio::time::timeout(Duration::from_secs(600), async {
-            while self.senders.join_next().await.is_some() {}
-        });
-        if waiting.await.is_err() {
-            return Err("a request is never answered".to_owned());
-        }
+        self.answers().await?;
         self.check_writer().await?;
         if let Some(reader) = &self.reader {
             let must = self.ledger.lock().acknowledged();
@@ -446,7 +517,8 @@ impl Life {
         let writer = self.writer.take();
         self.kill(writer).await;
         self.take_over().await?;
-        tokio::time::sleep(TIDY).await;
+        let rounds = if settings(self.seed).storage_max_bytes.is_some() { TIDY_ROUNDS } else { 1 };
+        tokio::time::sleep(TIDY * rounds).await;
         if let Some(reader) = &self.reader {
             let must = self.ledger.lock().acknowledged();
             self.check(reader, &must).await?;
@@ -456,6 +528,7 @@ impl Life {
             Place::objects(process.connection.clone()).from_host(Arc::new(ProcessHost(process.clone())));
         let inventory =
             inspect::inspect(&place, true).await.map_err(|e| format!("it cannot be inspected: {e}"))?;
+        self.check_size().await?;
         let left: Vec<String> = inventory.findings.into_iter().chain(inventory.unknown).collect();
         if left.is_empty() { Ok(()) } else { Err(format!("found at the end: {}", left.join(", "))) }
     }

@@ -1,4 +1,5 @@
-//! Runs lives of a store by seed: `sim --seeds 10000`, or one of them with its journal: `sim --seed 7`.
+//! Runs lives of a store by seed: `sim --seeds 10000`, or one of them with its journal: `sim --seed 7`; with `--full-disk` on a disk
+//! that is full and stays so.
 #![expect(clippy::print_stdout, reason = "the journal and the findings are the output")]
 
 use std::{
@@ -22,12 +23,16 @@ struct Flags {
     /// Runs one seed and prints its journal.
     #[arg(long, conflicts_with_all = ["seeds", "from"])]
     seed: Option<u64>,
+    /// Lives on a disk that is full and stays so, in place of what else may happen.
+    #[arg(long)]
+    full_disk: bool,
 }
 
 fn main() -> ExitCode {
     let flags = Flags::parse();
+    let run = if flags.full_disk { life::run_on_a_full_disk } else { life::run };
     if let Some(seed) = flags.seed {
-        let outcome = life::run(seed);
+        let outcome = run(seed);
         for line in outcome.journal {
             println!("{line}");
         }
@@ -45,7 +50,7 @@ fn main() -> ExitCode {
                     if seed >= end {
                         return;
                     }
-                    if let Some(failure) = life::run(seed).failure {
+                    if let Some(failure) = run(seed).failure {
                         failures.fetch_add(1, Ordering::Relaxed);
                         println!("seed {seed}: {failure}");
                     }

@@ -8,7 +8,10 @@ use std::collections::BTreeMap;
 use decima_profile::SampleBatch;
 use decima_testkit::random::Random;
 
-use crate::batches::{Row, batch};
+use crate::{
+    batches::{Row, batch},
+    drops::Drops,
+};
 
 const STACKS: [&[&str]; 6] = [
     &["leaf", "middle", "root"],
@@ -47,6 +50,11 @@ pub(crate) struct Request {
 impl Request {
     pub(crate) fn batch(&self) -> SampleBatch {
         batch(self.service, &self.rows)
+    }
+
+    /// Whether all of it may have gone for space.
+    pub(crate) fn may_have_gone(&self, drops: &Drops) -> bool {
+        self.rows.iter().all(|row| drops.may_have_had(row.1))
     }
 
     fn oldest_ns(&self) -> i64 {

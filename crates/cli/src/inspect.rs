@@ -20,9 +20,15 @@ use crate::args::Inspect;
 /// Lists the store; an error if anything in it is not as it should be.
 pub(crate) async fn run(flags: Inspect) -> anyhow::Result<()> {
     let (place, name) = place(&flags)?;
-    let inventory = inspect(&place, flags.verify).await?;
+    let mut inventory = inspect(&place, flags.verify).await?;
+    let files = decima_debuginfo::inspect(&*place.beside_blocks(), flags.verify).await?;
+    inventory.unknown.extend(files.unknown);
+    inventory.findings.extend(files.findings);
     let mut stdout = io::stdout().lock();
     stdout.write_all(listing(&inventory).as_bytes())?;
+    if files.files > 0 {
+        writeln!(stdout, "{} object files, {}", files.files, shown(files.size_bytes))?;
+    }
     for finding in &inventory.findings {
         writeln!(stdout, "FOUND {finding}")?;
     }

@@ -4,7 +4,7 @@
 //! nothing of them is left behind by a process that dies.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fs::File,
     io::{self, Write as _},
     path::PathBuf,
@@ -16,6 +16,9 @@ use futures::TryStreamExt as _;
 use memmap2::Mmap;
 use object_store::{ObjectStore, ObjectStoreExt as _, path::Path};
 use parking_lot::Mutex;
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::record::checksum_text;
 
 /// A file that could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +31,16 @@ pub enum FileError {
         /// Why.
         #[source]
         source: object_store::Error,
+    },
+    /// What the object store gives is not what was put there.
+    #[error("{object} is damaged: its checksum is {found}, and was {expected}")]
+    Damaged {
+        /// Its name.
+        object: String,
+        /// What was written down when it arrived.
+        expected: String,
+        /// What it is.
+        found: String,
     },
     /// The copy cannot be written or mapped.
     #[error("cannot keep a copy of {object}")]
@@ -47,6 +60,7 @@ impl FileError {
         match self {
             Self::Stored { source: object_store::Error::NotFound { .. }, .. } => ErrorKind::NotFound,
             Self::Stored { .. } => ErrorKind::Unavailable,
+            Self::Damaged { .. } => ErrorKind::Corrupt,
             Self::Copy { .. } => ErrorKind::ResourceExhausted,
         }
     }
@@ -65,6 +79,8 @@ impl AsRef<[u8]> for Mapped {
 #[derive(Default)]
 struct Held {
     copies: HashMap<Path, (ObjectBytes, u64)>,
+    /// Objects that were held against their checksum: once by each process.
+    whole: HashSet<Path>,
     uses: u64,
     bytes: u64,
 }
@@ -87,8 +103,31 @@ impl Files {
         Self { objects_folder, copies_folder, copies_max_bytes, held: Mutex::default() }
     }
 
-    /// The bytes of an object, which must never change under its name.
-    pub(crate) async fn get(&self, objects: &dyn ObjectStore, path: &Path) -> Result<ObjectBytes, FileError> {
+    /// The bytes of an object, which must never change under its name. With a checksum they are held against it when they are first
+    /// asked for.
+    pub(crate) async fn get(
+        &self,
+        objects: &dyn ObjectStore,
+        path: &Path,
+        checksum: Option<&str>,
+    ) -> Result<ObjectBytes, FileError> {
+        let bytes = self.map(objects, path).await?;
+        let Some(expected) = checksum.filter(|_| !self.held.lock().whole.contains(path)) else {
+            return Ok(bytes);
+        };
+        let mapped = Arc::clone(&bytes);
+        let hashing = tokio::task::spawn_blocking(move || checksum_text(xxh3_64((*mapped).as_ref())));
+        let found = hashing.await.map_err(|error| local(path, io::Error::other(error)))?;
+        if found != expected {
+            self.forget(path);
+            let (object, expected) = (path.to_string(), expected.to_owned());
+            return Err(FileError::Damaged { object, expected, found });
+        }
+        self.held.lock().whole.insert(path.clone());
+        Ok(bytes)
+    }
+
+    async fn map(&self, objects: &dyn ObjectStore, path: &Path) -> Result<ObjectBytes, FileError> {
         if let Some(bytes) = self.held.lock().use_of(path) {
             return Ok(bytes);
         }
@@ -167,6 +206,7 @@ impl Held {
     }
 
     fn forget(&mut self, path: &Path) {
+        self.whole.remove(path);
         if let Some((bytes, _)) = self.copies.remove(path) {
             self.bytes -= size(&bytes);
         }

@@ -13,6 +13,8 @@
 //! ([`retention`]): by last use and by bytes. A file is found by its build ID; those that it refers to (split DWARF, dwz,
 //! `.gnu_debuglink`) are found among all that is held.
 //!
+//! Records and files have checksums: what is damaged is told by name, and not used.
+//!
 //! Start at [`Debuginfo`] for files and [`Resolver`] for addresses.
 
 mod answer_cache;
@@ -29,6 +31,7 @@ mod store;
 pub use answer_cache::AnswerCache;
 pub use files::FileError;
 pub use resolver::{Address, Resolver, ResolverOptions};
+pub use store::inspect::{FileInventory, inspect};
 pub use store::{
     Debuginfo, DebuginfoError, DebuginfoOptions, HeldFiles, Initiated, ObjectFile, OtherNames, UploadSink,
 };

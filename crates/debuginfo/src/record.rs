@@ -1,4 +1,6 @@
-//! What is known of one file of a build ID. Stored as JSON beside the files.
+//! What is known of one file of a build ID. Stored as JSON ([`codec`]) beside the files.
+
+pub mod codec;
 
 use std::{fmt::Write as _, sync::Arc};
 
@@ -87,6 +89,14 @@ pub struct Stored {
     pub object: String,
     /// How many.
     pub size_bytes: u64,
+    /// Their xxh3-64 in hexadecimal; programs before did not write it down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checksum: Option<String>,
+}
+
+/// The form in which checksums of files are written down.
+pub(crate) fn checksum_text(xxh3: u64) -> String {
+    format!("{xxh3:016x}")
 }
 
 /// What a file can tell of, as it is stored.
@@ -251,15 +261,28 @@ mod tests {
             split_units: SplitUnits::default(),
             last_used_ns: 9,
         };
-        let json = serde_json::to_string(&record).unwrap();
-        assert_eq!(
-            json,
-            r#"{"build_id":"ab12","kind":"debuginfo","state":"uploading","id":"u1","hash":"h","announced_bytes":7,"started_ns":5,"stored":null,"last_used_ns":9}"#
-        );
-        assert_eq!(serde_json::from_str::<Record>(&json).unwrap(), record);
+        let json = String::from_utf8(codec::encode(&record).unwrap()).unwrap();
+        let fields = r#""build_id":"ab12","kind":"debuginfo","state":"uploading","id":"u1","hash":"h","announced_bytes":7,"started_ns":5,"stored":null,"last_used_ns":9"#;
+        let signed = format!("{{\"format\":1,{fields}");
+        let checksum = xxhash_rust::xxh3::xxh3_64(signed.as_bytes());
+        assert_eq!(json, format!("{signed},\"checksum\":\"{checksum:016x}\"}}"));
+        assert_eq!(codec::decode(json.as_bytes()).unwrap(), record);
+        assert_eq!(codec::decode(format!("{{{fields}}}").as_bytes()).unwrap(), record, "without a checksum");
         let split = Record { split_units: SplitUnits([1, u64::MAX].into()), crc32: Some(3), ..record };
-        let json = serde_json::to_string(&split).unwrap();
+        let bytes = codec::encode(&split).unwrap();
+        let json = String::from_utf8(bytes.clone()).unwrap();
         assert!(json.contains(r#""crc32":3,"split_units":"0000000000000001ffffffffffffffff""#), "{json}");
-        assert_eq!(serde_json::from_str::<Record>(&json).unwrap(), split);
+        assert_eq!(codec::decode(&bytes).unwrap(), split);
+        for bit in 0..bytes.len() * 8 {
+            let mut damaged = bytes.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert!(codec::decode(&damaged).is_err(), "bit {bit}: {}", String::from_utf8_lossy(&damaged));
+        }
+        for end in 0..bytes.len() {
+            assert!(codec::decode(&bytes[..end]).is_err(), "{end} bytes");
+        }
+        let newer = json.replace("{\"format\":1,", "{\"format\":7,");
+        let refused = codec::decode(newer.as_bytes()).unwrap_err().to_string();
+        assert_eq!(refused, "it has format 7, and this program reads up to 1");
     }
 }

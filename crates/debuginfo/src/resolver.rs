@@ -12,6 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use decima_base::ErrorKind;
 use decima_symbols::{Answer, BuildId, Options, Unresolved, demangle::Mode, normalize::Mapping};
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
@@ -314,6 +315,11 @@ impl Resolver {
             Ok(ObjectFile::Elsewhere) => {
                 self.fetch(build_id);
                 return Err(Unresolved::Fetching);
+            }
+            // It was told of where it was found.
+            Err(error) if error.kind() == ErrorKind::Corrupt => {
+                self.nothing_as_of(build_id, Unresolved::Damaged, version);
+                return Err(Unresolved::Damaged);
             }
             Err(error) => {
                 tracing::warn!(%build_id, error = &error as &dyn std::error::Error, "debuginfo cannot be read");

@@ -77,7 +77,7 @@ mod tests {
             hash: String::new(),
             announced_bytes: 0,
             started_ns: 0,
-            stored: Some(Stored { object: String::new(), size_bytes }),
+            stored: Some(Stored { object: String::new(), size_bytes, checksum: None }),
         };
         Record {
             build_id: build_id.to_owned(),

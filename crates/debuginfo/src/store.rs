@@ -6,6 +6,7 @@
 //! ```
 
 mod companions;
+pub(crate) mod inspect;
 mod upload;
 
 use std::{
@@ -32,7 +33,10 @@ pub use self::{
 use crate::{
     debuginfod::{Debuginfod, Lookup},
     files::{FileError, Files},
-    record::{FileKind, Record, State, Stored},
+    record::{
+        FileKind, Record, State, Stored,
+        codec::{self, RecordError},
+    },
     retention::{self, FileName, Limits},
 };
 
@@ -172,7 +176,7 @@ pub enum DebuginfoError {
         object: String,
         /// Why.
         #[source]
-        source: serde_json::Error,
+        source: RecordError,
     },
 }
 
@@ -255,7 +259,7 @@ impl Debuginfo {
             let objects = Arc::clone(&objects);
             async move {
                 let bytes = objects.get(&path).await?.bytes().await?;
-                Ok::<_, object_store::Error>((serde_json::from_slice::<Record>(&bytes), path))
+                Ok::<_, object_store::Error>((codec::decode(&bytes), path))
             }
         };
         let found: Vec<_> = futures::stream::iter(records.into_iter().map(read))
@@ -268,7 +272,8 @@ impl Debuginfo {
             match record {
                 Ok(record) => records.insert(record),
                 Err(error) => {
-                    tracing::warn!(%path, %error, "what is known of an object file cannot be read");
+                    let error = &error as &dyn std::error::Error;
+                    tracing::warn!(%path, error, "what is known of an object file cannot be read");
                     unread.extend(folder_of(&path));
                 }
             }
@@ -444,7 +449,7 @@ impl Debuginfo {
     async fn write(&self, record: Record) -> Result<(), DebuginfoError> {
         let path = record_path(&record.build_id, record.kind);
         let damaged = |source| DebuginfoError::Record { object: path.to_string(), source };
-        let json = serde_json::to_vec(&record).map_err(damaged)?;
+        let json = codec::encode(&record).map_err(damaged)?;
         self.objects.put(&path, json.into()).await?;
         self.records.lock().insert(record);
         Ok(())

@@ -105,7 +105,7 @@ async fn seal(storage: &Storage, manifest: &Manifest, host: &Handle) -> Result<(
         let damaged = |reason: String| OpenError::Corrupt { object: path.to_string(), reason };
         let object = codec::encode(position, u128::from(host.ulid()), ObjectKind::Seal, &[])
             .map_err(|e| damaged(format!("cannot encode a seal: {e}")))?;
-        let found = match storage.create(&path, object.into()).await {
+        let found = match storage.create_in_any_case(&path, object.into()).await {
             Ok(()) => Some(ObjectKind::Seal),
             // Somebody was first: with a seal, which is as good, with samples, behind which the seal goes, or with what
             // is torn, in whose place it goes.

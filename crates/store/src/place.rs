@@ -31,14 +31,14 @@ pub struct Place {
     objects: Arc<dyn ObjectStore>,
     log: Option<LogPlace>,
     read_cache: Option<Arc<ReadCache>>,
-    /// Whether `objects` are files of this machine.
-    is_local: bool,
     /// Requests of `objects`; the log's are not, if it is elsewhere.
     pub(crate) requests: Arc<Requests>,
     /// What the place is called in messages.
     name: String,
     /// Whether it is not known to keep create-if-absent.
     is_doubtful: bool,
+    /// Whether its objects are files, of which one that cannot be read now cannot be read later either.
+    pub(crate) is_local: bool,
     pub(crate) abandons_log: bool,
     /// The machine it is used from, if it is not this one.
     host: Option<Arc<dyn Host>>,
@@ -97,8 +97,8 @@ impl Place {
             requests,
             log: None,
             read_cache: None,
-            is_local,
             is_doubtful: false,
+            is_local,
             abandons_log: false,
             host: None,
             locks: Vec::new(),
@@ -146,6 +146,11 @@ impl Place {
     /// Name of the log, if it is not where the blocks are.
     pub(crate) fn log_id(&self) -> Option<&str> {
         self.log.as_ref().map(|log| log.id.as_str())
+    }
+
+    /// Where the blocks are, for what is kept beside them.
+    pub fn beside_blocks(&self) -> Arc<dyn ObjectStore> {
+        Arc::clone(&self.objects)
     }
 
     pub(crate) fn storage(&self) -> Storage {

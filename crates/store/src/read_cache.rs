@@ -334,6 +334,7 @@ mod tests {
         assert_eq!(cache.counts().size_bytes, disk_bytes(directory.path()));
         drop(cache);
         // What a killed process was writing.
+        fs::create_dir_all(directory.path().join("00")).unwrap();
         fs::write(directory.path().join("00").join(format!("{:032x}.5", 1)), "half").unwrap();
         let cache = opened(directory.path(), 8 * PART_BYTES);
         assert!(disk_bytes(directory.path()) <= 8 * PART_BYTES);

@@ -7,6 +7,8 @@
 //! ```
 //! Everything is put once and never changed. The log may be in another object store than the rest.
 
+mod full;
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
@@ -206,7 +208,8 @@ impl Storage {
     /// A process that stood still for long may put a version that others had put, passed and deleted; that is told as one
     /// that exists.
     pub(crate) async fn put_manifest(&self, manifest: &Manifest) -> Result<(), PutError> {
-        self.create(&Self::manifest_path(manifest.version), manifest::encode(manifest).into()).await?;
+        let path = Self::manifest_path(manifest.version);
+        self.create_in_any_case(&path, manifest::encode(manifest).into()).await?;
         let newest = self.manifest().await.map_err(|e| {
             let source = Box::new(e);
             PutError::Other(Arc::new(object_store::Error::Generic { store: "manifest", source }))
@@ -353,6 +356,8 @@ impl Storage {
             match parts.iter().map(String::as_str).collect::<Vec<_>>()[..] {
                 ["manifest", name] => manifest::version_of(name).is_some(),
                 [LOG, epoch, seq] => is_number(epoch) && is_number(seq),
+                // Object files are kept beside the store by `debuginfo`, which knows them.
+                ["debuginfo", ..] => true,
                 ["blocks", id, file] => {
                     let is_file = file == columns::META || columns::FILES.contains(&file);
                     Ulid::from_string(id).is_ok() && is_file

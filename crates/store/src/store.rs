@@ -158,10 +158,17 @@ impl Store {
                 Ok(meta) => {
                     let is_recent = entry.newest_request_ns > now - DUPLICATE_WINDOW_NS;
                     if is_recent {
-                        seen.extend(seen_requests(&meta, &storage, &cache).await);
+                        match seen_requests(&meta, &storage, &cache).await {
+                            Ok(requests) => seen.extend(requests),
+                            Err(e) if is_for_now(&e, &place) => return Err(unreadable(e)),
+                            Err(e) => {
+                                warn!(error = %e, "repeats of a block's requests cannot be recognised");
+                            }
+                        }
                     }
                     ListedBlock::readable(entry.clone(), meta, &storage, &cache)
                 }
+                Err(e) if is_for_now(&e, &place) => return Err(unreadable(e)),
                 Err(e) => {
                     error!(error = %e, "a block cannot be read; queries that need it will fail");
                     ListedBlock::unreadable(entry.clone(), e)
@@ -351,15 +358,32 @@ impl Store {
     }
 }
 
-/// Requests of a block that are still recognised; none if they cannot be read, since a query will say so.
-async fn seen_requests(meta: &BlockMeta, storage: &Storage, cache: &Arc<BlockCache>) -> Vec<(u128, i64)> {
+/// Requests of a block that are still recognised.
+async fn seen_requests(
+    meta: &BlockMeta,
+    storage: &Storage,
+    cache: &Arc<BlockCache>,
+) -> Result<Vec<(u128, i64)>, ReadError> {
     let directory = Storage::block_path(&meta.id);
     let reader = BlockReader::new(meta.clone(), directory, storage.objects.clone(), cache.clone());
-    match reader.requests().await {
-        Ok(requests) => requests.into_iter().map(|r| (r.hash, r.received_ns)).collect(),
-        Err(e) => {
-            warn!(error = %e, "repeats of a block's requests cannot be recognised");
-            Vec::new()
+    Ok(reader.requests().await?.into_iter().map(|r| (r.hash, r.received_ns)).collect())
+}
+
+/// Whether another try may read it: a bucket that fails is no damage, and nothing is to be forgotten for it.
+fn is_for_now(error: &ReadError, place: &Place) -> bool {
+    matches!(error, ReadError::Unavailable { .. }) && !place.is_local
+}
+
+/// A start that could not read a block.
+fn unreadable(error: ReadError) -> OpenError {
+    let object = match &error {
+        ReadError::Unavailable { block, file, .. } => {
+            Storage::block_path(block).join(file.as_str()).to_string()
         }
+        _ => String::new(),
+    };
+    OpenError::Storage {
+        object,
+        source: object_store::Error::Generic { store: "store", source: Box::new(error) },
     }
 }

@@ -445,8 +445,10 @@ impl Writer {
         }
         self.look_for_seal(runtime);
         self.collect_flushed(Duration::ZERO, runtime);
+        // A head that was being flushed when another process took over is the last that is read here.
         if self.flushing.is_none()
             && self.outstanding.is_none()
+            && !self.is_fenced
             && flush::is_due(self.held(), self.shared.settings.head_memory_bytes)
         {
             self.begin_flush(runtime);

@@ -50,7 +50,7 @@ pub struct Faults {
     pub torn: usize,
     /// How long a list may not tell of a change. Each list decides anew, for each object.
     pub list_lag: Duration,
-    /// Whether every put fails for lack of space.
+    /// Whether there is no space left but what is deleted from now on.
     pub is_full: bool,
 }
 
@@ -68,11 +68,21 @@ impl Faults {
     };
 }
 
+/// What a disk gives a file at a time.
+const DISK_BLOCK_BYTES: u64 = 4096;
+
 /// The last change of an object.
 struct Change {
     at: Instant,
     /// What a list told of it before; `None` = it was not there.
     before: Option<ObjectMeta>,
+}
+
+/// A folder and what was put there.
+#[derive(Default)]
+struct Watched {
+    folder: Option<String>,
+    objects: BTreeMap<Path, Bytes>,
 }
 
 /// Objects, and what happens to the requests for them.
@@ -81,7 +91,10 @@ pub struct Bucket {
     began: Instant,
     random: Mutex<Random>,
     faults: Mutex<Faults>,
+    /// Disk blocks that were freed since the disk is full, and not taken again.
+    freed_blocks: Mutex<u64>,
     changes: Mutex<BTreeMap<Path, Change>>,
+    watched: Mutex<Watched>,
     journal: Mutex<Vec<String>>,
 }
 
@@ -107,7 +120,9 @@ impl Bucket {
             began: Instant::now(),
             random: Mutex::new(Random::of(&[seed, 0xB0C_4E7])),
             faults: Mutex::new(faults),
+            freed_blocks: Mutex::default(),
             changes: Mutex::default(),
+            watched: Mutex::default(),
             journal: Mutex::default(),
         })
     }
@@ -125,7 +140,10 @@ impl Bucket {
 
     /// Changes what goes wrong from now on.
     pub fn set(&self, faults: Faults) {
-        *held(&self.faults) = faults;
+        let before = std::mem::replace(&mut *held(&self.faults), faults);
+        if !before.is_full {
+            *held(&self.freed_blocks) = 0;
+        }
     }
 
     /// What goes wrong now.
@@ -136,6 +154,23 @@ impl Bucket {
     /// The objects themselves, for tests that look behind the faults.
     pub fn objects(&self) -> &dyn ObjectStore {
         &self.objects
+    }
+
+    /// Keeps from now on what is put into folders of this name, for [`put_there`](Self::put_there).
+    pub fn watch(&self, folder: &str) {
+        held(&self.watched).folder = Some(format!("/{folder}/"));
+    }
+
+    /// What was first put under each name of the folders that are watched, also if it is deleted since.
+    pub fn put_there(&self) -> BTreeMap<Path, Bytes> {
+        held(&self.watched).objects.clone()
+    }
+
+    fn keep_watched(&self, path: &Path, payload: &PutPayload) {
+        let mut watched = held(&self.watched);
+        if watched.folder.as_ref().is_some_and(|folder| path.as_ref().contains(folder)) {
+            watched.objects.entry(path.clone()).or_insert_with(|| payload.clone().into());
+        }
     }
 
     /// Writes a line into the journal.
@@ -161,6 +196,33 @@ impl Bucket {
     async fn remember(&self, path: &Path) {
         let before = self.objects.head(path).await.ok();
         held(&self.changes).insert(path.clone(), Change { at: Instant::now(), before });
+    }
+
+    async fn delete(&self, path: &Path) -> Result<()> {
+        self.remember(path).await;
+        let size_bytes = self.objects.head(path).await.map_or(0, |meta| meta.size);
+        self.objects.delete(path).await?;
+        self.free(size_bytes);
+        Ok(())
+    }
+
+    fn free(&self, size_bytes: u64) {
+        *held(&self.freed_blocks) += size_bytes.div_ceil(DISK_BLOCK_BYTES);
+    }
+
+    /// Takes space for so many bytes, if there is some.
+    fn take(&self, size_bytes: u64) -> Result<()> {
+        if !self.faults().is_full {
+            return Ok(());
+        }
+        let mut freed = held(&self.freed_blocks);
+        match freed.checked_sub(size_bytes.div_ceil(DISK_BLOCK_BYTES)) {
+            Some(left) => {
+                *freed = left;
+                Ok(())
+            }
+            None => failed(io::Error::from(io::ErrorKind::StorageFull)),
+        }
     }
 
     /// What a list tells: recent changes may be missing in it.
@@ -263,9 +325,6 @@ impl Line {
 
     async fn put(&self, path: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
         let faults = self.bucket.faults();
-        if faults.is_full {
-            return failed(io::Error::from(io::ErrorKind::StorageFull));
-        }
         // A manifest is one small write, which disks and buckets do not tear.
         let may_tear = self.is_cut() && !path.as_ref().contains("/manifest/");
         let payload = if may_tear && self.bucket.happens(faults.torn) {
@@ -277,7 +336,9 @@ impl Line {
             payload
         };
         self.bucket.remember(path).await;
-        self.bucket.objects.put_opts(path, payload, options).await
+        let put = self.bucket.objects.put_opts(path, payload.clone(), options).await?;
+        self.bucket.keep_watched(path, &payload);
+        Ok(put)
     }
 }
 
@@ -292,7 +353,16 @@ impl ObjectStore for Connection {
     async fn put_opts(&self, path: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
         let what = format!("put {path} of {} bytes", payload.content_length());
         let (line, path) = (Arc::clone(&self.line), path.clone());
-        self.request(what, async move { line.put(&path, payload, options).await }).await
+        let effect = async move {
+            let size_bytes = payload.content_length() as u64;
+            line.bucket.take(size_bytes)?;
+            let outcome = line.put(&path, payload, options).await;
+            if outcome.is_err() {
+                line.bucket.free(size_bytes);
+            }
+            outcome
+        };
+        self.request(what, effect).await
     }
 
     async fn put_multipart_opts(
@@ -322,10 +392,7 @@ impl ObjectStore for Connection {
             async move {
                 let path = path?;
                 let (line, deleted) = (Arc::clone(&connection.line), path.clone());
-                let effect = async move {
-                    line.bucket.remember(&deleted).await;
-                    line.bucket.objects.delete(&deleted).await
-                };
+                let effect = async move { line.bucket.delete(&deleted).await };
                 connection.request(format!("delete {path}"), effect).await.map(|()| path)
             }
         });
@@ -387,11 +454,9 @@ impl MultipartUpload for Upload {
             parts.len() - 1
         };
         Box::pin(async move {
-            let is_full = connection.line.bucket.faults().is_full;
+            let line = Arc::clone(&connection.line);
             let effect = async move {
-                if is_full {
-                    return failed(io::Error::from(io::ErrorKind::StorageFull));
-                }
+                line.bucket.take(data.content_length() as u64)?;
                 held(&parts)[place] = data.into();
                 Ok(())
             };
@@ -408,7 +473,9 @@ impl MultipartUpload for Upload {
     }
 
     async fn abort(&mut self) -> Result<()> {
-        held(&self.parts).clear();
+        for part in held(&self.parts).drain(..) {
+            self.line.bucket.free(part.len() as u64);
+        }
         Ok(())
     }
 }

@@ -40,6 +40,9 @@ fn a_full_disk_takes_nothing_and_gives_what_it_has() {
         let source = std::error::Error::source(&refused).and_then(|e| e.downcast_ref::<io::Error>());
         assert_eq!(source.map(io::Error::kind), Some(io::ErrorKind::StorageFull));
         assert_eq!(connection.get(&"one".into()).await.unwrap().bytes().await.unwrap(), "body");
+        connection.delete(&"one".into()).await.unwrap();
+        create(&*connection, "two").await.unwrap();
+        create(&*connection, "three").await.unwrap_err();
     });
 }
 

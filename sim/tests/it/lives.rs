@@ -19,3 +19,11 @@ fn no_life_breaks_the_model() {
         (0..200).filter_map(|seed| Some(format!("seed {seed}: {}", life::run(seed).failure?))).collect();
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
+
+#[test]
+fn a_full_disk_frees_itself() {
+    let failures: Vec<String> = (0..6)
+        .filter_map(|seed| Some(format!("seed {seed}: {}", life::run_on_a_full_disk(seed).failure?)))
+        .collect();
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}

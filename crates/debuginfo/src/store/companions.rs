@@ -51,11 +51,21 @@ impl Debuginfo {
     pub(super) async fn held(&self, build_id: &BuildId) -> Result<Option<HeldFiles>, DebuginfoError> {
         let names = self.names(build_id);
         let mut found = Vec::new();
+        let mut damaged = None;
         for kind in [FileKind::Fetched, FileKind::Debuginfo, FileKind::Executable] {
-            found.extend(self.get(|records| names.iter().find_map(|name| records.find(name, kind))).await?);
+            match self.get(|records| names.iter().find_map(|name| records.find(name, kind))).await {
+                Ok(held) => found.extend(held),
+                // Another kind may tell as much.
+                Err(error) if error.kind() == ErrorKind::Corrupt => {
+                    let told = &error as &dyn std::error::Error;
+                    tracing::error!(%build_id, error = told, "an object file is not used; upload it again with --force");
+                    damaged = Some(error);
+                }
+                Err(error) => return Err(error),
+            }
         }
         if found.is_empty() {
-            return Ok(None);
+            return damaged.map_or(Ok(None), Err);
         }
         let mut wanted = Vec::new();
         if found.iter().all(|held| held.stripped) {
@@ -144,16 +154,17 @@ impl Debuginfo {
         &self,
         find: impl FnOnce(&Records) -> Option<&Record>,
     ) -> Result<Option<Held>, DebuginfoError> {
-        let (name, path, kind, stripped) = {
+        let (name, path, checksum, kind, stripped) = {
             let mut records = self.records.lock();
             let Some(record) = find(&records).filter(|record| is_usable(record)) else { return Ok(None) };
             let Some(path) = stored_path(record) else { return Ok(None) };
             let (name, stripped) = ((record.build_id.clone(), record.kind), record.is_stripped());
             let kind = record.kind;
+            let checksum = record.stored().and_then(|stored| stored.checksum.clone());
             records.used.insert(name.clone(), (self.options.clock)());
-            (name, path, kind, stripped)
+            (name, path, checksum, kind, stripped)
         };
-        match self.files.get(&*self.objects, &path).await {
+        match self.files.get(&*self.objects, &path, checksum.as_deref()).await {
             Ok(bytes) => Ok(Some(Held { name, kind, path, bytes, stripped })),
             // It went by retention just now.
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),

@@ -261,7 +261,11 @@ async fn answers_survive_a_restart() {
     assert!(resolver.kept_bytes() > 0);
 
     // A file with less is in its place, so that answers with lines are not from it.
-    let path = stored_path(&store.list()[0]).unwrap();
+    let mut record = store.list().remove(0);
+    let path = stored_path(&record).unwrap();
+    let State::Uploaded(upload) = &mut record.state else { panic!("{record:?}") };
+    upload.stored.as_mut().unwrap().checksum = None;
+    store.write(record).await.unwrap();
     fixture.objects.put(&path, STRIPPED.into()).await.unwrap();
     let (store, resolver) = start().await;
     assert_eq!(ask(&resolver, known).await, before);
@@ -310,4 +314,78 @@ async fn addresses_heal_when_the_file_arrives() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     panic!("nothing was read behind the deadline");
+}
+
+/// The names of what is kept that end so.
+async fn names(fixture: &Fixture, end: &str) -> Vec<Path> {
+    let listed: Vec<_> = fixture.objects.list(None).map_ok(|meta| meta.location).try_collect().await.unwrap();
+    listed.into_iter().filter(|path| path.as_ref().ends_with(".json") == (end == ".json")).collect()
+}
+
+#[tokio::test]
+async fn a_flipped_bit_of_a_file_is_found_and_named() {
+    let fixture = Fixture::new();
+    upload(&fixture.open().await, "abcd", PROGRAM, "h").await;
+    let whole = inspect::inspect(&*fixture.objects, true).await.unwrap();
+    assert_eq!((whole.files, whole.size_bytes), (1, PROGRAM.len() as u64));
+    assert_eq!((whole.findings, whole.unknown), (Vec::<String>::new(), Vec::<String>::new()));
+    let path = names(&fixture, "").await.remove(0);
+    for at in [0, 1, PROGRAM.len() / 2, PROGRAM.len() - 1] {
+        let mut damaged = PROGRAM.to_vec();
+        damaged[at] ^= 4;
+        fixture.objects.put(&path, damaged.into()).await.unwrap();
+        let found = inspect::inspect(&*fixture.objects, true).await.unwrap().findings;
+        assert!(found.len() == 1 && found[0].contains(path.as_ref()), "{at}: {found:?}");
+        let store = Arc::new(fixture.open().await);
+        let error = store.object_file(&BuildId::parse("abcd").unwrap()).await.err().unwrap();
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{at}");
+        assert!(error.to_string().contains(path.as_ref()), "{error}");
+        let resolver = Resolver::new(store, ResolverOptions::default());
+        let deadline = std::time::Instant::now() + Duration::from_secs(60);
+        let answers = Arc::new(resolver).resolve("abcd", &[place(0x1000)], deadline).await;
+        assert_eq!(answers, [decima_symbols::Answer::Unresolved(Unresolved::Damaged)], "{at}");
+    }
+    // A sender that insists heals it.
+    let store = fixture.open().await;
+    let proposal = Proposal { hash: "h", force: true };
+    let id = store.initiate("abcd", KIND, proposal, PROGRAM.len() as u64, false).await.unwrap().upload_id;
+    send(&store, "abcd", PROGRAM, &id).await;
+    store.finish("abcd", KIND, &id).await.unwrap();
+    assert_eq!(bytes(&store, "abcd").await.as_deref(), Some(PROGRAM));
+}
+
+#[tokio::test]
+async fn a_file_that_is_damaged_before_its_upload_ends_is_not_taken() {
+    let fixture = Fixture::new();
+    let store = fixture.open().await;
+    let id = store.initiate("abcd", KIND, hash("h"), 10, false).await.unwrap().upload_id;
+    send(&store, "abcd", PROGRAM, &id).await;
+    let path = names(&fixture, "").await.remove(0);
+    let mut damaged = PROGRAM.to_vec();
+    damaged[77] ^= 1;
+    fixture.objects.put(&path, damaged.into()).await.unwrap();
+    let error = store.finish("abcd", KIND, &id).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    assert!(error.to_string().contains(path.as_ref()), "{error}");
+}
+
+#[tokio::test]
+async fn a_flipped_bit_of_a_record_is_found_and_named_and_its_file_stays() {
+    let fixture = Fixture::new();
+    upload(&fixture.open().await, "abcd", PROGRAM, "h").await;
+    let path = names(&fixture, ".json").await.remove(0);
+    let whole = fixture.objects.get(&path).await.unwrap().bytes().await.unwrap();
+    for at in 0..whole.len() {
+        let mut damaged = whole.to_vec();
+        damaged[at] ^= 1;
+        fixture.objects.put(&path, damaged.into()).await.unwrap();
+        let inventory = inspect::inspect(&*fixture.objects, false).await.unwrap();
+        let (findings, unknown) = (inventory.findings, inventory.unknown);
+        assert!(findings.len() == 1 && findings[0].starts_with(path.as_ref()), "{at}: {findings:?}");
+        assert_eq!(unknown, Vec::<String>::new(), "{at}");
+    }
+    let store = fixture.open().await;
+    assert_eq!((store.list().len(), fixture.stored().await), (0, 2));
+    fixture.objects.put(&path, whole.into()).await.unwrap();
+    assert_eq!(bytes(&fixture.open().await, "abcd").await.as_deref(), Some(PROGRAM));
 }

@@ -4,13 +4,14 @@ use bytes::Bytes;
 use decima_symbols::{BuildId, ObjectBytes};
 use object_store::{ObjectStoreExt as _, WriteMultipart, path::Path};
 use ulid::Ulid;
+use xxhash_rust::xxh3::Xxh3;
 
 use super::{Debuginfo, DebuginfoError, object_path, stored_path};
 use crate::{
     debuginfod::{Fetched, Lookup},
     decision::{self, Proposal, Reason},
     files,
-    record::{Contents, FileKind, Record, SplitUnits, State, Stored, Upload},
+    record::{Contents, FileKind, Record, SplitUnits, State, Stored, Upload, checksum_text},
 };
 
 /// Parts of an upload that are written at one time.
@@ -167,6 +168,7 @@ impl Debuginfo {
             object,
             parts,
             size_bytes: 0,
+            checksum: Xxh3::new(),
         })
     }
 
@@ -193,7 +195,8 @@ impl Debuginfo {
         let path = stored_path(&record).ok_or(DebuginfoError::NothingUploaded)?;
         let mut useless = None;
         if kind.is_elf() {
-            let bytes = self.files.get(&*self.objects, &path).await?;
+            let checksum = record.stored().and_then(|stored| stored.checksum.clone());
+            let bytes = self.files.get(&*self.objects, &path, checksum.as_deref()).await?;
             let contents = look_at(bytes).await;
             if contents.quality.not_valid_elf {
                 upload.stored = None;
@@ -226,9 +229,11 @@ impl Debuginfo {
         let copy = |source| files::FileError::Copy { object: object.clone(), source };
         let bytes = files::map(&file).map_err(copy)?;
         let contents = look_at(std::sync::Arc::clone(&bytes)).await;
+        let mut checksum = Xxh3::new();
         let mut parts = WriteMultipart::new(self.objects.put_multipart(&path).await?);
         for chunk in (*bytes).as_ref().chunks(1 << 20) {
             parts.wait_for_capacity(PARTS_MAX).await?;
+            checksum.update(chunk);
             parts.write(chunk);
         }
         parts.finish().await?;
@@ -243,7 +248,9 @@ impl Debuginfo {
             }
             _ => Some((FileKind::Debuginfo, usable)),
         };
-        let stored = kept_as.is_some_and(|(_, useful)| useful).then_some(Stored { object, size_bytes });
+        let checksum = Some(checksum_text(checksum.digest()));
+        let stored =
+            kept_as.is_some_and(|(_, useful)| useful).then_some(Stored { object, size_bytes, checksum });
         if stored.is_none() {
             self.remove(&path).await?;
         }
@@ -291,6 +298,7 @@ pub struct UploadSink<'a> {
     object: String,
     parts: WriteMultipart,
     size_bytes: u64,
+    checksum: Xxh3,
 }
 
 impl UploadSink<'_> {
@@ -305,6 +313,7 @@ impl UploadSink<'_> {
             return Err(DebuginfoError::TooLarge { size_bytes: self.size_bytes, max_bytes });
         }
         self.parts.wait_for_capacity(PARTS_MAX).await?;
+        self.checksum.update(&bytes);
         self.parts.put(bytes);
         Ok(())
     }
@@ -314,7 +323,7 @@ impl UploadSink<'_> {
     /// # Errors
     /// If another upload was announced meanwhile, or the store fails.
     pub async fn finish(self) -> Result<u64, DebuginfoError> {
-        let Self { debuginfo, build_id, kind, upload_id, object, parts, size_bytes } = self;
+        let Self { debuginfo, build_id, kind, upload_id, object, parts, size_bytes, checksum } = self;
         parts.finish().await?;
         let _changes = debuginfo.changes.lock().await;
         let path = object_path(&build_id, &object);
@@ -328,7 +337,9 @@ impl UploadSink<'_> {
             debuginfo.remove(&path).await?;
             return Err(DebuginfoError::OtherUpload);
         };
-        record.state = State::Uploading(Upload { stored: Some(Stored { object, size_bytes }), ..upload });
+        let checksum = Some(checksum_text(checksum.digest()));
+        let stored = Some(Stored { object, size_bytes, checksum });
+        record.state = State::Uploading(Upload { stored, ..upload });
         debuginfo.write(record).await?;
         // The same upload, sent twice.
         if let Some(before) = before.filter(|before: &Path| *before != path) {

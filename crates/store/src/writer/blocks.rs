@@ -198,9 +198,12 @@ impl Writer {
         match runtime.block_on(self.shared.storage.put_manifest(&next)) {
             Ok(()) => {}
             Err(PutError::Exists) => {
-                let current = runtime.block_on(self.shared.storage.manifest());
+                let current = runtime.block_on(self.shared.storage.manifest()).map_err(|e| {
+                    warn!(error = %e, "the newest manifest cannot be read; trying again");
+                    PersistError::Unavailable(e.to_string())
+                })?;
                 // An earlier put of ours may have succeeded though its answer was lost.
-                if !current.as_ref().is_ok_and(|m| *m == next) {
+                if current != next {
                     self.fence();
                     error!(
                         version = next.version,
