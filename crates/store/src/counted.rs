@@ -20,6 +20,8 @@ use object_store::{
     PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, path::Path,
 };
 
+use crate::query_cost::QueryCosts;
+
 /// Ranges of one object that are farther apart are never one request: at the speed of a bucket, so much takes about as long as a
 /// round trip.
 const GAP_MAX_BYTES: u64 = 1 << 20;
@@ -64,13 +66,23 @@ fn runs(ranges: &[Range<u64>]) -> Vec<Range<u64>> {
 }
 
 /// Requests since the start.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Requests {
     gets: AtomicU64,
     read_bytes: AtomicU64,
     puts: AtomicU64,
     lists: AtomicU64,
     deletes: AtomicU64,
+    /// Told of them in the end, if they are those of one query.
+    costs: Option<Arc<QueryCosts>>,
+}
+
+impl Drop for Requests {
+    fn drop(&mut self) {
+        if let Some(costs) = &self.costs {
+            costs.add(self.counts());
+        }
+    }
 }
 
 /// Requests of the object store, by kind.
@@ -88,7 +100,29 @@ pub struct RequestCounts {
     pub deletes: u64,
 }
 
+impl Default for Requests {
+    fn default() -> Self {
+        Self::none(None)
+    }
+}
+
 impl Requests {
+    /// Those of one query.
+    pub(crate) fn of_query(costs: Arc<QueryCosts>) -> Self {
+        Self::none(Some(costs))
+    }
+
+    fn none(costs: Option<Arc<QueryCosts>>) -> Self {
+        Self {
+            gets: AtomicU64::new(0),
+            read_bytes: AtomicU64::new(0),
+            puts: AtomicU64::new(0),
+            lists: AtomicU64::new(0),
+            deletes: AtomicU64::new(0),
+            costs,
+        }
+    }
+
     fn read(&self, bytes: u64) {
         self.read_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
@@ -221,8 +255,8 @@ mod tests {
         check(&[96..128, 0..32], &[0..128]);
         check(&[0..32, 97..128], &[0..32, 97..128]);
         check(&[0..32, 32..64, 32..40], &[0..64]);
-        // 300 are wanted: the smaller two gaps have 250 together, the third 60 more.
-        check(&[0..100, 210..310, 450..500, 510..560], &[0..310, 450..560]);
+        // 300 are wanted: the smaller two gaps have 120 together, the third 200.
+        check(&[0..100, 210..310, 510..560, 570..620], &[0..310, 510..620]);
         check(&[0..4000, 5000..9000], &[0..9000]);
         check(&[0..4000, 5100..9000], &[0..4000, 5100..9000]);
     }
