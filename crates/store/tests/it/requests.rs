@@ -59,11 +59,13 @@ async fn one_service_of_a_large_block_is_read_by_ranges() {
         // Values and times that do not compress, so that the block has the size of a real one.
         let value =
             |at: i64| ((at * 1_000 + service as i64).wrapping_mul(0x1E37_79B9_7F4A_7C15) >> 43) & 0xf_ffff;
-        let stacks = stacks(service);
-        let rows: Vec<Row> = (0..SAMPLES)
-            .map(|at| (stacks[(value(at) % STACKS) as usize], t + at * 50_000_000 + value(at), value(at), ""))
-            .collect();
-        store.append(batch(&format!("service{service}"), &rows), None).await.unwrap();
+        let stacks: Vec<Row> = stacks(service).into_iter().map(|stack| (stack, t, 1, "")).collect();
+        let mut batch = batch(&format!("service{service}"), &stacks);
+        let samples = &mut batch.series[0];
+        samples.times_ns = (0..SAMPLES).map(|at| t + at * 50_000_000 + value(at)).collect();
+        samples.values = (0..SAMPLES).map(value).collect();
+        samples.stacktraces = (0..SAMPLES).map(|at| (value(at) % STACKS) as u32).collect();
+        store.append(batch, None).await.unwrap();
     }
     store.close().await.unwrap();
 
