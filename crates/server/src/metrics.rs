@@ -16,10 +16,10 @@ use decima_ingest::{
     scrape::{JobStatus, Scraper},
 };
 use decima_query::{Symbolizer, SymbolizerCounts};
-use decima_store::{Store, StoreCounts};
+use decima_store::{Distribution, Store, StoreCounts};
 use prometheus_client::{
     collector::Collector,
-    encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric, text},
+    encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric, NoLabelSet, text},
     metrics::{
         MetricType,
         counter::{ConstCounter, Counter},
@@ -416,7 +416,29 @@ fn encode_store(encoder: &mut DescriptorEncoder, counts: &StoreCounts) -> Result
     for (name, help, amount) in gauges {
         encode_gauge(encoder, name, help, amount)?;
     }
-    Ok(())
+    encode_distribution(
+        encoder,
+        "query_object_gets",
+        "Objects and ranges that one query read from the bucket of the blocks",
+        &counts.query_gets,
+    )?;
+    encode_distribution(encoder, "query_object_read_bytes", "Bytes of them", &counts.query_read_bytes)
+}
+
+fn encode_distribution(
+    encoder: &mut DescriptorEncoder,
+    name: &str,
+    help: &str,
+    queries: &Distribution,
+) -> Result<(), fmt::Error> {
+    let most = |most| if most == u64::MAX { f64::MAX } else { most as f64 };
+    let ranges = queries.ranges.map(|(amount, count)| (most(amount), count));
+    encoder.encode_descriptor(name, help, None, MetricType::Histogram)?.encode_histogram::<NoLabelSet>(
+        queries.sum as f64,
+        queries.count(),
+        &ranges,
+        None,
+    )
 }
 
 fn encode_symbolizer(encoder: &mut DescriptorEncoder, counts: &SymbolizerCounts) -> Result<(), fmt::Error> {

@@ -128,9 +128,10 @@ impl BlockSeries {
 }
 
 /// A block that can be queried.
+#[derive(Clone)]
 pub(crate) struct BlockReader {
     pub(crate) id: Arc<str>,
-    pub(crate) meta: BlockMeta,
+    pub(crate) meta: Arc<BlockMeta>,
     directory: Path,
     store: Arc<dyn ObjectStore>,
     read_cache: Option<Arc<ReadCache>>,
@@ -144,12 +145,17 @@ impl BlockReader {
         store: Arc<dyn ObjectStore>,
         cache: Arc<BlockCache>,
     ) -> Self {
-        Self { id: meta.id.as_str().into(), meta, directory, store, read_cache: None, cache }
+        Self { id: meta.id.as_str().into(), meta: Arc::new(meta), directory, store, read_cache: None, cache }
     }
 
     /// Reads by way of a cache on disk.
     pub(crate) fn through(self, read_cache: Option<Arc<ReadCache>>) -> Self {
         Self { read_cache, ..self }
+    }
+
+    /// The same block, read from somewhere else.
+    pub(crate) fn over(&self, store: Arc<dyn ObjectStore>) -> Self {
+        Self { store, ..self.clone() }
     }
 
     /// A file of the block.
