@@ -153,9 +153,14 @@ impl ReadCache {
             };
             for entry in entries {
                 let entry = entry?;
-                match entry.file_name().to_str().and_then(parse) {
-                    Some(name) => self.keep(name, entry.metadata()?.len()),
-                    None => fs::remove_file(entry.path())?,
+                let found = match entry.file_name().to_str().and_then(parse) {
+                    Some(name) => entry.metadata().map(|meta| self.keep(name, meta.len())),
+                    None => fs::remove_file(entry.path()),
+                };
+                match found {
+                    // A query has met it damaged meanwhile.
+                    Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                    found => found?,
                 }
             }
         }
