@@ -153,14 +153,7 @@ fn start_minio(program: &Path, directory: &Path) -> io::Result<(SocketAddr, Prog
         let address = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let log = std::fs::File::create(directory.with_extension("minio.log"))?;
         let mut child = Command::new(program)
-            .args([
-                "server",
-                "--quiet",
-                "--address",
-                &address.to_string(),
-                "--console-address",
-                "127.0.0.1:0",
-            ])
+            .args(["server", "--quiet", "--address", &address.to_string()])
             .arg(directory)
             .env("MINIO_ROOT_USER", ACCESS_KEY)
             .env("MINIO_ROOT_PASSWORD", SECRET_KEY)
