@@ -193,16 +193,14 @@ impl ObjectStore for Counted {
             return Ok(bytes);
         }
         let runs = runs(ranges);
-        let fetched: Vec<Bytes> = stream::iter(&runs)
-            .map(|run| async {
-                one(&self.requests.gets);
-                let bytes = self.inner.get_range(path, run.clone()).await?;
-                self.requests.read(bytes.len() as u64);
-                Ok::<_, object_store::Error>(bytes)
-            })
-            .buffered(RUNS_AT_ONCE)
-            .try_collect()
-            .await?;
+        let fetch = |run: Range<u64>| async move {
+            one(&self.requests.gets);
+            let bytes = self.inner.get_range(path, run).await?;
+            self.requests.read(bytes.len() as u64);
+            Ok::<_, object_store::Error>(bytes)
+        };
+        let fetched: Vec<Bytes> =
+            stream::iter(runs.clone()).map(fetch).buffered(RUNS_AT_ONCE).try_collect().await?;
         let slice = |range: &Range<u64>| {
             let at = runs.partition_point(|run| run.end < range.end);
             let (Some(run), Some(bytes)) = (runs.get(at), fetched.get(at)) else { return Bytes::new() };
