@@ -16,10 +16,14 @@ use anyhow::{Context, bail};
 
 use crate::process::Step;
 
+/// The MinIO that buckets are tested with; releases have no versions that Go knows.
+const MINIO: &str = "github.com/minio/minio@v0.0.0-20260212201848-7aac2a2c5b7c";
+
 const USAGE: &str = "usage: cargo xtask <task>
 
   test [--only STEP]   run every test there is; the last line counts them
-  nightly              what takes too long for every change: a thousand kills at random points, ten thousand simulated lives
+  nightly              what takes too long for every change: a thousand kills at random points, ten thousand simulated lives, buckets of MinIO
+  minio                the last of these: MinIO is built (Go), and the tests of buckets run against it
   sim [FLAGS]          lives of a store on a simulated machine, by seed (-- --help lists its flags)
   tidy                 check the rules that no compiler checks
   ui [--write]         build the page and compare it with the committed bundle; --write updates the bundle
@@ -42,6 +46,7 @@ fn main() -> ExitCode {
             ("test", []) => suite::run(None),
             ("test", [flag, step]) if flag == "--only" => suite::run(Some(step)),
             ("nightly", []) => nightly(),
+            ("minio", []) => minio(),
             ("sim", flags) => sim::run(flags),
             ("tidy", []) => tidy::run(),
             ("ui", []) => ui::compare(),
@@ -76,7 +81,19 @@ fn nightly() -> anyhow::Result<()> {
         .args(["test", "--package", "decima-cli", "--test", "it", "crashes::", "--", "--nocapture"])
         .env("DECIMA_CRASH_ROUNDS", "1000")
         .run()?;
-    sim::run(&["--seeds".to_owned(), "10000".to_owned()])
+    sim::run(&["--seeds".to_owned(), "10000".to_owned()])?;
+    minio()
+}
+
+/// The tests of buckets against MinIO instead of the S3 server that is part of the tests.
+fn minio() -> anyhow::Result<()> {
+    let folder = root()?.join("target/minio");
+    let installed = Step::new("go").args(["install", MINIO]).env("CGO_ENABLED", "0");
+    installed.env("GOBIN", &folder.to_string_lossy()).run()?;
+    Step::new("cargo")
+        .args(["test", "--package", "decima-cli", "--test", "it", "bucket::"])
+        .env("DECIMA_TEST_MINIO", &folder.join("minio").to_string_lossy())
+        .run()
 }
 
 fn bench(flags: &[String]) -> anyhow::Result<()> {

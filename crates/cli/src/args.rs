@@ -74,6 +74,12 @@ pub(crate) struct Serve {
     /// Begin a new log although the one that the blocks belong to is elsewhere. What only that one holds is lost.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_parser = value::or_default(value::flag, "false"))]
     pub(crate) abandon_log: bool,
+    /// Directory, on a disk of this machine, for what queries read of blocks in a bucket. It may be deleted at any time.
+    #[arg(long, value_name = "DIR", value_parser = value::optional(value::path))]
+    pub(crate) read_cache_path: Option<value::Maybe<PathBuf>>,
+    /// Size of what is kept there; 0 = nothing.
+    #[arg(long, value_name = "SIZE", default_value = "10GiB", value_parser = value::or_default(Bytes::parse, "10GiB"))]
+    pub(crate) read_cache_size: Bytes,
     /// Least severe messages to log.
     #[arg(long, value_name = "LEVEL", default_value = "info", value_parser = value::or_default(value::choice::<LogLevel>, "info"))]
     pub(crate) log_level: LogLevel,

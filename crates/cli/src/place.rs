@@ -13,6 +13,8 @@ pub(crate) struct PlaceFlags {
     pub(crate) log_path: Option<PathBuf>,
     /// Begin a new log although the blocks belong to another one.
     pub(crate) abandon_log: bool,
+    /// Directory of the read cache and its size, if there is to be one.
+    pub(crate) read_cache: Option<(PathBuf, u64)>,
 }
 
 impl PlaceFlags {
@@ -28,15 +30,23 @@ impl PlaceFlags {
         if let Some(path) = &self.log_path {
             place = place.with_log_path(path)?;
         }
+        let place = self.with_read_cache(place)?;
         Ok(if self.abandon_log { place.abandoning_log() } else { place })
+    }
+
+    fn with_read_cache(&self, place: Place) -> Result<Place, OpenError> {
+        match &self.read_cache {
+            Some((path, size_bytes)) => place.with_read_cache(path, *size_bytes),
+            None => Ok(place),
+        }
     }
 
     /// Opens it to answer only.
     pub(crate) fn share(&self, configured: Option<&Bucket>) -> Result<Place, OpenError> {
-        match configured {
-            Some(bucket) => Place::shared_bucket(bucket),
-            None => Place::shared_directory(&self.storage_path),
-        }
+        self.with_read_cache(match configured {
+            Some(bucket) => Place::shared_bucket(bucket)?,
+            None => Place::shared_directory(&self.storage_path)?,
+        })
     }
 
     /// The directory in which objects are files, if they are.

@@ -23,6 +23,8 @@ const HEAD_MEMORY_MIN_BYTES: u64 = 16 << 20;
 
 /// A store below this has no room for two logs and the blocks of them.
 const STORAGE_MIN_BYTES: u64 = 512 << 20;
+/// A read cache below this cannot hold what one query reads.
+const READ_CACHE_MIN_BYTES: u64 = 16 << 20;
 /// How long samples stay as they came: a look at last week is at single samples.
 const RETENTION_RAW_DEFAULT: Duration = Duration::from_secs(7 * 86_400);
 /// When 10 s become an hour: a look at last month is for minutes of an incident, one farther back for a trend.
@@ -98,6 +100,7 @@ impl Settings {
         let tls = tls_files(&flags.access)?;
         let addresses = addresses(&flags, tls.is_some())?;
         let role = role(&flags)?;
+        let read_cache = read_cache(&flags)?;
         let tiers = tiers(&flags);
         let profile_bytes_max = flags.limits.profile_size_max.as_usize();
         let Forwarding { forward, without_effect } =
@@ -120,6 +123,7 @@ impl Settings {
                 storage_path: flags.storage_path.clone(),
                 log_path: flags.log_path.and_then(|Maybe(path)| path),
                 abandon_log: flags.abandon_log,
+                read_cache,
             },
             config_path: flags.config_path.and_then(|Maybe(path)| path),
             server: decima_server::Settings {
@@ -181,6 +185,17 @@ fn tiers(flags: &Serve) -> decima_store::Tiers {
         raw: or(raw, RETENTION_RAW_DEFAULT),
         ten_seconds: or(ten_seconds, RETENTION_TEN_SECONDS_DEFAULT),
     }
+}
+
+/// Where parts of blocks are kept, and how many bytes of them.
+fn read_cache(flags: &Serve) -> Result<Option<(PathBuf, u64)>, UsageError> {
+    let size_bytes = flags.read_cache_size.0;
+    if size_bytes > 0 && size_bytes < READ_CACHE_MIN_BYTES {
+        let reason = "must be at least 16MiB, or 0 for none".to_owned();
+        return Err(UsageError { flag: "read-cache-size", reason });
+    }
+    let path = flags.read_cache_path.as_ref().and_then(|Maybe(path)| path.clone());
+    Ok(path.filter(|_| size_bytes > 0).map(|path| (path, size_bytes)))
 }
 
 /// What the process does; a log is only for one that writes.
@@ -347,6 +362,8 @@ mod tests {
             "--http-address=",
             "--storage-path=",
             "--log-path=",
+            "--read-cache-path=",
+            "--read-cache-size=",
             "--role=",
             "--abandon-log=",
             "--log-level=",
@@ -367,6 +384,18 @@ mod tests {
         assert_eq!(settings.store.path, PathBuf::from("data"));
         assert!(settings.server.cors_allowed_origins.is_empty());
         assert!(!settings.query.allow_partial);
+    }
+
+    #[test]
+    fn a_read_cache_has_a_place_and_a_size() {
+        let check = |flags: &[&str], expected: Option<(&str, u64)>| {
+            let expected = expected.map(|(path, size_bytes)| (PathBuf::from(path), size_bytes));
+            assert_eq!(checked(flags).unwrap().place.read_cache, expected, "{flags:?}");
+        };
+        check(&[], None);
+        check(&["--read-cache-path=cache"], Some(("cache", 10 << 30)));
+        check(&["--read-cache-path=cache", "--read-cache-size=64MiB"], Some(("cache", 64 << 20)));
+        check(&["--read-cache-path=cache", "--read-cache-size=0"], None);
     }
 
     #[test]
@@ -523,6 +552,7 @@ mod tests {
         let check =
             |flags: &[&str], flag: &str| assert_eq!(checked(flags).map(|_| ()).unwrap_err().flag, flag);
         check(&["--head-memory=1MiB"], "head-memory");
+        check(&["--read-cache-path=cache", "--read-cache-size=1MiB"], "read-cache-size");
         check(&["--role=query", "--log-path=log"], "log-path");
         check(&["--role=query", "--abandon-log"], "abandon-log");
         check(&["--flamegraph-nodes=10", "--flamegraph-nodes-max=5"], "flamegraph-nodes");

@@ -92,16 +92,16 @@ impl Engine {
         let store = match &self.origin {
             Origin::Fixed(snapshot) => return question(snapshot.clone(), self.settings.clone()).await,
             Origin::Store(store) if store.follows() => store,
-            Origin::Store(store) => return question(store.snapshot(), self.settings.clone()).await,
+            Origin::Store(store) => return question(store.query_snapshot(), self.settings.clone()).await,
         };
         // An answer does without a block only if the newest snapshot has it.
         let whole = Settings { allow_partial: false, ..self.settings.clone() };
-        match question(store.snapshot(), whole).await {
+        match question(store.query_snapshot(), whole).await {
             Err(QueryError::Read(ReadError::Missing { .. })) => store.refresh().await,
             Err(QueryError::Read(_)) if self.settings.allow_partial => {}
             answer => return answer,
         }
-        question(store.snapshot(), self.settings.clone()).await
+        question(store.query_snapshot(), self.settings.clone()).await
     }
 
     /// The series tables of all sources.

@@ -16,10 +16,10 @@ use decima_ingest::{
     scrape::{JobStatus, Scraper},
 };
 use decima_query::{Symbolizer, SymbolizerCounts};
-use decima_store::{Store, StoreCounts};
+use decima_store::{Distribution, Store, StoreCounts};
 use prometheus_client::{
     collector::Collector,
-    encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric, text},
+    encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric, NoLabelSet, text},
     metrics::{
         MetricType,
         counter::{ConstCounter, Counter},
@@ -385,6 +385,14 @@ fn encode_store(encoder: &mut DescriptorEncoder, counts: &StoreCounts) -> Result
         ("object_puts", "Objects put where the blocks are", counts.requests.puts),
         ("object_lists", "Lists of objects begun there", counts.requests.lists),
         ("object_deletes", "Objects deleted there", counts.requests.deletes),
+        ("read_cache_hits", "Parts of blocks (32 KiB) found in the read cache", counts.read_cache.hits),
+        ("read_cache_misses", "Parts that were not there, read from the bucket", counts.read_cache.misses),
+        ("read_cache_damaged", "Parts that were damaged there, read again", counts.read_cache.damaged),
+        (
+            "read_cache_write_failures",
+            "Parts that could not be written to the read cache",
+            counts.read_cache.write_failures,
+        ),
         (
             "refresh_failures",
             "Times that a process that only answers could not look for what is new",
@@ -402,12 +410,35 @@ fn encode_store(encoder: &mut DescriptorEncoder, counts: &StoreCounts) -> Result
         ("head_samples", "Samples in heads", counts.head_samples),
         ("head_bytes", "Memory of heads", counts.head_bytes),
         ("cache_bytes", "Memory of decoded block parts", counts.cache_bytes),
+        ("read_cache_bytes", "What the read cache takes of its disk", counts.read_cache.size_bytes),
         ("fenced", "1 once another process writes the log", counts.fenced),
     ];
     for (name, help, amount) in gauges {
         encode_gauge(encoder, name, help, amount)?;
     }
-    Ok(())
+    encode_distribution(
+        encoder,
+        "query_object_gets",
+        "Objects and ranges that one query read from the bucket of the blocks",
+        &counts.query_gets,
+    )?;
+    encode_distribution(encoder, "query_object_read_bytes", "Bytes of them", &counts.query_read_bytes)
+}
+
+fn encode_distribution(
+    encoder: &mut DescriptorEncoder,
+    name: &str,
+    help: &str,
+    queries: &Distribution,
+) -> Result<(), fmt::Error> {
+    let most = |most| if most == u64::MAX { f64::MAX } else { most as f64 };
+    let ranges = queries.ranges.map(|(amount, count)| (most(amount), count));
+    encoder.encode_descriptor(name, help, None, MetricType::Histogram)?.encode_histogram::<NoLabelSet>(
+        queries.sum as f64,
+        queries.count(),
+        &ranges,
+        None,
+    )
 }
 
 fn encode_symbolizer(encoder: &mut DescriptorEncoder, counts: &SymbolizerCounts) -> Result<(), fmt::Error> {

@@ -155,7 +155,7 @@ pub enum OpenError {
     )]
     LogNotEmpty,
     /// The directory cannot be made or used.
-    #[error("cannot use the data directory {path}")]
+    #[error("cannot use the directory {path}")]
     Directory {
         /// The directory.
         path: String,

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::counted::RequestCounts;
+use crate::{counted::RequestCounts, query_cost::Distribution, read_cache::ReadCacheCounts};
 
 /// Counters that the writer advances.
 #[derive(Debug, Default)]
@@ -69,6 +69,12 @@ pub struct StoreCounts {
     pub refresh_failures: u64,
     /// Requests of the place where the blocks are.
     pub requests: RequestCounts,
+    /// Requests for objects or ranges of them that single queries made, if the blocks are in a bucket. Those that have ended count.
+    pub query_gets: Distribution,
+    /// Bytes that single queries read there.
+    pub query_read_bytes: Distribution,
+    /// Reads through the read cache; all 0 if there is none.
+    pub read_cache: ReadCacheCounts,
     /// Blocks there are now.
     pub blocks: u64,
     /// Size of all blocks now.

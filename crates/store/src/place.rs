@@ -18,14 +18,19 @@ use crate::{
     counted::{Counted, Requests},
     error::OpenError,
     host::{Handle, Host},
+    read_cache::{self, ReadCache},
     read_only::ReadOnly,
     storage::{PutError, Storage},
 };
+
+/// Name of the file in a data directory that is locked.
+const LOCK: &str = "lock";
 
 /// Where a store is. Holds the locks of its directories.
 pub struct Place {
     objects: Arc<dyn ObjectStore>,
     log: Option<LogPlace>,
+    read_cache: Option<Arc<ReadCache>>,
     /// Requests of `objects`; the log's are not, if it is elsewhere.
     pub(crate) requests: Arc<Requests>,
     /// What the place is called in messages.
@@ -91,6 +96,7 @@ impl Place {
             objects: Arc::new(Counted { inner: objects, requests: requests.clone(), is_local }),
             requests,
             log: None,
+            read_cache: None,
             is_doubtful: false,
             is_local,
             abandons_log: false,
@@ -107,6 +113,19 @@ impl Place {
         self.locks.push(lock);
         self.log = Some(LogPlace { objects, id });
         Ok(self)
+    }
+
+    /// Keeps what queries read of blocks in a directory, which is made and locked: at most so many bytes, which may be deleted at any
+    /// time. Where blocks are files already, nothing is kept.
+    pub fn with_read_cache(self, path: &Path, bytes_max: u64) -> Result<Self, OpenError> {
+        if self.is_local {
+            tracing::warn!(place = self.name, "blocks are on a local disk: the read cache is not used");
+            return Ok(self);
+        }
+        let cache = Arc::new(ReadCache::open(path, bytes_max)?);
+        read_cache::index_beside(&cache)
+            .map_err(|source| OpenError::Directory { path: path.display().to_string(), source })?;
+        Ok(Self { read_cache: Some(cache), ..self })
     }
 
     /// Begins a new log although the blocks belong to another one. What only that one held is not seen again.
@@ -136,7 +155,7 @@ impl Place {
 
     pub(crate) fn storage(&self) -> Storage {
         let log = self.log.as_ref().map_or_else(|| self.objects.clone(), |log| log.objects.clone());
-        Storage { objects: self.objects.clone(), log }
+        Storage { objects: self.objects.clone(), log, read_cache: self.read_cache.clone() }
     }
 
     /// Makes sure that an object that exists is not overwritten, on which everything else stands.
@@ -180,25 +199,31 @@ pub(crate) fn read_directory(path: &Path) -> Result<Arc<dyn ObjectStore>, OpenEr
 fn open_directory(path: &Path) -> Result<(File, Arc<dyn ObjectStore>), OpenError> {
     let directory_error = |source| OpenError::Directory { path: path.display().to_string(), source };
     std::fs::create_dir_all(path).map_err(directory_error)?;
-    let lock = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(path.join("lock"))
-        .map_err(directory_error)?;
-    match lock.try_lock() {
-        Ok(()) => {}
-        Err(std::fs::TryLockError::WouldBlock) => {
-            return Err(OpenError::Locked { path: path.display().to_string() });
-        }
-        Err(std::fs::TryLockError::Error(source)) => return Err(directory_error(source)),
-    }
+    let lock = lock(path, LOCK)?;
     probe_hard_links(path).map_err(directory_error)?;
     sweep_staging(path).map_err(directory_error)?;
     let objects = LocalFileSystem::new_with_prefix(path)
         .map_err(|source| OpenError::Storage { object: path.display().to_string(), source })?
         .with_fsync(true);
     Ok((lock, Arc::new(objects)))
+}
+
+/// Locks a file in a directory, which is made, so that no other process uses the directory.
+pub(crate) fn lock(directory: &Path, name: &str) -> Result<File, OpenError> {
+    let directory_error = |source| OpenError::Directory { path: directory.display().to_string(), source };
+    let lock = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(directory.join(name))
+        .map_err(directory_error)?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(std::fs::TryLockError::WouldBlock) => {
+            Err(OpenError::Locked { path: directory.display().to_string() })
+        }
+        Err(std::fs::TryLockError::Error(source)) => Err(directory_error(source)),
+    }
 }
 
 /// The name of the log in a directory, made with the first start.
@@ -221,7 +246,7 @@ fn log_id(path: &Path) -> io::Result<String> {
 
 /// Create-if-absent on a local disk is a hard link; find out now rather than at the first write.
 fn probe_hard_links(path: &Path) -> io::Result<()> {
-    let (from, to) = (path.join("lock"), path.join("lock.probe"));
+    let (from, to) = (path.join(LOCK), path.join("lock.probe"));
     match std::fs::remove_file(&to) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
         _ => {}

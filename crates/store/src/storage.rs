@@ -21,6 +21,7 @@ use crate::{
     error::{OpenError, ReadError},
     log::codec::LogPosition,
     manifest::{self, BlockEntry, Manifest},
+    read_cache::ReadCache,
 };
 
 /// The tenant of a store that has only one.
@@ -45,6 +46,8 @@ pub(crate) struct Storage {
     pub(crate) objects: Arc<dyn ObjectStore>,
     /// Where the log is; mostly the same.
     pub(crate) log: Arc<dyn ObjectStore>,
+    /// Parts of blocks on a disk of this machine, for queries.
+    pub(crate) read_cache: Option<Arc<ReadCache>>,
 }
 
 /// A write that failed.

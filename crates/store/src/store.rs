@@ -22,7 +22,7 @@ use crate::{
         meta::BlockMeta,
         read::{self, BlockCache, BlockReader},
     },
-    counted::Requests,
+    counted::{Counted, Requests},
     error::{AppendError, OpenError, ReadError},
     follow::{self, Follower, Loaded},
     head::{Head, HeadSource, HeadView},
@@ -31,6 +31,7 @@ use crate::{
     metrics::{Counters, StoreCounts},
     open::{self, Claimed},
     place::Place,
+    query_cost::QueryCosts,
     source::{Snapshot, Source},
     storage::Storage,
     symbolize::Symbolizer,
@@ -90,6 +91,10 @@ pub(crate) struct Shared {
     pub(crate) cache: Arc<BlockCache>,
     pub(crate) counters: Counters,
     pub(crate) requests: Arc<Requests>,
+    /// What queries asked of a bucket.
+    costs: Arc<QueryCosts>,
+    /// Whether the blocks are files of this machine.
+    is_local: bool,
     pub(crate) settings: Settings,
     pub(crate) host: Handle,
     pub(crate) symbolizer: OnceLock<Arc<dyn Symbolizer>>,
@@ -190,6 +195,8 @@ impl Store {
             cache,
             counters: Counters::default(),
             requests: place.requests.clone(),
+            costs: Arc::default(),
+            is_local: place.is_local,
             settings,
             host: place.host(),
             symbolizer: OnceLock::new(),
@@ -231,6 +238,8 @@ impl Store {
             cache: Arc::new(read::cache(settings.cache_bytes)),
             counters: Counters::default(),
             requests: place.requests.clone(),
+            costs: Arc::default(),
+            is_local: place.is_local,
             settings,
             host: place.host(),
             symbolizer: OnceLock::new(),
@@ -268,9 +277,28 @@ impl Store {
 
     /// Everything acknowledged so far.
     pub fn snapshot(&self) -> Snapshot {
+        self.snapshot_of(|block| block.source.clone())
+    }
+
+    /// The same, for one query: what it asks of a bucket counts in [`StoreCounts::query_gets`] once the snapshot and its sources are
+    /// dropped.
+    pub fn query_snapshot(&self) -> Snapshot {
+        let shared = &self.inner.shared;
+        if shared.is_local {
+            return self.snapshot();
+        }
+        let objects: Arc<dyn ObjectStore> = Arc::new(Counted {
+            inner: shared.storage.objects.clone(),
+            requests: Arc::new(Requests::of_query(shared.costs.clone())),
+            is_local: false,
+        });
+        self.snapshot_of(|block| block.over(&objects))
+    }
+
+    fn snapshot_of(&self, source: impl Fn(&ListedBlock) -> Arc<dyn Source>) -> Snapshot {
         let state = self.inner.shared.state.lock();
         let mut sources: Vec<Arc<dyn Source>> = Vec::with_capacity(state.blocks.len() + 2);
-        sources.extend(state.blocks.iter().map(|b| b.source.clone()));
+        sources.extend(state.blocks.iter().map(source));
         let heads = [state.frozen.clone(), Some(state.head.view.clone())];
         drop(state);
         for view in heads.into_iter().flatten().filter(|v| v.sample_count > 0) {
@@ -343,8 +371,11 @@ impl Store {
     /// Numbers for monitoring.
     pub fn counts(&self) -> StoreCounts {
         let shared = &self.inner.shared;
+        let (query_gets, query_read_bytes) = shared.costs.read();
         let state = shared.state.lock();
         StoreCounts {
+            query_gets,
+            query_read_bytes,
             blocks: state.blocks.len() as u64,
             block_bytes: state.blocks.iter().map(|b| b.entry.size_bytes).sum(),
             block_samples: state.blocks.iter().map(|b| b.entry.samples).sum(),
@@ -352,6 +383,7 @@ impl Store {
             head_bytes: shared.counters.head_bytes.load(Ordering::Relaxed),
             cache_bytes: shared.cache.weight(),
             requests: shared.requests.counts(),
+            read_cache: shared.storage.read_cache.as_ref().map(|cache| cache.counts()).unwrap_or_default(),
             ..shared.counters.read()
         }
     }

@@ -1,4 +1,4 @@
-//! The store in a bucket: an S3 server stands in for the cloud.
+//! The store in a bucket: an S3 server stands in for the cloud. `cargo xtask nightly` runs these tests against MinIO too.
 
 use std::{
     io::{Read, Write},
@@ -40,18 +40,7 @@ impl Bucket {
 
     /// Names of objects below the prefix and the tenant.
     fn objects(&self, below: &str) -> Vec<String> {
-        let root = self.path("s3").join(s3::BUCKET).join("some/where/default").join(below);
-        let mut pending = vec![root];
-        let mut found = Vec::new();
-        while let Some(path) = pending.pop() {
-            for entry in std::fs::read_dir(path).into_iter().flatten().flatten() {
-                match entry.file_type().unwrap().is_dir() {
-                    true => pending.push(entry.path()),
-                    false => found.push(entry.file_name().to_string_lossy().into_owned()),
-                }
-            }
-        }
-        found
+        self.server.objects(&format!("some/where/default/{below}"))
     }
 }
 
@@ -64,6 +53,16 @@ fn upload(server: &Server, folder: &Path, number: i64) -> bool {
     let mut upload = decima();
     upload.arg("upload").arg(&path).args(["--label=service=shop", "--address", server.url()]);
     upload.output().unwrap().status.success()
+}
+
+/// An answer to GET, with its head.
+fn get(server: &Server, path: &str) -> String {
+    let address = server.url().trim_start_matches("http://").to_owned();
+    let mut stream = std::net::TcpStream::connect(&address).unwrap();
+    write!(stream, "GET {path} HTTP/1.0\r\nhost: {address}\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
 }
 
 fn total(server: &Server) -> i64 {
@@ -103,14 +102,7 @@ fn a_second_process_takes_the_log_over() {
     assert!(upload(&first, bucket.folder.path(), 1));
     let second = bucket.start(&[]);
     assert_eq!(total(&second), 1);
-    let is_ready = |server: &Server| {
-        let address = server.url().trim_start_matches("http://").to_owned();
-        let mut stream = std::net::TcpStream::connect(&address).unwrap();
-        write!(stream, "GET /ready HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n").unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        answer.starts_with("HTTP/1.1 200")
-    };
+    let is_ready = |server: &Server| get(server, "/ready").starts_with("HTTP/1.0 200");
     // Nothing is sent to it, and it learns all the same.
     for _ in 0..300 {
         if !is_ready(&first) {
@@ -134,13 +126,10 @@ fn the_log_may_be_on_a_disk() {
     let disk = bucket.path("log");
     let flag = format!("--log-path={}", disk.display());
     let server = bucket.start(&[&flag]);
-    let before = bucket.server.requests();
+    let puts = || bucket.server.requests().map(|kinds| kinds.get("PUT").copied());
+    let before = puts();
     assert!(upload(&server, bucket.folder.path(), 1));
-    assert_eq!(
-        bucket.server.requests().get("PUT"),
-        before.get("PUT"),
-        "no request of the bucket for a profile"
-    );
+    assert_eq!(puts(), before, "no request of the bucket for a profile");
     server.kill();
     assert!(bucket.objects("log").is_empty());
 
@@ -166,6 +155,43 @@ fn the_log_may_be_on_a_disk() {
     assert!(!bucket.objects("log").is_empty());
     moved.kill();
     refused(&[&flag], "holds samples that are in no block yet");
+}
+
+#[test]
+fn a_reader_keeps_what_it_read_on_a_disk() {
+    let bucket = Bucket::new();
+    let writer = bucket.start(&[]);
+    assert!(upload(&writer, bucket.folder.path(), 7));
+    writer.signal("TERM");
+    assert!(writer.wait().0.success());
+
+    let cache = bucket.path("cache");
+    let flags =
+        ["--role=query", &format!("--read-cache-path={}", cache.display()), "--read-cache-size=16MiB"];
+    let counter = |server: &Server, name: &str| -> u64 {
+        let text = get(server, "/metrics");
+        let line = text.lines().find(|line| line.starts_with(&format!("decima_read_cache_{name} ")));
+        line.and_then(|line| line.rsplit_once(' '))
+            .unwrap_or_else(|| panic!("{name}: {text}"))
+            .1
+            .parse()
+            .unwrap()
+    };
+    let reader = bucket.start(&flags);
+    assert_eq!(total(&reader), 7);
+    assert!(counter(&reader, "misses_total") > 0 && counter(&reader, "bytes") > 0);
+    let mut second = decima();
+    let output = second.args(["--http-address=127.0.0.1:0", &bucket.flag]).args(flags).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("in use by another process"), "{}", stderr(&output));
+    reader.kill();
+
+    let reader = bucket.start(&flags);
+    assert_eq!(total(&reader), 7);
+    assert!(counter(&reader, "hits_total") > 0);
+    assert_eq!(counter(&reader, "misses_total"), 0, "all of it was on the disk");
+    std::fs::remove_dir_all(&cache).unwrap();
+    assert_eq!(total(&reader), 7, "although it is gone");
 }
 
 #[test]

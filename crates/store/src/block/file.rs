@@ -13,12 +13,17 @@ use parquet::{
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::meta::PART_BYTES;
-use crate::error::ReadError;
+use crate::{
+    error::ReadError,
+    read_cache::{self, ReadCache},
+};
 
 /// One file of a block. Reads whole checked parts and hands out what was asked for.
 #[derive(Clone)]
 pub(crate) struct BlockFile {
     pub(crate) store: Arc<dyn ObjectStore>,
+    /// Asked first.
+    pub(crate) read_cache: Option<Arc<ReadCache>>,
     pub(crate) path: Path,
     /// Name of the block, for messages.
     pub(crate) block: Arc<str>,
@@ -78,22 +83,31 @@ impl BlockFile {
         let mut wanted: Vec<Range<u64>> =
             ranges.iter().filter(|r| !r.is_empty()).map(|r| self.parts(r)).collect();
         wanted.sort_by_key(|r| r.start);
-        let mut runs: Vec<Range<u64>> = Vec::with_capacity(wanted.len());
-        for range in wanted {
-            match runs.last_mut() {
-                Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
-                _ => runs.push(range),
-            }
-        }
-        let fetched = self.store.get_ranges(&self.path, &runs).await.map_err(|e| match e {
+        let runs = joined(wanted.into_iter());
+        let fetched = match &self.read_cache {
+            Some(cache) => self.read_through(cache, &runs).await?,
+            None => self.fetch(&runs).await?,
+        };
+        ranges
+            .iter()
+            .map(|range| {
+                if range.is_empty() {
+                    return Ok(Bytes::new());
+                }
+                let at = runs.partition_point(|run| run.end < range.end);
+                let (run, bytes) = (&runs[at], &fetched[at]);
+                Ok(bytes.slice((range.start - run.start) as usize..(range.end - run.start) as usize))
+            })
+            .collect()
+    }
+
+    /// Runs of parts from the store, checked.
+    async fn fetch(&self, runs: &[Range<u64>]) -> Result<Vec<Bytes>, ReadError> {
+        let fetched = self.store.get_ranges(&self.path, runs).await.map_err(|e| match e {
             object_store::Error::NotFound { .. } => {
                 ReadError::Missing { block: self.block.to_string(), file: self.name.to_owned() }
             }
-            source => ReadError::Unavailable {
-                block: self.block.to_string(),
-                file: self.name.to_owned(),
-                source: Arc::new(source),
-            },
+            source => self.unavailable(source),
         })?;
         for (run, bytes) in runs.iter().zip(&fetched) {
             if bytes.len() as u64 != run.end - run.start {
@@ -101,17 +115,60 @@ impl BlockFile {
             }
             self.verify(run.start, bytes)?;
         }
-        ranges
-            .iter()
-            .map(|range| {
-                if range.is_empty() {
-                    return Ok(BytesMut::new().freeze());
+        Ok(fetched)
+    }
+
+    /// Runs of parts from the cache, and what is not there from the store.
+    async fn read_through(
+        &self,
+        cache: &Arc<ReadCache>,
+        runs: &[Range<u64>],
+    ) -> Result<Vec<Bytes>, ReadError> {
+        let numbers = |run: &Range<u64>| run.start / PART_BYTES..run.end.div_ceil(PART_BYTES);
+        let part = |number: u64| {
+            let checksum = self.checksums.get(number as usize).copied().unwrap_or_default();
+            read_cache::Part::new(&self.path, number, self.size_bytes, checksum)
+        };
+        let parts: Vec<_> = runs.iter().flat_map(numbers).map(part).collect();
+        let (asked, wanted) = (cache.clone(), parts.clone());
+        let mut found = self.blocking(move || asked.get(&wanted)).await?;
+        let missing: Vec<usize> = (0..parts.len()).filter(|&at| found[at].is_none()).collect();
+        let missing_runs = joined(missing.iter().map(|&at| parts[at].range.clone()));
+        if !missing_runs.is_empty() {
+            let fetched = self.fetch(&missing_runs).await?;
+            let mut new = Vec::with_capacity(missing.len());
+            let mut run = 0;
+            for at in missing {
+                let range = &parts[at].range;
+                while missing_runs[run].end < range.end {
+                    run += 1;
                 }
-                let at = runs.partition_point(|run| run.end < range.end);
-                let (run, bytes) = (&runs[at], &fetched[at]);
-                Ok(bytes.slice((range.start - run.start) as usize..(range.end - run.start) as usize))
-            })
-            .collect()
+                let start = (range.start - missing_runs[run].start) as usize;
+                let bytes = fetched[run].slice(start..start + (range.end - range.start) as usize);
+                found[at] = Some(bytes.clone());
+                new.push((parts[at].clone(), bytes));
+            }
+            let cache = cache.clone();
+            self.blocking(move || cache.put(&new)).await?;
+        }
+        let mut found = found.into_iter().flatten();
+        Ok(runs.iter().map(|run| concatenated(found.by_ref().take(numbers(run).count()).collect())).collect())
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, ReadError> {
+        let done = tokio::task::spawn_blocking(work).await;
+        done.map_err(|source| self.unavailable(object_store::Error::JoinError { source }))
+    }
+
+    fn unavailable(&self, source: object_store::Error) -> ReadError {
+        ReadError::Unavailable {
+            block: self.block.to_string(),
+            file: self.name.to_owned(),
+            source: Arc::new(source),
+        }
     }
 
     async fn read_one(&self, range: Range<u64>) -> Result<Bytes, ReadError> {
@@ -129,11 +186,7 @@ impl BlockFile {
                 object_store::Error::NotFound { .. } => {
                     ReadError::Missing { block: self.block.to_string(), file: self.name.to_owned() }
                 }
-                source => ReadError::Unavailable {
-                    block: self.block.to_string(),
-                    file: self.name.to_owned(),
-                    source: Arc::new(source),
-                },
+                source => self.unavailable(source),
             })?
             .size;
         if size != self.size_bytes {
@@ -141,6 +194,27 @@ impl BlockFile {
         }
         self.read_one(0..self.size_bytes).await
     }
+}
+
+/// Joins ranges, sorted by their start, that touch.
+fn joined(ranges: impl Iterator<Item = Range<u64>>) -> Vec<Range<u64>> {
+    let mut runs: Vec<Range<u64>> = Vec::new();
+    for range in ranges {
+        match runs.last_mut() {
+            Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
+            _ => runs.push(range),
+        }
+    }
+    runs
+}
+
+fn concatenated(mut parts: Vec<Bytes>) -> Bytes {
+    if parts.len() == 1 {
+        return parts.pop().unwrap_or_default();
+    }
+    let mut all = BytesMut::with_capacity(parts.iter().map(Bytes::len).sum());
+    parts.iter().for_each(|part| all.extend_from_slice(part));
+    all.freeze()
 }
 
 fn external(error: ReadError) -> ParquetError {

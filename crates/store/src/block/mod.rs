@@ -20,6 +20,7 @@
 use std::{ops::Range, sync::Arc};
 
 use async_trait::async_trait;
+use object_store::ObjectStore;
 
 use self::{
     meta::BlockMeta,
@@ -47,9 +48,19 @@ pub(crate) mod write;
 pub(crate) struct ListedBlock {
     pub(crate) entry: BlockEntry,
     pub(crate) source: Arc<dyn Source>,
+    /// The same, if it can be read.
+    reader: Option<Arc<BlockReader>>,
 }
 
 impl ListedBlock {
+    /// The block read from somewhere else, with what is known of it already.
+    pub(crate) fn over(&self, objects: &Arc<dyn ObjectStore>) -> Arc<dyn Source> {
+        match &self.reader {
+            Some(reader) => Arc::new(reader.over(objects.clone())),
+            None => self.source.clone(),
+        }
+    }
+
     /// A block whose description is known.
     pub(crate) fn readable(
         entry: BlockEntry,
@@ -58,14 +69,16 @@ impl ListedBlock {
         cache: &Arc<BlockCache>,
     ) -> Self {
         let directory = Storage::block_path(&entry.id);
-        let reader = BlockReader::new(meta, directory, storage.objects.clone(), cache.clone());
-        Self { entry, source: Arc::new(reader) }
+        let reader = BlockReader::new(meta, directory, storage.objects.clone(), cache.clone())
+            .through(storage.read_cache.clone());
+        let reader = Arc::new(reader);
+        Self { entry, source: reader.clone(), reader: Some(reader) }
     }
 
     /// A block whose description cannot be read: every query that needs it fails with `error`, the others do not.
     pub(crate) fn unreadable(entry: BlockEntry, error: ReadError) -> Self {
         let source = Arc::new(Unreadable { name: entry.id.clone(), range: entry.range(), error });
-        Self { entry, source }
+        Self { entry, source, reader: None }
     }
 }
 

@@ -29,6 +29,7 @@ use super::{
 };
 use crate::{
     error::ReadError,
+    read_cache::ReadCache,
     source::{
         AttributeTable, PartitionSize, Point, SampleRun, ScanRequest, Series, SeriesTable, Source, Symbols,
         TimeRange, Tree,
@@ -127,11 +128,13 @@ impl BlockSeries {
 }
 
 /// A block that can be queried.
+#[derive(Clone)]
 pub(crate) struct BlockReader {
     pub(crate) id: Arc<str>,
-    pub(crate) meta: BlockMeta,
+    pub(crate) meta: Arc<BlockMeta>,
     directory: Path,
     store: Arc<dyn ObjectStore>,
+    read_cache: Option<Arc<ReadCache>>,
     cache: Arc<BlockCache>,
 }
 
@@ -142,7 +145,17 @@ impl BlockReader {
         store: Arc<dyn ObjectStore>,
         cache: Arc<BlockCache>,
     ) -> Self {
-        Self { id: meta.id.as_str().into(), meta, directory, store, cache }
+        Self { id: meta.id.as_str().into(), meta: Arc::new(meta), directory, store, read_cache: None, cache }
+    }
+
+    /// Reads by way of a cache on disk.
+    pub(crate) fn through(self, read_cache: Option<Arc<ReadCache>>) -> Self {
+        Self { read_cache, ..self }
+    }
+
+    /// The same block, read from somewhere else.
+    pub(crate) fn over(&self, store: Arc<dyn ObjectStore>) -> Self {
+        Self { store, ..self.clone() }
     }
 
     /// A file of the block.
@@ -156,6 +169,7 @@ impl BlockReader {
         let checksums = meta.sums().ok_or_else(|| damaged("the checksums do not fit the size of"))?;
         Ok(BlockFile {
             store: self.store.clone(),
+            read_cache: self.read_cache.clone(),
             path: self.directory.clone().join(name),
             block: self.id.clone(),
             name,

@@ -319,7 +319,7 @@ mod tests {
             head.apply(chunks);
         }
         let objects = Arc::new(InMemory::new());
-        let storage = Storage { objects: objects.clone(), log: objects };
+        let storage = Storage { objects: objects.clone(), log: objects, read_cache: None };
         let block = encode_head("block".to_owned(), TENANT, &head.view, &[]).unwrap();
         let (_, meta) = storage.put_block(block, 0).await.unwrap();
         let cache = Arc::new(read::cache(1 << 20));

@@ -8,6 +8,7 @@ mod compaction;
 mod durability;
 mod faults;
 mod prefixes;
+mod read_cache;
 mod requests;
 mod series;
 mod space;
