@@ -19,7 +19,8 @@ use crate::process::Step;
 const USAGE: &str = "usage: cargo xtask <task>
 
   test [--only STEP]   run every test there is; the last line counts them
-  nightly              what takes too long for every change: a thousand kills at random points, ten thousand simulated lives
+  nightly              what takes too long for every change: a thousand kills at random points, ten thousand simulated lives,
+                       twenty thousand mutants of each fuzz corpus, a check that the fuzz targets compile
   sim [FLAGS]          lives of a store on a simulated machine, by seed (-- --help lists its flags)
   tidy                 check the rules that no compiler checks
   ui [--write]         build the page and compare it with the committed bundle; --write updates the bundle
@@ -76,7 +77,20 @@ fn nightly() -> anyhow::Result<()> {
         .args(["test", "--package", "decima-cli", "--test", "it", "crashes::", "--", "--nocapture"])
         .env("DECIMA_CRASH_ROUNDS", "1000")
         .run()?;
+    fuzz()?;
     sim::run(&["--seeds".to_owned(), "10000".to_owned()])
+}
+
+/// The fuzz targets, without a fuzzer. Outside of the workspace, they are compiled by nothing else.
+fn fuzz() -> anyhow::Result<()> {
+    std::fs::copy("Cargo.lock", "fuzz/Cargo.lock")?;
+    Step::new("cargo")
+        .args(["check", "--manifest-path", "fuzz/Cargo.toml", "--target-dir", "target"])
+        .run()?;
+    Step::new("cargo")
+        .args(["test", "--package", "decima-testkit", "--test", "it", "mutants"])
+        .env("DECIMA_MUTANTS", "20000")
+        .run()
 }
 
 fn bench(flags: &[String]) -> anyhow::Result<()> {

@@ -59,6 +59,8 @@ enum Uploaded {
     Extracted,
     /// Without symbols, and its debug information in a file of its own.
     Parted,
+    /// Without symbols, then its debug information, and the former again, all of them as what they are taken for unasked.
+    InAnyOrder,
     /// Only its debug information, which was split off.
     DebugOnly,
     /// Without symbols.
@@ -67,8 +69,8 @@ enum Uploaded {
     Linked,
     /// Without what is in `.dwo` files, then those.
     Split,
-    /// The same with all of them in a package.
-    Package,
+    /// The same with all of them in a package, made by this program.
+    Package(&'static str),
     /// Without what it shares with another program (dwz), then that.
     Shared,
     /// The same, and what it shares is at a debuginfod server.
@@ -81,7 +83,7 @@ impl Uploaded {
     /// What is needed besides a compiler.
     fn tool(self) -> Option<&'static str> {
         match self {
-            Self::Package => Some("dwp"),
+            Self::Package(packer) => Some(packer),
             Self::Shared | Self::SharedAtDebuginfod => Some("dwz"),
             _ => None,
         }
@@ -94,7 +96,7 @@ impl Uploaded {
 
     /// Whether the program is compiled with its debug information in several files. Those that are asked read less of them.
     fn is_parted(self) -> bool {
-        matches!(self, Self::Split | Self::Package | Self::Shared | Self::SharedAtDebuginfod)
+        matches!(self, Self::Split | Self::Package(_) | Self::Shared | Self::SharedAtDebuginfod)
     }
 }
 
@@ -118,6 +120,12 @@ const CASES: &[Case] = &[
     },
     Case { name: "C O2 debug link", build: C_PIE, sent: Sent::Mapped, uploaded: Uploaded::Parted },
     Case {
+        name: "C O2 program and debug information in any order",
+        build: C_PIE,
+        sent: Sent::Mapped,
+        uploaded: Uploaded::InAnyOrder,
+    },
+    Case {
         name: "C O2 debug information only",
         build: C_PIE,
         sent: Sent::Mapped,
@@ -133,12 +141,18 @@ const CASES: &[Case] = &[
     Case { name: "C O2 link by checksum", build: C_NAMELESS, sent: Sent::Mapped, uploaded: Uploaded::Linked },
     Case { name: "C O2 split DWARF 5", build: C_PIE, sent: Sent::Mapped, uploaded: Uploaded::Split },
     Case { name: "C O0 split DWARF 4", build: C_FIXED, sent: Sent::Normalized, uploaded: Uploaded::Split },
-    // What packs DWARF 5 is too new to be everywhere.
     Case {
         name: "C O0 package DWARF 4",
         build: C_FIXED,
         sent: Sent::Normalized,
-        uploaded: Uploaded::Package,
+        uploaded: Uploaded::Package("dwp"),
+    },
+    // GNU's packs DWARF 5 in its latest versions only.
+    Case {
+        name: "C O2 package DWARF 5",
+        build: C_PIE,
+        sent: Sent::Mapped,
+        uploaded: Uploaded::Package("llvm-dwp"),
     },
     Case { name: "C O2 dwz", build: C_PIE, sent: Sent::Mapped, uploaded: Uploaded::Shared },
     Case {
@@ -317,7 +331,7 @@ fn build(case: &Case, folder: &Path) -> Result<(), String> {
         // The code is the same without.
         std::fs::copy(folder.join("program"), folder.join("whole")).map_err(|error| error.to_string())?;
     }
-    if matches!(case.uploaded, Uploaded::Split | Uploaded::Package) {
+    if matches!(case.uploaded, Uploaded::Split | Uploaded::Package(_)) {
         arguments.push("-gsplit-dwarf");
         run(folder, compiler, &arguments)?;
     }
@@ -432,8 +446,8 @@ fn upload(case: &Case, folder: &Path, server: &Server, process: &[u64]) -> Resul
             ask(server, process)?;
             tell(server, &["debuginfo", "upload", &path("program-chain.dwo"), &path("program-other.dwo")])?
         }
-        Uploaded::Package => {
-            run(folder, "dwp", &["-e", "program", "-o", "program.dwp"])?;
+        Uploaded::Package(packer) => {
+            run(folder, packer, &["-e", "program", "-o", "program.dwp"])?;
             tell(server, &["debuginfo", "upload", &program])?;
             ask(server, process)?;
             tell(server, &["debuginfo", "upload", &path("program.dwp")])?
@@ -458,6 +472,12 @@ fn upload(case: &Case, folder: &Path, server: &Server, process: &[u64]) -> Resul
         Uploaded::DebugOnly => {
             run(folder, "objcopy", &["--only-keep-debug", "program", "program.debug"])?;
             tell(server, &["debuginfo", "upload", &path("program.debug")])?
+        }
+        Uploaded::InAnyOrder => {
+            part(folder)?;
+            tell(server, &["debuginfo", "upload", &path("stripped")])?;
+            ask(server, process)?;
+            tell(server, &["debuginfo", "upload", &path("program.debug"), &path("stripped")])?
         }
         Uploaded::Parted => {
             part(folder)?;

@@ -26,8 +26,8 @@ enum Treatment {
     Compress(&'static str),
     /// Split DWARF in files beside the program.
     Split,
-    /// Split DWARF in a package.
-    Package,
+    /// Split DWARF in a package, made by this program.
+    Package(&'static str),
     /// Shared parts in another file.
     Dwz,
     /// As an agent uploads it.
@@ -72,8 +72,9 @@ pub(crate) fn tests() -> Vec<Test> {
             add(Language::Cpp, level, dwarf, level == "2", Treatment::None);
             add(Language::Rust, level, dwarf, true, Treatment::None);
         }
-        // What packs DWARF 5 is too new to be everywhere.
-        add(Language::C, level, "4", true, Treatment::Package);
+        add(Language::C, level, "4", true, Treatment::Package("dwp"));
+        // GNU's packs DWARF 5 in its latest versions only.
+        add(Language::C, level, "5", true, Treatment::Package("llvm-dwp"));
         add(Language::C, level, "5", true, Treatment::StripDebug);
         add(Language::C, level, "5", level == "0", Treatment::StripAll);
         add(Language::C, level, "5", true, Treatment::DebugLink);
@@ -84,7 +85,8 @@ pub(crate) fn tests() -> Vec<Test> {
     add(Language::C, "2", "5", true, Treatment::Compress("zlib"));
     add(Language::C, "2", "4", true, Treatment::Compress("zlib-gnu"));
     add(Language::C, "2", "5", true, Treatment::Dwz);
-    add(Language::Cpp, "2", "4", true, Treatment::Package);
+    add(Language::Cpp, "2", "4", true, Treatment::Package("dwp"));
+    add(Language::Cpp, "2", "5", true, Treatment::Package("llvm-dwp"));
     add(Language::Rust, "2", "5", false, Treatment::None);
     add(Language::Rust, "2", "5", true, Treatment::StripDebug);
     cases.into_iter().map(|case| Test::new(case.name(), move || check(&case))).collect()
@@ -117,7 +119,7 @@ fn check(case: &Case) -> Result<Outcome, String> {
     };
     let mut needed = vec![compiler, "addr2line", "llvm-symbolizer", "objcopy"];
     match case.treatment {
-        Treatment::Package => needed.push("dwp"),
+        Treatment::Package(packer) => needed.push(packer),
         Treatment::Dwz => needed.push("dwz"),
         _ => {}
     }
@@ -126,7 +128,7 @@ fn check(case: &Case) -> Result<Outcome, String> {
     }
     let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
     let folder = folder.path();
-    let split = matches!(case.treatment, Treatment::Split | Treatment::Package);
+    let split = matches!(case.treatment, Treatment::Split | Treatment::Package(_));
     let parted = split || case.treatment == Treatment::Dwz;
     if parted {
         // Those that are asked read less of what is in other files; the code is the same without.
@@ -258,8 +260,8 @@ fn treat(case: &Case, folder: &Path) -> Result<ObjectFiles, String> {
             files.companions = Some(Arc::new(Beside));
             return Ok(files);
         }
-        Treatment::Package => {
-            run(folder, "dwp", &["-e", "program", "-o", "program.dwp"])?;
+        Treatment::Package(packer) => {
+            run(folder, packer, &["-e", "program", "-o", "program.dwp"])?;
             let mut files = ObjectFiles::of(read("program")?);
             files.companions = Some(Arc::new(Package(bytes("program.dwp")?)));
             return Ok(files);
