@@ -2,7 +2,6 @@
 
 use std::{ops::ControlFlow, sync::Arc};
 
-use bytes::Bytes;
 use decima_debuginfo::{
     Debuginfo, DebuginfoOptions, UploadSink,
     decision::Proposal,
@@ -88,7 +87,7 @@ impl Sender<'_> {
                 }
                 Some(Data::ChunkData(chunk)) => {
                     if let Some(sink) = &mut self.sink {
-                        let _ = sink.write(Bytes::from(chunk.to_vec())).await;
+                        let _ = sink.write(chunk).await;
                     }
                 }
                 None => {}

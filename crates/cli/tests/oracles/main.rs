@@ -69,8 +69,10 @@ enum Uploaded {
     Linked,
     /// Without what is in `.dwo` files, then those.
     Split,
-    /// The same with all of them in a package, made by this program.
-    Package(&'static str),
+    /// The same with all of them in a package.
+    Package,
+    /// The same, packed by the compiler.
+    Packed,
     /// Without what it shares with another program (dwz), then that.
     Shared,
     /// The same, and what it shares is at a debuginfod server.
@@ -83,7 +85,7 @@ impl Uploaded {
     /// What is needed besides a compiler.
     fn tool(self) -> Option<&'static str> {
         match self {
-            Self::Package(packer) => Some(packer),
+            Self::Package => Some("dwp"),
             Self::Shared | Self::SharedAtDebuginfod => Some("dwz"),
             _ => None,
         }
@@ -96,7 +98,7 @@ impl Uploaded {
 
     /// Whether the program is compiled with its debug information in several files. Those that are asked read less of them.
     fn is_parted(self) -> bool {
-        matches!(self, Self::Split | Self::Package(_) | Self::Shared | Self::SharedAtDebuginfod)
+        matches!(self, Self::Split | Self::Package | Self::Packed | Self::Shared | Self::SharedAtDebuginfod)
     }
 }
 
@@ -145,15 +147,10 @@ const CASES: &[Case] = &[
         name: "C O0 package DWARF 4",
         build: C_FIXED,
         sent: Sent::Normalized,
-        uploaded: Uploaded::Package("dwp"),
+        uploaded: Uploaded::Package,
     },
-    // GNU's packs DWARF 5 in its latest versions only.
-    Case {
-        name: "C O2 package DWARF 5",
-        build: C_PIE,
-        sent: Sent::Mapped,
-        uploaded: Uploaded::Package("llvm-dwp"),
-    },
+    // GNU's `dwp` packs DWARF 5 in its latest versions only.
+    Case { name: "Rust O2 package DWARF 5", build: RUST_5, sent: Sent::Mapped, uploaded: Uploaded::Packed },
     Case { name: "C O2 dwz", build: C_PIE, sent: Sent::Mapped, uploaded: Uploaded::Shared },
     Case {
         name: "C O2 dwz at debuginfod",
@@ -199,6 +196,16 @@ const CPP: &[&str] = &["g++", "-O2", "-g", "-gdwarf-5", "-fPIE", "-pie", "-Wl,--
 const RUST: &[&str] = &[
     "rustc",
     "-g",
+    "-Copt-level=2",
+    "-Crelocation-model=pic",
+    "-Clink-arg=-Wl,--build-id",
+    "--edition=2024",
+    "tree.rs",
+];
+const RUST_5: &[&str] = &[
+    "rustc",
+    "-g",
+    "-Cdwarf-version=5",
     "-Copt-level=2",
     "-Crelocation-model=pic",
     "-Clink-arg=-Wl,--build-id",
@@ -331,8 +338,13 @@ fn build(case: &Case, folder: &Path) -> Result<(), String> {
         // The code is the same without.
         std::fs::copy(folder.join("program"), folder.join("whole")).map_err(|error| error.to_string())?;
     }
-    if matches!(case.uploaded, Uploaded::Split | Uploaded::Package(_)) {
-        arguments.push("-gsplit-dwarf");
+    let split = match case.uploaded {
+        Uploaded::Split | Uploaded::Package => Some("-gsplit-dwarf"),
+        Uploaded::Packed => Some("-Csplit-debuginfo=packed"),
+        _ => None,
+    };
+    if let Some(split) = split {
+        arguments.push(split);
         run(folder, compiler, &arguments)?;
     }
     Ok(())
@@ -446,8 +458,10 @@ fn upload(case: &Case, folder: &Path, server: &Server, process: &[u64]) -> Resul
             ask(server, process)?;
             tell(server, &["debuginfo", "upload", &path("program-chain.dwo"), &path("program-other.dwo")])?
         }
-        Uploaded::Package(packer) => {
-            run(folder, packer, &["-e", "program", "-o", "program.dwp"])?;
+        Uploaded::Package | Uploaded::Packed => {
+            if case.uploaded == Uploaded::Package {
+                run(folder, "dwp", &["-e", "program", "-o", "program.dwp"])?;
+            }
             tell(server, &["debuginfo", "upload", &program])?;
             ask(server, process)?;
             tell(server, &["debuginfo", "upload", &path("program.dwp")])?

@@ -26,8 +26,8 @@ enum Treatment {
     Compress(&'static str),
     /// Split DWARF in files beside the program.
     Split,
-    /// Split DWARF in a package, made by this program.
-    Package(&'static str),
+    /// Split DWARF in a package.
+    Package,
     /// Shared parts in another file.
     Dwz,
     /// As an agent uploads it.
@@ -71,10 +71,10 @@ pub(crate) fn tests() -> Vec<Test> {
             add(Language::C, level, dwarf, true, Treatment::Split);
             add(Language::Cpp, level, dwarf, level == "2", Treatment::None);
             add(Language::Rust, level, dwarf, true, Treatment::None);
+            add(Language::Rust, level, dwarf, true, Treatment::Package);
         }
-        add(Language::C, level, "4", true, Treatment::Package("dwp"));
-        // GNU's packs DWARF 5 in its latest versions only.
-        add(Language::C, level, "5", true, Treatment::Package("llvm-dwp"));
+        // GNU's `dwp` packs DWARF 5 in its latest versions only; rustc packs it by itself.
+        add(Language::C, level, "4", true, Treatment::Package);
         add(Language::C, level, "5", true, Treatment::StripDebug);
         add(Language::C, level, "5", level == "0", Treatment::StripAll);
         add(Language::C, level, "5", true, Treatment::DebugLink);
@@ -85,8 +85,7 @@ pub(crate) fn tests() -> Vec<Test> {
     add(Language::C, "2", "5", true, Treatment::Compress("zlib"));
     add(Language::C, "2", "4", true, Treatment::Compress("zlib-gnu"));
     add(Language::C, "2", "5", true, Treatment::Dwz);
-    add(Language::Cpp, "2", "4", true, Treatment::Package("dwp"));
-    add(Language::Cpp, "2", "5", true, Treatment::Package("llvm-dwp"));
+    add(Language::Cpp, "2", "4", true, Treatment::Package);
     add(Language::Rust, "2", "5", false, Treatment::None);
     add(Language::Rust, "2", "5", true, Treatment::StripDebug);
     cases.into_iter().map(|case| Test::new(case.name(), move || check(&case))).collect()
@@ -119,7 +118,7 @@ fn check(case: &Case) -> Result<Outcome, String> {
     };
     let mut needed = vec![compiler, "addr2line", "llvm-symbolizer", "objcopy"];
     match case.treatment {
-        Treatment::Package(packer) => needed.push(packer),
+        Treatment::Package if case.language != Language::Rust => needed.push("dwp"),
         Treatment::Dwz => needed.push("dwz"),
         _ => {}
     }
@@ -128,7 +127,7 @@ fn check(case: &Case) -> Result<Outcome, String> {
     }
     let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
     let folder = folder.path();
-    let split = matches!(case.treatment, Treatment::Split | Treatment::Package(_));
+    let split = matches!(case.treatment, Treatment::Split | Treatment::Package);
     let parted = split || case.treatment == Treatment::Dwz;
     if parted {
         // Those that are asked read less of what is in other files; the code is the same without.
@@ -196,10 +195,25 @@ fn compile(case: &Case, folder: &Path, split: bool) -> Result<(), String> {
         let model = if case.pie { "relocation-model=pic" } else { "relocation-model=static" };
         let source = source("tree.rs");
         let source = source.to_string_lossy();
+        let debuginfo = if split { "split-debuginfo=packed" } else { "split-debuginfo=off" };
         return run(
             folder,
             "rustc",
-            &["-g", "-C", &level, "-C", &dwarf, "-C", model, "--edition=2024", "-o", "program", &source],
+            &[
+                "-g",
+                "-C",
+                &level,
+                "-C",
+                &dwarf,
+                "-C",
+                model,
+                "-C",
+                debuginfo,
+                "--edition=2024",
+                "-o",
+                "program",
+                &source,
+            ],
         );
     }
     let (compiler, sources): (_, &[&str]) = match case.language {
@@ -260,8 +274,10 @@ fn treat(case: &Case, folder: &Path) -> Result<ObjectFiles, String> {
             files.companions = Some(Arc::new(Beside));
             return Ok(files);
         }
-        Treatment::Package(packer) => {
-            run(folder, packer, &["-e", "program", "-o", "program.dwp"])?;
+        Treatment::Package => {
+            if case.language != Language::Rust {
+                run(folder, "dwp", &["-e", "program", "-o", "program.dwp"])?;
+            }
             let mut files = ObjectFiles::of(read("program")?);
             files.companions = Some(Arc::new(Package(bytes("program.dwp")?)));
             return Ok(files);
