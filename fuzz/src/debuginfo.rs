@@ -48,7 +48,7 @@ pub fn debuginfo_upload(input: &[u8]) {
         }
         drop(sender);
         let records = store.list();
-        check(&*objects, &records).await;
+        check(&objects, &records).await;
         assert_eq!(open().await.expect("a store that opens again").list(), records);
     });
 }
