@@ -4,6 +4,7 @@
 //! found. A new reader of foreign bytes gets a function here, a line in [`TARGETS`], a file in `fuzz_targets/` and a folder
 //! in `corpus/`.
 
+pub mod debuginfo;
 pub mod symbols;
 
 use std::path::Path;
@@ -19,7 +20,10 @@ use decima_profile::{
 use decima_query::selector::Selector;
 use decima_store::inspect;
 
-pub use self::symbols::{dwarf, elf, mangled, pclntab};
+pub use self::{
+    debuginfo::debuginfo_upload,
+    symbols::{companions, dwarf, elf, mangled, pclntab},
+};
 
 /// A fuzz target: the name of its corpus and what it does with an input.
 pub type Target = (&'static str, fn(&[u8]));
@@ -36,7 +40,9 @@ pub const TARGETS: &[Target] = &[
     ("agent_first", agent_first),
     ("agent_second", agent_second),
     ("otlp", otlp),
+    ("debuginfo_upload", debuginfo_upload),
     ("elf", elf),
+    ("companions", companions),
     ("dwarf", dwarf),
     ("pclntab", pclntab),
     ("mangled", mangled),

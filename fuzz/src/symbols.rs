@@ -1,7 +1,9 @@
 //! Targets for object files and what is in them.
 
+use std::sync::Arc;
+
 use decima_symbols::{
-    Answer, ObjectFiles, Options, Symbolizer,
+    Answer, Companions, ObjectBytes, ObjectFiles, Options, Symbolizer,
     build_id::{BuildId, go_build_id},
     demangle::{self, Mode},
     elf::Elf,
@@ -21,13 +23,45 @@ pub fn elf(input: &[u8]) {
     file.debug_link();
     file.alternate_link();
     file.split_units();
+    ask(ObjectFiles::of(input.to_vec()), &addresses(&file));
+}
+
+/// A program and another file, which stands for each that a program may refer to: its debug information, what it shares (dwz), and
+/// its split DWARF. The length of the program in four bytes, then both.
+pub fn companions(input: &[u8]) {
+    let Some((length, files)) = input.split_first_chunk::<4>() else { return };
+    let Some((program, other)) = files.split_at_checked(u32::from_le_bytes(*length) as usize) else { return };
+    let (program, other): (ObjectBytes, ObjectBytes) = (Arc::new(program.to_vec()), Arc::new(other.to_vec()));
+    let Ok(file) = Elf::parse((*program).as_ref()) else { return };
+    let alone =
+        ObjectFiles { object: Arc::clone(&program), debuginfo: None, alternate: None, companions: None };
+    let split = ObjectFiles { companions: Some(Arc::new(One(Arc::clone(&other)))), ..alone.clone() };
+    let shared = ObjectFiles { alternate: Some(Arc::clone(&other)), ..alone.clone() };
+    let parted = ObjectFiles { debuginfo: Some(other), ..alone };
+    let addresses = addresses(&file);
+    for files in [split, shared, parted] {
+        ask(files, &addresses);
+    }
+}
+
+/// The same file, whatever is asked for.
+struct One(ObjectBytes);
+
+impl Companions for One {
+    fn split_dwarf(&self, _directory: &str, _name: &str, _id: u64) -> Option<ObjectBytes> {
+        Some(Arc::clone(&self.0))
+    }
+}
+
+/// Addresses all over a file, and some outside.
+fn addresses(file: &Elf<'_>) -> Vec<u64> {
     let segments = file.segments();
     let starts = segments.iter().flat_map(|segment| {
         (0..64)
             .map(|step| segment.address.wrapping_add(segment.size_bytes.wrapping_div(64).wrapping_mul(step)))
     });
     let more = [0, 1, TEXT_ADDRESS, u64::MAX, u64::MAX - 1];
-    ask(input.to_vec(), &starts.chain(more).collect::<Vec<_>>());
+    starts.chain(more).collect()
 }
 
 /// Sections of debug information: each is the number of its name, its length in four bytes, its bytes.
@@ -53,13 +87,13 @@ pub fn dwarf(input: &[u8]) {
         rest = &tail[length..];
     }
     let addresses: Vec<_> = (0..256).map(|index| TEXT_ADDRESS + index * 3).collect();
-    ask(elf_of(&sections), &addresses);
+    ask(ObjectFiles::of(elf_of(&sections)), &addresses);
 }
 
 /// Go's line table.
 pub fn pclntab(input: &[u8]) {
     let addresses: Vec<_> = (0..512).map(|index| TEXT_ADDRESS + index * 16).collect();
-    ask(elf_of(&[(".gopclntab", 0x10_0000, input)]), &addresses);
+    ask(ObjectFiles::of(elf_of(&[(".gopclntab", 0x10_0000, input)])), &addresses);
 }
 
 /// A mangled name.
@@ -71,10 +105,10 @@ pub fn mangled(input: &[u8]) {
 }
 
 /// Answers have frames or a reason, and the same question has the same answer.
-fn ask(file: Vec<u8>, addresses: &[u64]) {
+fn ask(files: ObjectFiles, addresses: &[u64]) {
     let options =
         Options { memory_max_bytes: MEMORY_MAX_BYTES, cache_max_bytes: 1 << 20, ..Options::default() };
-    let Ok(symbolizer) = Symbolizer::open(ObjectFiles::of(file), options) else { return };
+    let Ok(symbolizer) = Symbolizer::open(files, options) else { return };
     let answers = symbolizer.symbolize_all(addresses, &|| true);
     for (&address, answer) in addresses.iter().zip(&answers) {
         if let Answer::Resolved(symbols) = answer {

@@ -22,7 +22,8 @@ const MINIO: &str = "github.com/minio/minio@v0.0.0-20260212201848-7aac2a2c5b7c";
 const USAGE: &str = "usage: cargo xtask <task>
 
   test [--only STEP]   run every test there is; the last line counts them
-  nightly              what takes too long for every change: a thousand kills at random points, ten thousand simulated lives, buckets of MinIO
+  nightly              what takes too long for every change: a thousand kills at random points, ten thousand simulated lives,
+                        twenty thousand mutants of each fuzz corpus, a check that the fuzz targets compile, buckets of MinIO
   minio                the last of these: MinIO is built (Go), and the tests of buckets run against it
   sim [FLAGS]          lives of a store on a simulated machine, by seed (-- --help lists its flags)
   tidy                 check the rules that no compiler checks
@@ -81,6 +82,7 @@ fn nightly() -> anyhow::Result<()> {
         .args(["test", "--package", "decima-cli", "--test", "it", "crashes::", "--", "--nocapture"])
         .env("DECIMA_CRASH_ROUNDS", "1000")
         .run()?;
+    fuzz()?;
     sim::run(&["--seeds".to_owned(), "10000".to_owned()])?;
     minio()
 }
@@ -93,6 +95,18 @@ fn minio() -> anyhow::Result<()> {
     Step::new("cargo")
         .args(["test", "--package", "decima-cli", "--test", "it", "bucket::"])
         .env("DECIMA_TEST_MINIO", &folder.join("minio").to_string_lossy())
+        .run()
+}
+
+/// The fuzz targets, without a fuzzer. Outside of the workspace, they are compiled by nothing else.
+fn fuzz() -> anyhow::Result<()> {
+    std::fs::copy("Cargo.lock", "fuzz/Cargo.lock")?;
+    Step::new("cargo")
+        .args(["check", "--manifest-path", "fuzz/Cargo.toml", "--target-dir", "target"])
+        .run()?;
+    Step::new("cargo")
+        .args(["test", "--package", "decima-testkit", "--test", "it", "mutants"])
+        .env("DECIMA_MUTANTS", "20000")
         .run()
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Senders compare the reasons as texts, so they are Parca's to the letter.
 
-use crate::record::{Record, State};
+use crate::record::{FileKind, Record, State};
 
 /// How long after the time for an upload has passed it may still be going on.
 pub const STALE_GRACE_NS: i64 = 120 * 1_000_000_000;
@@ -36,11 +36,13 @@ pub enum Reason {
     DebuginfodInvalid,
     /// It was here and went by retention.
     Purged,
+    /// What is here tells neither lines nor what was inlined, and the sender has something else.
+    Stripped,
 }
 
 impl Reason {
     /// All reasons.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::InDebuginfod,
         Self::FirstTimeSeen,
         Self::UploadStale,
@@ -54,6 +56,7 @@ impl Reason {
         Self::DebuginfodSource,
         Self::DebuginfodInvalid,
         Self::Purged,
+        Self::Stripped,
     ];
 
     /// The words on the wire.
@@ -94,6 +97,9 @@ impl Reason {
                 "Debuginfo is available from debuginfod already but is marked as invalid, therefore a new upload is needed."
             }
             Self::Purged => "Debuginfo was removed by retention, therefore please upload it again!",
+            Self::Stripped => {
+                "Debuginfo already exists but is stripped, and the proposed hash is another, therefore a new upload will be accepted."
+            }
         }
     }
 
@@ -107,7 +113,8 @@ impl Reason {
             | Self::Invalid
             | Self::InvalidNotEqual
             | Self::DebuginfodInvalid
-            | Self::Purged => true,
+            | Self::Purged
+            | Self::Stripped => true,
             Self::InDebuginfod
             | Self::UploadInProgress
             | Self::AlreadyExists
@@ -139,6 +146,12 @@ pub fn decide(record: &Record, proposal: Proposal<'_>, now_ns: i64, upload_max_n
         }
         State::Uploaded(upload) => match (record.is_invalid(), proposal) {
             (false, Proposal { force: true, .. }) => Reason::AlreadyExistsForced,
+            // Agents propose no hash here: each of them would upload the same stripped program.
+            (false, Proposal { hash, .. })
+                if is_stripped_debuginfo(record) && !hash.is_empty() && hash != upload.hash =>
+            {
+                Reason::Stripped
+            }
             (false, _) => Reason::AlreadyExists,
             (true, Proposal { hash: "", .. }) => Reason::Invalid,
             (true, Proposal { hash, .. }) if hash == upload.hash => Reason::InvalidEqual,
@@ -150,10 +163,15 @@ pub fn decide(record: &Record, proposal: Proposal<'_>, now_ns: i64, upload_max_n
     }
 }
 
+/// A stripped program in the place of its debug information: whoever has that expects it to be used.
+fn is_stripped_debuginfo(record: &Record) -> bool {
+    record.kind == FileKind::Debuginfo && record.is_stripped()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{FileKind, RecordedQuality, Upload};
+    use crate::record::{RecordedQuality, Upload};
 
     const MINUTE_NS: i64 = 60 * 1_000_000_000;
     const UPLOAD_MAX_NS: i64 = 15 * MINUTE_NS;
@@ -205,6 +223,21 @@ mod tests {
         let debuginfod = State::Debuginfod { server: "d".to_owned(), stored: None };
         check(&debuginfod, false, "", true, 1, Reason::DebuginfodSource);
         check(&debuginfod, true, "", false, 1, Reason::DebuginfodInvalid);
+    }
+
+    #[test]
+    fn debug_information_is_wanted_in_the_place_of_a_stripped_program() {
+        let check = |kind, has_dwarf, hash, expected: Reason| {
+            let quality = Some(RecordedQuality { has_dwarf, has_symtab: true, ..RecordedQuality::default() });
+            let record = Record { kind, quality, ..record(State::Uploaded(upload()), false) };
+            let found = decide(&record, Proposal { hash, force: false }, MINUTE_NS, UPLOAD_MAX_NS);
+            assert_eq!(found, expected, "{kind:?} {has_dwarf} {hash}");
+        };
+        check(FileKind::Debuginfo, false, "other", Reason::Stripped);
+        check(FileKind::Debuginfo, false, "same", Reason::AlreadyExists);
+        check(FileKind::Debuginfo, false, "", Reason::AlreadyExists);
+        check(FileKind::Debuginfo, true, "other", Reason::AlreadyExists);
+        check(FileKind::Executable, false, "other", Reason::AlreadyExists);
     }
 
     /// An agent retries in five minutes on exactly this text, and never on another.

@@ -370,6 +370,7 @@ impl Server {
         let profiles = ProfilesService::new(backend.way.clone(), writes);
         let query = QueryService::new(backend.answers, bounds.queries_max);
         let senders = Arc::clone(backend.way.senders());
+        let forwarder = backend.way.forwarder().cloned();
         let agents = AgentsService::new(Arc::clone(&senders));
         let ingest = IngestService::new(Arc::clone(&senders), self.scraper.clone());
         let debuginfo = DebuginfoService::new(backend.files, Arc::clone(&senders));
@@ -382,6 +383,7 @@ impl Server {
             ingest: ingest.clone(),
             debuginfo: debuginfo.clone(),
             senders: Arc::clone(&senders),
+            forwarder,
             metrics: Arc::clone(&self.metrics),
             bounds: bounds.clone(),
         });

@@ -1,8 +1,9 @@
 //! The REST gateway: the same services as JSON, as gRPC-Gateway offers them below `/api`.
 //!
 //! JSON and parameters are read and written from the message descriptors ([`params`], [`json`]), so that no message has a
-//! mapping of its own. What a page needs beyond Parca's messages is in [`report`].
+//! mapping of its own. What a page needs beyond messages is in [`report`] and [`forwarding`].
 
+mod forwarding;
 mod json;
 mod params;
 mod report;
@@ -17,6 +18,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
+use decima_forward::Forwarder;
 use decima_ingest::push::Senders;
 use decima_proto::decima::{
     debuginfo::v1alpha1::object_file_service_server::ObjectFileService as _,
@@ -61,6 +63,8 @@ pub(crate) struct Gateway {
     pub(crate) ingest: IngestService,
     pub(crate) debuginfo: DebuginfoService,
     pub(crate) senders: Arc<Senders>,
+    /// Who sends on what comes in, where that is not kept here.
+    pub(crate) forwarder: Option<Forwarder>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) bounds: Bounds,
 }
@@ -94,7 +98,8 @@ pub(crate) fn routes(gateway: Arc<Gateway>) -> Router {
         .route("/agents", get(agents))
         .route("/targets", get(targets))
         .route("/senders", get(senders))
-        .route("/jobs", get(jobs));
+        .route("/jobs", get(jobs))
+        .route("/forwarding", get(forwarding::forwarding));
     for (path, method) in NOT_OFFERED {
         let refuse = move || async move {
             status::to_rest(&Status::unimplemented(format!("{method} is not offered")))

@@ -27,6 +27,14 @@ pub(crate) enum Way {
 }
 
 impl Way {
+    /// Who sends on, if that is where it goes.
+    pub(crate) fn forwarder(&self) -> Option<&Forwarder> {
+        match self {
+            Self::Store(_) => None,
+            Self::Forward(forwarder) => Some(forwarder),
+        }
+    }
+
     /// Who pushes this way.
     pub(crate) fn senders(&self) -> &Arc<Senders> {
         match self {

@@ -43,22 +43,33 @@ struct Index {
     etag: String,
 }
 
-/// The page below a path prefix. It warns if the server is `open` to everybody on the network.
-pub(crate) fn routes(path_prefix: &str, open: bool) -> Router {
+/// What the page knows before it asks.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Page {
+    /// The server is open to everybody on the network, of which the page warns.
+    pub(crate) open: bool,
+    /// It has no profiles, but sends on what it gets.
+    pub(crate) forwards: bool,
+}
+
+/// The page below a path prefix.
+pub(crate) fn routes(path_prefix: &str, page: Page) -> Router {
     let mut routes = Router::new();
     for view in VIEWS {
         routes = routes.route(view, get(index));
     }
-    routes.fallback(get(file)).with_state(Arc::new(Index::render(path_prefix, open)))
+    routes.fallback(get(file)).with_state(Arc::new(Index::render(path_prefix, page)))
 }
 
 impl Index {
     /// Fills in the template. The prefix is a plain path: the settings say so.
-    fn render(path_prefix: &str, open: bool) -> Self {
+    fn render(path_prefix: &str, page: Page) -> Self {
         let template = Bundle::get(INDEX).map(|file| file.data).unwrap_or_default();
+        let yes = |is_so: bool| if is_so { "yes" } else { "" };
         let html = String::from_utf8_lossy(&template)
             .replace("{{.PathPrefix}}", path_prefix)
-            .replace("{{.Open}}", if open { "yes" } else { "" })
+            .replace("{{.Open}}", yes(page.open))
+            .replace("{{.Forwards}}", yes(page.forwards))
             .replace("{{.Version}}", env!("CARGO_PKG_VERSION"));
         let etag = format!("\"{:032x}\"", xxhash_rust::xxh3::xxh3_128(html.as_bytes()));
         Self { html: html.into(), etag }

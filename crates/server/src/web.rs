@@ -41,6 +41,7 @@ pub(crate) fn routes(
     settings: &Settings,
     open: bool,
 ) -> Router {
+    let page = ui::Page { open, forwards: gateway.forwarder.is_some() };
     // What is compressed by itself is left alone.
     let compressed = SizeAbove::new(COMPRESSED_BYTES_MIN)
         .and(NotForContentType::IMAGES)
@@ -52,7 +53,7 @@ pub(crate) fn routes(
         .route("/metrics", get(render_metrics).with_state(metrics))
         .merge(probes(readiness))
         .merge(self_profile::routes())
-        .fallback_service(ui::routes(&settings.path_prefix, open))
+        .fallback_service(ui::routes(&settings.path_prefix, page))
         .layer(CatchPanicLayer::custom(|panic: Box<dyn std::any::Any + Send>| {
             crate::log_panic(&*panic);
             status::to_rest(&Status::internal("internal error; the server's log says more"))

@@ -1,6 +1,7 @@
 //! Here is the name of a function in an object file, gives you the one that its author wrote.
 //!
-//! C++ (Itanium), Rust (both manglings) and what Go needs, which is little. Swift has no demangler in Rust.
+//! C++ (Itanium), Rust (both manglings) and what Go needs, which is little. Swift's names stay as they are: those
+//! who demangle them compile Swift's own C++.
 
 use std::fmt::{self, Write as _};
 

@@ -36,6 +36,8 @@ export const PATH_PREFIX = meta('decima-path-prefix').replace(/\/+$/, '');
 export const VERSION = meta('decima-version');
 /** Anybody on the network may read and write here. */
 export const OPEN = meta('decima-open') === 'yes';
+/** There are no profiles here: what comes in goes on to another store. */
+export const FORWARDS = meta('decima-forwards') === 'yes';
 
 /** Parameters of a request; a list repeats its name, undefined is left out. */
 export type Parameters = Record<string, string | readonly string[] | undefined>;

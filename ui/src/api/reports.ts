@@ -9,7 +9,7 @@ import { ApiError, get, getJson, type Parameters } from './fetch';
 import { call } from './grpc';
 import { Writer } from './message';
 import { readSeries, type Series } from './series';
-import type { JobsAnswer, ProfileType, SendersAnswer, TargetsAnswer, WireFilter } from './wire';
+import type { ForwardingAnswer, JobsAnswer, ProfileType, SendersAnswer, TargetsAnswer, WireFilter } from './wire';
 
 const ARROW = 'application/vnd.apache.arrow.stream';
 /** Boxes below this share of the total (in percent) are not worth sending: a quarter of a pixel. Smaller ones are asked for by a zoom. */
@@ -199,6 +199,8 @@ export const fetchTargets = (signal?: AbortSignal): Promise<TargetsAnswer> =>
   getJson<TargetsAnswer>('/targets', { state: 'STATE_ACTIVE' }, signal);
 
 export const fetchJobs = (signal?: AbortSignal): Promise<JobsAnswer> => getJson<JobsAnswer>('/jobs', {}, signal);
+
+export const fetchForwarding = (signal?: AbortSignal): Promise<ForwardingAnswer> => getJson<ForwardingAnswer>('/forwarding', {}, signal);
 
 export const fetchSenders = (signal?: AbortSignal): Promise<SendersAnswer> => getJson<SendersAnswer>('/senders', {}, signal);
 

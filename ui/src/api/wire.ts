@@ -1,5 +1,17 @@
 /** The JSON of the server's REST gateway, as far as the page reads it. 64-bit integers are strings. */
 
+/** How forwarding goes; numbers are numbers here. */
+export interface ForwardingAnswer {
+  address: string;
+  remoteGood: boolean | null;
+  spoolBytes: number;
+  spoolBytesMax: number;
+  spoolRequests: number;
+  spoolOldestMs: number | null;
+  forwardedRequests: number;
+  droppedRequests: Record<string, number>;
+}
+
 export interface ProfileType {
   name: string;
   sampleType: string;

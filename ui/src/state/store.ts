@@ -4,7 +4,7 @@
  * the functions below.
  */
 import { batch, computed, effect, signal } from '@preact/signals';
-import { PATH_PREFIX } from '../api/fetch';
+import { FORWARDS, PATH_PREFIX } from '../api/fetch';
 import { fetchFlame, fetchTable, fetchTypes, type FlameReport, type ReportRequest, type TableReport } from '../api/reports';
 import type { ProfileType } from '../api/wire';
 import { parseTypeKey, preferredType, typeKey } from '../profile-type';
@@ -188,6 +188,10 @@ export const reportAsked = new Promise<void>((done) => {
 
 /** Starts loading; called once. All requests of a state go out together. */
 export function start(): void {
+  if (FORWARDS) {
+    firstReport();
+    return;
+  }
   effect(() => {
     const key = reportKey.value;
     if (route.value !== 'explore') return;

@@ -1,6 +1,6 @@
 /** The frame of the page: header, and the view that the address names. */
 import { useEffect } from 'preact/hooks';
-import { PATH_PREFIX, VERSION } from '../api/fetch';
+import { FORWARDS, PATH_PREFIX, VERSION } from '../api/fetch';
 import { describeType } from '../profile-type';
 import { newData } from '../state/live';
 import type { Side } from '../state/side';
@@ -9,6 +9,7 @@ import { signedIn, signInNeeded, signOut } from '../state/session';
 import { dark, toggleTheme } from '../state/theme';
 import { Nothing, storeEmpty } from './Empty';
 import { FlamePanel } from './FlamePanel';
+import { Forwarding } from './Forwarding';
 import { Icon } from './Icon';
 import { MatcherInput } from './MatcherInput';
 import { SeriesPanel } from './SeriesPanel';
@@ -61,7 +62,7 @@ function Header() {
         Decima
       </a>
       <nav aria-label="Views">
-        <NavLink to="explore">Explore</NavLink>
+        <NavLink to="explore">{FORWARDS ? 'Forwarding' : 'Explore'}</NavLink>
         <NavLink to="targets">Targets</NavLink>
       </nav>
       <span class="header-space" />
@@ -216,7 +217,7 @@ export function App() {
       <Header />
       <OpenWarning />
       {signInNeeded.value && <SignIn />}
-      {!signInNeeded.value && route.value === 'explore' && <Explorer />}
+      {!signInNeeded.value && route.value === 'explore' && (FORWARDS ? <Forwarding /> : <Explorer />)}
       {!signInNeeded.value && route.value === 'targets' && <Targets />}
       {!signInNeeded.value && route.value === 'missing' && (
         <main class="nothing">

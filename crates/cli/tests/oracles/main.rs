@@ -59,6 +59,8 @@ enum Uploaded {
     Extracted,
     /// Without symbols, and its debug information in a file of its own.
     Parted,
+    /// Without symbols, then its debug information, and the former again, all of them as what they are taken for unasked.
+    InAnyOrder,
     /// Only its debug information, which was split off.
     DebugOnly,
     /// Without symbols.
@@ -69,6 +71,8 @@ enum Uploaded {
     Split,
     /// The same with all of them in a package.
     Package,
+    /// The same, packed by the compiler.
+    Packed,
     /// Without what it shares with another program (dwz), then that.
     Shared,
     /// The same, and what it shares is at a debuginfod server.
@@ -94,7 +98,7 @@ impl Uploaded {
 
     /// Whether the program is compiled with its debug information in several files. Those that are asked read less of them.
     fn is_parted(self) -> bool {
-        matches!(self, Self::Split | Self::Package | Self::Shared | Self::SharedAtDebuginfod)
+        matches!(self, Self::Split | Self::Package | Self::Packed | Self::Shared | Self::SharedAtDebuginfod)
     }
 }
 
@@ -118,6 +122,12 @@ const CASES: &[Case] = &[
     },
     Case { name: "C O2 debug link", build: C_PIE, sent: Sent::Mapped, uploaded: Uploaded::Parted },
     Case {
+        name: "C O2 program and debug information in any order",
+        build: C_PIE,
+        sent: Sent::Mapped,
+        uploaded: Uploaded::InAnyOrder,
+    },
+    Case {
         name: "C O2 debug information only",
         build: C_PIE,
         sent: Sent::Mapped,
@@ -133,13 +143,14 @@ const CASES: &[Case] = &[
     Case { name: "C O2 link by checksum", build: C_NAMELESS, sent: Sent::Mapped, uploaded: Uploaded::Linked },
     Case { name: "C O2 split DWARF 5", build: C_PIE, sent: Sent::Mapped, uploaded: Uploaded::Split },
     Case { name: "C O0 split DWARF 4", build: C_FIXED, sent: Sent::Normalized, uploaded: Uploaded::Split },
-    // What packs DWARF 5 is too new to be everywhere.
     Case {
         name: "C O0 package DWARF 4",
         build: C_FIXED,
         sent: Sent::Normalized,
         uploaded: Uploaded::Package,
     },
+    // GNU's `dwp` packs DWARF 5 in its latest versions only.
+    Case { name: "Rust O2 package DWARF 5", build: RUST_5, sent: Sent::Mapped, uploaded: Uploaded::Packed },
     Case { name: "C O2 dwz", build: C_PIE, sent: Sent::Mapped, uploaded: Uploaded::Shared },
     Case {
         name: "C O2 dwz at debuginfod",
@@ -185,6 +196,16 @@ const CPP: &[&str] = &["g++", "-O2", "-g", "-gdwarf-5", "-fPIE", "-pie", "-Wl,--
 const RUST: &[&str] = &[
     "rustc",
     "-g",
+    "-Copt-level=2",
+    "-Crelocation-model=pic",
+    "-Clink-arg=-Wl,--build-id",
+    "--edition=2024",
+    "tree.rs",
+];
+const RUST_5: &[&str] = &[
+    "rustc",
+    "-g",
+    "-Cdwarf-version=5",
     "-Copt-level=2",
     "-Crelocation-model=pic",
     "-Clink-arg=-Wl,--build-id",
@@ -317,8 +338,13 @@ fn build(case: &Case, folder: &Path) -> Result<(), String> {
         // The code is the same without.
         std::fs::copy(folder.join("program"), folder.join("whole")).map_err(|error| error.to_string())?;
     }
-    if matches!(case.uploaded, Uploaded::Split | Uploaded::Package) {
-        arguments.push("-gsplit-dwarf");
+    let split = match case.uploaded {
+        Uploaded::Split | Uploaded::Package => Some("-gsplit-dwarf"),
+        Uploaded::Packed => Some("-Csplit-debuginfo=packed"),
+        _ => None,
+    };
+    if let Some(split) = split {
+        arguments.push(split);
         run(folder, compiler, &arguments)?;
     }
     Ok(())
@@ -432,8 +458,10 @@ fn upload(case: &Case, folder: &Path, server: &Server, process: &[u64]) -> Resul
             ask(server, process)?;
             tell(server, &["debuginfo", "upload", &path("program-chain.dwo"), &path("program-other.dwo")])?
         }
-        Uploaded::Package => {
-            run(folder, "dwp", &["-e", "program", "-o", "program.dwp"])?;
+        Uploaded::Package | Uploaded::Packed => {
+            if case.uploaded == Uploaded::Package {
+                run(folder, "dwp", &["-e", "program", "-o", "program.dwp"])?;
+            }
             tell(server, &["debuginfo", "upload", &program])?;
             ask(server, process)?;
             tell(server, &["debuginfo", "upload", &path("program.dwp")])?
@@ -458,6 +486,12 @@ fn upload(case: &Case, folder: &Path, server: &Server, process: &[u64]) -> Resul
         Uploaded::DebugOnly => {
             run(folder, "objcopy", &["--only-keep-debug", "program", "program.debug"])?;
             tell(server, &["debuginfo", "upload", &path("program.debug")])?
+        }
+        Uploaded::InAnyOrder => {
+            part(folder)?;
+            tell(server, &["debuginfo", "upload", &path("stripped")])?;
+            ask(server, process)?;
+            tell(server, &["debuginfo", "upload", &path("program.debug"), &path("stripped")])?
         }
         Uploaded::Parted => {
             part(folder)?;

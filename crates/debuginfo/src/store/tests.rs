@@ -25,6 +25,8 @@ fn days_pass(days: i64) {
 }
 
 const PROGRAM: &[u8] = include_bytes!("../../../../fuzz/corpus/elf/program-dwarf5");
+/// What an agent makes of a program without DWARF.
+const STRIPPED: &[u8] = include_bytes!("../../../../fuzz/corpus/elf/agent-upload-dynsym");
 const KIND: FileKind = FileKind::Debuginfo;
 
 struct Fixture {
@@ -180,6 +182,52 @@ async fn what_is_no_elf_file() {
     assert_eq!(fixture.stored().await, 1, "its bytes are not kept");
     upload(&store, "abcd", PROGRAM, "other").await;
     assert_eq!(reason(&store, "abcd", "").await, Reason::AlreadyExists);
+}
+
+/// Agents upload what runs, somebody its debug information later.
+#[tokio::test]
+async fn debug_information_is_taken_beside_a_stripped_program() {
+    let fixture = Fixture::new();
+    let store = fixture.open().await;
+    upload(&store, "abcd", STRIPPED, "program").await;
+    assert_eq!(reason(&store, "abcd", "").await, Reason::AlreadyExists, "every agent has the same program");
+    assert_eq!(reason(&store, "abcd", "program").await, Reason::AlreadyExists);
+    assert_eq!(reason(&store, "abcd", "debug").await, Reason::Stripped);
+    let size_bytes = PROGRAM.len() as u64;
+    let id = store.initiate("abcd", KIND, hash("debug"), size_bytes, false).await.unwrap().upload_id;
+    assert_eq!(bytes(&store, "abcd").await.as_deref(), Some(STRIPPED), "it tells what it can meanwhile");
+    let store = fixture.open().await;
+    assert_eq!(bytes(&store, "abcd").await.as_deref(), Some(STRIPPED));
+    send(&store, "abcd", PROGRAM, &id).await;
+    store.finish("abcd", KIND, &id).await.unwrap();
+    let store = fixture.open().await;
+    let ObjectFile::Held(held) = store.object_file(&BuildId::parse("abcd").unwrap()).await.unwrap() else {
+        panic!("nothing is held")
+    };
+    assert_eq!((*held.files.object).as_ref(), STRIPPED);
+    assert_eq!((*held.files.debuginfo.unwrap()).as_ref(), PROGRAM);
+    assert_eq!(fixture.stored().await, 4);
+    // The other order: there is nothing that the program would add.
+    upload(&store, "efgh", PROGRAM, "debug").await;
+    assert_eq!(reason(&store, "efgh", "program").await, Reason::AlreadyExists);
+    assert_eq!(bytes(&store, "efgh").await.as_deref(), Some(PROGRAM));
+}
+
+/// The program that is there stays, and of debug information what came last.
+#[tokio::test]
+async fn what_is_stripped_makes_room_where_a_program_is() {
+    let fixture = Fixture::new();
+    let store = fixture.open().await;
+    for hash in ["first", "second", "third"] {
+        upload(&store, "abcd", STRIPPED, hash).await;
+    }
+    let hashes = store.list().into_iter().map(|record| match record.state {
+        State::Uploaded(upload) => (record.kind, upload.hash),
+        state => panic!("{state:?}"),
+    });
+    let expected = [(KIND, "third".to_owned()), (FileKind::Executable, "first".to_owned())];
+    assert_eq!(hashes.collect::<Vec<_>>(), expected);
+    assert_eq!(fixture.stored().await, 4);
 }
 
 /// Who only reads cannot tell what was left from what is being uploaded.

@@ -114,6 +114,12 @@ impl Debuginfo {
             return Err(DebuginfoError::NotWanted { reason: reason.as_str() });
         }
         let before = self.records.lock().find(build_id, kind).cloned();
+        let mut replaced = before.as_ref().and_then(stored_path);
+        if let Some(stripped) = before.as_ref().filter(|_| still == Some(Reason::Stripped))
+            && self.keep_as_program(stripped).await?
+        {
+            replaced = None;
+        }
         let now_ns = (self.options.clock)();
         let upload_id = Ulid::new().to_string();
         self.write(Record {
@@ -134,10 +140,26 @@ impl Debuginfo {
             last_used_ns: now_ns,
         })
         .await?;
-        if let Some(path) = before.as_ref().and_then(stored_path) {
+        if let Some(path) = replaced {
             self.remove(&path).await?;
         }
         Ok(Initiated { upload_id })
+    }
+
+    /// What stands in the place of debug information and is stripped is the program, and becomes that unless one is there: until the
+    /// debug information has arrived it still tells what it can. Gives whether its bytes are the program's now.
+    async fn keep_as_program(&self, stripped: &Record) -> Result<bool, DebuginfoError> {
+        let kind = FileKind::Executable;
+        let program = self.records.lock().by_name.get(&(stripped.build_id.clone(), kind)).cloned();
+        match program {
+            // A process died between this and the record of the upload.
+            Some(program) if program.stored() == stripped.stored() => return Ok(true),
+            Some(Record { state: State::Uploading(_), .. }) => return Ok(false),
+            Some(program) if program.stored().is_some() => return Ok(false),
+            Some(_) | None => {}
+        }
+        self.write(Record { kind, ..stripped.clone() }).await?;
+        Ok(true)
     }
 
     /// Takes the bytes of an upload that was announced.

@@ -44,7 +44,7 @@ const SERVICES: [(&str, Need); 14] = [
 pub(crate) const SESSION_PATH: &str = "/api/session";
 
 /// Paths of the gateway, and what they need.
-const REST: [(&str, Need); 22] = [
+const REST: [(&str, Need); 23] = [
     (SESSION_PATH, Need::Session),
     ("/api/profiles/query", Need::Read),
     ("/api/profiles/query_range", Need::Read),
@@ -58,6 +58,7 @@ const REST: [(&str, Need); 22] = [
     ("/api/targets", Need::Read),
     ("/api/senders", Need::Read),
     ("/api/jobs", Need::Read),
+    ("/api/forwarding", Need::Read),
     ("/api/profiles/writeraw", Need::Write),
     ("/api/profiles/writearrow", Need::Write),
     ("/api/profiles/write", Need::Write),

@@ -1,12 +1,21 @@
 //! What senders send to a server that forwards, and what arrives at the other end: a store, or something that answers as
 //! Parca was recorded to.
 
-use std::{collections::VecDeque, fs, net::SocketAddr, path::Path, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    fs,
+    net::SocketAddr,
+    path::Path,
+    pin::Pin,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
 
 use decima_forward::{
     DropReason, Forwarder,
     settings::{Remote, Settings as ForwardSettings, Trust},
 };
+use decima_ingest::push::{Origin, Protocol};
 use decima_proto::{
     opentelemetry::{
         RawExportRequest,
@@ -26,8 +35,8 @@ use decima_proto::{
             upload_request::Data,
         },
         profilestore::v1alpha1::{
-            WriteArrowRequest, WriteArrowResponse, WriteRawRequest, WriteRawResponse, WriteRequest,
-            WriteResponse,
+            Label, LabelSet, RawProfileSeries, RawSample, WriteArrowRequest, WriteArrowResponse,
+            WriteRawRequest, WriteRawResponse, WriteRequest, WriteResponse,
             profile_store_service_client::ProfileStoreServiceClient,
             profile_store_service_server::{ProfileStoreService, ProfileStoreServiceServer},
         },
@@ -374,7 +383,10 @@ impl DebuginfoService for Parca {
 
 impl Parca {
     async fn serve(&self) -> (SocketAddr, JoinHandle<()>) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        self.serve_on(TcpListener::bind("127.0.0.1:0").await.unwrap())
+    }
+
+    fn serve_on(&self, listener: TcpListener) -> (SocketAddr, JoinHandle<()>) {
         let address = listener.local_addr().unwrap();
         let parca = self.clone();
         let served = tokio::spawn(async move {
@@ -464,6 +476,58 @@ async fn what_is_refused_for_good_is_dropped_and_what_is_not_is_tried_again() {
     forwarding.stop().await;
 }
 
+/// An hour's requests of some agents, which send every ten seconds, while nobody is at the remote store's address. Only the times of
+/// receipt are an hour apart.
+#[tokio::test]
+async fn an_hour_without_the_remote_store_loses_nothing() {
+    const SENDERS: u8 = 5;
+    const EVERY_NS: i64 = 10_000_000_000;
+    const ROUNDS: i64 = 360;
+    let (spool, address) = (tempfile::tempdir().unwrap(), free_address().await);
+    let forwarding = Forwarding::start(spool.path(), address, &[]).await;
+    let forwarder = &forwarding.forwarder;
+    let now_ns = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as i64;
+    let sending = (0..SENDERS).map(|sender| async move {
+        for round in 0..ROUNDS {
+            let origin = Origin {
+                protocol: Protocol::WriteRaw,
+                address: Some([127, 0, 0, sender].into()),
+                received: Instant::now(),
+                received_ns: now_ns - (ROUNDS - round) * EVERY_NS,
+            };
+            forwarder.write_raw(numbered(sender, round), &origin).await.unwrap();
+        }
+    });
+    futures::future::join_all(sending).await;
+    let counts = forwarder.counts();
+    assert_eq!((counts.spool_requests, counts.forwarded.len()), (ROUNDS as u64 * u64::from(SENDERS), 0));
+    let parca = Parca::default();
+    let (_, _served) = parca.serve_on(TcpListener::bind(address).await.unwrap());
+    forwarding.until_empty().await;
+    let counts = forwarding.forwarder.counts();
+    assert!(counts.dropped.values().all(|&count| count == 0), "{counts:?}");
+    let arrived = parca.raw.lock().clone();
+    for sender in 0..SENDERS {
+        let of_sender = arrived.iter().filter(|request| node_of(request) == sender.to_string());
+        let sent: Vec<_> = (0..ROUNDS).map(|round| numbered(sender, round)).collect();
+        assert!(of_sender.eq(&sent), "all of sender {sender}, once, in their order");
+    }
+    forwarding.stop().await;
+}
+
+/// A request that differs from every other.
+fn numbered(sender: u8, round: i64) -> WriteRawRequest {
+    let label = |name: &str, value: String| Label { name: name.to_owned(), value };
+    let labels = vec![label("node", sender.to_string()), label("round", round.to_string())];
+    let sample = RawSample { raw_profile: vec![1, 2, 3].into(), ..RawSample::default() };
+    let series = RawProfileSeries { labels: Some(LabelSet { labels }), samples: vec![sample] };
+    WriteRawRequest { series: vec![series], ..WriteRawRequest::default() }
+}
+
+fn node_of(request: &WriteRawRequest) -> &str {
+    &request.series[0].labels.as_ref().unwrap().labels[0].value
+}
+
 #[tokio::test]
 async fn questions_are_answered_with_where_to_ask() {
     let (spool, nobody) = (tempfile::tempdir().unwrap(), free_address().await);
@@ -477,6 +541,12 @@ async fn questions_are_answered_with_where_to_ask() {
     for path in ["/ready", "/healthy", "/api/targets", "/api/agents", "/"] {
         assert_eq!(forwarding.get(path).await.0, 200, "{path}");
     }
+    assert!(forwarding.get("/").await.1.contains(r#"name="decima-forwards" content="yes""#));
+    let (status, body) = forwarding.get("/api/forwarding").await;
+    let told: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!((status, &told["address"]), (200, &Value::from(format!("http://{nobody}"))));
+    assert_eq!(told["spoolBytesMax"], 256 << 20);
+    assert_eq!(told["droppedRequests"]["spool_full"], 0);
     // What labels cannot be added to is refused at once.
     let mut store = ProfileStoreServiceClient::new(forwarding.channel().await);
     let garbage = WriteArrowRequest { ipc_buffer: vec![7; 100].into() };

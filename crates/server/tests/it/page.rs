@@ -30,7 +30,9 @@ async fn the_page_and_its_files() {
     assert_eq!(server.get("/nothing").await.status(), 404);
     assert_eq!(server.get("/index.html").await.status(), 404);
 
+    assert_eq!(server.get("/api/forwarding").await.status(), 404, "this server keeps what it takes");
     let page = server.get("/").await;
+    assert!(text(&page).contains(r#"name="decima-forwards" content="""#));
     let path = format!("/{}", script(text(&page)));
     let file = server.get(&path).await;
     assert_eq!(file.status(), 200, "{path}");

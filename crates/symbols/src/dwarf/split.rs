@@ -178,6 +178,7 @@ mod tests {
         check(include_bytes!("../../../../fuzz/corpus/elf/dwo-dwarf5"), &[0xa5ba_2bbb_828b_fecd]);
         check(include_bytes!("../../../../fuzz/corpus/elf/dwo-dwarf4"), &[0xe374_dfce_9410_8a04]);
         check(include_bytes!("../../../../fuzz/corpus/elf/dwp-dwarf4"), &[0xe374_dfce_9410_8a04]);
+        check(include_bytes!("../../../../fuzz/corpus/elf/dwp-dwarf5"), &[0x926e_0218_39e7_8d64]);
         check(include_bytes!("../../../../fuzz/corpus/elf/dwz"), &[]);
         check(include_bytes!("../../../../fuzz/corpus/elf/program-dwarf5"), &[]);
     }

@@ -37,6 +37,11 @@ fn elf() {
 }
 
 #[test]
+fn companions() {
+    replay("companions", fuzz::companions);
+}
+
+#[test]
 fn dwarf() {
     replay("dwarf", fuzz::dwarf);
 }
