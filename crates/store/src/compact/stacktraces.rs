@@ -74,7 +74,7 @@ pub(super) async fn merged(
         let input = &inputs[at];
         let rows = input.series.partitions[partition as usize];
         let read = input.block.whole_trees(&input.series, &[partition]).await?;
-        let Some(tree) = read.first() else { continue };
+        let Some(tree) = read.first() else { return Err(misfit(input, "a partition has no tree")) };
         let merged = match &*locations {
             Locations::Whole { of_inputs, .. } => trees.add(tree, |l| of_inputs[at].get(l as usize).copied()),
             Locations::Parts { of_inputs, count } => {
