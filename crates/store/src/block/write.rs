@@ -3,6 +3,8 @@
 //! [`BlockBuilder`] numbers what it is given and encodes it; where samples come from is its caller's: a head
 //! ([`encode`](super::encode)) or other blocks ([`compact`](crate::compact)). What it holds beyond the encoded files are the series.
 
+mod location_rows;
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use arrow_array::{
@@ -19,7 +21,7 @@ use super::{
 };
 use crate::{
     head::SeriesKey,
-    source::{AttributeTable, NO_MAPPING, Point, Symbols, TimeRange, Tree},
+    source::{AttributeTable, Point, Symbols, TimeRange, Tree},
     tiers,
 };
 
@@ -237,9 +239,9 @@ impl BlockBuilder {
 
     fn write_locations(&mut self, symbols: &Symbols, locations: &[u32]) -> Result<(), ParquetError> {
         let first = self.location_counts.locations;
-        self.locations.write(location_columns(symbols, first as i32, locations))?;
+        self.locations.write(location_rows::columns(symbols, first as i32, locations))?;
         self.location_counts.locations += locations.len() as u64;
-        self.location_counts.rows += locations.iter().map(|&l| location_row_count(symbols, l)).sum::<u64>();
+        self.location_counts.rows += locations.iter().map(|&l| location_rows::count(symbols, l)).sum::<u64>();
         Ok(())
     }
 
@@ -528,56 +530,6 @@ fn series_file(rows: &[SeriesRow]) -> Result<Vec<u8>, ParquetError> {
     columns.push(Arc::new(StringArray::from_iter_values(rows.iter().map(|r| &r.partition_name))));
     table.write(columns)?;
     table.finish()
-}
-
-/// Rows that a location has in `locations.parquet`.
-fn location_row_count(symbols: &Symbols, location: u32) -> u64 {
-    symbols.location_lines(location).len().max(1) as u64
-}
-
-/// Rows of some locations, whose ids in the block follow each other from the first on.
-fn location_columns(symbols: &Symbols, first: i32, locations: &[u32]) -> Vec<ArrayRef> {
-    /// (block location, location of the symbols, line of it)
-    type Row = (i32, u32, Option<crate::source::Line>);
-    let mut rows: Vec<Row> = Vec::with_capacity(locations.len());
-    for (id, &location) in (first..).zip(locations) {
-        let lines = symbols.location_lines(location);
-        if lines.is_empty() {
-            rows.push((id, location, None));
-        }
-        rows.extend(lines.iter().map(|line| (id, location, Some(*line))));
-    }
-    let mapping = |r: &Row| {
-        let id = symbols.location_mapping[r.1 as usize];
-        if id == NO_MAPPING { None } else { symbols.mappings.get(id as usize) }
-    };
-    let function = |r: &Row| r.2.map(|line| symbols.functions[line.function as usize]);
-    let text = |f: &dyn Fn(&Row) -> Option<u32>| -> ArrayRef {
-        let mut builder = StringDictionaryBuilder::<Int32Type>::new();
-        for row in &rows {
-            builder.append_option(f(row).map(|id| symbols.strings.get(id)));
-        }
-        Arc::new(builder.finish())
-    };
-    let number = |f: &dyn Fn(&Row) -> Option<i64>| -> ArrayRef {
-        Arc::new(rows.iter().map(f).collect::<Int64Array>())
-    };
-    vec![
-        Arc::new(Int32Array::from(rows.iter().map(|r| r.0).collect::<Vec<_>>())),
-        number(&|r| Some(symbols.location_address[r.1 as usize] as i64)),
-        text(&|r| Some(symbols.location_frame_type[r.1 as usize])),
-        number(&|r| mapping(r).map(|m| m.start as i64)),
-        number(&|r| mapping(r).map(|m| m.limit as i64)),
-        number(&|r| mapping(r).map(|m| m.offset as i64)),
-        text(&|r| mapping(r).map(|m| m.file)),
-        text(&|r| mapping(r).map(|m| m.build_id)),
-        text(&|r| function(r).map(|f| f.name)),
-        text(&|r| function(r).map(|f| f.system_name)),
-        text(&|r| function(r).map(|f| f.filename)),
-        number(&|r| function(r).map(|f| f.start_line)),
-        number(&|r| r.2.map(|l| l.line)),
-        number(&|r| r.2.map(|l| l.column)),
-    ]
 }
 
 /// Attributes of the block's series, sorted by name, series and value; `ids` are the series of the table.
