@@ -21,6 +21,9 @@ use crate::{
 /// Heads smaller than this could not hold a single large request while another one is flushed.
 const HEAD_MEMORY_MIN_BYTES: u64 = 16 << 20;
 
+/// With less there is no room to read two blocks and to write one.
+const COMPACTION_MEMORY_MIN_BYTES: u64 = 96 << 20;
+
 /// A store below this has no room for two logs and the blocks of them.
 const STORAGE_MIN_BYTES: u64 = 512 << 20;
 /// A read cache below this cannot hold what one query reads.
@@ -91,6 +94,10 @@ impl Settings {
                 flag: "flamegraph-nodes",
                 reason: format!("must not be above --flamegraph-nodes-max ({most})"),
             });
+        }
+        if (1..COMPACTION_MEMORY_MIN_BYTES).contains(&flags.compaction_memory.0) {
+            let reason = "must be at least 96MiB, or 0 to merge nothing".to_owned();
+            return Err(UsageError { flag: "compaction-memory", reason });
         }
         let storage_max_bytes = Some(flags.storage_max_bytes.0).filter(|bytes| *bytes > 0);
         if storage_max_bytes.is_some_and(|bytes| bytes < STORAGE_MIN_BYTES) {
@@ -496,6 +503,15 @@ mod tests {
         let given = limits(&["--debuginfo-retention=1h", "--debuginfo-retention-size=1MB"]);
         assert_eq!((given.unused_max_ns, given.bytes_max), (3_600_000_000_000, 1_000_000));
         assert_eq!(limits(&["--debuginfo-retention=0"]).unused_max_ns, i64::MAX);
+    }
+
+    #[test]
+    fn memory_of_a_compaction() {
+        let memory =
+            |flag: &str| checked(&[flag]).map(|s| s.store.compaction_memory_bytes).map_err(|e| e.flag);
+        assert_eq!(memory("--compaction-memory=0"), Ok(0));
+        assert_eq!(memory("--compaction-memory=96MiB"), Ok(96 << 20));
+        assert_eq!(memory("--compaction-memory=95MiB"), Err("compaction-memory"));
     }
 
     #[test]

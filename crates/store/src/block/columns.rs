@@ -34,7 +34,7 @@ pub(crate) const INSTANTS: &str = "instants";
 /// Rows of a row group at most: the writer holds one in memory, and its footer stays small.
 const ROW_GROUP_ROWS: usize = 1 << 20;
 /// Rows of a page at most: what one narrow query has to decode beyond what it wants.
-const PAGE_ROWS: usize = 20_000;
+pub(crate) const PAGE_ROWS: usize = 20_000;
 
 /// Rows of a row group of locations at most: a partition's own ones need the dictionaries of the groups they are in.
 const LOCATION_GROUP_ROWS: usize = 16_384;

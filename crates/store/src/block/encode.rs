@@ -10,7 +10,7 @@ use parquet::errors::ParquetError;
 
 use super::{
     meta::FileMeta,
-    write::{BlockBuilder, EncodedBlock, SampleColumns, SeenRequest},
+    write::{BlockBuilder, EncodedBlock, LocationIds, SampleColumns, SeenRequest},
 };
 use crate::{
     head::{
@@ -32,14 +32,16 @@ pub(crate) fn encode_head(
     requests: &[SeenRequest],
 ) -> Result<EncodedBlock, ParquetError> {
     let (text_attributes, integer_attributes) = attribute_columns(view);
-    let mut builder =
-        BlockBuilder::new(&view.symbols, shared_locations(view), text_attributes, integer_attributes, 0)?;
+    let mut builder = BlockBuilder::new(text_attributes, integer_attributes, 0)?;
+    let shared = shared_locations(view);
+    builder.write_shared_locations(&view.symbols, &shared)?;
+    let mut locations = LocationIds::with_shared(view.symbols.location_count(), &shared);
     let mut order: Vec<u32> = (0..view.partitions.len() as u32).collect();
     order.sort_by(|&a, &b| view.partition_names[a as usize].cmp(&view.partition_names[b as usize]));
     let mut series_ids = Vec::with_capacity(view.series.len());
     for partition in order {
         if !view.partitions[partition as usize].chunks.is_empty() {
-            encode_partition(&mut builder, view, partition, &mut series_ids)?;
+            encode_partition(&mut builder, view, partition, &mut locations, &mut series_ids)?;
         }
     }
     let mut block = builder.finish(id, tenant, &view.attributes, &series_ids, requests)?;
@@ -49,13 +51,15 @@ pub(crate) fn encode_head(
 }
 
 fn encode_partition(
-    builder: &mut BlockBuilder<'_>,
+    builder: &mut BlockBuilder,
     view: &HeadView,
     partition: u32,
+    locations: &mut LocationIds,
     series_ids: &mut Vec<u32>,
 ) -> Result<(), ParquetError> {
     let rows = &view.partitions[partition as usize];
-    let stacktrace_ids = builder.begin_partition(&view.partition_names[partition as usize], &rows.tree)?;
+    let name = &view.partition_names[partition as usize];
+    let stacktrace_ids = builder.begin_partition(name, &rows.tree, &view.symbols, locations)?;
     let mut by_series: BTreeMap<u32, Vec<&Arc<Chunk>>> = BTreeMap::new();
     for chunk in rows.chunks.iter() {
         by_series.entry(chunk.series).or_default().push(chunk);
@@ -76,7 +80,7 @@ fn encode_partition(
 
 /// One series' samples in order of time and stacktrace.
 fn series_samples(
-    builder: &BlockBuilder<'_>,
+    builder: &BlockBuilder,
     chunks: &[&Arc<Chunk>],
     stacktrace_ids: &[u32],
     strings: &StringColumn,

@@ -239,6 +239,13 @@ impl BlockReader {
         Ok((file, stream))
     }
 
+    /// Rows of a file.
+    pub(crate) async fn row_count(&self, name: &'static str) -> Result<usize, ReadError> {
+        let mut file = self.file(name)?;
+        let footer = self.footer(&mut file).await?;
+        Ok(footer.metadata().file_metadata().num_rows().max(0) as usize)
+    }
+
     /// Series with their row ranges.
     pub(crate) async fn block_series(&self) -> Result<Arc<BlockSeries>, ReadError> {
         let key = (self.id.clone(), Part::Series);

@@ -1,8 +1,9 @@
 //! Makes a block: series by series, partition by partition, in the order of its files.
 //!
 //! [`BlockBuilder`] numbers what it is given and encodes it; where samples come from is its caller's: a head
-//! ([`encode`](super::encode)) or other blocks ([`compact`](crate::compact)). What it holds beyond the encoded files are the series and
-//! the locations.
+//! ([`encode`](super::encode)) or other blocks ([`compact`](crate::compact)). What it holds beyond the encoded files are the series.
+
+mod location_rows;
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -20,7 +21,7 @@ use super::{
 };
 use crate::{
     head::SeriesKey,
-    source::{AttributeTable, NO_MAPPING, Point, Symbols, TimeRange, Tree},
+    source::{AttributeTable, Point, Symbols, TimeRange, Tree},
     tiers,
 };
 
@@ -109,20 +110,49 @@ struct SeriesStart {
     sum: i64,
 }
 
-/// A block in the making. Ids of locations that it is given are those of its symbols.
-pub(crate) struct BlockBuilder<'a> {
-    symbols: &'a Symbols,
+/// What the locations of a partition's tree are in the block.
+pub(crate) struct LocationIds {
+    /// Locations below have their id already.
+    known: u32,
+    /// Ids of those from there on.
+    ids: Vec<u32>,
+}
+
+impl LocationIds {
+    /// Locations below `known` are ids of the block, and so many behind them have none yet.
+    pub(crate) fn new(known: u32, others: usize) -> Self {
+        Self { known, ids: vec![UNMAPPED; others] }
+    }
+
+    /// So many locations without an id, but for those that are [shared](BlockBuilder::write_shared_locations).
+    pub(crate) fn with_shared(count: usize, shared: &[u32]) -> Self {
+        let mut ids = Self::new(0, count);
+        for (id, &location) in (0..).zip(shared) {
+            ids.ids[location as usize] = id;
+        }
+        ids
+    }
+}
+
+/// Parents and locations of nodes, as they are written.
+#[derive(Default)]
+pub(crate) struct NodeColumns {
+    /// How many nodes before each its parent is.
+    pub(crate) distances: Vec<i32>,
+    /// Ids of the block.
+    pub(crate) locations: Vec<i32>,
+}
+
+/// A block in the making.
+pub(crate) struct BlockBuilder {
     resolution_ns: i64,
+    locations: Table,
     samples: Table,
     points: Table,
     nodes: Table,
     stacktraces: Table,
     text_attributes: Vec<String>,
     integer_attributes: BTreeMap<String, String>,
-    /// Block id of each location.
-    location_ids: Vec<u32>,
-    /// Location of each block id.
-    locations: Vec<u32>,
     location_counts: LocationCounts,
     series: Vec<SeriesRow>,
     range: Option<TimeRange>,
@@ -136,40 +166,24 @@ pub(crate) struct BlockBuilder<'a> {
     partition_nodes_max: u64,
 }
 
-impl<'a> BlockBuilder<'a> {
-    /// A block without rows. Locations that several partitions use get the first ids, so that a partition's own ones are
-    /// contiguous.
+impl BlockBuilder {
+    /// A block without rows.
     pub(crate) fn new(
-        symbols: &'a Symbols,
-        shared_locations: Vec<u32>,
         text_attributes: Vec<String>,
         integer_attributes: BTreeMap<String, String>,
         resolution_ns: i64,
     ) -> Result<Self, ParquetError> {
         let integer_names: Vec<String> = integer_attributes.keys().cloned().collect();
-        let mut location_ids = vec![UNMAPPED; symbols.location_count()];
-        for (id, &location) in (0..).zip(&shared_locations) {
-            location_ids[location as usize] = id;
-        }
-        let shared = shared_locations.len() as u64;
-        let shared_rows = shared_locations.iter().map(|&l| location_row_count(symbols, l)).sum();
         Ok(Self {
-            symbols,
             resolution_ns,
+            locations: Table::new(columns::locations())?,
             samples: Table::new(columns::samples(&text_attributes, &integer_names))?,
             points: Table::new(columns::points(resolution_ns > 0))?,
             nodes: Table::new(columns::nodes())?,
             stacktraces: Table::new(columns::stacktraces())?,
             text_attributes,
             integer_attributes,
-            location_ids,
-            locations: shared_locations,
-            location_counts: LocationCounts {
-                locations: shared,
-                rows: shared_rows,
-                shared_locations: shared,
-                shared_rows,
-            },
+            location_counts: LocationCounts::default(),
             series: Vec::new(),
             range: None,
             partition: PartitionStart::default(),
@@ -194,8 +208,9 @@ impl<'a> BlockBuilder<'a> {
     }
 
     /// The files that grow with the number of rows.
-    pub(crate) fn tables(&mut self) -> [(&'static str, &mut Table); 4] {
+    pub(crate) fn tables(&mut self) -> [(&'static str, &mut Table); 5] {
         [
+            (columns::LOCATIONS, &mut self.locations),
             (columns::SAMPLES, &mut self.samples),
             (columns::POINTS, &mut self.points),
             (columns::NODES, &mut self.nodes),
@@ -203,62 +218,134 @@ impl<'a> BlockBuilder<'a> {
         ]
     }
 
-    /// Begins a partition with its tree, and returns the block's id of each of its stacktraces.
-    pub(crate) fn begin_partition(&mut self, name: &str, tree: &Tree) -> Result<Vec<u32>, ParquetError> {
+    /// Adds locations that several partitions use, before the first partition: they get the first ids, so that a partition's own
+    /// ones are contiguous.
+    pub(crate) fn write_shared_locations(
+        &mut self,
+        symbols: &Symbols,
+        locations: &[u32],
+    ) -> Result<(), ParquetError> {
+        self.write_locations(symbols, locations)?;
+        self.end_shared_locations();
+        Ok(())
+    }
+
+    /// Up to here locations were shared ones.
+    pub(crate) fn end_shared_locations(&mut self) {
+        let LocationCounts { locations, rows, .. } = self.location_counts;
+        self.location_counts.shared_locations = locations;
+        self.location_counts.shared_rows = rows;
+    }
+
+    fn write_locations(&mut self, symbols: &Symbols, locations: &[u32]) -> Result<(), ParquetError> {
+        let first = self.location_counts.locations;
+        self.locations.write(location_rows::columns(symbols, first as i32, locations))?;
+        self.location_counts.locations += locations.len() as u64;
+        self.location_counts.rows += locations.iter().map(|&l| location_rows::count(symbols, l)).sum::<u64>();
+        Ok(())
+    }
+
+    /// Adds rows of the locations of another block, whose ids become larger by so much.
+    pub(crate) fn copy_locations(&mut self, rows: &RecordBatch, shift: i64) -> Result<(), ParquetError> {
+        let (Some((ids, others)), true) = (rows.columns().split_first(), rows.num_rows() > 0) else {
+            return Ok(());
+        };
+        let Some(ids) = ids.as_any().downcast_ref::<Int32Array>() else {
+            return Err(ParquetError::General("ids of locations are not numbers".to_owned()));
+        };
+        let ids: Int32Array = ids.values().iter().map(|&id| (i64::from(id) + shift) as i32).collect();
+        let last = ids.values().last().copied().unwrap_or_default();
+        let mut columns: Vec<ArrayRef> = vec![Arc::new(ids)];
+        columns.extend(others.iter().cloned());
+        self.locations.write(columns)?;
+        self.location_counts.locations = last as u64 + 1;
+        self.location_counts.rows += rows.num_rows() as u64;
+        Ok(())
+    }
+
+    /// Number of locations so far.
+    pub(crate) fn location_count(&self) -> u64 {
+        self.location_counts.locations
+    }
+
+    /// First node and first stacktrace of what comes next.
+    pub(crate) fn next_ids(&self) -> (u32, u32) {
+        (self.node_count as u32, self.stacktrace_count as u32)
+    }
+
+    /// Begins a partition, whose locations, nodes and leaves are added one by one.
+    pub(crate) fn begin_bare_partition(&mut self, name: &str) {
         self.partition = PartitionStart {
             name: name.to_owned(),
             node: self.node_count,
             stacktrace: self.stacktrace_count,
             locations: self.location_counts,
         };
+    }
+
+    /// Adds nodes in preorder.
+    pub(crate) fn write_nodes(&mut self, nodes: NodeColumns) -> Result<(), ParquetError> {
+        self.node_count += nodes.distances.len() as u64;
+        let distances = Int32Array::from(nodes.distances);
+        self.nodes.write(vec![Arc::new(distances), Arc::new(Int32Array::from(nodes.locations))])
+    }
+
+    /// Adds stacktraces by the nodes of the block that they end at, ascending.
+    pub(crate) fn write_leaves(&mut self, leaves: Vec<i32>) -> Result<(), ParquetError> {
+        self.stacktrace_count += leaves.len() as u64;
+        self.stacktraces.write(vec![Arc::new(Int32Array::from(leaves))])
+    }
+
+    /// Begins a partition with its tree, and returns the block's id of each of its stacktraces. `ids` tells what the tree's locations
+    /// are in the block; those that have no id are of `symbols`, in their order, and get one.
+    pub(crate) fn begin_partition(
+        &mut self,
+        name: &str,
+        tree: &Tree,
+        symbols: &Symbols,
+        ids: &mut LocationIds,
+    ) -> Result<Vec<u32>, ParquetError> {
+        self.begin_bare_partition(name);
         let preorder = preorder(tree);
         let mut rank = vec![0u32; preorder.len()];
         for (new, &old) in preorder.iter().enumerate() {
             rank[old as usize] = new as u32;
         }
-        let distances: Int32Array = preorder
+        let distances = preorder
             .iter()
             .map(|&old| (rank[old as usize] - rank[tree.parent[old as usize] as usize]) as i32)
-            .collect::<Vec<_>>()
-            .into();
-        let mut locations = Vec::with_capacity(preorder.len());
-        for &old in &preorder {
-            locations.push(if old == 0 { 0 } else { self.location_id(tree.location[old as usize]) as i32 });
-        }
-        self.nodes.write(vec![Arc::new(distances), Arc::new(Int32Array::from(locations))])?;
+            .collect();
+        let mut own = Vec::new();
+        let mut location_id = |location: u32| -> u32 {
+            let Some(other) = location.checked_sub(ids.known) else { return location };
+            let id = &mut ids.ids[other as usize];
+            if *id == UNMAPPED {
+                *id = self.location_counts.locations as u32 + own.len() as u32;
+                own.push(other);
+            }
+            *id
+        };
+        let location =
+            |&old: &u32| if old == 0 { 0 } else { location_id(tree.location[old as usize]) as i32 };
+        let locations = preorder.iter().map(location).collect();
+        self.write_locations(symbols, &own)?;
+        let first = self.node_count as i32;
+        self.write_nodes(NodeColumns { distances, locations })?;
         let mut order: Vec<u32> = (0..tree.leaf.len() as u32).collect();
         order.sort_by_key(|&s| rank[tree.leaf[s as usize] as usize]);
-        let mut ids = vec![0u32; order.len()];
+        let mut stacktraces = vec![0u32; order.len()];
         for (new, &old) in order.iter().enumerate() {
-            ids[old as usize] = (self.stacktrace_count + new as u64) as u32;
+            stacktraces[old as usize] = (self.stacktrace_count + new as u64) as u32;
         }
-        let first = self.node_count as i32;
-        let leaves: Int32Array = order
-            .iter()
-            .map(|&s| first + rank[tree.leaf[s as usize] as usize] as i32)
-            .collect::<Vec<_>>()
-            .into();
-        self.stacktraces.write(vec![Arc::new(leaves)])?;
-        self.node_count += preorder.len() as u64;
-        self.stacktrace_count += ids.len() as u64;
-        Ok(ids)
+        let leaf = |&s: &u32| first + rank[tree.leaf[s as usize] as usize] as i32;
+        self.write_leaves(order.iter().map(leaf).collect())?;
+        Ok(stacktraces)
     }
 
     /// Ends the partition, after its series.
     pub(crate) fn end_partition(&mut self) {
         self.partition_count += 1;
         self.partition_nodes_max = self.partition_nodes_max.max(self.node_count - self.partition.node);
-    }
-
-    fn location_id(&mut self, location: u32) -> u32 {
-        let id = &mut self.location_ids[location as usize];
-        if *id == UNMAPPED {
-            *id = self.locations.len() as u32;
-            self.locations.push(location);
-            self.location_counts.locations += 1;
-            self.location_counts.rows += location_row_count(self.symbols, location);
-        }
-        *id
     }
 
     fn widen(&mut self, times: TimeRange) {
@@ -355,7 +442,7 @@ impl<'a> BlockBuilder<'a> {
         let range = self.range.unwrap_or(TimeRange { start_ns: 0, end_ns: 0 });
         let files = vec![
             (columns::SERIES, series_file(&self.series)?),
-            (columns::LOCATIONS, locations_file(self.symbols, &self.locations)?),
+            (columns::LOCATIONS, self.locations.finish()?),
             (columns::ATTRIBUTES, attributes_file(attributes, series_ids)?),
             (columns::REQUESTS, requests_file(requests)?),
             (columns::SAMPLES, self.samples.finish()?),
@@ -442,57 +529,6 @@ fn series_file(rows: &[SeriesRow]) -> Result<Vec<u8>, ParquetError> {
     }
     columns.push(Arc::new(StringArray::from_iter_values(rows.iter().map(|r| &r.partition_name))));
     table.write(columns)?;
-    table.finish()
-}
-
-/// Rows that a location has in `locations.parquet`.
-fn location_row_count(symbols: &Symbols, location: u32) -> u64 {
-    symbols.location_lines(location).len().max(1) as u64
-}
-
-fn locations_file(symbols: &Symbols, locations: &[u32]) -> Result<Vec<u8>, ParquetError> {
-    /// (block location, head location, line of it)
-    type Row = (i32, u32, Option<crate::source::Line>);
-    let mut rows: Vec<Row> = Vec::with_capacity(locations.len());
-    for (id, &location) in locations.iter().enumerate() {
-        let lines = symbols.location_lines(location);
-        if lines.is_empty() {
-            rows.push((id as i32, location, None));
-        }
-        rows.extend(lines.iter().map(|line| (id as i32, location, Some(*line))));
-    }
-    let mapping = |r: &Row| {
-        let id = symbols.location_mapping[r.1 as usize];
-        if id == NO_MAPPING { None } else { symbols.mappings.get(id as usize) }
-    };
-    let function = |r: &Row| r.2.map(|line| symbols.functions[line.function as usize]);
-    let text = |f: &dyn Fn(&Row) -> Option<u32>| -> ArrayRef {
-        let mut builder = StringDictionaryBuilder::<Int32Type>::new();
-        for row in &rows {
-            builder.append_option(f(row).map(|id| symbols.strings.get(id)));
-        }
-        Arc::new(builder.finish())
-    };
-    let number = |f: &dyn Fn(&Row) -> Option<i64>| -> ArrayRef {
-        Arc::new(rows.iter().map(f).collect::<Int64Array>())
-    };
-    let mut table = Table::new(columns::locations())?;
-    table.write(vec![
-        Arc::new(Int32Array::from(rows.iter().map(|r| r.0).collect::<Vec<_>>())),
-        number(&|r| Some(symbols.location_address[r.1 as usize] as i64)),
-        text(&|r| Some(symbols.location_frame_type[r.1 as usize])),
-        number(&|r| mapping(r).map(|m| m.start as i64)),
-        number(&|r| mapping(r).map(|m| m.limit as i64)),
-        number(&|r| mapping(r).map(|m| m.offset as i64)),
-        text(&|r| mapping(r).map(|m| m.file)),
-        text(&|r| mapping(r).map(|m| m.build_id)),
-        text(&|r| function(r).map(|f| f.name)),
-        text(&|r| function(r).map(|f| f.system_name)),
-        text(&|r| function(r).map(|f| f.filename)),
-        number(&|r| function(r).map(|f| f.start_line)),
-        number(&|r| r.2.map(|l| l.line)),
-        number(&|r| r.2.map(|l| l.column)),
-    ])?;
     table.finish()
 }
 

@@ -1,6 +1,6 @@
-//! A block's rows, from first to last, a batch at a time.
+//! A block's rows, from first to last, a batch at a time, whose pages are fetched a few at a time.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, ops::Range, sync::Arc};
 
 use arrow_array::{Array, DictionaryArray, Int64Array, RecordBatch, StringArray, types::Int32Type};
 use futures::StreamExt;
@@ -8,10 +8,11 @@ use parquet::arrow::async_reader::ParquetRecordBatchStream;
 
 use crate::{
     block::{
-        columns::{self, INTEGER_PREFIX, TEXT_PREFIX},
+        columns::{self, INTEGER_PREFIX, PAGE_ROWS, TEXT_PREFIX},
         file::BlockFile,
-        read::{BlockReader, column, ids, numbers},
+        read::{BlockReader, PartitionRows, column, ids, numbers},
         scan,
+        write::NodeColumns,
     },
     error::ReadError,
     source::Point,
@@ -19,6 +20,8 @@ use crate::{
 
 /// Rows decoded at a time: each input of a compaction holds as many.
 const BATCH_ROWS: usize = 8_192;
+/// Rows whose pages are fetched at a time. A row has some bytes, so that this is a few megabytes at most.
+const FETCH_ROWS: usize = 8 * PAGE_ROWS;
 
 /// A batch of samples.
 #[derive(Default)]
@@ -59,23 +62,63 @@ impl Rows for Vec<Point> {
     }
 }
 
+impl Rows for NodeColumns {
+    fn len(&self) -> usize {
+        self.distances.len()
+    }
+}
+
+impl Rows for Vec<i32> {
+    fn len(&self) -> usize {
+        Vec::len(self)
+    }
+}
+
+/// A batch as it is.
+#[derive(Default)]
+pub(crate) struct Batch(pub(crate) Option<RecordBatch>);
+
+impl Rows for Batch {
+    fn len(&self) -> usize {
+        self.0.as_ref().map_or(0, RecordBatch::num_rows)
+    }
+}
+
 /// Makes rows of a batch, or says what is wrong with it.
 type Decode<R> = Box<dyn Fn(&RecordBatch) -> Result<R, String> + Send>;
 
-/// Reads one file of a block in the order of its rows.
-pub(crate) struct Cursor<R> {
+/// Reads rows of one file of a block in their order.
+pub(crate) struct Cursor<'a, R> {
+    block: &'a BlockReader,
     file: BlockFile,
-    stream: ParquetRecordBatchStream<BlockFile>,
+    columns: Vec<String>,
+    /// Rows whose pages are not fetched yet.
+    unread: Range<usize>,
+    /// Rows whose pages are fetched, a batch at a time.
+    fetched: Option<ParquetRecordBatchStream<BlockFile>>,
     decode: Decode<R>,
     /// The current batch.
     pub(crate) rows: R,
     /// The next row of the batch.
     pub(crate) at: usize,
-    /// Rows of the file before the batch.
+    /// Number of the first row of the batch.
     before: usize,
 }
 
-impl<R: Rows> Cursor<R> {
+impl<'a, R: Rows> Cursor<'a, R> {
+    /// Reads `rows` of a file, of some columns (none = all).
+    fn new(
+        block: &'a BlockReader,
+        name: &'static str,
+        columns: Vec<String>,
+        rows: Range<usize>,
+        decode: Decode<R>,
+    ) -> Result<Self, ReadError> {
+        let (file, before) = (block.file(name)?, rows.start);
+        let (fetched, empty) = (None, R::default());
+        Ok(Self { block, file, columns, unread: rows, fetched, decode, rows: empty, at: 0, before })
+    }
+
     /// Number of the next row of the file.
     pub(crate) fn position(&self) -> usize {
         self.before + self.at
@@ -83,16 +126,43 @@ impl<R: Rows> Cursor<R> {
 
     /// Makes sure that there is a next row in the batch.
     pub(crate) async fn fill(&mut self) -> Result<(), ReadError> {
+        if self.fill_if_any().await? {
+            return Ok(());
+        }
+        Err(self.file.corrupt("it has fewer rows than series.parquet says"))
+    }
+
+    /// The same, unless all were read; whether there is one.
+    pub(crate) async fn fill_if_any(&mut self) -> Result<bool, ReadError> {
         while self.at >= self.rows.len() {
-            let Some(batch) = self.stream.next().await else {
-                return Err(self.file.corrupt("it has fewer rows than series.parquet says"));
-            };
-            let batch = batch.map_err(|e| self.file.error(&e))?;
+            let Some(batch) = self.next_batch().await? else { return Ok(false) };
             self.before += self.rows.len();
             self.at = 0;
             self.rows = (self.decode)(&batch).map_err(|reason| self.file.corrupt(reason))?;
         }
-        Ok(())
+        Ok(true)
+    }
+
+    async fn next_batch(&mut self) -> Result<Option<RecordBatch>, ReadError> {
+        loop {
+            if let Some(fetched) = &mut self.fetched
+                && let Some(batch) = fetched.next().await
+            {
+                return batch.map(Some).map_err(|e| self.file.error(&e));
+            }
+            if self.unread.is_empty() {
+                self.fetched = None;
+                return Ok(None);
+            }
+            // Up to the end of a page, so that none is fetched twice.
+            let end = (self.unread.start / FETCH_ROWS + 1) * FETCH_ROWS;
+            let next = self.unread.start..end.min(self.unread.end);
+            self.unread.start = next.end;
+            let columns: Vec<&str> = self.columns.iter().map(String::as_str).collect();
+            let (_, stream) =
+                self.block.row_stream(self.file.name, Some(&[next]), &columns, BATCH_ROWS).await?;
+            self.fetched = Some(stream);
+        }
     }
 
     /// Checks that a series begins at the next row.
@@ -105,13 +175,18 @@ impl<R: Rows> Cursor<R> {
             .file
             .corrupt(format!("series.parquet has a series at row {row}, after those up to {position}")))
     }
+
+    /// What is wrong with the file.
+    pub(crate) fn corrupt(&self, reason: impl Into<String>) -> ReadError {
+        self.file.corrupt(reason)
+    }
 }
 
 /// The samples of a block, with or without their attributes.
 pub(crate) async fn samples(
     block: &BlockReader,
     attributes: Attributes,
-) -> Result<Cursor<SampleRows>, ReadError> {
+) -> Result<Cursor<'_, SampleRows>, ReadError> {
     let (text, integer): (Vec<String>, Vec<String>) = match attributes {
         Attributes::Dropped => Default::default(),
         Attributes::Kept => (
@@ -121,7 +196,7 @@ pub(crate) async fn samples(
     };
     let mut names = vec!["time_ns", "duration_ns", "stacktrace", "value"];
     names.extend(text.iter().chain(&integer).map(String::as_str));
-    let (file, stream) = block.row_stream(columns::SAMPLES, None, &names, BATCH_ROWS).await?;
+    let names: Vec<String> = names.into_iter().map(str::to_owned).collect();
     let decode = move |batch: &RecordBatch| -> Result<SampleRows, String> {
         Ok(SampleRows {
             times_ns: numbers(batch, "time_ns")?.to_vec(),
@@ -135,7 +210,8 @@ pub(crate) async fn samples(
                 .collect::<Result<_, String>>()?,
         })
     };
-    Ok(Cursor { file, stream, decode: Box::new(decode), rows: SampleRows::default(), at: 0, before: 0 })
+    let rows = 0..block.row_count(columns::SAMPLES).await?;
+    Cursor::new(block, columns::SAMPLES, names, rows, Box::new(decode))
 }
 
 fn texts(batch: &RecordBatch, name: &str) -> Result<Vec<Option<Arc<str>>>, String> {
@@ -151,11 +227,41 @@ fn texts(batch: &RecordBatch, name: &str) -> Result<Vec<Option<Arc<str>>>, Strin
 }
 
 /// The points of a block.
-pub(crate) async fn points(block: &BlockReader) -> Result<Cursor<Vec<Point>>, ReadError> {
-    let (file, stream) = block.row_stream(columns::POINTS, None, &[], BATCH_ROWS).await?;
+pub(crate) async fn points(block: &BlockReader) -> Result<Cursor<'_, Vec<Point>>, ReadError> {
     let decode = |batch: &RecordBatch| -> Result<Vec<Point>, String> {
         let points = scan::decode_points(batch)?;
         Ok((0..batch.num_rows()).map(|row| points.get(row)).collect())
     };
-    Ok(Cursor { file, stream, decode: Box::new(decode), rows: Vec::new(), at: 0, before: 0 })
+    let rows = 0..block.row_count(columns::POINTS).await?;
+    Cursor::new(block, columns::POINTS, Vec::new(), rows, Box::new(decode))
+}
+
+/// The nodes of a partition, in preorder, its root first.
+pub(crate) fn nodes<'a>(
+    block: &'a BlockReader,
+    rows: &PartitionRows,
+) -> Result<Cursor<'a, NodeColumns>, ReadError> {
+    let decode = |batch: &RecordBatch| -> Result<NodeColumns, String> {
+        Ok(NodeColumns {
+            distances: ids(batch, "parent_distance")?.to_vec(),
+            locations: ids(batch, "location")?.to_vec(),
+        })
+    };
+    let rows = rows.first_node..rows.first_node + rows.node_count;
+    Cursor::new(block, columns::NODES, Vec::new(), rows, Box::new(decode))
+}
+
+/// The nodes of the block that the stacktraces of a partition end at.
+pub(crate) fn leaves<'a>(
+    block: &'a BlockReader,
+    rows: &PartitionRows,
+) -> Result<Cursor<'a, Vec<i32>>, ReadError> {
+    let decode = |batch: &RecordBatch| Ok(ids(batch, "leaf")?.to_vec());
+    let rows = rows.first_stacktrace..rows.first_stacktrace + rows.stacktrace_count;
+    Cursor::new(block, columns::STACKTRACES, Vec::new(), rows, Box::new(decode))
+}
+
+/// Rows of locations, as they are.
+pub(crate) fn locations(block: &BlockReader, rows: Range<usize>) -> Result<Cursor<'_, Batch>, ReadError> {
+    Cursor::new(block, columns::LOCATIONS, Vec::new(), rows, Box::new(|batch| Ok(Batch(Some(batch.clone())))))
 }

@@ -11,16 +11,19 @@ use std::sync::Arc;
 
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
-use super::{Progress, Stopped};
+use super::{
+    Progress, Stopped,
+    fingerprints::{self, Walk},
+};
 use crate::{
     block::read::{BlockReader, BlockSeries},
     error::ReadError,
-    source::{
-        AttributeRun, Mapping, NO_MAPPING, Point, SampleRun, ScanRequest, Series, Source, Symbols, TimeRange,
-        Tree,
-    },
+    source::{AttributeRun, Point, SampleRun, ScanRequest, Series, Source, TimeRange},
     tiers,
 };
+
+/// Stacktraces whose fingerprints are held whatever the memory: each part of them is a scan of the partition.
+const STACKTRACES_MIN: usize = 65_536;
 
 /// The digest of the samples and points of blocks. Those of several blocks add up.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -44,17 +47,16 @@ impl Digest {
         }
     }
 
-    /// Reads a whole block, partition by partition. Of it counts what a block of this resolution has.
+    /// Reads a whole block, partition by partition, holding fingerprints of about so many bytes. Of it counts what a block of this
+    /// resolution has.
     pub(crate) async fn of(
         block: &BlockReader,
         resolution_ns: i64,
+        memory_bytes: u64,
         progress: &Progress,
     ) -> Result<Self, DigestError> {
         let series = block.block_series().await?;
-        let locations = {
-            let whole = crate::block::locations::LocationPart::whole(block.meta.locations);
-            location_fingerprints(&block.locations(&whole).await?)
-        };
+        let shared = fingerprints::of_locations(block, 0..block.meta.locations.shared_rows as usize).await?;
         let mut attributes: Vec<String> = Vec::new();
         if resolution_ns == 0 {
             attributes.clone_from(&block.meta.text_attributes);
@@ -63,18 +65,36 @@ impl Digest {
             attributes.dedup();
         }
         let scope = Scope { resolution_ns, attributes: &attributes };
+        let stacktraces_max = (memory_bytes as usize / size_of::<u128>()).max(STACKTRACES_MIN);
         let mut digest = Self::default();
         for partition in 0..series.partitions.len() as u32 {
-            progress.check()?;
-            digest = digest.with(of_partition(block, &series, partition, &locations, scope).await?);
+            let mut walk = Walk::of_partition(block, &series, partition, &shared).await?;
+            let mut first = 0;
+            // More stacktraces than can be held are gone through a part at a time.
+            loop {
+                progress.check()?;
+                let fingerprints = walk.next(stacktraces_max).await?;
+                let part = Stacktraces { first, fingerprints: &fingerprints };
+                digest = digest.with(of_partition(block, &series, partition, part, scope).await?);
+                first += fingerprints.len();
+                if fingerprints.len() < stacktraces_max {
+                    break;
+                }
+            }
         }
         Ok(digest)
     }
 
     /// Adds sums by bucket.
-    fn add_sums(&mut self, run: &SampleRun<'_>, resolution_ns: i64, series: u128, stacktraces: &[u128]) {
+    fn add_sums(
+        &mut self,
+        run: &SampleRun<'_>,
+        resolution_ns: i64,
+        series: u128,
+        stacktraces: Stacktraces<'_>,
+    ) {
         for (row, &value) in run.values.iter().enumerate() {
-            let stacktrace = stacktraces[run.stacktraces[row] as usize];
+            let Some(stacktrace) = stacktraces.get(run.stacktraces[row]) else { continue };
             let start_ns = tiers::bucket_start(run.times_ns.get(row), resolution_ns);
             let mut content = [0u8; 40];
             content[..16].copy_from_slice(&series.to_le_bytes());
@@ -85,10 +105,10 @@ impl Digest {
         }
     }
 
-    fn add_run(&mut self, run: &SampleRun<'_>, names: &[u128], series: u128, stacktraces: &[u128]) {
-        self.sample_count += run.values.len() as u64;
+    fn add_run(&mut self, run: &SampleRun<'_>, names: &[u128], series: u128, stacktraces: Stacktraces<'_>) {
         for (row, &value) in run.values.iter().enumerate() {
-            let stacktrace = stacktraces[run.stacktraces[row] as usize];
+            let Some(stacktrace) = stacktraces.get(run.stacktraces[row]) else { continue };
+            self.sample_count += 1;
             let mut content = [0u8; 48];
             content[..16].copy_from_slice(&series.to_le_bytes());
             content[16..32].copy_from_slice(&stacktrace.to_le_bytes());
@@ -127,6 +147,19 @@ pub(crate) enum DigestError {
     Stopped(#[from] Stopped),
 }
 
+/// Fingerprints of stacktraces that follow each other in a partition.
+#[derive(Clone, Copy)]
+struct Stacktraces<'a> {
+    first: usize,
+    fingerprints: &'a [u128],
+}
+
+impl Stacktraces<'_> {
+    fn get(&self, stacktrace: u32) -> Option<u128> {
+        self.fingerprints.get((stacktrace as usize).checked_sub(self.first)?).copied()
+    }
+}
+
 /// What counts.
 #[derive(Clone, Copy)]
 struct Scope<'a> {
@@ -138,11 +171,9 @@ async fn of_partition(
     block: &BlockReader,
     series: &Arc<BlockSeries>,
     partition: u32,
-    locations: &[u128],
+    stacktraces: Stacktraces<'_>,
     Scope { resolution_ns, attributes }: Scope<'_>,
 ) -> Result<Digest, ReadError> {
-    let trees = block.whole_trees(series, &[partition]).await?;
-    let stacktraces = trees.first().map_or_else(Vec::new, |tree| stacktrace_fingerprints(tree, locations));
     let of_partition: Vec<u32> = (0..)
         .zip(&series.table.series)
         .filter(|(_, series)| series.partition == partition)
@@ -165,13 +196,15 @@ async fn of_partition(
                 _ => known.insert((run.series, hash(run.series))).1,
             };
             if resolution_ns == 0 {
-                digest.add_run(&run, &names, series, &stacktraces);
+                digest.add_run(&run, &names, series, stacktraces);
             } else {
-                digest.add_sums(&run, resolution_ns, series, &stacktraces);
+                digest.add_sums(&run, resolution_ns, series, stacktraces);
             }
         })
         .await?;
-    block.points(&request, &mut |id, points| digest.add_points(resolution_ns, hash(id), points)).await?;
+    if stacktraces.first == 0 {
+        block.points(&request, &mut |id, points| digest.add_points(resolution_ns, hash(id), points)).await?;
+    }
     Ok(digest)
 }
 
@@ -195,7 +228,7 @@ fn attribute_hash(name: u128, attribute: &AttributeRun<'_>, row: usize) -> u128 
 }
 
 /// Hashes texts with their lengths, so that no two sequences are the same bytes.
-fn add_text(state: &mut Xxh3, text: &str) {
+pub(super) fn add_text(state: &mut Xxh3, text: &str) {
     state.update(&(text.len() as u64).to_le_bytes());
     state.update(text.as_bytes());
 }
@@ -216,54 +249,10 @@ fn series_hash(series: &Series) -> u128 {
     state.digest128()
 }
 
-fn location_fingerprints(symbols: &Symbols) -> Vec<u128> {
-    let text = |state: &mut Xxh3, id: u32| add_text(state, symbols.strings.get(id));
-    let fingerprint = |location: u32| {
-        let at = location as usize;
-        let mut state = Xxh3::new();
-        state.update(&symbols.location_address[at].to_le_bytes());
-        text(&mut state, symbols.location_frame_type[at]);
-        let mapping = symbols.location_mapping[at];
-        if mapping != NO_MAPPING {
-            let Mapping { start, limit, offset, file, build_id } = symbols.mappings[mapping as usize];
-            for number in [start, limit, offset] {
-                state.update(&number.to_le_bytes());
-            }
-            text(&mut state, file);
-            text(&mut state, build_id);
-        }
-        for line in symbols.location_lines(location) {
-            let function = symbols.functions[line.function as usize];
-            for id in [function.name, function.system_name, function.filename] {
-                text(&mut state, id);
-            }
-            for number in [function.start_line, line.line, line.column] {
-                state.update(&number.to_le_bytes());
-            }
-        }
-        state.digest128()
-    };
-    (0..symbols.location_count() as u32).map(fingerprint).collect()
-}
-
-/// The fingerprint of each stacktrace: of its locations, root first.
-fn stacktrace_fingerprints(tree: &Tree, locations: &[u128]) -> Vec<u128> {
-    let mut nodes = vec![0u128; tree.parent.len()];
-    for node in 1..nodes.len() {
-        let mut content = [0u8; 32];
-        content[..16].copy_from_slice(&nodes[tree.parent[node] as usize].to_le_bytes());
-        content[16..].copy_from_slice(&locations[tree.location[node] as usize].to_le_bytes());
-        nodes[node] = xxh3_128(&content);
-    }
-    tree.leaf.iter().map(|&leaf| nodes[leaf as usize]).collect()
-}
-
 #[cfg(test)]
 mod tests {
-    use decima_profile::{
-        ProfileType, SampleBatch,
-        batch::{Attribute, AttributeValues, Function, Line, Location, NO_MAPPING, SeriesSamples},
-    };
+    use decima_profile::SampleBatch;
+    use decima_testkit::batch::{self, Row};
     use object_store::memory::InMemory;
 
     use super::*;
@@ -273,41 +262,9 @@ mod tests {
         storage::{Storage, TENANT},
     };
 
-    /// A sample: functions leaf first, time, value, attribute.
-    type Row = (&'static [&'static str], i64, i64, &'static str);
-
-    fn batch(service: &str, period: i64, rows: &[Row]) -> SampleBatch {
-        let mut batch = SampleBatch { stacktrace_offsets: vec![0], ..SampleBatch::default() };
-        let mut routes = Vec::new();
-        for (stack, _, _, route) in rows {
-            for name in *stack {
-                let function = batch.functions.len() as u32;
-                let name = batch.strings.push(name);
-                batch.functions.push(Function { name, ..Function::default() });
-                batch.lines.push(Line { function, line: 1, column: 0 });
-                batch.locations.push(Location {
-                    mapping: NO_MAPPING,
-                    address: 0,
-                    frame_type: 0,
-                    first_line: function,
-                    line_count: 1,
-                });
-                batch.stacktrace_locations.push(function);
-            }
-            batch.stacktrace_offsets.push(batch.stacktrace_locations.len() as u32);
-            routes.push(if route.is_empty() { 0 } else { batch.strings.push(route) });
-        }
-        let name = batch.strings.push("route");
-        batch.series.push(SeriesSamples {
-            profile_type: ProfileType::parse("a:b:c:d:e:delta").unwrap(),
-            labels: vec![("job".to_owned(), service.to_owned())],
-            period,
-            duration_ns: 7,
-            times_ns: rows.iter().map(|row| row.1).collect(),
-            stacktraces: (0..rows.len() as u32).collect(),
-            values: rows.iter().map(|row| row.2).collect(),
-            attributes: vec![Attribute { name, values: AttributeValues::Text(routes) }],
-        });
+    fn batch(service: &str, period: i64, rows: &[Row<'_>]) -> SampleBatch {
+        let mut batch = batch::batch(service, rows);
+        batch.series[0].period = period;
         batch
     }
 
@@ -324,10 +281,11 @@ mod tests {
         let (_, meta) = storage.put_block(block, 0).await.unwrap();
         let cache = Arc::new(read::cache(1 << 20));
         let block = BlockReader::new(meta, Storage::block_path("block"), storage.objects.clone(), cache);
-        Digest::of(&block, 0, &Progress::default()).await.unwrap()
+        Digest::of(&block, 0, 0, &Progress::default()).await.unwrap()
     }
 
-    const ROWS: [Row; 3] = [(&["a", "b"], 5, 3, "/x"), (&["b"], 6, -2, ""), (&["a", "b"], 6, 4, "/x")];
+    const ROWS: [Row<'static>; 3] =
+        [(&["a", "b"], 5, 3, "/x"), (&["b"], 6, -2, ""), (&["a", "b"], 6, 4, "/x")];
 
     #[tokio::test]
     async fn it_is_of_content_and_adds_up() {
@@ -336,9 +294,9 @@ mod tests {
         let parts = digest(std::slice::from_ref(&one)).await.with(digest(&[other, one]).await);
         assert_eq!(parts, whole);
 
-        let of = async |rows: &[Row]| digest(&[batch("s", 1, rows)]).await;
+        let of = async |rows: &[Row<'_>]| digest(&[batch("s", 1, rows)]).await;
         let expected = of(&ROWS).await;
-        let changed: [(&str, [Row; 3]); 5] = [
+        let changed: [(&str, [Row<'_>; 3]); 5] = [
             ("time", [(&["a", "b"], 5, 3, "/x"), (&["b"], 6, -2, ""), (&["a", "b"], 7, 4, "/x")]),
             ("stacktrace", [(&["a", "b"], 5, 3, "/x"), (&["b"], 6, -2, ""), (&["b", "a"], 6, 4, "/x")]),
             (

@@ -1,26 +1,26 @@
 //! Several blocks become one: series by series in the order that all blocks have, so that each input is read once, from its first
-//! row to its last, and nothing but the locations, the series and one partition's tree is held whole. Where the block is to be coarser
-//! than its inputs, samples become sums on the way.
+//! row to its last, and nothing but the series is held whole. Locations and the trees of one partition are where there is memory for that; where there is
+//! not, they [follow each other](stacktraces) as they are read. Where the block is to be coarser than its inputs, samples become sums on the way.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 use super::{
     CompactError, Progress, Target,
     cursor::{self, Attributes, Cursor, SampleRows},
+    locations::{self, Locations, Shared},
     pending::Pending,
     rollup::{self, Rollup},
-    tree::TreeMerger,
+    stacktraces::{self, StacktraceIds},
 };
 use crate::{
     block::{
-        locations::LocationPart,
         meta::{BlockMeta, FileMeta},
         read::{BlockReader, BlockSeries},
         upload::Upload,
         write::{BlockBuilder, SeenRequest},
     },
-    head::{SeriesKey, symbols::SymbolIndex},
-    source::{AttributeTable, Point, Series, Symbols},
+    head::SeriesKey,
+    source::{AttributeTable, Point, Series},
     storage::{Storage, TENANT},
 };
 
@@ -28,13 +28,11 @@ use crate::{
 const PENDING_ROWS: usize = 65_536;
 
 /// A block that is read from.
-struct Input<'a> {
-    block: &'a BlockReader,
-    series: Arc<BlockSeries>,
-    /// Merged location of each location.
-    locations: Vec<u32>,
-    samples: Cursor<SampleRows>,
-    points: Cursor<Vec<Point>>,
+pub(super) struct Input<'a> {
+    pub(super) block: &'a BlockReader,
+    pub(super) series: Arc<BlockSeries>,
+    samples: Cursor<'a, SampleRows>,
+    points: Cursor<'a, Vec<Point>>,
     /// Place of each of its text and integer attributes among those of the merged block.
     texts: Vec<usize>,
     integers: Vec<usize>,
@@ -49,15 +47,15 @@ struct Part {
     series: u32,
 }
 
-/// Merges blocks into one, and puts its files but for the description.
-pub(crate) async fn merge(
+/// Merges blocks into one in so much memory beside what each of them takes, and puts its files but for the description.
+pub(super) async fn merge(
     blocks: &[BlockReader],
     target: &Target,
+    room_bytes: u64,
     requests: &[SeenRequest],
     storage: &Storage,
     progress: &Progress,
 ) -> Result<BlockMeta, CompactError> {
-    let mut symbols = Symbols::default();
     let attributes = if target.resolution_ns > 0 { Attributes::Dropped } else { Attributes::Kept };
     let with_attributes = || blocks.iter().filter(|_| attributes == Attributes::Kept);
     let texts = names(with_attributes().flat_map(|b| b.meta.text_attributes.iter().cloned()));
@@ -66,36 +64,33 @@ pub(crate) async fn merge(
         integers.entry(name.clone()).or_insert_with(|| unit.clone());
     }
     let mut inputs = Vec::with_capacity(blocks.len());
-    let mut index = SymbolIndex::default();
     for block in blocks {
-        let own = block.locations(&LocationPart::whole(block.meta.locations)).await?;
         let place = |name: &String| texts.binary_search(name).unwrap_or_default();
         let place_integer = |name: &String| integers.keys().position(|n| n == name).unwrap_or_default();
         inputs.push(Input {
             block,
             series: block.block_series().await?,
-            locations: index.map_symbols(&mut symbols, &own),
             samples: cursor::samples(block, attributes).await?,
             points: cursor::points(block).await?,
             texts: block.meta.text_attributes.iter().map(place).collect(),
             integers: block.meta.integer_attributes.keys().map(place_integer).collect(),
         });
     }
-    drop(index);
-    let partitions = partitions(&inputs);
-    let shared = shared_locations(&inputs, &partitions, symbols.location_count());
     let mut merger = Merger {
-        builder: BlockBuilder::new(&symbols, shared, texts, integers, target.resolution_ns)?,
+        builder: BlockBuilder::new(texts, integers, target.resolution_ns)?,
         storage,
         target,
+        room_bytes,
         attributes: AttributeTable::default(),
         series_count: 0,
         progress,
     };
     let mut uploads = Uploads::new();
     let merged = async {
+        let partitions = partitions(&inputs);
+        let mut locations = merger.locations(&partitions, &inputs, &mut uploads).await?;
         for (name, parts) in &partitions {
-            merger.partition(name, parts, &mut inputs, &mut uploads).await?;
+            merger.partition(name, parts, &mut inputs, &mut locations, &mut uploads).await?;
         }
         merger.finish(requests, &mut uploads).await
     };
@@ -111,7 +106,7 @@ pub(crate) async fn merge(
 }
 
 /// Files under way, by name.
-type Uploads = BTreeMap<&'static str, Upload>;
+pub(super) type Uploads = BTreeMap<&'static str, Upload>;
 
 fn names(all: impl Iterator<Item = String>) -> Vec<String> {
     let mut names: Vec<String> = all.collect();
@@ -133,69 +128,93 @@ fn partitions(inputs: &[Input<'_>]) -> Partitions {
     partitions
 }
 
-/// Merged locations that several partitions use: in one input, or across them.
-fn shared_locations(inputs: &[Input<'_>], partitions: &Partitions, location_count: usize) -> Vec<u32> {
-    const NONE: u32 = u32::MAX;
-    const SHARED: u32 = u32::MAX - 1;
-    let mut user = vec![NONE; location_count];
-    for input in inputs {
-        let shared = input.block.meta.locations.shared_locations as usize;
-        for &location in input.locations.iter().take(shared) {
-            user[location as usize] = SHARED;
-        }
-    }
-    for (number, parts) in (0..).zip(partitions.values()) {
-        for &(input, partition) in parts {
-            let rows = &inputs[input].series.partitions[partition as usize];
-            let own = inputs[input].locations.iter().skip(rows.first_location).take(rows.location_count);
-            for &location in own {
-                let user = &mut user[location as usize];
-                *user = if *user == NONE || *user == number { number } else { SHARED };
-            }
-        }
-    }
-    (0..).zip(user).filter(|(_, user)| *user == SHARED).map(|(location, _)| location).collect()
-}
-
-struct Merger<'a> {
-    builder: BlockBuilder<'a>,
+/// A block in the making.
+pub(super) struct Merger<'a> {
+    pub(super) builder: BlockBuilder,
     storage: &'a Storage,
     target: &'a Target,
+    /// Memory for locations and trees, a half each.
+    room_bytes: u64,
     attributes: AttributeTable,
     series_count: u32,
     progress: &'a Progress,
 }
 
 impl Merger<'_> {
+    /// Writes the locations that several partitions use.
+    async fn locations(
+        &mut self,
+        partitions: &Partitions,
+        inputs: &[Input<'_>],
+        uploads: &mut Uploads,
+    ) -> Result<Locations, CompactError> {
+        let half_bytes = self.room_bytes / 2;
+        let parts = || partitions.values().map(Vec::as_slice);
+        if locations::fit(inputs, half_bytes) && parts().all(|of| stacktraces::fit(of, inputs, half_bytes)) {
+            return locations::whole(inputs, parts(), &mut self.builder).await;
+        }
+        if locations::shared_fit(inputs, half_bytes) {
+            return locations::shared(inputs, &mut self.builder).await;
+        }
+        let mut of_inputs = Vec::with_capacity(inputs.len());
+        for input in inputs {
+            let shift = self.builder.location_count();
+            let rows = 0..input.block.meta.locations.shared_rows as usize;
+            self.copy_locations(input.block, rows, shift as i64, uploads).await?;
+            of_inputs.push(Shared::Shifted(shift as u32));
+        }
+        self.builder.end_shared_locations();
+        Ok(Locations::Parts { of_inputs, count: self.builder.location_count() as u32 })
+    }
+
+    /// Copies rows of locations, whose ids become larger by so much.
+    pub(super) async fn copy_locations(
+        &mut self,
+        block: &BlockReader,
+        rows: Range<usize>,
+        shift: i64,
+        uploads: &mut Uploads,
+    ) -> Result<(), CompactError> {
+        let mut rows = cursor::locations(block, rows)?;
+        while rows.fill_if_any().await? {
+            if let Some(batch) = &rows.rows.0 {
+                self.builder.copy_locations(batch, shift)?;
+                rows.at = batch.num_rows();
+            }
+            self.put_encoded(uploads).await?;
+        }
+        Ok(())
+    }
+
     async fn partition(
         &mut self,
         name: &str,
         parts: &[(usize, u32)],
         inputs: &mut [Input<'_>],
+        locations: &mut Locations,
         uploads: &mut Uploads,
     ) -> Result<(), CompactError> {
         self.progress.check()?;
-        let mut trees = TreeMerger::new();
-        // By input: the first stacktrace of the partition there, and the merged number of each.
-        let mut stacktraces: BTreeMap<usize, (u32, Vec<u32>)> = BTreeMap::new();
+        let fit = stacktraces::fit(parts, inputs, self.room_bytes / 2);
+        let numbers = match locations {
+            Locations::Parts { of_inputs, .. } if !fit => {
+                stacktraces::following(name, parts, inputs, of_inputs, self, uploads).await?
+            }
+            _ => stacktraces::merged(name, parts, inputs, locations, self).await?,
+        };
+        let ids: BTreeMap<usize, StacktraceIds> = parts.iter().map(|&(at, _)| at).zip(numbers).collect();
         let mut series: BTreeMap<SeriesKey, Vec<Part>> = BTreeMap::new();
         for &(at, partition) in parts {
-            let input = &inputs[at];
-            let read = input.block.whole_trees(&input.series, &[partition]).await?;
-            let first = input.series.partitions[partition as usize].first_stacktrace as u32;
-            let merged = read.first().map_or_else(Vec::new, |tree| trees.add(tree, &input.locations));
-            stacktraces.insert(at, (first, merged));
-            let own = (0..).zip(&input.series.table.series).filter(|(_, s)| s.partition == partition);
-            for (id, row) in own {
+            // Series are in the order of their partitions.
+            let table = &inputs[at].series.table.series;
+            let first = table.partition_point(|series| series.partition < partition);
+            let own = table[first..].iter().take_while(|series| series.partition == partition);
+            for (id, row) in (first as u32..).zip(own) {
                 series.entry(key(row)).or_default().push(Part { input: at, series: id });
             }
         }
-        let ids = self.builder.begin_partition(name, &trees.finish())?;
-        for (_, merged) in stacktraces.values_mut() {
-            merged.iter_mut().for_each(|stacktrace| *stacktrace = ids[*stacktrace as usize]);
-        }
         for (key, parts) in series {
-            self.samples(&parts, inputs, &stacktraces, uploads).await?;
+            self.samples(&parts, inputs, &ids, uploads).await?;
             let points = points(&parts, inputs).await?;
             let points = rollup::points(points, self.target.resolution_ns);
             self.builder.write_points(&points)?;
@@ -216,7 +235,7 @@ impl Merger<'_> {
         &mut self,
         parts: &[Part],
         inputs: &mut [Input<'_>],
-        stacktraces: &BTreeMap<usize, (u32, Vec<u32>)>,
+        stacktraces: &BTreeMap<usize, StacktraceIds>,
         uploads: &mut Uploads,
     ) -> Result<(), CompactError> {
         let mut left: Vec<(usize, usize)> = Vec::with_capacity(parts.len());
@@ -248,13 +267,13 @@ impl Merger<'_> {
             }
             let Some((_, at)) = earliest else { break };
             let (input, rows) = &mut left[at];
-            let Some((first, ids)) = stacktraces.get(input) else { break };
+            let Some(ids) = stacktraces.get(input) else { break };
             let input = &mut inputs[*input];
             let samples = &mut input.samples;
             let next = samples.at..samples.rows.times_ns.len().min(samples.at + *rows);
             let taken = samples.rows.times_ns[next.clone()].partition_point(|&t| t <= until_ns).max(1);
             let next = next.start..next.start + taken;
-            let stacktrace = |s: u32| ids.get(s.wrapping_sub(*first) as usize).copied();
+            let stacktrace = |s: u32| ids.get(s);
             let is_known = match &mut rollup {
                 Some(rollup) => rollup.add(&samples.rows, next.clone(), stacktrace, &mut pending),
                 None => pending.add(&samples.rows, next.clone(), stacktrace, &input.texts, &input.integers),
@@ -286,7 +305,7 @@ impl Merger<'_> {
     }
 
     /// Hands what is encoded of the large files to their uploads.
-    async fn put_encoded(&mut self, uploads: &mut Uploads) -> Result<(), CompactError> {
+    pub(super) async fn put_encoded(&mut self, uploads: &mut Uploads) -> Result<(), CompactError> {
         for (name, table) in self.builder.tables() {
             let bytes = table.take_encoded();
             if bytes.is_empty() {

@@ -4,15 +4,20 @@
 //! plan ─► merge ─► digest of the inputs = digest of the block ─► next manifest ─► inputs deleted when nobody reads them
 //! ```
 //! Invariants: what is read stays the same, row by row, or sum by sum where the block becomes [coarser](crate::tiers); the manifest changes only after that is verified from what was stored; memory is
-//! bounded by a setting, since [`plan`] chooses inputs that fit and [`merge`] streams their rows. Absent: changes to the manifest,
+//! bounded by a setting, whatever the size of the inputs: [`plan`] chooses so many as there is memory for their pages, and [`merge`] streams them. Absent: changes to the manifest,
 //! which are the [writer](crate::writer)'s. Start at [`compact`].
 
 mod cursor;
 mod digest;
+mod fingerprints;
+mod locations;
 mod merge;
 mod pending;
 pub(crate) mod plan;
 mod rollup;
+mod stacktraces;
+#[cfg(test)]
+mod tests;
 mod tree;
 
 use std::sync::{
@@ -94,6 +99,8 @@ pub(crate) struct Target {
     /// Name of the block.
     pub(crate) id: String,
     pub(crate) level: u8,
+    /// What the compaction may hold.
+    pub(crate) memory_bytes: u64,
     /// At least that of every input.
     pub(crate) resolution_ns: i64,
     /// Requests received before need not be recognised any more.
@@ -142,12 +149,13 @@ async fn verified(
     }
     requests.retain(|request| request.received_ns > oldest_request_ns);
     requests.sort_unstable_by_key(|request| request.received_ns);
-    let meta = merge::merge(&blocks, target, &requests, storage, progress).await?;
+    let room_bytes = plan::room_bytes(inputs, target.memory_bytes);
+    let meta = merge::merge(&blocks, target, room_bytes, &requests, storage, progress).await?;
     let mut expected = Digest::default();
     for block in &blocks {
-        expected = expected.with(Digest::of(block, target.resolution_ns, progress).await?);
+        expected = expected.with(Digest::of(block, target.resolution_ns, room_bytes, progress).await?);
     }
-    let written = Digest::of(&reader(meta.clone()), target.resolution_ns, progress).await?;
+    let written = Digest::of(&reader(meta.clone()), target.resolution_ns, room_bytes, progress).await?;
     if written != expected {
         return Err(CompactError::NotConserved { read: Box::new(expected), written: Box::new(written) });
     }

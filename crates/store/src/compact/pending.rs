@@ -18,7 +18,7 @@ pub(super) struct Pending {
 }
 
 impl Pending {
-    pub(super) fn new(builder: &BlockBuilder<'_>) -> Self {
+    pub(super) fn new(builder: &BlockBuilder) -> Self {
         Self {
             times_ns: Vec::new(),
             durations_ns: Vec::new(),

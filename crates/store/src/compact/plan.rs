@@ -26,21 +26,23 @@ const EARLY_INPUTS_MIN: usize = 4;
 
 /// What a compaction holds whatever its inputs: row groups and upload parts of the files it writes.
 const BASE_BYTES: u64 = 64 << 20;
-/// What it holds for each node of the largest partitions: the merged tree with its index, one input's tree, and both in preorder.
-const NODE_BYTES: u64 = 68;
-/// What it holds for each location of an input: merged rows, their index, texts, and the row that is written.
-const LOCATION_BYTES: u64 = 320;
+/// What it holds for each node of the trees that it merges: the merged tree with its index, one input's tree, and both in preorder.
+pub(super) const NODE_BYTES: u64 = 68;
+/// What it holds for each location of an input that it merges: merged rows, their index, texts, and the row that is written.
+pub(super) const LOCATION_BYTES: u64 = 320;
 /// What it holds for each series of an input: the input's row and the merged one.
 const SERIES_BYTES: u64 = 1_200;
-/// Rows of a row group, of which an input's compressed pages are in memory.
-const GROUP_ROWS: u64 = 1 << 20;
+/// Compressed pages of an input, at most.
+const FETCHED_BYTES: u64 = 8 << 20;
 /// Decoded rows of an input.
 const INPUT_BYTES: u64 = 2 << 20;
+/// Numbers of rows are 32-bit and signed in the files.
+const SAMPLES_MAX: u64 = i32::MAX as u64;
 
 /// What decides beside the manifest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct CompactionSettings {
-    /// Memory that one compaction may take; inputs are chosen so that it is enough.
+    /// Memory that one compaction may take.
     pub(crate) memory_bytes: u64,
     /// Ages from which on blocks are coarser.
     pub(crate) tiers: Tiers,
@@ -174,43 +176,70 @@ fn balanced(mut blocks: Vec<&BlockEntry>, least: usize) -> Vec<&BlockEntry> {
     Vec::new()
 }
 
-/// Cuts blocks, in order of time, into runs of at least so many that fit into memory.
+/// Cuts blocks, in order of time, into runs of at least so many. A run is as long as all that its blocks have can be merged in memory; where
+/// that is too short, as long as half of the memory is left beside what it takes to read them.
 fn fitting(blocks: &[&BlockEntry], settings: CompactionSettings, least: usize) -> Vec<Vec<String>> {
     let mut runs = Vec::new();
-    let mut run: Vec<&BlockEntry> = Vec::new();
-    let mut bytes = BASE_BYTES;
-    let mut end = |run: &mut Vec<&BlockEntry>| {
-        if run.len() >= least && bytes_of(run) <= settings.memory_bytes {
-            runs.push(run.iter().map(|block| block.id.clone()).collect());
+    let mut run = Run::default();
+    let mut end = |run: &mut Run<'_>| {
+        let Run { blocks, read_bytes, samples, .. } = std::mem::take(run);
+        let fits = BASE_BYTES + read_bytes <= settings.memory_bytes && samples <= SAMPLES_MAX;
+        if blocks.len() >= least && fits {
+            runs.push(blocks.iter().map(|block| block.id.clone()).collect());
         }
-        run.clear();
     };
-    for block in blocks {
-        let more = input_bytes(block);
-        if run.len() == INPUTS_MAX || bytes + more > settings.memory_bytes {
+    for &block in blocks {
+        if run.blocks.len() >= least && !run.takes(block, settings.memory_bytes) {
             end(&mut run);
-            bytes = BASE_BYTES;
         }
-        run.push(block);
-        bytes += more;
+        run.add(block);
     }
     end(&mut run);
     runs
 }
 
-/// Memory that a compaction of blocks takes.
-fn bytes_of(blocks: &[&BlockEntry]) -> u64 {
-    BASE_BYTES + blocks.iter().map(|block| input_bytes(block)).sum::<u64>()
+/// Blocks that are to become one.
+#[derive(Default)]
+struct Run<'a> {
+    blocks: Vec<&'a BlockEntry>,
+    /// Memory that it takes to read them.
+    read_bytes: u64,
+    /// Memory for what is merged of them, if all of it is held.
+    merged_bytes: u64,
+    samples: u64,
 }
 
-/// Memory that a block takes as an input, at most about.
-fn input_bytes(block: &BlockEntry) -> u64 {
-    let group_bytes = block.size_bytes / block.samples.div_ceil(GROUP_ROWS).max(1);
-    INPUT_BYTES
-        + group_bytes
-        + NODE_BYTES * block.partition_nodes_max
-        + LOCATION_BYTES * block.locations
-        + SERIES_BYTES * block.series
+impl<'a> Run<'a> {
+    fn add(&mut self, block: &'a BlockEntry) {
+        self.blocks.push(block);
+        self.read_bytes += read_bytes(block);
+        self.merged_bytes += merged_bytes(block);
+        self.samples = self.samples.saturating_add(block.samples);
+    }
+
+    /// Whether one more may be merged with them.
+    fn takes(&self, block: &BlockEntry, memory_bytes: u64) -> bool {
+        let spare_bytes = memory_bytes.saturating_sub(BASE_BYTES);
+        let read_bytes = self.read_bytes + read_bytes(block);
+        let fits = read_bytes + self.merged_bytes + merged_bytes(block) <= spare_bytes
+            || read_bytes <= spare_bytes / 2;
+        fits && self.blocks.len() < INPUTS_MAX && self.samples.saturating_add(block.samples) <= SAMPLES_MAX
+    }
+}
+
+/// Memory that a compaction of blocks has for what it merges, beside what it takes to read and to write.
+pub(super) fn room_bytes(blocks: &[BlockEntry], memory_bytes: u64) -> u64 {
+    memory_bytes.saturating_sub(BASE_BYTES + blocks.iter().map(read_bytes).sum::<u64>())
+}
+
+/// Memory that it takes to read a block, at most about.
+fn read_bytes(block: &BlockEntry) -> u64 {
+    INPUT_BYTES + block.size_bytes.min(FETCHED_BYTES) + SERIES_BYTES * block.series
+}
+
+/// Memory for what is merged of a block, if all of it is held.
+fn merged_bytes(block: &BlockEntry) -> u64 {
+    NODE_BYTES * block.partition_nodes_max + LOCATION_BYTES * block.locations
 }
 
 #[cfg(test)]
@@ -340,11 +369,33 @@ mod tests {
     fn inputs_fit_into_memory() {
         let blocks =
             [block("a", 0, 0, 9), block("b", 0, 9, 19), block("c", 0, 19, 29), block("d", 0, 29, 39)];
-        let each = input_bytes(&blocks[0]);
+        let each = read_bytes(&blocks[0]) + merged_bytes(&blocks[0]);
         check(&blocks, BASE_BYTES + 4 * each, 600, &[(1, &["a", "b", "c", "d"])]);
         check(&blocks, BASE_BYTES + 4 * each - 1, 600, &[(1, &["a", "b", "c"])]);
         check(&blocks, BASE_BYTES + 2 * each, 600, &[(1, &["a", "b"]), (1, &["c", "d"])]);
         check(&blocks, BASE_BYTES + each, 600, &[]);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_read_as_long_as_there_is_memory_for_that() {
+        let large = |id, from| BlockEntry {
+            partition_nodes_max: 1 << 30,
+            locations: 1 << 30,
+            size_bytes: 1 << 40,
+            ..block(id, 0, from, from + 9)
+        };
+        let blocks = [large("a", 0), large("b", 9), large("c", 19), large("d", 29)];
+        let each = read_bytes(&blocks[0]);
+        assert!(each < INPUT_BYTES + FETCHED_BYTES + (1 << 20), "whatever its size");
+        check(&blocks, BASE_BYTES + 2 * each - 1, 600, &[]);
+        check(&blocks, BASE_BYTES + 2 * each, 600, &[(1, &["a", "b"]), (1, &["c", "d"])]);
+        check(&blocks, BASE_BYTES + 8 * each, 600, &[(1, &["a", "b", "c", "d"])]);
+        let many = blocks.clone().map(|block| BlockEntry { samples: SAMPLES_MAX / 2, ..block });
+        check(&many, BASE_BYTES + 8 * each, 600, &[(1, &["a", "b"]), (1, &["c", "d"])]);
+        let [block, ..] = blocks;
+        let entries = [block.clone(), block];
+        assert_eq!(room_bytes(&entries, BASE_BYTES + 3 * each), each);
+        assert_eq!(room_bytes(&entries, BASE_BYTES), 0);
     }
 
     /// Raw for ten days, then 10 s for ten more; blocks are (name, level, resolution, day).

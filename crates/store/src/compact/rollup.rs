@@ -7,6 +7,9 @@ use foldhash::fast::FixedState;
 use super::{cursor::SampleRows, pending::Pending};
 use crate::{source::Point, tiers::bucket_start};
 
+/// Sums that are held at most: of a bucket with more stacktraces, some are there in several rows.
+const SUMS_MAX: usize = 1 << 19;
+
 /// Sums of one series, whose samples come in order of time. Sums have the begin of their bucket as time, and its width as duration.
 pub(super) struct Rollup {
     resolution_ns: i64,
@@ -34,6 +37,9 @@ impl Rollup {
             if start_ns != self.start_ns {
                 self.drain(pending);
                 self.start_ns = start_ns;
+            }
+            if self.sums.len() == SUMS_MAX {
+                self.drain(pending);
             }
             self.add_one(stacktrace, rows.values[row], pending);
         }

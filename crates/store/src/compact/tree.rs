@@ -31,14 +31,15 @@ impl TreeMerger {
         }
     }
 
-    /// Adds a tree, whose locations become those of `locations`. Gives the merged stacktrace of each of its stacktraces.
-    pub(crate) fn add(&mut self, tree: &Tree, locations: &[u32]) -> Vec<u32> {
+    /// Adds a tree, whose locations become what `location` says. Gives the merged stacktrace of each of its stacktraces; `None` if a location
+    /// is not known.
+    pub(crate) fn add(&mut self, tree: &Tree, location: impl Fn(u32) -> Option<u32>) -> Option<Vec<u32>> {
         let mut merged = vec![0u32; tree.parent.len()];
         for node in 1..merged.len() {
             let parent = merged[tree.parent[node] as usize];
-            merged[node] = self.child(parent, locations[tree.location[node] as usize]);
+            merged[node] = self.child(parent, location(tree.location[node])?);
         }
-        tree.leaf.iter().map(|&leaf| self.stacktrace(merged[leaf as usize])).collect()
+        Some(tree.leaf.iter().map(|&leaf| self.stacktrace(merged[leaf as usize])).collect())
     }
 
     fn stacktrace(&mut self, node: u32) -> u32 {
@@ -94,8 +95,12 @@ mod tests {
             subtree_sizes: Vec::new(),
         };
         let mut merger = TreeMerger::new();
-        assert_eq!(merger.add(&first, &[3, 7]), [0, 1]);
-        assert_eq!(merger.add(&second, &[7, 3]), [0, 2, 3, 1]);
+        let add = |merger: &mut TreeMerger, tree: &Tree, locations: &[u32]| {
+            merger.add(tree, |location| locations.get(location as usize).copied())
+        };
+        assert_eq!(add(&mut merger, &first, &[3, 7]), Some(vec![0, 1]));
+        assert_eq!(add(&mut merger, &second, &[7, 3]), Some(vec![0, 2, 3, 1]));
+        assert_eq!(add(&mut merger, &second, &[7]), None);
         let merged = merger.finish();
         assert_eq!(merged.parent, [0, 0, 1, 0]);
         assert_eq!(merged.location, [0, 3, 7, 7]);

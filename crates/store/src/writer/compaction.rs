@@ -133,6 +133,7 @@ impl Writer {
     fn begin_compaction(&mut self, plan: Plan, runtime: &Handle) {
         let inputs = self.inputs(&plan);
         let size_bytes = inputs.iter().map(|block| block.size_bytes).sum();
+        let memory_bytes = self.shared.settings.compaction_memory_bytes;
         let progress = Arc::new(Progress::default());
         let (send, done) = oneshot::channel();
         let (storage, host, of_thread) = (self.shared.storage.clone(), runtime.clone(), progress.clone());
@@ -141,6 +142,7 @@ impl Writer {
             let target = Target {
                 id: host.ulid().to_string(),
                 level: plan.level,
+                memory_bytes,
                 resolution_ns: plan.resolution_ns,
                 oldest_request_ns: host.now_ns() - DUPLICATE_WINDOW_NS,
             };
