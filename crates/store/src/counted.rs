@@ -102,17 +102,17 @@ pub struct RequestCounts {
 
 impl Default for Requests {
     fn default() -> Self {
-        Self::none(None)
+        Self::new(None)
     }
 }
 
 impl Requests {
     /// Those of one query.
     pub(crate) fn of_query(costs: Arc<QueryCosts>) -> Self {
-        Self::none(Some(costs))
+        Self::new(Some(costs))
     }
 
-    fn none(costs: Option<Arc<QueryCosts>>) -> Self {
+    fn new(costs: Option<Arc<QueryCosts>>) -> Self {
         Self {
             gets: AtomicU64::new(0),
             read_bytes: AtomicU64::new(0),
