@@ -102,17 +102,17 @@ pub struct RequestCounts {
 
 impl Default for Requests {
     fn default() -> Self {
-        Self::none(None)
+        Self::new(None)
     }
 }
 
 impl Requests {
     /// Those of one query.
     pub(crate) fn of_query(costs: Arc<QueryCosts>) -> Self {
-        Self::none(Some(costs))
+        Self::new(Some(costs))
     }
 
-    fn none(costs: Option<Arc<QueryCosts>>) -> Self {
+    fn new(costs: Option<Arc<QueryCosts>>) -> Self {
         Self {
             gets: AtomicU64::new(0),
             read_bytes: AtomicU64::new(0),
@@ -243,20 +243,21 @@ mod tests {
 
     #[test]
     fn gaps_are_closed_as_far_as_twice_the_bytes() {
-        let check = |ranges: &[Range<u64>], expected: &[Range<u64>]| {
-            let scaled = |range: &Range<u64>| range.start * KIB..range.end * KIB;
-            let ranges: Vec<_> = ranges.iter().map(scaled).collect();
-            assert_eq!(runs(&ranges), expected.iter().map(scaled).collect::<Vec<_>>(), "{ranges:?}");
+        let check = |ranges: &[(u64, u64)], expected: &[(u64, u64)]| {
+            let scaled = |ranges: &[(u64, u64)]| -> Vec<Range<u64>> {
+                ranges.iter().map(|&(start, end)| start * KIB..end * KIB).collect()
+            };
+            assert_eq!(runs(&scaled(ranges)), scaled(expected), "{ranges:?}");
         };
         check(&[], &[]);
-        check(&[5..5], &[]);
-        check(&[96..128, 0..32], &[0..128]);
-        check(&[0..32, 97..128], &[0..32, 97..128]);
-        check(&[0..32, 32..64, 32..40], &[0..64]);
+        check(&[(5, 5)], &[]);
+        check(&[(96, 128), (0, 32)], &[(0, 128)]);
+        check(&[(0, 32), (97, 128)], &[(0, 32), (97, 128)]);
+        check(&[(0, 32), (32, 64), (32, 40)], &[(0, 64)]);
         // 300 are wanted: the smaller two gaps have 120 together, the third 200.
-        check(&[0..100, 210..310, 510..560, 570..620], &[0..310, 510..620]);
-        check(&[0..4000, 5000..9000], &[0..9000]);
-        check(&[0..4000, 5100..9000], &[0..4000, 5100..9000]);
+        check(&[(0, 100), (210, 310), (510, 560), (570, 620)], &[(0, 310), (510, 620)]);
+        check(&[(0, 4000), (5000, 9000)], &[(0, 9000)]);
+        check(&[(0, 4000), (5100, 9000)], &[(0, 4000), (5100, 9000)]);
     }
 
     proptest! {

@@ -21,7 +21,7 @@ const STACKS: i64 = 400;
 /// Stacktraces that share their beginnings, of functions of the service and of some that every service has.
 fn stacks(service: usize) -> Vec<&'static [&'static str]> {
     let function = |depth: i64, stack: i64| -> &'static str {
-        let choice = stack * 31 >> (12 - depth).max(0);
+        let choice = (stack * 31) >> (12 - depth).max(0);
         let owner = if depth < 4 { "runtime".to_owned() } else { format!("service{service}") };
         Box::leak(format!("{owner}::at_{depth}::function_{choice}").into_boxed_str())
     };
