@@ -15,7 +15,7 @@ const NAMES: [&str; 12] = ["a", "b", "c", "d", "e", "f", "g", "h", "kernel_a", "
 
 fn storage() -> Storage {
     let objects = Arc::new(InMemory::new());
-    Storage { objects: objects.clone(), log: objects }
+    Storage { objects: objects.clone(), log: objects, read_cache: None }
 }
 
 /// A block of random samples of some services, with and without a stacktrace.
