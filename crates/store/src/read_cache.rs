@@ -98,6 +98,8 @@ pub struct ReadCacheCounts {
     pub write_failures: u64,
     /// What the files take now.
     pub size_bytes: u64,
+    /// Whether what earlier processes left has been found: until then no parts are kept.
+    pub is_indexed: bool,
 }
 
 /// Parts on a disk, bounded.
@@ -176,6 +178,7 @@ impl ReadCache {
             damaged: get(&self.damaged),
             write_failures: get(&self.write_failures),
             size_bytes: self.index.weight(),
+            is_indexed: self.is_indexed.load(Ordering::Acquire),
         }
     }
 
@@ -366,7 +369,10 @@ mod tests {
         fs::remove_dir_all(directory.path()).unwrap();
         fs::write(directory.path(), "no directory").unwrap();
         cache.put(&[(part(1, &bytes(1)), bytes(1)), (part(2, &bytes(2)), bytes(2))]);
-        assert_eq!(cache.counts(), ReadCacheCounts { write_failures: 2, ..ReadCacheCounts::default() });
+        assert_eq!(
+            cache.counts(),
+            ReadCacheCounts { write_failures: 2, is_indexed: true, ..ReadCacheCounts::default() }
+        );
         fs::remove_file(directory.path()).unwrap();
     }
 

@@ -178,6 +178,9 @@ fn a_reader_keeps_what_it_read_on_a_disk() {
             .unwrap()
     };
     let reader = bucket.start(&flags);
+    while counter(&reader, "ready") == 0 {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
     assert_eq!(total(&reader), 7);
     assert!(counter(&reader, "misses_total") > 0 && counter(&reader, "bytes") > 0);
     let mut second = decima();

@@ -54,6 +54,11 @@ pub(super) fn encode(encoder: &mut DescriptorEncoder, counts: &StoreCounts) -> R
         ("head_bytes", "Memory of heads", counts.head_bytes),
         ("cache_bytes", "Memory of decoded block parts", counts.cache_bytes),
         ("read_cache_bytes", "What the read cache takes of its disk", counts.read_cache.size_bytes),
+        (
+            "read_cache_ready",
+            "Whether what earlier processes left has been found; until then no parts are kept",
+            u64::from(counts.read_cache.is_indexed),
+        ),
         ("fenced", "1 once another process writes the log", counts.fenced),
     ];
     for (name, help, amount) in gauges {

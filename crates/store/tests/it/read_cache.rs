@@ -45,7 +45,11 @@ async fn reader(objects: &Arc<InMemory>, cache: &Path) -> Store {
             place => break place.unwrap(),
         }
     };
-    Store::follow(settings("unused".as_ref()), &place).await.unwrap()
+    let store = Store::follow(settings("unused".as_ref()), &place).await.unwrap();
+    while !store.counts().read_cache.is_indexed {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    store
 }
 
 /// Reads everything, and gives what that took.
