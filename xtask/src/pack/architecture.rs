@@ -21,6 +21,8 @@ pub(super) struct Architecture {
     target: &'static str,
     /// The C compiler of musl for it, where it is not the machine's own.
     cross_compiler: &'static str,
+    /// What a C compiler for it is told besides.
+    c_flags: &'static str,
     /// Its number in an ELF header.
     machine: elf::Machine,
 }
@@ -32,6 +34,7 @@ pub(super) const ALL: &[Architecture] = &[
         rust: "x86_64",
         target: "x86_64-unknown-linux-musl",
         cross_compiler: "x86_64-linux-musl-gcc",
+        c_flags: "",
         machine: elf::EM_X86_64,
     },
     Architecture {
@@ -39,6 +42,8 @@ pub(super) const ALL: &[Architecture] = &[
         rust: "aarch64",
         target: "aarch64-unknown-linux-musl",
         cross_compiler: "aarch64-linux-musl-gcc",
+        // GCC has its functions for atomics ask glibc what the processor can.
+        c_flags: "-mno-outline-atomics",
         machine: elf::EM_AARCH64,
     },
 ];
@@ -70,7 +75,8 @@ impl Architecture {
         let mut step = Step::new("cargo")
             .args(["build", "--release", "--target", self.target])
             .args(["--package", package, "--bin", program, "--all-features"])
-            .env(&format!("CC_{}", self.target.replace('-', "_")), self.compiler());
+            .env(&format!("CC_{}", self.target.replace('-', "_")), self.compiler())
+            .env(&format!("CFLAGS_{}", self.target.replace('-', "_")), self.c_flags);
         if !self.is_ours() {
             let target = self.target.replace('-', "_").to_uppercase();
             step = step.env(&format!("CARGO_TARGET_{target}_LINKER"), self.compiler());
