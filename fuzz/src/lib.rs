@@ -9,8 +9,9 @@ pub mod symbols;
 
 use std::path::Path;
 
+use decima_config::Config;
 use decima_forward::labels::External;
-use decima_ingest::{agent, config::Config, discovery, otlp, push};
+use decima_ingest::{agent, discovery, otlp, push};
 use decima_profile::{
     SampleBatch,
     batch::{AttributeValues, NO_MAPPING},

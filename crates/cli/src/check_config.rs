@@ -6,7 +6,8 @@ use std::{
 };
 
 use anyhow::bail;
-use decima_ingest::config::{Config, ScrapeConfig, format_duration, wrong_files};
+use decima_config::{Config, ScrapeConfig, format_duration};
+use decima_ingest::files::wrong_files;
 
 use crate::args::CheckConfig;
 

@@ -2,7 +2,8 @@
 
 use std::{path::Path, sync::Arc};
 
-use decima_ingest::{config::Config, scrape::Scraper};
+use decima_config::Config;
+use decima_ingest::scrape::Scraper;
 use decima_server::{Reloaded, Server};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},

@@ -8,7 +8,7 @@ use std::{
 use anyhow::bail;
 use bytesize::ByteSize;
 use chrono::{DateTime, SecondsFormat};
-use decima_ingest::config::Config;
+use decima_config::Config;
 use decima_store::{
     Place,
     inspect::{BlockInventory, Inventory, inspect},

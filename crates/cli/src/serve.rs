@@ -7,13 +7,13 @@ use std::{
 };
 
 use anyhow::{Context, bail};
+use decima_config::{Config, Credentials, Scheme, Secret, SecretSource};
 use decima_debuginfo::{
     AnswerCache, Debuginfo, DebuginfoOptions, OtherNames, Resolver,
     debuginfod::{Debuginfod, DebuginfodOptions},
 };
 use decima_forward::Forwarder;
 use decima_ingest::{
-    config::{self, Config, Credentials, Scheme, Secret, SecretSource},
     push::Push,
     scrape::{self, Scraper},
 };
@@ -249,7 +249,7 @@ fn of_itself(bound: &[(SocketAddr, bool)], path_prefix: &str, token: &str) -> Co
     let Some(&(address, tls)) = bound.iter().find(|(_, tls)| !tls).or_else(|| bound.first()) else {
         return Config::default();
     };
-    let mut config = config::self_scrape(address, path_prefix);
+    let mut config = decima_config::self_scrape(address, path_prefix);
     for job in &mut config.scrape_configs {
         job.http_client.credentials = Some(Credentials::Authorization {
             scheme: "Bearer".to_owned(),

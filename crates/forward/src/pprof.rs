@@ -7,7 +7,7 @@
 use std::io::Write as _;
 
 use bytes::{Buf as _, Bytes};
-use decima_ingest::config::SampleType;
+use decima_config::SampleType;
 use decima_profile::compression::decompress;
 use flate2::{Compression, write::GzEncoder};
 use prost::{

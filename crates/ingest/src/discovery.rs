@@ -24,21 +24,12 @@ mod testing;
 
 use std::time::{Duration, SystemTime};
 
+use decima_config::{Discovery, TargetGroup};
 use reqwest::Url;
 use tokio::time::{Interval, MissedTickBehavior};
 
 pub use self::groups::{GroupsError, from_json as groups_from_json, from_yaml as groups_from_yaml};
 pub(crate) use self::{file::wrong_files, findings::Findings};
-use crate::{config::Discovery, labels::Labels};
-
-/// Targets that share labels.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct TargetGroup {
-    /// Labels of each target, `__address__` among them.
-    pub targets: Vec<Labels>,
-    /// Labels of all; those of a target win.
-    pub labels: Labels,
-}
 
 /// How a discovery goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,19 +48,6 @@ pub struct Status {
     pub failures: u64,
 }
 
-/// The build has no such discovery.
-#[derive(Debug, thiserror::Error)]
-#[error("this build has no discovery by {name}: it was built without the feature `{feature}`")]
-pub(crate) struct NotBuilt {
-    name: &'static str,
-    feature: &'static str,
-}
-
-impl NotBuilt {
-    pub(crate) const DNS: Self = Self { name: "DNS", feature: "dns" };
-    pub(crate) const KUBERNETES: Self = Self { name: "Kubernetes", feature: "kubernetes" };
-}
-
 /// Finds targets for ever; cancelled by dropping.
 pub(crate) async fn run(discovery: &Discovery, findings: &Findings) {
     match discovery {
@@ -78,13 +56,13 @@ pub(crate) async fn run(discovery: &Discovery, findings: &Findings) {
         #[cfg(feature = "dns")]
         Discovery::Dns(dns) => dns::run(dns, findings).await,
         #[cfg(not(feature = "dns"))]
-        Discovery::Dns(_) => findings.failed(&NotBuilt::DNS),
+        Discovery::Dns(_) => findings.failed(&decima_config::NotBuilt::DNS),
         Discovery::Consul(consul) => consul::run(consul, findings).await,
         Discovery::Docker(docker) => docker::run(docker, findings).await,
         #[cfg(feature = "kubernetes")]
         Discovery::Kubernetes(kubernetes) => kubernetes::run(kubernetes, findings).await,
         #[cfg(not(feature = "kubernetes"))]
-        Discovery::Kubernetes(_) => findings.failed(&NotBuilt::KUBERNETES),
+        Discovery::Kubernetes(_) => findings.failed(&decima_config::NotBuilt::KUBERNETES),
     }
 }
 

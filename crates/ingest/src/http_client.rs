@@ -9,12 +9,12 @@ mod tls;
 use std::path::PathBuf;
 
 use bytes::{Bytes, BytesMut};
+use decima_config::{Credentials, HttpClientConfig, Proxy, SecretSource};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header::AUTHORIZATION};
 use parking_lot::Mutex;
 use reqwest::{Client, NoProxy, RequestBuilder, Response, StatusCode, Url, redirect::Policy};
 
 use self::tls::{Pem, TlsSetupError};
-use crate::config::{Credentials, HttpClientConfig, Proxy, SecretSource};
 
 const USER_AGENT: &str = concat!("decima/", env!("CARGO_PKG_VERSION"));
 

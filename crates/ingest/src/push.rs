@@ -21,6 +21,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use bytes::Bytes;
 use decima_base::ErrorKind;
+use decima_config::SampleType;
 use decima_store::{AppendError, Appended, Store};
 use parking_lot::Mutex;
 
@@ -34,7 +35,6 @@ pub use self::{
 use crate::{
     agent::{self, first::Pending},
     arrow::ArrowError,
-    config::SampleType,
     object_files::ObjectFiles,
     otlp::{self, Layout, OtlpError},
 };

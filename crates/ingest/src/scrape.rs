@@ -22,15 +22,14 @@ use std::{
 };
 
 use async_trait::async_trait;
+use decima_config::{Config, labels::Labels};
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::{client::BodyBounds, job::Job};
 use crate::{
-    config::Config,
     discovery,
-    labels::Labels,
     push::{Push, RawSeries},
 };
 

@@ -6,6 +6,10 @@ use std::{
     time::Duration,
 };
 
+use decima_config::{
+    ConsulDiscovery,
+    labels::{self, Labels},
+};
 use http::{HeaderMap, Method};
 use parking_lot::Mutex;
 use reqwest::Url;
@@ -21,10 +25,8 @@ use super::{
     groups::{ADDRESS, host_port, sanitized},
 };
 use crate::{
-    config::ConsulDiscovery,
     error_chain::error_chain,
     http_client::{self, HttpClient, HttpError, header_value},
-    labels::{self, Labels},
 };
 
 /// How long Consul may wait for a change.

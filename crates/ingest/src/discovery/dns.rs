@@ -2,6 +2,10 @@
 
 use std::{collections::BTreeMap, fmt, net::IpAddr};
 
+use decima_config::{
+    DnsDiscovery, DnsRecord,
+    labels::{self, Labels},
+};
 use hickory_resolver::{
     TokioResolver,
     net::NetError,
@@ -13,11 +17,7 @@ use super::{
     findings::Groups,
     groups::{ADDRESS, host_port},
 };
-use crate::{
-    config::{DnsDiscovery, DnsRecord},
-    error_chain::error_chain,
-    labels::{self, Labels},
-};
+use crate::error_chain::error_chain;
 
 const NAME: &str = "__meta_dns_name";
 const SRV_TARGET: &str = "__meta_dns_srv_record_target";

@@ -2,6 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use decima_config::{
+    DockerDiscovery, DockerHost, format_duration,
+    labels::{self, Labels},
+};
 use http::Method;
 use reqwest::Url;
 use serde::{Deserialize, de::DeserializeOwned};
@@ -12,11 +16,7 @@ use super::{
     findings::Groups,
     groups::{ADDRESS, host_port, sanitized},
 };
-use crate::{
-    config::{DockerDiscovery, DockerHost, format_duration},
-    http_client::{self, HttpClient, HttpError},
-    labels::{self, Labels},
-};
+use crate::http_client::{self, HttpClient, HttpError};
 
 /// Longest answer: ten thousand containers.
 const ANSWER_BYTES_MAX: usize = 32 << 20;

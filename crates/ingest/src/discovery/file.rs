@@ -18,9 +18,10 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
+use decima_config::FileDiscovery;
+
 use self::watched::Watched;
 use super::{Findings, findings::Groups};
-use crate::config::FileDiscovery;
 
 /// From one look to the next.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);

@@ -2,11 +2,12 @@
 
 use std::{collections::BTreeMap, error::Error, sync::Arc, time::SystemTime};
 
+use decima_config::Discovery;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::{Status, TargetGroup};
-use crate::{config::Discovery, error_chain::error_chain};
+use crate::error_chain::error_chain;
 
 /// Groups by where they come from, such as the name of a file.
 pub(super) type Groups = BTreeMap<String, TargetGroup>;
@@ -145,8 +146,10 @@ impl State {
 mod tests {
     use std::time::Duration;
 
+    use decima_config::FileDiscovery;
+
     use super::*;
-    use crate::{config::FileDiscovery, discovery::groups::of_addresses};
+    use crate::discovery::groups::of_addresses;
 
     #[tokio::test]
     async fn failures_keep_what_was_found_and_the_same_is_no_news() {

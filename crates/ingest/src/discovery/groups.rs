@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use decima_config::labels::Labels;
 use serde::Deserialize;
 
 use super::TargetGroup;
-use crate::labels::Labels;
 
 pub(super) const ADDRESS: &str = "__address__";
 

@@ -6,6 +6,7 @@ use ::http::{
     HeaderValue, Method,
     header::{ACCEPT, CONTENT_TYPE},
 };
+use decima_config::{HttpDiscovery, format_duration};
 use regex::Regex;
 use tokio::time::timeout;
 
@@ -14,10 +15,7 @@ use super::{
     findings::Groups,
     groups::{self, GroupsError},
 };
-use crate::{
-    config::{HttpDiscovery, format_duration},
-    http_client::{self, HttpClient, HttpError},
-};
+use crate::http_client::{self, HttpClient, HttpError};
 
 /// Longest answer: a hundred thousand targets with some labels.
 const ANSWER_BYTES_MAX: usize = 32 << 20;

@@ -14,6 +14,7 @@ mod targets;
 
 use std::{sync::Arc, time::Duration};
 
+use decima_config::{KubernetesDiscovery, KubernetesRole};
 use k8s_openapi::NamespaceResourceScope;
 use kube::{Api, Client, Resource, runtime::watcher};
 use tokio::{
@@ -26,7 +27,6 @@ use self::{
     cluster::{Cluster, Object, Store, Watched, watch},
 };
 use super::{Findings, TargetGroup, findings::Groups};
-use crate::config::{KubernetesDiscovery, KubernetesRole};
 
 /// From one change to the next look: changes come in swarms.
 const SETTLE: Duration = Duration::from_millis(500);

@@ -3,13 +3,10 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::Router;
+use decima_config::{Config, Discovery, labels::Labels};
 use tokio::{net::TcpListener, sync::Notify, task::JoinHandle};
 
 use super::{Findings, Status, run};
-use crate::{
-    config::{Config, Discovery},
-    labels::Labels,
-};
 
 /// Serves `routes` on loopback for as long as the test runs.
 pub(super) async fn serve(routes: Router) -> SocketAddr {

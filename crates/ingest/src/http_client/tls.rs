@@ -15,7 +15,7 @@ use rustls::{
     version::{TLS12, TLS13},
 };
 
-use crate::config::{TlsConfig, TlsVersion};
+use decima_config::{TlsConfig, TlsVersion};
 
 /// The PEM texts of a configuration, read from where it says.
 #[derive(Default, PartialEq)]

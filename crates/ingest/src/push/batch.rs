@@ -3,6 +3,7 @@
 use std::fmt::Display;
 
 use bytes::Bytes;
+use decima_config::SampleType;
 use decima_profile::{
     ProfileType, SampleBatch, attribute_name,
     batch::{SeriesSamples, Strings},
@@ -14,7 +15,6 @@ use super::{
     Limits, PushError, RawSeries, Refusal,
     labels::{self, SeriesLabels},
 };
-use crate::config::SampleType;
 
 /// Decompressed bytes of all profiles of a request. A message of 64 MiB (the most that the server takes) may hold a
 /// thousand times as much; real requests hold three to ten times.

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use decima_config::{Discovery, ScrapeConfig, TargetGroup, labels::Labels};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -16,10 +17,8 @@ use super::{
     target::{self, DROPPED_MAX, Dropped, Target, Targets},
 };
 use crate::{
-    config::{Discovery, ScrapeConfig},
-    discovery::{self, Findings, TargetGroup},
+    discovery::{self, Findings},
     http_client::HttpClient,
-    labels::Labels,
 };
 
 /// A job with its loops. Dropping it stops them.

@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
+use decima_config::{FirstScrape, SampleType, ScrapeConfig, format_duration};
 use parking_lot::Mutex;
 use reqwest::Url;
 use tokio::{
@@ -20,12 +21,7 @@ use super::{
     client::{self, BodyBounds, FetchError},
     target::{NAME, Target},
 };
-use crate::{
-    config::{FirstScrape, SampleType, ScrapeConfig, format_duration},
-    error_chain::error_chain,
-    http_client::HttpClient,
-    push::RawSeries,
-};
+use crate::{error_chain::error_chain, http_client::HttpClient, push::RawSeries};
 
 /// How the last scrape went.
 pub(super) struct Health {

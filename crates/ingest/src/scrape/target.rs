@@ -8,9 +8,8 @@ use http::uri::Authority;
 use reqwest::Url;
 use xxhash_rust::xxh3::xxh3_128;
 
-use crate::{
-    config::{Endpoint, Scheme, ScrapeConfig},
-    discovery::TargetGroup,
+use decima_config::{
+    Endpoint, Scheme, ScrapeConfig, TargetGroup,
     labels::{self, Labels},
     relabel::relabel,
 };
@@ -220,7 +219,7 @@ fn first_url(
     scheme: Scheme,
     address: &str,
 ) -> Result<Option<Url>, TargetError> {
-    let crate::config::FirstScrape::AtOnce { delta_seconds, .. } = job.first_scrape else { return Ok(None) };
+    let decima_config::FirstScrape::AtOnce { delta_seconds, .. } = job.first_scrape else { return Ok(None) };
     if !labels.contains_key(SECONDS) {
         return Ok(None);
     }
@@ -233,8 +232,9 @@ fn first_url(
 mod tests {
     use std::path::Path;
 
+    use decima_config::{Config, self_scrape};
+
     use super::*;
-    use crate::config::{Config, self_scrape};
 
     fn job(lines: &str) -> ScrapeConfig {
         let only_memory = "profiling_config: {pprof_config: {block: {enabled: false}, goroutine: {enabled: false}, mutex: {enabled: false}, process_cpu: {enabled: false}}}";

@@ -12,12 +12,13 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
+use decima_config::self_scrape;
 use decima_store::Store;
 use decima_testkit::pprof::ProfileBuilder;
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::{config::self_scrape, push::Limits};
+use crate::push::Limits;
 
 /// A program with profiles, and what it was asked for: path with query, and headers.
 #[derive(Clone, Default)]

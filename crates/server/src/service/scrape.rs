@@ -5,10 +5,8 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use decima_ingest::{
-    labels::Labels,
-    scrape::{Scraper, TargetHealth, TargetState, TargetStatus},
-};
+use decima_config::labels::Labels;
+use decima_ingest::scrape::{Scraper, TargetHealth, TargetState, TargetStatus};
 use decima_proto::parca::{
     profilestore::v1alpha1::{Label, LabelSet},
     scrape::v1alpha1::{

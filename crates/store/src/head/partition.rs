@@ -22,12 +22,18 @@ pub(crate) struct Partition {
     pub(crate) points: Arc<Vec<(u32, Point)>>,
 }
 
+/// The hash of no locations.
+const ROOT_PATH: u64 = 0;
+
 /// Content → id for the stacktraces of one partition.
+///
+/// A node is found by the hash of the locations from the root to it, not by (parent, location): so the hashes of a stacktrace
+/// do not depend on what is found, and the processor waits for the memory of several of its nodes at once.
 #[derive(Default)]
 pub(crate) struct StacktraceIndex {
     hasher: RandomState,
-    /// Nodes by (parent, location), compared through the tree.
-    nodes: HashTable<u32>,
+    /// Nodes by the hash of their path, compared through the tree.
+    nodes: HashTable<NodeEntry>,
     /// Stacktraces by the fingerprint of their locations.
     stacktraces: HashTable<Entry>,
     scratch: Vec<u8>,
@@ -40,14 +46,24 @@ struct Entry {
     stacktrace: u32,
 }
 
+#[derive(Clone, Copy)]
+struct NodeEntry {
+    /// The high half of the hash of its path.
+    hash: u32,
+    node: u32,
+}
+
 impl StacktraceIndex {
     /// The index of an existing tree, which is empty or has a root.
     pub(crate) fn of(tree: &Tree) -> Self {
         let mut index = Self::default();
-        let hasher = index.hasher.clone();
         index.nodes.reserve(tree.parent.len(), |_| 0);
+        let mut paths = vec![ROOT_PATH];
         for node in 1..tree.parent.len() as u32 {
-            index.nodes.insert_unique(node_hash(&hasher, tree, node), node, |&n| node_hash(&hasher, tree, n));
+            let parent = tree.parent[node as usize];
+            let path = index.hasher.hash_one((paths[parent as usize], tree.location[node as usize]));
+            paths.push(path);
+            index.insert_node(path, node);
         }
         for (stacktrace, &leaf) in tree.leaf.iter().enumerate() {
             index.scratch.clear();
@@ -81,12 +97,9 @@ impl StacktraceIndex {
             tree.parent.push(0);
             tree.location.push(0);
         }
-        let mut node = 0u32;
-        for &location in locations.iter().rev() {
-            node = self.child(tree, node, location);
-        }
+        let leaf = self.leaf(tree, locations);
         let stacktrace = tree.leaf.len() as u32;
-        tree.leaf.push(node);
+        tree.leaf.push(leaf);
         self.insert(fingerprint, stacktrace);
         stacktrace
     }
@@ -96,31 +109,59 @@ impl StacktraceIndex {
         self.stacktraces.insert_unique(low, Entry { high, low, stacktrace }, |e| e.low);
     }
 
-    fn child(&mut self, tree: &mut Tree, parent: u32, location: u32) -> u32 {
-        let hasher = &self.hasher;
-        let hash = hasher.hash_one((u64::from(parent) << 32) | u64::from(location));
-        let found = self
-            .nodes
-            .find(hash, |&n| tree.parent[n as usize] == parent && tree.location[n as usize] == location);
-        if let Some(&node) = found {
-            return node;
+    /// The node of a stacktrace, adding those of its path that are new.
+    fn leaf(&mut self, tree: &mut Tree, locations: &[u32]) -> u32 {
+        let mut node = 0;
+        let mut path = ROOT_PATH;
+        let mut rest = locations.iter().rev();
+        for &location in rest.by_ref() {
+            path = self.hasher.hash_one((path, location));
+            let hash = high_half(path);
+            let found = self.nodes.find(self.hasher.hash_one(hash), |entry| {
+                let n = entry.node as usize;
+                entry.hash == hash && tree.parent[n] == node && tree.location[n] == location
+            });
+            match found {
+                Some(entry) => node = entry.node,
+                None => {
+                    node = self.add_node(tree, node, path, location);
+                    break;
+                }
+            }
         }
+        // Nothing is below what was not there.
+        for &location in rest {
+            path = self.hasher.hash_one((path, location));
+            node = self.add_node(tree, node, path, location);
+        }
+        node
+    }
+
+    fn add_node(&mut self, tree: &mut Tree, parent: u32, path: u64, location: u32) -> u32 {
         let node = tree.parent.len() as u32;
         tree.parent.push(parent);
         tree.location.push(location);
-        self.nodes.insert_unique(hash, node, |&n| node_hash(hasher, tree, n));
+        self.insert_node(path, node);
         node
+    }
+
+    fn insert_node(&mut self, path: u64, node: u32) {
+        let hasher = &self.hasher;
+        let hash = high_half(path);
+        self.nodes.insert_unique(hasher.hash_one(hash), NodeEntry { hash, node }, |entry| {
+            hasher.hash_one(entry.hash)
+        });
     }
 
     /// Memory of the tables.
     pub(crate) fn size_bytes(&self) -> usize {
-        5 * self.nodes.capacity() + 25 * self.stacktraces.capacity()
+        9 * self.nodes.capacity() + 25 * self.stacktraces.capacity()
     }
 }
 
-fn node_hash(hasher: &RandomState, tree: &Tree, node: u32) -> u64 {
-    let n = node as usize;
-    hasher.hash_one((u64::from(tree.parent[n]) << 32) | u64::from(tree.location[n]))
+/// What a node keeps of the hash of its path.
+fn high_half(path: u64) -> u32 {
+    (path >> 32) as u32
 }
 
 impl Partition {

@@ -168,7 +168,7 @@ async fn found_by_running() {
     bench.write("a.json", &targets(&["a:1"]));
     let changed = std::sync::Arc::new(tokio::sync::Notify::new());
     let config = bench.files.config.clone();
-    let findings = Findings::new(&crate::config::Discovery::File(config.clone()), "api", changed.clone());
+    let findings = Findings::new(&decima_config::Discovery::File(config.clone()), "api", changed.clone());
     let running = tokio::spawn({
         let findings = findings.clone();
         async move { run(&config, &findings).await }

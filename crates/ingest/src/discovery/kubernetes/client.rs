@@ -7,6 +7,9 @@ use std::{
     time::Duration,
 };
 
+use decima_config::{
+    Credentials, HttpClientConfig, KubernetesApi, KubernetesDiscovery, SecretSource, TlsConfig,
+};
 use http::{Request, Response, Uri};
 use http_body_util::{Either, Limited};
 use kube::{
@@ -17,10 +20,7 @@ use kube::{
 use reqwest::Url;
 use tower::service_fn;
 
-use crate::{
-    config::{Credentials, HttpClientConfig, KubernetesApi, KubernetesDiscovery, SecretSource, TlsConfig},
-    http_client::{HttpClient, HttpError},
-};
+use crate::http_client::{HttpClient, HttpError};
 
 /// How long the head of an answer may take, and an answer that is no watch as a whole.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);

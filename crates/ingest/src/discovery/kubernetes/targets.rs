@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use decima_config::labels::{self, Labels};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::{
@@ -11,12 +12,9 @@ use super::{
         Reference, Service,
     },
 };
-use crate::{
-    discovery::{
-        TargetGroup,
-        groups::{ADDRESS, host_port, sanitized},
-    },
-    labels::{self, Labels},
+use crate::discovery::{
+    TargetGroup,
+    groups::{ADDRESS, host_port, sanitized},
 };
 
 const PREFIX: &str = "__meta_kubernetes_";

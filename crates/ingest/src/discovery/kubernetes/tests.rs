@@ -10,6 +10,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
+use decima_config::labels::Labels;
 use futures::stream;
 use parking_lot::Mutex;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
@@ -24,10 +25,7 @@ use tokio::{
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use super::*;
-use crate::{
-    discovery::testing::{Running, discovery, serve, show},
-    labels::Labels,
-};
+use crate::discovery::testing::{Running, discovery, serve, show};
 
 /// An API server with pods, which can be watched.
 #[derive(Clone)]
@@ -369,7 +367,7 @@ impl axum::serve::Listener for TlsListener {
 
 /// What `connect` makes of a configuration, watching pods.
 async fn watch_pods(lines: &str, pod: &Pod) -> (Findings, JoinHandle<()>) {
-    let crate::config::Discovery::Kubernetes(config) = discovery(lines) else { panic!("{lines}") };
+    let decima_config::Discovery::Kubernetes(config) = discovery(lines) else { panic!("{lines}") };
     let findings = Findings::new(&discovery(lines), "api", Arc::default());
     let (client, namespaces) = connect(&config, pod).await.unwrap();
     let task = tokio::spawn({

@@ -17,7 +17,7 @@ use super::{
     raw::{self, Spanned},
 };
 use crate::{
-    discovery::TargetGroup,
+    TargetGroup,
     labels::Labels,
     relabel::{Rule, RuleFields},
 };

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Checker, Place, line};
-use crate::config::{
+use crate::{
     ConfigError, Credentials, HttpClientConfig, Proxy, Secret, SecretSource, TlsConfig, TlsVersion,
     raw::{self, Spanned},
 };

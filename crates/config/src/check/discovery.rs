@@ -9,12 +9,9 @@ use reqwest::Url;
 
 use super::{Checker, Place, line};
 use crate::{
-    config::{
-        ConfigError, ConsulDiscovery, Credentials, Discovery, DnsDiscovery, DnsRecord, DockerDiscovery,
-        DockerHost, FileDiscovery, HttpDiscovery, Secret, SecretSource,
-        raw::{self, Spanned},
-    },
-    discovery::NotBuilt,
+    ConfigError, ConsulDiscovery, Credentials, Discovery, DnsDiscovery, DnsRecord, DockerDiscovery,
+    DockerHost, FileDiscovery, HttpDiscovery, NotBuilt, Secret, SecretSource,
+    raw::{self, Spanned},
 };
 
 const FILE_REFRESH_DEFAULT: Duration = Duration::from_secs(5 * 60);

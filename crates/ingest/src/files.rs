@@ -2,9 +2,10 @@
 
 use std::{collections::BTreeSet, fs, path::Path};
 
-use super::{
+use decima_config::{
     Config, Credentials, Discovery, HttpClientConfig, KubernetesApi, KubernetesDiscovery, SecretSource,
 };
+
 use crate::discovery;
 
 /// What is wrong with credentials, certificates and files of targets, one line each.

@@ -14,8 +14,9 @@ mod bucket;
 mod check;
 mod discovery;
 mod duration;
-mod files;
+pub mod labels;
 mod raw;
+pub mod relabel;
 
 use std::{
     collections::BTreeMap,
@@ -31,9 +32,8 @@ pub use discovery::{
     HttpDiscovery, KubernetesApi, KubernetesDiscovery, KubernetesRole, KubernetesSelector,
 };
 pub use duration::{ParseDurationError, format_duration, parse_duration};
-pub use files::wrong_files;
 
-use crate::{discovery::TargetGroup, relabel::Rule};
+use crate::{labels::Labels, relabel::Rule};
 
 /// Name of the job by which the store scrapes itself.
 pub const SELF_JOB: &str = "decima";
@@ -45,6 +45,30 @@ pub struct Config {
     pub object_storage: Option<Bucket>,
     /// What to scrape.
     pub scrape_configs: Vec<ScrapeConfig>,
+}
+
+/// Targets that share labels.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct TargetGroup {
+    /// Labels of each target, `__address__` among them.
+    pub targets: Vec<Labels>,
+    /// Labels of all; those of a target win.
+    pub labels: Labels,
+}
+
+/// The build has no such discovery.
+#[derive(Debug, thiserror::Error)]
+#[error("this build has no discovery by {name}: it was built without the feature `{feature}`")]
+pub struct NotBuilt {
+    name: &'static str,
+    feature: &'static str,
+}
+
+impl NotBuilt {
+    /// Needs the feature `dns`.
+    pub const DNS: Self = Self { name: "DNS", feature: "dns" };
+    /// Needs the feature `kubernetes`.
+    pub const KUBERNETES: Self = Self { name: "Kubernetes", feature: "kubernetes" };
 }
 
 /// One job: targets and how they are scraped.

@@ -4,11 +4,8 @@ use std::collections::BTreeMap;
 
 use super::{Checker, Place, line};
 use crate::{
-    config::{
-        ConfigError, HttpClientConfig, KubernetesApi, KubernetesDiscovery, KubernetesRole,
-        KubernetesSelector, raw, raw::Spanned,
-    },
-    discovery::NotBuilt,
+    ConfigError, HttpClientConfig, KubernetesApi, KubernetesDiscovery, KubernetesRole, KubernetesSelector,
+    NotBuilt, raw, raw::Spanned,
 };
 
 impl Checker<'_> {
