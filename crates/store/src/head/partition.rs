@@ -33,7 +33,7 @@ const ROOT_PATH: u64 = 0;
 pub(crate) struct StacktraceIndex {
     hasher: RandomState,
     /// Nodes by the hash of their path, compared through the tree.
-    nodes: HashTable<NodeEntry>,
+    nodes: HashTable<u32>,
     /// Stacktraces by the fingerprint of their locations.
     stacktraces: HashTable<Entry>,
     scratch: Vec<u8>,
@@ -46,24 +46,14 @@ struct Entry {
     stacktrace: u32,
 }
 
-#[derive(Clone, Copy)]
-struct NodeEntry {
-    /// The high half of the hash of its path.
-    hash: u32,
-    node: u32,
-}
-
 impl StacktraceIndex {
     /// The index of an existing tree, which is empty or has a root.
     pub(crate) fn of(tree: &Tree) -> Self {
         let mut index = Self::default();
-        index.nodes.reserve(tree.parent.len(), |_| 0);
-        let mut paths = vec![ROOT_PATH];
-        for node in 1..tree.parent.len() as u32 {
-            let parent = tree.parent[node as usize];
-            let path = index.hasher.hash_one((paths[parent as usize], tree.location[node as usize]));
-            paths.push(path);
-            index.insert_node(path, node);
+        let paths = index.paths(tree);
+        index.nodes.reserve(paths.len(), |_| 0);
+        for (node, &path) in paths.iter().enumerate().skip(1) {
+            index.nodes.insert_unique(path, node as u32, |&n| paths[n as usize]);
         }
         for (stacktrace, &leaf) in tree.leaf.iter().enumerate() {
             index.scratch.clear();
@@ -116,13 +106,11 @@ impl StacktraceIndex {
         let mut rest = locations.iter().rev();
         for &location in rest.by_ref() {
             path = self.hasher.hash_one((path, location));
-            let hash = high_half(path);
-            let found = self.nodes.find(self.hasher.hash_one(hash), |entry| {
-                let n = entry.node as usize;
-                entry.hash == hash && tree.parent[n] == node && tree.location[n] == location
-            });
+            let found = self
+                .nodes
+                .find(path, |&n| tree.parent[n as usize] == node && tree.location[n as usize] == location);
             match found {
-                Some(entry) => node = entry.node,
+                Some(&found) => node = found,
                 None => {
                     node = self.add_node(tree, node, path, location);
                     break;
@@ -138,30 +126,35 @@ impl StacktraceIndex {
     }
 
     fn add_node(&mut self, tree: &mut Tree, parent: u32, path: u64, location: u32) -> u32 {
+        if self.nodes.len() == self.nodes.capacity() {
+            // The table forgets the hashes, so that a node takes five bytes of it.
+            let paths = self.paths(tree);
+            self.nodes.reserve(1, |&n| paths[n as usize]);
+        }
         let node = tree.parent.len() as u32;
         tree.parent.push(parent);
         tree.location.push(location);
-        self.insert_node(path, node);
+        self.nodes.insert_unique(path, node, |_| path);
         node
     }
 
-    fn insert_node(&mut self, path: u64, node: u32) {
-        let hasher = &self.hasher;
-        let hash = high_half(path);
-        self.nodes.insert_unique(hasher.hash_one(hash), NodeEntry { hash, node }, |entry| {
-            hasher.hash_one(entry.hash)
-        });
+    /// The hash of each node's path.
+    fn paths(&self, tree: &Tree) -> Vec<u64> {
+        let mut paths = Vec::with_capacity(tree.parent.len());
+        for (&parent, location) in tree.parent.iter().zip(&tree.location) {
+            // A parent comes before its children; the root is its own.
+            paths.push(match paths.get(parent as usize) {
+                Some(&above) => self.hasher.hash_one((above, *location)),
+                None => ROOT_PATH,
+            });
+        }
+        paths
     }
 
     /// Memory of the tables.
     pub(crate) fn size_bytes(&self) -> usize {
-        9 * self.nodes.capacity() + 25 * self.stacktraces.capacity()
+        5 * self.nodes.capacity() + 25 * self.stacktraces.capacity()
     }
-}
-
-/// What a node keeps of the hash of its path.
-fn high_half(path: u64) -> u32 {
-    (path >> 32) as u32
 }
 
 impl Partition {

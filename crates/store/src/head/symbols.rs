@@ -1,15 +1,17 @@
 //! Interning of strings, mappings, functions and locations by content.
 //!
 //! [`SymbolIndex`] maps content to ids; the rows themselves are in [`Symbols`], where queries read them. The index holds ids
-//! only and compares through the rows; but locations, which a request brings by the thousand and whose content lies in six
-//! columns, it knows by a fingerprint, as stacktraces. It is rebuilt from the rows after a replay, when the first append needs it.
+//! only and compares through the rows, so that a location costs five bytes of index. It is rebuilt from the rows after a
+//! replay, when the first append needs it.
 
-use std::{hash::BuildHasher, sync::Arc};
+use std::{
+    hash::{BuildHasher, Hash, Hasher},
+    sync::Arc,
+};
 
 use decima_profile::batch::{self, SampleBatch};
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
-use xxhash_rust::xxh3::xxh3_128;
 
 use crate::source::{Function, Line, Mapping, NO_MAPPING, Symbols};
 
@@ -23,16 +25,8 @@ pub(crate) struct SymbolIndex {
     strings: HashTable<u32>,
     mappings: HashTable<u32>,
     functions: HashTable<u32>,
-    locations: HashTable<LocationEntry>,
+    locations: HashTable<u32>,
     scratch_lines: Vec<Line>,
-    scratch: Vec<u8>,
-}
-
-#[derive(Clone, Copy)]
-struct LocationEntry {
-    high: u64,
-    low: u64,
-    location: u32,
 }
 
 impl SymbolIndex {
@@ -53,15 +47,8 @@ impl SymbolIndex {
             index.functions.insert_unique(hash, id, |&i| hasher.hash_one(symbols.functions[i as usize]));
         }
         for id in 0..symbols.location_count() as u32 {
-            let l = id as usize;
-            let fingerprint = location_fingerprint(
-                &mut index.scratch,
-                symbols.location_mapping[l],
-                symbols.location_address[l],
-                symbols.location_frame_type[l],
-                symbols.location_lines(id),
-            );
-            index.insert_location(fingerprint, id);
+            let hash = hash_stored_location(&hasher, symbols, id);
+            index.locations.insert_unique(hash, id, |&i| hash_stored_location(&hasher, symbols, i));
         }
         index
     }
@@ -217,10 +204,17 @@ impl SymbolIndex {
         frame_type: u32,
         lines: &[Line],
     ) -> u32 {
-        let fingerprint = location_fingerprint(&mut self.scratch, mapping, address, frame_type, lines);
-        let (high, low) = ((fingerprint >> 64) as u64, fingerprint as u64);
-        if let Some(entry) = self.locations.find(low, |e| e.low == low && e.high == high) {
-            return entry.location;
+        let hasher = &self.hasher;
+        let hash = hash_location(hasher, mapping, address, frame_type, lines);
+        let found = self.locations.find(hash, |&i| {
+            let l = i as usize;
+            symbols.location_address[l] == address
+                && symbols.location_mapping[l] == mapping
+                && symbols.location_frame_type[l] == frame_type
+                && symbols.location_lines(i) == lines
+        });
+        if let Some(&id) = found {
+            return id;
         }
         let id = symbols.location_count() as u32;
         symbols.location_mapping.push(mapping);
@@ -228,19 +222,16 @@ impl SymbolIndex {
         symbols.location_frame_type.push(frame_type);
         symbols.lines.extend_from_slice(lines);
         symbols.first_line.push(symbols.lines.len() as u32);
-        self.insert_location(fingerprint, id);
+        self.locations.insert_unique(hash, id, |&i| hash_stored_location(hasher, symbols, i));
         id
-    }
-
-    fn insert_location(&mut self, fingerprint: u128, location: u32) {
-        let (high, low) = ((fingerprint >> 64) as u64, fingerprint as u64);
-        self.locations.insert_unique(low, LocationEntry { high, low, location }, |e| e.low);
     }
 
     /// Memory of the tables.
     pub(crate) fn size_bytes(&self) -> usize {
-        5 * (self.strings.capacity() + self.mappings.capacity() + self.functions.capacity())
-            + 25 * self.locations.capacity()
+        5 * (self.strings.capacity()
+            + self.mappings.capacity()
+            + self.functions.capacity()
+            + self.locations.capacity())
     }
 }
 
@@ -252,24 +243,25 @@ pub(crate) struct BatchIds {
     pub(crate) locations: Vec<u32>,
 }
 
-/// 128 bits that stand for a location: at 10⁹ of them the chance of one wrong merge is below 10⁻²⁰.
-fn location_fingerprint(
-    scratch: &mut Vec<u8>,
-    mapping: u32,
-    address: u64,
-    frame_type: u32,
-    lines: &[Line],
-) -> u128 {
-    scratch.clear();
-    scratch.extend_from_slice(&mapping.to_le_bytes());
-    scratch.extend_from_slice(&frame_type.to_le_bytes());
-    scratch.extend_from_slice(&address.to_le_bytes());
+fn hash_location(hasher: &RandomState, mapping: u32, address: u64, frame_type: u32, lines: &[Line]) -> u64 {
+    let mut state = hasher.build_hasher();
+    state.write_u64((u64::from(mapping) << 32) | u64::from(frame_type));
+    state.write_u64(address);
     for line in lines {
-        scratch.extend_from_slice(&line.function.to_le_bytes());
-        scratch.extend_from_slice(&line.line.to_le_bytes());
-        scratch.extend_from_slice(&line.column.to_le_bytes());
+        line.hash(&mut state);
     }
-    xxh3_128(scratch)
+    state.finish()
+}
+
+fn hash_stored_location(hasher: &RandomState, symbols: &Symbols, id: u32) -> u64 {
+    let l = id as usize;
+    hash_location(
+        hasher,
+        symbols.location_mapping[l],
+        symbols.location_address[l],
+        symbols.location_frame_type[l],
+        symbols.location_lines(id),
+    )
 }
 
 /// Memory of the rows.
