@@ -256,6 +256,28 @@ export const CASES = [
     },
   ],
   [
+    'values that add up to less than nothing are told, and the table has them',
+    {},
+    async ({ page, base, until }) => {
+      // One sample of −5000 bytes in a function `gone`.
+      const rawProfile = 'CgQIARACEg8KAQESCvjY/////////wEiCAgBIgQIARADKgYIARADGAMyADIFc3BhY2UyBWJ5dGVzMgRnb25lUICU69wDWgQIARACYAE=';
+      const labels = [{ name: '__name__', value: 'decima_memory' }, { name: 'job', value: 'page' }];
+      const answer = await page.request.post(`${base}/api/profiles/writeraw`, { data: { series: [{ labels: { labels }, samples: [{ rawProfile }] }] } });
+      check(answer.ok(), await answer.text());
+      await page.goto(`${base}/?expression_a=decima_memory:space:bytes:space:bytes:delta{job="page"}`);
+      await until('the words', () => document.querySelector('.flame-frame .panel-note')?.textContent ?? '', (said) => /add up to [-−]4\.88 KiB/.test(said) && /table/.test(said));
+      await page.goto(`${base}/?expression_a=decima_memory:space:bytes:space:bytes:delta{job="page"}&dashboard_items=table`);
+      await until('the function', () => [...document.querySelectorAll('.table-panel [role=row], [role=row]')].map((row) => row.textContent).join(' '), (rows) => /gone/.test(rows) && /[-−]100\.0 %/.test(rows));
+    },
+  ],
+  [
+    'a link whose selector has no type keeps its matchers',
+    { path: '/?expression_a={job="nobody"}' },
+    async ({ until }) => {
+      await until('the selector', () => window.__decima.expression, (expression) => /^\w.*\{job="nobody"\}$/.test(expression));
+    },
+  ],
+  [
     'an error is told in words, and another attempt is offered',
     {
       before: (page) => page.route('**/api/profiles/query?*', (route) => route.fulfill(json({ code: 3, message: 'merge.query: unexpected character', details: [] }, 400))),

@@ -24,6 +24,7 @@ test.each([
 test('shares and counts', () => {
   expect(formatShare(1, 0)).toBe('0 %');
   expect(formatShare(1, 3)).toBe('33.3 %');
+  expect(formatShare(-1, -4)).toBe('-25.0 %');
   expect(formatShare(1, 30)).toBe('3.33 %');
   expect(formatShare(1, 1e9)).toBe('< 0.01 %');
   expect(formatCount(999)).toBe('999');

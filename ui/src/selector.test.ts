@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { applyCompletion, completionAt, formatSelector, matcherProblem, parseSelector, withMatcher } from './selector';
+import { applyCompletion, completionAt, formatSelector, matcherProblem, matchersOf, parseSelector, withMatcher } from './selector';
 
 test.each([
   ['process_cpu:cpu:nanoseconds:cpu:nanoseconds:delta{job="api"}', 'process_cpu:cpu:nanoseconds:cpu:nanoseconds:delta', 'job="api"'],
@@ -15,6 +15,8 @@ test.each([
 test('without a type there is no selector', () => {
   expect(parseSelector('')).toBeNull();
   expect(parseSelector('{job="x"}')).toBeNull();
+  expect(matchersOf('{job="x", pod=~"a.*"} ')).toBe('job="x", pod=~"a.*"');
+  expect(matchersOf('job')).toBe('');
 });
 
 test('adding a matcher', () => {

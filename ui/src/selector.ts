@@ -26,6 +26,12 @@ export function parseSelector(text: string): Selector | null {
   return { type: name[1], matchers: body.trim() };
 }
 
+/** What stands between the braces of a selector without a type, as people write links by hand. */
+export function matchersOf(text: string): string {
+  const brace = text.indexOf('{');
+  return brace < 0 ? '' : text.slice(brace + 1).replace(/\}\s*$/, '').trim();
+}
+
 /** Puts a selector together. Types with unusual characters need the quoted form. */
 export function formatSelector({ type, matchers }: Selector): string {
   const body = matchers.trim().replace(/,\s*$/, '');

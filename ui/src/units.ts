@@ -69,8 +69,8 @@ const trimCount = (value: number): string => (Number.isInteger(value) ? String(v
 
 /** `12.3 %`. Small shares keep two digits that mean something. */
 export function formatShare(value: number, total: number): string {
-  if (!(total > 0)) return '0 %';
-  const share = (value / total) * 100;
+  if (total === 0) return '0 %';
+  const share = (value / Math.abs(total)) * 100;
   const size = Math.abs(share);
   if (size === 0) return '0 %';
   if (size < 0.01) return '< 0.01 %';

@@ -61,6 +61,7 @@ impl Prepared {
         let name = name.unwrap_or_else(|| profile_name::derived(&sample_types(&profile), file));
         let label = |(name, value): &(String, String)| Label { name: name.clone(), value: value.clone() };
         let mut labels: Vec<_> = flags.labels.iter().map(label).collect();
+        labels.retain(|label| label.name != "__name__");
         labels.push(Label { name: "__name__".to_owned(), value: name.clone() });
         let series = RawProfileSeries {
             labels: Some(LabelSet { labels }),

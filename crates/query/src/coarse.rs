@@ -84,11 +84,11 @@ impl Coarse {
 }
 
 /// The mean of states whose sum is known, rounded to the nearest whole number, halves away from 0.
-pub(crate) fn mean(sum: i64, states: u64) -> i64 {
-    let (sum, states) = (i128::from(sum), i128::from(states.max(1)));
+pub(crate) fn mean(sum: i128, states: u64) -> i128 {
+    let states = i128::from(states.max(1));
     let half = if sum < 0 { -(states / 2) } else { states / 2 };
     // No larger than the sum.
-    ((sum + half) / states) as i64
+    sum.saturating_add(half) / states
 }
 
 fn moment(time_ns: i64) -> String {
@@ -104,7 +104,8 @@ mod tests {
     #[test]
     fn means() {
         assert_eq!([7, 8, -7, -8].map(|sum| mean(sum, 5)), [1, 2, -1, -2]);
-        assert_eq!([mean(i64::MAX, 1), mean(i64::MIN, 1), mean(5, 0)], [i64::MAX, i64::MIN, 5]);
+        let ends = [i128::from(i64::MAX), i128::from(i64::MIN)];
+        assert_eq!([mean(ends[0], 1), mean(ends[1], 1), mean(5, 0)], [ends[0], ends[1], 5]);
         assert_eq!(mean(3, 2), 2);
     }
 

@@ -24,7 +24,7 @@ use crate::{
     read::{self, Failures},
     rows::{DROPPED, RowReader, RunGroups},
     selector::Selector,
-    sums::{SATURATED, add_saturating},
+    sums::SATURATED,
 };
 
 /// Points of one answer at most: 100 series of ten thousand points are more than a screen shows.
@@ -83,7 +83,7 @@ pub(crate) async fn query_range(
         merge_cells(groups.entry(key).or_default(), &cells);
     }
     groups.retain(|_, cells| !cells.is_empty());
-    let saturated = groups.values().flat_map(HashMap::values).any(|cell| cell.saturated);
+    let saturated = groups.values().flat_map(HashMap::values).any(Cell::is_cut);
     let mut notices = failures.into_notices();
     notices.extend(coarse.notices());
     if groups.is_empty() {
@@ -168,25 +168,31 @@ fn bucket_of(time_ns: i64) -> TimeRange {
 /// Sum of a bucket (delta types) or of one time (others).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Cell {
-    sum: i64,
+    sum: i128,
     count: u64,
     /// The one time that all its samples have.
     time_ns: Option<i64>,
     duration_ns: i64,
     /// How many states of coarse sources are in the sum, which is shown as their mean: a bucket may be in parts in several of them.
     states: u64,
-    /// Whether the sum did not fit.
-    saturated: bool,
 }
 
 impl Cell {
-    /// What is shown.
+    /// What is shown, cut where it does not fit.
     fn value(&self) -> i64 {
+        clamped(self.whole_value())
+    }
+
+    fn whole_value(&self) -> i128 {
         if self.states > 0 { coarse::mean(self.sum, self.states) } else { self.sum }
     }
 
+    fn is_cut(&self) -> bool {
+        i64::try_from(self.whole_value()).is_err()
+    }
+
     fn add(&mut self, other: &Self) {
-        self.saturated |= add_saturating(&mut self.sum, other.sum) | other.saturated;
+        self.sum = self.sum.saturating_add(other.sum);
         self.count += other.count;
         if self.time_ns != other.time_ns {
             self.time_ns = None;
@@ -196,9 +202,14 @@ impl Cell {
     }
 }
 
-/// A value times a scale, and whether that did not fit.
-fn scaled(value: i64, scale: i64) -> (i64, bool) {
-    (value.saturating_mul(scale), value.checked_mul(scale).is_none())
+/// A value times a scale.
+fn scaled(value: i64, scale: i64) -> i128 {
+    i128::from(value) * i128::from(scale)
+}
+
+/// The nearest value that fits.
+fn clamped(sum: i128) -> i64 {
+    sum.clamp(i64::MIN.into(), i64::MAX.into()) as i64
 }
 
 /// Cells by bucket start (delta types) or time (others).
@@ -294,16 +305,12 @@ impl Accumulator<'_> {
             return;
         }
         for point in points {
-            let (sum, overflows) = scaled(point.sum, series.scale);
-            // A stored sum at an end of the range was cut there: nothing else has such values.
-            let saturated = overflows || matches!(point.sum, i64::MIN | i64::MAX);
             let cell = Cell {
-                sum,
+                sum: scaled(point.sum, series.scale),
                 count: point.count,
                 time_ns: Some(point.time_ns),
                 duration_ns: point.duration_ns,
                 states: 0,
-                saturated,
             };
             let fits = self.delta && self.buckets.hold_bucket_of(point.time_ns);
             match point.bucket_ns {
@@ -318,15 +325,13 @@ impl Accumulator<'_> {
     }
 
     fn coarse_point(&mut self, group: u32, scale: i64, point: &Point) {
-        let (sum, saturated) = scaled(point.sum, scale);
         let time_ns = point.time_ns.max(self.buckets.range.start_ns);
         let cell = Cell {
-            sum,
+            sum: scaled(point.sum, scale),
             count: point.count,
             time_ns: Some(time_ns),
             duration_ns: point.duration_ns,
             states: if self.delta { 0 } else { point.instants },
-            saturated: saturated || matches!(point.sum, i64::MIN | i64::MAX),
         };
         self.add(group, time_ns, cell);
     }
@@ -371,14 +376,12 @@ impl Accumulator<'_> {
                 continue;
             }
             let time_ns = run.times_ns.get(row);
-            let (sum, saturated) = scaled(value, series.scale);
             let cell = Cell {
-                sum,
+                sum: scaled(value, series.scale),
                 count: 1,
                 time_ns: Some(time_ns),
                 duration_ns: run.durations_ns.get(row),
                 states: 0,
-                saturated,
             };
             self.add(group, time_ns, cell);
         }
@@ -535,8 +538,8 @@ impl<'a> Shape<'a> {
             let duration_ns = if shared { cell.duration_ns } else { self.buckets.width_ns() };
             RangeSample {
                 time_ns: at,
-                value: cell.sum,
-                value_per_second: self.rate(cell.sum, duration_ns),
+                value: cell.value(),
+                value_per_second: self.rate(cell.value(), duration_ns),
                 duration_ns,
                 count: cell.count,
             }

@@ -185,7 +185,7 @@ impl Places<'_> {
 /// The nearest whole means.
 fn divide(values: &[i64], states: u64, means: &mut Vec<i64>) {
     means.clear();
-    means.extend(values.iter().map(|&value| coarse::mean(value, states)));
+    means.extend(values.iter().map(|&value| coarse::mean(value.into(), states) as i64));
 }
 
 fn scale(values: &[i64], factor: i64, scaled: &mut Vec<i64>) -> bool {

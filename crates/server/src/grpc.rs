@@ -133,10 +133,13 @@ pub(crate) fn router(
     bounds: &Bounds,
 ) -> Result<(Router, HealthReporter), tonic_reflection::server::Error> {
     let (health_reporter, health) = tonic_health::server::health_reporter();
-    let reflection = tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(decima_proto::DESCRIPTORS)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .build_v1()?;
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(decima_proto::DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    // Clients of Python and older ones of other languages know the second only.
+    let (reflection, reflection_alpha) = (reflection().build_v1()?, reflection().build_v1alpha()?);
     let surroundings = Surroundings {
         metrics,
         bounds: bounds.clone(),
@@ -155,6 +158,7 @@ pub(crate) fn router(
         .add_service(bounded!(ObjectFileServiceServer::new(services.debuginfo), bounds))
         .add_service(health)
         .add_service(reflection)
+        .add_service(reflection_alpha)
         .prepare()
         .into_axum_router();
     Ok((surrounded(routes, surroundings), health_reporter))

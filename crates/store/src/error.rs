@@ -42,14 +42,15 @@ impl ReadError {
     /// What a caller can do about it.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Corrupt { .. } => ErrorKind::Corrupt,
+            // What a manifest names is there, or was lost: it is not that nobody ever sent it.
+            Self::Corrupt { .. } | Self::Missing { .. } => ErrorKind::Corrupt,
             Self::Unavailable { .. } => ErrorKind::Unavailable,
-            Self::Missing { .. } => ErrorKind::NotFound,
         }
     }
 }
 
-/// A request that was not stored. Nothing of it was.
+/// A request that was not acknowledged. Nothing of it is stored, unless putting it was tried: see [`StorageFull`](Self::StorageFull)
+/// and [`Unavailable`](Self::Unavailable).
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum AppendError {
     /// The head is full and flushing did not make room in time.
@@ -60,8 +61,9 @@ pub enum AppendError {
         /// Its limit.
         limit_bytes: u64,
     },
-    /// The log's storage is full.
-    #[error("no space left for the log; nothing was stored, try again when there is")]
+    /// The log's storage is full. The request is kept as the next to be put, so that it may be stored once there is space; a repeat of
+    /// it is recognised.
+    #[error("no space left for the log; the request is not acknowledged, try again when there is")]
     StorageFull,
     /// The store is as large as it may be.
     #[error(
@@ -85,7 +87,7 @@ pub enum AppendError {
         /// Newest time accepted.
         newest_ns: i64,
     },
-    /// The log cannot be written now.
+    /// The log cannot be written now. The request may be stored nevertheless; a repeat of it is recognised.
     #[error("the log cannot be written: {reason}")]
     Unavailable {
         /// Why.

@@ -176,7 +176,7 @@ async fn verify_sums(block: &BlockReader, findings: &mut Vec<String>) -> Result<
         attributes: Vec::new(),
         with_times: true,
     };
-    let (mut sums, mut rows, mut points) = (vec![0i64; count], vec![0u64; count], vec![0i64; count]);
+    let (mut sums, mut rows, mut points) = (vec![0i128; count], vec![0u64; count], vec![0i128; count]);
     let mut point_rows = vec![0u64; count];
     let partitions: Vec<u32> = (0..series.partitions.len() as u32).collect();
     block.trees(&partitions, 0..partitions.len()).await?;
@@ -189,14 +189,14 @@ async fn verify_sums(block: &BlockReader, findings: &mut Vec<String>) -> Result<
         .scan(&request, &mut |run| {
             let at = run.series as usize;
             rows[at] += run.values.len() as u64;
-            sums[at] = run.values.iter().fold(sums[at], |acc, &v| acc.saturating_add(v));
+            sums[at] += run.values.iter().map(|&value| i128::from(value)).sum::<i128>();
         })
         .await?;
     block
         .points(&request, &mut |id, all| {
             let at = id as usize;
             for point in all {
-                points[at] = points[at].saturating_add(point.sum);
+                points[at] += i128::from(point.sum);
                 point_rows[at] += point.count;
             }
         })
@@ -204,8 +204,8 @@ async fn verify_sums(block: &BlockReader, findings: &mut Vec<String>) -> Result<
     for (at, expected) in series.rows.iter().enumerate() {
         // Points of a coarse block count what its rows are sums of.
         let is_counted = block.meta.resolution_ns > 0 || point_rows[at] == expected.row_count as u64;
-        let is_whole = sums[at] == expected.sum
-            && points[at] == expected.sum
+        let is_whole = columns::stored_sum(sums[at]) == expected.sum
+            && points[at] == sums[at]
             && rows[at] == expected.row_count as u64
             && is_counted;
         if !is_whole {

@@ -290,7 +290,7 @@ pub struct Point {
     pub time_ns: i64,
     /// 0: all its samples have exactly `time_ns`. Else its samples are in `time_ns..time_ns + bucket_ns`.
     pub bucket_ns: i64,
-    /// Sum of the values, saturating.
+    /// Sum of the values. A sum that does not fit is in several points of the same time.
     pub sum: i64,
     /// Number of samples.
     pub count: u64,

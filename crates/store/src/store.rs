@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinSet,
+    time::Instant,
 };
 use tracing::{error, warn};
 
@@ -270,7 +271,8 @@ impl Store {
         request_hash: Option<u128>,
     ) -> Result<Appended, AppendError> {
         let (reply, answer) = oneshot::channel();
-        let command = Command::Append { batch: Box::new(batch), hash: request_hash, reply };
+        let command =
+            Command::Append { batch: Box::new(batch), hash: request_hash, arrived: Instant::now(), reply };
         self.commands()?.send(command).await.map_err(|_| AppendError::Closed)?;
         answer.await.map_err(|_| AppendError::Closed)?
     }

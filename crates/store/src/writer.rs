@@ -63,7 +63,7 @@ const PUT_TRIES: u32 = 3;
 
 /// What the thread is asked to do.
 pub(crate) enum Command {
-    Append { batch: Box<SampleBatch>, hash: Option<u128>, reply: Reply<Appended> },
+    Append { batch: Box<SampleBatch>, hash: Option<u128>, arrived: Instant, reply: Reply<Appended> },
     Flush { reply: Reply<()> },
     Compact { now_ns: i64, reply: Reply<u64> },
     Close { reply: Reply<()> },
@@ -97,6 +97,7 @@ impl Log {
 struct Pending {
     batch: Box<SampleBatch>,
     hash: Option<u128>,
+    arrived: Instant,
     reply: Reply<Appended>,
     rejected: u64,
 }
@@ -207,9 +208,9 @@ impl Writer {
             };
             let mut group = Vec::new();
             let mut group_bytes = 0;
-            while let Some(Command::Append { batch, hash, reply }) = next {
+            while let Some(Command::Append { batch, hash, arrived, reply }) = next {
                 group_bytes += batch.strings.buffer().len();
-                group.push(Pending { batch, hash, reply, rejected: 0 });
+                group.push(Pending { batch, hash, arrived, reply, rejected: 0 });
                 next = if group.len() < GROUP_REQUESTS_MAX && group_bytes < GROUP_BYTES_MAX {
                     queue.try_recv().ok()
                 } else {
@@ -240,9 +241,7 @@ impl Writer {
         if group.is_empty() {
             return;
         }
-        if let Err(e) =
-            self.settle_outstanding(runtime).and_then(|()| self.wait_for_room(size_bytes(&group), runtime))
-        {
+        if let Err(e) = self.settle_outstanding(runtime).and_then(|()| self.wait_for_room(&group, runtime)) {
             Counters::add(&self.shared.counters.refused_requests, group.len() as u64);
             for request in group {
                 let _ = request.reply.send(Err(e.clone()));
@@ -386,14 +385,18 @@ impl Writer {
     }
 
     /// Waits until the heads have room, flushing early. The store must have some too.
-    fn wait_for_room(&mut self, incoming_bytes: u64, runtime: &Handle) -> Result<(), AppendError> {
+    ///
+    /// What the oldest request has waited counts: it did so behind others that waited for room.
+    fn wait_for_room(&mut self, group: &[Pending], runtime: &Handle) -> Result<(), AppendError> {
+        let incoming_bytes = size_bytes(group);
         if self.check_space(incoming_bytes).is_err() {
             self.collect_flushed(Duration::ZERO, runtime);
             self.make_space(runtime);
             self.check_space(incoming_bytes)?;
         }
         let limit = self.shared.settings.head_memory_bytes;
-        let deadline = Instant::now() + ROOM_WAIT;
+        let oldest = group.iter().map(|request| request.arrived).min().unwrap_or_else(Instant::now);
+        let deadline = oldest + ROOM_WAIT;
         loop {
             self.collect_flushed(Duration::ZERO, runtime);
             let held = self.held().memory_bytes;

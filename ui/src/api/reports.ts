@@ -38,7 +38,8 @@ export interface ReportRequest {
 }
 
 export interface FlameReport {
-  tree: FlameTree;
+  /** Null where nothing can be drawn. */
+  tree: FlameTree | null;
   /** Value of everything that matched, trimmed or not. */
   total: number;
   /** Value that filters removed. */
@@ -149,13 +150,16 @@ export async function fetchFlame(request: ReportRequest, detail: Detail | null, 
   const bytes = new Uint8Array(await response.arrayBuffer());
   markOnce('decima:answer');
   const tree = await flameOf(bytes, symbols, request.base !== null).catch(unreadable);
-  if (!tree || tree.cumulative[0] === 0) return null;
+  const drawn = tree && tree.cumulative[0] > 0 ? tree : null;
+  const total = header(response, 'x-decima-total') || (drawn?.cumulative[0] ?? 0);
+  const notice = response.headers.get('x-decima-notice') ?? '';
+  if (!drawn && total === 0 && notice === '') return null;
   return {
-    tree,
-    total: header(response, 'x-decima-total') || tree.cumulative[0],
+    tree: drawn,
+    total,
     filtered: header(response, 'x-decima-filtered'),
     unit: response.headers.get('x-decima-unit') ?? '',
-    notice: response.headers.get('x-decima-notice') ?? '',
+    notice,
   };
 }
 

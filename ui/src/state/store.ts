@@ -8,7 +8,7 @@ import { FORWARDS, PATH_PREFIX } from '../api/fetch';
 import { fetchFlame, fetchTable, fetchTypes, type FlameReport, type ReportRequest, type TableReport } from '../api/reports';
 import type { ProfileType } from '../api/wire';
 import { parseTypeKey, preferredType, typeKey } from '../profile-type';
-import { formatSelector, parseSelector } from '../selector';
+import { formatSelector, matchersOf, parseSelector } from '../selector';
 import type { TimeRange } from '../time';
 import { DEFAULT_SIDE, readAddress, writeAddress, type PageState, type SideState } from './address';
 import { decodeFilters, wireFilter } from './filters';
@@ -229,14 +229,16 @@ export function start(): void {
 /** The list of types has come: keeps the reader's choice, and otherwise takes the most useful type there is. */
 function chooseAmong(data: readonly ProfileType[]): void {
   if (data.length === 0) return;
-  const current = sideA.selector.peek()?.type ?? '';
+  const { expression } = sideA.state.peek();
+  const selector = sideA.selector.peek();
+  const current = selector?.type ?? '';
   const known = data.some((type) => typeKey(type) === current);
   const keep = current !== '' && !ours && (known || !guessed);
   guessed = false;
   const best = keep ? null : preferredType(data);
   if (best && typeKey(best) !== current) {
     ours = true;
-    page.value = { ...withExpression(page.peek(), formatSelector({ type: typeKey(best), matchers: '' })), path: '' };
+    page.value = { ...withExpression(page.peek(), formatSelector({ type: typeKey(best), matchers: selector ? '' : matchersOf(expression) })), path: '' };
   }
   writeHistory('replace');
 }

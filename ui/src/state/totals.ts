@@ -10,7 +10,7 @@ export const baseTotal = computed<number | null>(() => {
   const report = flame.state.value.data;
   const of = sideA.merged.value;
   if (!comparing.value || !report || !of) return null;
-  if (absolute.value) return report.tree.diff ? report.total - report.tree.diff[0] : report.total;
+  if (absolute.value) return report.tree?.diff ? report.total - report.tree.diff[0] : report.total;
   return asked.value?.key === JSON.stringify(of) && filters.value.length === 0 ? asked.value.total : null;
 });
 

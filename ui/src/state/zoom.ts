@@ -51,13 +51,14 @@ function ask(request: ReportRequest, path: string[], budget: number, trimPercent
 function loadDetail(row: number, budget: number): boolean {
   const { key, data } = flame.state.peek();
   const request = reportRequest.peek();
-  if (!data || !request || budget >= BUDGETS.length) return false;
-  const path = pathOf(data.tree, row);
+  const whole = data?.tree;
+  if (!whole || !request || budget >= BUDGETS.length) return false;
+  const path = pathOf(whole, row);
   const name = JSON.stringify(path);
   const known = currentDetails();
   if ((known.budget.get(name) ?? -1) >= budget) return false;
   known.budget.set(name, budget);
-  const share = data.tree.cumulative[row] / data.tree.cumulative[0];
+  const share = whole.cumulative[row] / whole.cumulative[0];
   detailLoading.value = true;
   ask(request, path, budget, budget > 0 ? 0 : share * DETAIL_TRIM_SHARE * 100).then(
     (report) => {
@@ -75,7 +76,7 @@ function loadDetail(row: number, budget: number): boolean {
 
 function install(key: string, path: string[], report: FlameReport): void {
   const { data, key: shown } = flame.state.peek();
-  if (!data || shown !== key) return;
+  if (!data?.tree || !report.tree || shown !== key) return;
   const steps = path.map((name) => ({ name }));
   const here = resolvePath(data.tree, steps);
   const there = resolvePath(report.tree, steps);

@@ -7,6 +7,7 @@ import type { Side } from '../state/side';
 import { compare, comparing, flame, go, keepOnly, nothingHere, page, profileType, refresh, route, sideA, sideB, swapSides, table, types } from '../state/store';
 import { signedIn, signInNeeded, signOut } from '../state/session';
 import { dark, toggleTheme } from '../state/theme';
+import { formatValue } from '../units';
 import { Nothing, storeEmpty } from './Empty';
 import { FlamePanel } from './FlamePanel';
 import { Forwarding } from './Forwarding';
@@ -166,7 +167,7 @@ function Reports() {
                 <button type="button" class="primary" onClick={refresh}>Try again</button>
               </div>
             )}
-            {!flameState.error && !flameState.loading && !flameState.data && flameState.key !== '' && (
+            {!flameState.error && !flameState.loading && !flameState.data?.tree && flameState.key !== '' && (
               <p class="panel-note">{nothingToDraw()}</p>
             )}
           </div>
@@ -178,6 +179,11 @@ function Reports() {
 
 /** Why there is no graph, in words. */
 function nothingToDraw(): string {
+  const report = flame.state.value.data;
+  if (report && report.total < 0) {
+    return `The values add up to ${formatValue(report.total, report.unit)}: a flame graph cannot show less than nothing. The table has them.`;
+  }
+  if (report && report.notice !== '') return `There is nothing to draw: ${report.notice}.`;
   if (page.value.filters) return 'No samples match these filters.';
   return comparing.value ? 'B has no samples here. Click or drag in its series to choose a part that has.' : 'No samples match.';
 }

@@ -19,6 +19,18 @@ async fn get_text(path: &str) -> (StatusCode, String) {
     (status, String::from_utf8(body).unwrap())
 }
 
+/// What Go's tool asks where a mapping has no functions; without an answer it gives up the whole profile.
+#[tokio::test]
+async fn who_asks_for_symbols_is_told_that_there_are_none() {
+    for method in [http::Method::GET, http::Method::POST] {
+        let request =
+            Request::builder().method(method).uri("/debug/pprof/symbol").body(Body::from("0x1+0x2"));
+        let response = routes().oneshot(request.unwrap()).await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        assert_eq!(to_bytes(response.into_body(), 100).await.unwrap(), "num_symbols: 0\n");
+    }
+}
+
 #[inline(never)]
 fn burn_for_the_profile(until: Instant) -> u64 {
     let mut sum = 1u64;

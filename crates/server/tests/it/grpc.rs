@@ -154,3 +154,24 @@ async fn reflection_lists_the_services() {
         assert!(names.contains(&name), "{name} is not in {names:?}");
     }
 }
+
+/// What clients of Python ask for.
+#[tokio::test]
+async fn reflection_speaks_its_older_version_too() {
+    use tokio_stream::StreamExt as _;
+    use tonic_reflection::pb::v1alpha::{
+        ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
+        server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
+    };
+    let server = TestServer::start().await;
+    let symbol = MessageRequest::FileContainingSymbol("parca.query.v1alpha1.QueryService".to_owned());
+    let request = ServerReflectionRequest { host: String::new(), message_request: Some(symbol) };
+    let mut answers = ServerReflectionClient::new(server.channel().await)
+        .server_reflection_info(tokio_stream::once(request))
+        .await
+        .unwrap()
+        .into_inner();
+    let answer = answers.next().await.unwrap().unwrap().message_response;
+    let Some(MessageResponse::FileDescriptorResponse(files)) = answer else { panic!("{answer:?}") };
+    assert!(!files.file_descriptor_proto.is_empty());
+}

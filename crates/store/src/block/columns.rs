@@ -238,3 +238,8 @@ pub(crate) fn requests() -> (Arc<Schema>, WriterProperties) {
     ];
     (schema(fields), properties().delta("received_ns").build())
 }
+
+/// The sum of a series as its file has it: cut at the ends of the type.
+pub(crate) fn stored_sum(sum: i128) -> i64 {
+    sum.clamp(i64::MIN.into(), i64::MAX.into()) as i64
+}

@@ -155,17 +155,20 @@ fn series_points(partition: &Partition, series: u32) -> Vec<Point> {
     merge_points(&points)
 }
 
-/// Sums points of the same time and width.
+/// Sums points of the same time and width, as far as their sums fit.
 fn merge_points(sorted: &[Point]) -> Vec<Point> {
     let mut merged: Vec<Point> = Vec::with_capacity(sorted.len());
     for point in sorted {
-        match merged.last_mut() {
-            Some(last) if last.time_ns == point.time_ns && last.bucket_ns == point.bucket_ns => {
-                last.sum = last.sum.saturating_add(point.sum);
+        let same = merged
+            .last_mut()
+            .filter(|last| last.time_ns == point.time_ns && last.bucket_ns == point.bucket_ns);
+        match same.and_then(|last| Some((last.sum.checked_add(point.sum)?, last))) {
+            Some((sum, last)) => {
+                last.sum = sum;
                 last.count += point.count;
                 last.duration_ns = last.duration_ns.min(point.duration_ns);
             }
-            _ => merged.push(*point),
+            None => merged.push(*point),
         }
     }
     merged

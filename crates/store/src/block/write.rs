@@ -107,7 +107,7 @@ struct PartitionStart {
 struct SeriesStart {
     row: u64,
     point: u64,
-    sum: i64,
+    sum: i128,
 }
 
 /// What the locations of a partition's tree are in the block.
@@ -361,7 +361,7 @@ impl BlockBuilder {
             self.widen(TimeRange { start_ns, end_ns });
         }
         let series = self.series.len() as i32;
-        self.begun.sum = rows.values.iter().fold(self.begun.sum, |sum, &v| sum.saturating_add(v));
+        self.begun.sum += rows.values.iter().map(|&value| i128::from(value)).sum::<i128>();
         self.sample_count += rows.values.len() as u64;
         let mut columns: Vec<ArrayRef> = vec![
             Arc::new(Int32Array::from(vec![series; rows.values.len()])),
@@ -412,7 +412,7 @@ impl BlockBuilder {
                 range.end_ns,
                 begun.row as i64,
                 (self.sample_count - begun.row) as i64,
-                begun.sum,
+                columns::stored_sum(begun.sum),
                 begun.point as i64,
                 (self.point_count - begun.point) as i64,
                 self.partition_count as i64,

@@ -126,20 +126,25 @@ impl Chunk {
         160 + 8 * self.times_ns.len() + 12 * self.values.len() + attributes
     }
 
-    /// Sums of the chunk by time: one exact point if all samples have one time, buckets otherwise.
+    /// Sums of the chunk by time: one exact point if all samples have one time, buckets otherwise. Where a sum does not fit, there
+    /// are more points of that time, which together are exact.
     pub(crate) fn points(&self) -> Vec<Point> {
         if let [time_ns] = self.times_ns.as_slice() {
-            let sum = self.values.iter().fold(0i64, |a, &v| a.saturating_add(v));
-            return vec![Point {
+            let first = Point {
                 time_ns: *time_ns,
                 bucket_ns: 0,
-                sum,
-                count: self.values.len() as u64,
+                sum: 0,
+                count: 0,
                 duration_ns: self.duration_ns,
                 instants: 1,
-            }];
+            };
+            let mut points = Vec::with_capacity(1);
+            let last = self.values.iter().fold(first, |point, &value| add_value(point, value, &mut points));
+            points.push(last);
+            return points;
         }
         let mut points: BTreeMap<i64, Point> = BTreeMap::new();
+        let mut full = Vec::new();
         for (&time, &value) in self.times_ns.iter().zip(&self.values) {
             // The first bucket of all begins before the first time there is.
             let start = time.div_euclid(EVENT_BUCKET_NS).saturating_mul(EVENT_BUCKET_NS);
@@ -151,10 +156,11 @@ impl Chunk {
                 duration_ns: self.duration_ns,
                 instants: 1,
             });
-            point.sum = point.sum.saturating_add(value);
-            point.count += 1;
+            *point = add_value(*point, value, &mut full);
         }
-        points.into_values().collect()
+        full.extend(points.into_values());
+        full.sort_by_key(|point| point.time_ns);
+        full
     }
 
     /// Hands the samples inside `range` to `sink`.
@@ -240,9 +246,40 @@ impl Chunk {
     }
 }
 
+/// The point with one more sample; if its sum has no room for it, the point goes to `full` and another begins.
+fn add_value(mut point: Point, value: i64, full: &mut Vec<Point>) -> Point {
+    match point.sum.checked_add(value) {
+        Some(sum) => point.sum = sum,
+        None => {
+            full.push(point);
+            point.sum = value;
+            point.count = 0;
+        }
+    }
+    point.count += 1;
+    point
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_sum_that_does_not_fit_is_in_several_points() {
+        for times_ns in [vec![5], vec![5, 6, 7, 8]] {
+            let chunk = Chunk {
+                series: 0,
+                duration_ns: 0,
+                times_ns,
+                stacktraces: vec![0; 4],
+                values: vec![i64::MAX, i64::MAX, i64::MIN, 1],
+                attributes: Vec::new(),
+            };
+            let points = chunk.points();
+            assert_eq!(points.iter().map(|p| i128::from(p.sum)).sum::<i128>(), i128::from(i64::MAX));
+            assert_eq!(points.iter().map(|p| p.count).sum::<u64>(), 4);
+        }
+    }
 
     #[test]
     fn buckets_of_the_first_and_last_times_there_are() {

@@ -11,7 +11,7 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use decima_store::{AppendError, OpenError, Place, ReadError, Store, inspect};
+use decima_store::{AppendError, OpenError, Place, ReadError, Settings, Store, inspect};
 use futures::stream::BoxStream;
 use object_store::{
     CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
@@ -28,6 +28,8 @@ use crate::{
 struct Faulty {
     inner: InMemory,
     is_full: AtomicBool,
+    /// Files of blocks cannot be put.
+    has_no_blocks: AtomicBool,
     /// The next put succeeds, but its caller hears of a failure.
     loses_answer: AtomicBool,
 }
@@ -44,6 +46,9 @@ impl ObjectStore for Faulty {
         if self.is_full.load(Ordering::SeqCst) {
             let source = std::io::Error::from(std::io::ErrorKind::StorageFull);
             return Err(object_store::Error::Generic { store: "faulty", source: Box::new(source) });
+        }
+        if self.has_no_blocks.load(Ordering::SeqCst) && path.as_ref().contains("/blocks/") {
+            return Err(object_store::Error::Generic { store: "faulty", source: "not now".into() });
         }
         let result = self.inner.put_opts(path, payload, options).await;
         if self.loses_answer.swap(false, Ordering::SeqCst) {
@@ -92,6 +97,7 @@ fn faulty() -> Arc<Faulty> {
     Arc::new(Faulty {
         inner: InMemory::new(),
         is_full: AtomicBool::new(false),
+        has_no_blocks: AtomicBool::new(false),
         loses_answer: AtomicBool::new(false),
     })
 }
@@ -105,6 +111,48 @@ pub(crate) async fn eventually(mut is_true: impl AsyncFnMut() -> bool) {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     panic!("it never became true");
+}
+
+/// Some hundred kilobytes of names, new ones for each number.
+fn wide(number: usize) -> decima_profile::SampleBatch {
+    let names: Vec<String> = (0..400).map(|at| format!("{number}/{at}{}", "x".repeat(500))).collect();
+    let stacks: Vec<Vec<&str>> = names.iter().map(|name| vec![name.as_str()]).collect();
+    let rows: Vec<decima_testkit::batch::Row<'_>> =
+        stacks.iter().map(|stack| (stack.as_slice(), now(), 1, "")).collect();
+    decima_testkit::batch::batch("a", &rows)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_head_makes_senders_wait_then_refuses_them_and_recovers() {
+    let objects = faulty();
+    let settings = Settings { head_memory_bytes: 2 << 20, ..settings("unused".as_ref()) };
+    let store = Arc::new(Store::open_at(settings, Place::objects(objects.clone())).await.unwrap());
+    objects.has_no_blocks.store(true, Ordering::SeqCst);
+    let mut stored = 0;
+    let refused = loop {
+        match store.append(wide(stored), None).await {
+            Ok(_) => stored += 1,
+            Err(error) => break error,
+        }
+    };
+    let AppendError::HeadFull { held_bytes, limit_bytes } = refused else { panic!("{refused}") };
+    assert!(held_bytes >= limit_bytes && limit_bytes == 2 << 20, "{refused}");
+    assert!(stored > 0 && stored < 20, "{stored}");
+    // Who waits behind others that wait does not wait twice as long.
+    let waiting = (0..4).map(|number| {
+        let store = store.clone();
+        tokio::spawn(async move { store.append(wide(100 + number), None).await })
+    });
+    let answers = tokio::time::timeout(Duration::from_secs(9), futures::future::join_all(waiting)).await;
+    for answer in answers.unwrap() {
+        assert!(matches!(answer.unwrap(), Err(AppendError::HeadFull { .. })));
+    }
+    assert_eq!(store.counts().appended_samples, 400 * stored as u64);
+
+    objects.has_no_blocks.store(false, Ordering::SeqCst);
+    eventually(async || store.append(wide(stored), None).await.is_ok()).await;
+    assert_eq!(contents(&store).await.len(), 400 * (stored + 1));
+    store.close().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
