@@ -30,13 +30,19 @@ pub fn apply(world: &World, writes: Writes, tools: &HookTools, pebble: &Pebble) 
         tools.close_port(*port)?;
     }
     for new in &writes.tokens {
-        let secret = NewSecret {
-            label: Some(relation_label(&new.relation.to_string())),
-            description: Some(format!("Token of relation {}", new.relation)),
-            expire: None,
-            content: BTreeMap::from([("token".to_owned(), new.token.as_str().to_owned())]),
-        };
-        tools.add_secret(SecretOwner::Application, &secret)?;
+        let content = BTreeMap::from([("token".to_owned(), new.token.as_str().to_owned())]);
+        match &new.secret {
+            Some(secret) => tools.set_secret(secret, &content)?,
+            None => {
+                let secret = NewSecret {
+                    label: Some(relation_label(&new.relation.to_string())),
+                    description: Some(format!("Token of relation {}", new.relation)),
+                    expire: None,
+                    content,
+                };
+                tools.add_secret(SecretOwner::Application, &secret)?;
+            }
+        }
     }
     if let Some(keep) = &writes.keep {
         let content = identity_content(&keep.identity);

@@ -35,11 +35,11 @@ fn run() -> Result<(), Box<dyn Error>> {
     let pebble = pebble::Pebble::at(socket);
     let world = World::read(&context, &tools, &pebble, parca_store::fqdn)?;
     if let Event::Action(name) = &context.event {
-        action::run(name, &world, &tools, &mut Machine)?;
+        let done = action::run(name, &world, &tools, &mut Machine)?;
         // An action may have made a token, which the workload has to know.
         let world = World::read(&context, &tools, &pebble, || world.fqdn.clone())?;
         apply::apply(&world, reconcile(&world, &mut Machine), &tools, &pebble)?;
-        return Ok(());
+        return Ok(done.tell(&tools, &pebble)?);
     }
     apply::apply(&world, reconcile(&world, &mut Machine), &tools, &pebble)?;
     Ok(())

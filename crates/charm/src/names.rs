@@ -65,5 +65,8 @@ pub const LOGGING: &str = "logging";
 /// Other units of this application.
 pub const PEERS: &str = "parca-peers";
 
+/// Name of the job by which the store scrapes itself.
+pub const SELF_JOB: &str = "parca";
+
 /// Name of this charm, as it tells others.
 pub const CHARM: &str = "parca-k8s";

@@ -2,6 +2,21 @@
 
 use serde_json::{Map, Value};
 
+use crate::names::{DATA, TRANSIENT_DATA};
+
+/// Memory that the workload takes by itself for samples that are in no block yet.
+const HEAD_MEMORY_MIB: u64 = 1024;
+/// The least that it can do with.
+const HEAD_MEMORY_MIN_MIB: u64 = 16;
+/// Begins the flag that says otherwise.
+const HEAD_MEMORY: &str = "--head-memory=";
+/// Everybody may read.
+const OPEN: &str = "--auth-anonymous=read";
+/// Who has no token may scrape, and no more.
+const SIGN_IN: &str = "--auth-anonymous=metrics";
+/// Samples outlive the pod.
+const PERSISTENT: &str = "--enable-persistence";
+
 /// Options of the charm.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
@@ -55,6 +70,41 @@ impl Options {
     }
 }
 
+impl Options {
+    /// Those with which a workload of this command was started, as far as they are in it: [`Self::flags`] of them are the
+    /// same. None if the command is another charm's.
+    pub fn of_command(command: &str) -> Option<Self> {
+        let has = |flag: &str| command.split(' ').any(|word| word == flag);
+        if !has(SIGN_IN) && !has(OPEN) {
+            return None;
+        }
+        let limit = command.split(' ').find_map(|word| word.strip_prefix(HEAD_MEMORY)?.strip_suffix("MiB"));
+        Some(Self {
+            enable_persistence: has(PERSISTENT),
+            memory_storage_limit_mib: limit
+                .and_then(|limit| limit.parse().ok())
+                .unwrap_or(Self::default().memory_storage_limit_mib),
+            require_sign_in: has(SIGN_IN),
+        })
+    }
+
+    /// The workload's flags for them.
+    pub fn flags(&self) -> Vec<String> {
+        let mut flags = vec![if self.require_sign_in { SIGN_IN } else { OPEN }.to_owned()];
+        if self.enable_persistence {
+            flags.push(PERSISTENT.to_owned());
+            flags.push(format!("--storage-path={DATA}"));
+            return flags;
+        }
+        flags.push(format!("--storage-path={TRANSIENT_DATA}"));
+        if self.memory_storage_limit_mib < HEAD_MEMORY_MIB {
+            let head_mib = self.memory_storage_limit_mib.max(HEAD_MEMORY_MIN_MIB);
+            flags.push(format!("{HEAD_MEMORY}{head_mib}MiB"));
+        }
+        flags
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -72,6 +122,26 @@ mod tests {
         let expected =
             Options { enable_persistence: true, memory_storage_limit_mib: 1, require_sign_in: true };
         assert_eq!(read(&all), Ok(expected));
+    }
+
+    #[test]
+    fn a_command_tells_its_options() {
+        for limit in [1, 16, 17, 1023, 1024, 4096] {
+            for (enable_persistence, require_sign_in) in
+                [(false, false), (false, true), (true, false), (true, true)]
+            {
+                let options =
+                    Options { enable_persistence, memory_storage_limit_mib: limit, require_sign_in };
+                let command = format!("/parca --config-path=x {} --mode=all", options.flags().join(" "));
+                let again = Options::of_command(&command).unwrap();
+                assert_eq!(again.flags(), options.flags());
+                assert_eq!(
+                    (again.enable_persistence, again.require_sign_in),
+                    (enable_persistence, require_sign_in)
+                );
+            }
+        }
+        assert_eq!(Options::of_command("/parca --config-path=x --enable-persistence"), None);
     }
 
     #[test]

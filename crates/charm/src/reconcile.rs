@@ -21,11 +21,16 @@ use crate::{
     },
     token::{Grant, Scope, Token, tokens_file},
     workload::{self, File},
-    world::{Container, Relation, World},
+    world::{Container, Relation, RelationToken, World},
 };
 
 /// Grants of people in a tokens file have names that begin so; those of relations begin with an endpoint.
 pub const PERSON_GRANT: &str = "person:";
+
+/// Name of a person's token in the workload.
+pub fn person_grant(name: &str) -> String {
+    format!("{PERSON_GRANT}{name}")
+}
 
 /// What is to be written, in the order of its fields.
 #[derive(Debug, Clone, PartialEq)]
@@ -84,6 +89,8 @@ pub struct NewToken {
     pub relation: RelationId,
     /// Its token.
     pub token: Token,
+    /// The secret to be written anew, where there is one that holds no token.
+    pub secret: Option<SecretId>,
 }
 
 /// Keys of a databag to be changed; an empty value deletes.
@@ -106,12 +113,17 @@ pub fn reconcile(world: &World, mint: &mut dyn Mint) -> Writes {
             "more than one unit is not supported; remove the others or deploy another application",
         ));
     }
+    let mut problems = Vec::new();
     let options = match &world.options {
-        Ok(options) => options,
-        Err(error) => return Writes::of(Status::blocked(error.to_string())),
+        Ok(options) => Some(options.clone()),
+        Err(error) => {
+            let place = format!("option {}", error.name);
+            problems.push(Problem::blocking(&place, format!("not {}", error.expected)));
+            in_force(world)
+        }
     };
     let mut reconciliation =
-        Reconciliation { world, options, problems: Vec::new(), writes: Writes::of(Status::active()) };
+        Reconciliation { world, options, problems, writes: Writes::of(Status::active()) };
     reconciliation.ports();
     let ingress = reconciliation.ingress();
     let certificate = reconciliation.certificate(mint);
@@ -130,9 +142,16 @@ pub fn reconcile(world: &World, mint: &mut dyn Mint) -> Writes {
     reconciliation.finish(message)
 }
 
+/// The options that the workload was started with: it stays with them until others can be used.
+fn in_force(world: &World) -> Option<Options> {
+    let service = world.container.as_ref()?.plan.services.get(names::SERVICE)?;
+    Options::of_command(service.command.as_ref()?)
+}
+
 struct Reconciliation<'a> {
     world: &'a World,
-    options: &'a Options,
+    /// None if they cannot be used and nothing runs. Tokens end even then; nothing is started or handed out.
+    options: Option<Options>,
     problems: Vec<Problem>,
     writes: Writes,
 }
@@ -173,7 +192,7 @@ impl<'a> Reconciliation<'a> {
     /// Endpoints whose relations have a token, and what it is good for.
     fn scopes(&self) -> Vec<(&'static str, Scope)> {
         let mut scopes = vec![(names::STORE, Scope::Write)];
-        if self.options.require_sign_in {
+        if self.options.as_ref().is_none_or(|options| options.require_sign_in) {
             scopes.push((names::GRAFANA, Scope::Read));
         }
         scopes
@@ -186,10 +205,13 @@ impl<'a> Reconciliation<'a> {
             for relation in self.world.of(endpoint) {
                 if let Some(token) = self.world.token(&relation.id) {
                     tokens.insert(relation.id.clone(), (scope, token.clone()));
-                } else if self.world.is_leader && self.world.container.is_some() {
+                } else if self.world.is_leader && self.world.container.is_some() && self.options.is_some() {
                     match mint.token() {
                         Ok(token) => {
-                            let new = NewToken { relation: relation.id.clone(), token: token.clone() };
+                            let secret =
+                                self.world.kept_token(&relation.id).and_then(|kept| kept.secret.clone());
+                            let new =
+                                NewToken { relation: relation.id.clone(), token: token.clone(), secret };
                             self.writes.tokens.push(new);
                             tokens.insert(relation.id.clone(), (scope, token));
                         }
@@ -198,8 +220,11 @@ impl<'a> Reconciliation<'a> {
                 }
             }
         }
-        let needed: BTreeSet<String> = tokens.keys().map(ToString::to_string).collect();
-        let orphans = self.world.relation_tokens.iter().filter(|token| !needed.contains(&token.relation));
+        // Of several secrets of one relation, as nobody should have made them, the first is the one that counts.
+        let needed: Vec<&RelationToken> =
+            tokens.keys().filter_map(|relation| self.world.kept_token(relation)).collect();
+        let is_orphan = |token: &&RelationToken| !needed.iter().any(|kept| std::ptr::eq(*kept, *token));
+        let orphans = self.world.relation_tokens.iter().filter(is_orphan);
         self.writes.orphans.extend(orphans.filter_map(|token| token.secret.clone()));
         tokens
     }
@@ -211,14 +236,19 @@ impl<'a> Reconciliation<'a> {
         forward: Option<&Store>,
         tokens: &BTreeMap<RelationId, (Scope, Token)>,
     ) {
+        let tokens = workload::tokens_file(self.grants(container, tokens));
+        let Some(options) = self.options.clone() else {
+            self.writes.files = BTreeMap::from([(names::TOKENS_FILE.to_owned(), tokens)]);
+            self.writes.files.retain(|path, file| container.files.get(path) != Some(&file.content));
+            return;
+        };
         let mut jobs = profiling::jobs(self.world, &mut self.problems);
         if self.world.of(names::SELF_PROFILING).next().is_none() {
             jobs.push(workload::self_job(self.world));
         }
         let bucket = s3::read(self.world, &mut self.problems);
         let log_targets = logging::targets(self.world, &container.plan, &mut self.problems);
-        let wanted =
-            workload::Wanted { options: self.options, certificate, forward, bucket: bucket.as_ref() };
+        let wanted = workload::Wanted { options: &options, certificate, forward, bucket: bucket.as_ref() };
         let layer = workload::layer(&wanted, log_targets);
         let is_right =
             layer.services.iter().all(|(name, service)| container.plan.services.get(name) == Some(service))
@@ -235,7 +265,7 @@ impl<'a> Reconciliation<'a> {
 
         let mut files = BTreeMap::from([
             (names::CONFIG_FILE.to_owned(), workload::config_file(&jobs, bucket.as_ref())),
-            (names::TOKENS_FILE.to_owned(), workload::tokens_file(self.grants(container, tokens))),
+            (names::TOKENS_FILE.to_owned(), tokens),
         ]);
         files.extend(certificate.map(workload::certificate_files).into_iter().flatten());
         files.extend(forward.and_then(workload::forward_token_file));
@@ -257,10 +287,9 @@ impl<'a> Reconciliation<'a> {
             })
             .collect();
         if self.world.is_leader {
-            grants.extend(self.world.person_tokens.iter().map(|person| Grant {
-                name: format!("{PERSON_GRANT}{}", person.name),
-                scope: person.scope,
-                hash: person.hash.clone(),
+            grants.extend(self.world.person_tokens.iter().filter_map(|person| {
+                let (scope, hash) = person.known.clone()?;
+                Some(Grant { name: person_grant(&person.name), scope, hash })
             }));
         } else if let Some(file) = container.files.get(names::TOKENS_FILE) {
             grants.extend(
@@ -276,6 +305,9 @@ impl<'a> Reconciliation<'a> {
         certificate: Option<&Certificate>,
         tokens: &BTreeMap<RelationId, (Scope, Token)>,
     ) {
+        let Some(require_sign_in) = self.options.as_ref().map(|options| options.require_sign_in) else {
+            return;
+        };
         let is_tls = certificate.is_some();
         let world = self.world;
         for relation in world.of(names::STORE) {
@@ -287,7 +319,7 @@ impl<'a> Reconciliation<'a> {
         let url = grafana::url(world, ingress, is_tls);
         for relation in world.of(names::GRAFANA) {
             let token = tokens.get(&relation.id).map(|(_, token)| token);
-            if !self.options.require_sign_in || (token.is_some() && world.container.is_some()) {
+            if !require_sign_in || (token.is_some() && world.container.is_some()) {
                 self.app_bag(relation, grafana::wanted(world, &url, token), token.is_some());
             }
         }

@@ -6,6 +6,7 @@ pub mod grafana;
 pub mod ingress;
 pub mod logging;
 pub mod metrics;
+pub(crate) mod pem;
 pub mod profiling;
 pub mod s3;
 pub mod self_profiling;
@@ -14,6 +15,7 @@ pub mod store;
 use std::fmt;
 
 use decima_juju::RelationId;
+use parca_store::External;
 use serde_json::{Value, json};
 
 use crate::world::World;
@@ -80,16 +82,8 @@ fn topology(world: &World) -> Value {
 
 /// A host as it may stand in an address: a name or an IP address, without port.
 fn is_host(text: &str) -> bool {
-    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
-    match bare {
-        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
-        None => {
-            !text.is_empty()
-                && text.len() <= 253
-                && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
-                && !text.starts_with(['-', '.'])
-        }
-    }
+    // With a port behind it, a text that has one already is no address.
+    External::verbatim(&format!("{text}:1")).is_ok()
 }
 
 #[cfg(test)]
@@ -106,6 +100,11 @@ pub(crate) mod tests {
         check("a b", false);
         check("a/b", false);
         check("a:1", false);
+        check("a:", false);
+        check("h..x_", false);
+        check("h-", false);
+        check("[fd00::1%eth0]", false);
+        check("my_service.ns.svc", true);
         check("", false);
     }
 

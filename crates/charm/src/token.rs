@@ -97,11 +97,17 @@ impl Grant {
             Some(Self {
                 name: entry["name"].as_str()?.to_owned(),
                 scope: Scope::parse(entry["scope"].as_str()?)?,
-                hash: entry["sha256"].as_str()?.to_owned(),
+                hash: entry["sha256"].as_str().filter(|hash| is_hash(hash))?.to_owned(),
             })
         };
         file["tokens"].as_array().into_iter().flatten().filter_map(grant).collect()
     }
+}
+
+/// Whether a text is what [`Token::hash`] gives.
+pub fn is_hash(text: &str) -> bool {
+    const DIGITS: usize = 64;
+    text.len() == DIGITS && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 /// The tokens file: who may do what, by hash. Sorted, so that it changes only when its meaning does.
@@ -139,13 +145,15 @@ mod tests {
 
     #[test]
     fn the_file_does_not_depend_on_the_order() {
-        let grant = |name: &str| Grant { name: name.to_owned(), scope: Scope::Write, hash: "00".to_owned() };
+        let grant = |name: &str| Grant { name: name.to_owned(), scope: Scope::Write, hash: "00".repeat(32) };
         let file = tokens_file(vec![grant("b"), grant("a")]);
         assert_eq!(file, tokens_file(vec![grant("a"), grant("b")]));
         let read: Value = serde_json::from_slice(&file).unwrap();
-        assert_eq!(read["tokens"][0], json!({"name": "a", "scope": "write", "sha256": "00"}));
+        assert_eq!(read["tokens"][0], json!({"name": "a", "scope": "write", "sha256": "00".repeat(32)}));
         assert_eq!(Grant::read_all(&file), [grant("a"), grant("b")]);
         assert_eq!(Grant::read_all(b"nonsense"), []);
+        let short = tokens_file(vec![Grant { hash: "00".to_owned(), ..grant("a") }]);
+        assert_eq!(Grant::read_all(&short), []);
         assert_eq!(tokens_file(vec![]), b"{\n  \"tokens\": []\n}\n");
     }
 }

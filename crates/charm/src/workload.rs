@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use crate::{
     names::{
-        CA_FILE, CERTIFICATE_FILE, CHECK, CONFIG_FILE, DATA, FORWARD_TOKEN_FILE, GRPC_PORT, HTTP_PORT,
-        KEY_FILE, LOCAL_PORT, S3_CA_FILE, SERVICE, TOKENS_FILE, TRANSIENT_DATA, TRUSTED,
+        CA_FILE, CERTIFICATE_FILE, CHECK, CONFIG_FILE, FORWARD_TOKEN_FILE, GRPC_PORT, HTTP_PORT, KEY_FILE,
+        LOCAL_PORT, S3_CA_FILE, SELF_JOB, SERVICE, TOKENS_FILE, TRUSTED,
     },
     options::Options,
     relations::{certificates::Certificate, profiling, s3::Bucket},
@@ -26,10 +26,6 @@ pub struct File {
     pub permissions: u32,
 }
 
-/// Memory that the workload takes by itself for samples that are in no block yet.
-const HEAD_MEMORY_MIB: u64 = 1024;
-/// The least that it can do with.
-const HEAD_MEMORY_MIN_MIB: u64 = 16;
 /// Where the image has the authorities that everybody trusts.
 const SYSTEM_AUTHORITIES: &str = "/etc/ssl/certs";
 /// Nobody reads it: it is there to differ. A hash, as some of what it stands for is secret.
@@ -60,9 +56,22 @@ pub fn config_file(jobs: &[Value], bucket: Option<&Bucket>) -> File {
     if let Some(bucket) = bucket {
         config["object_storage"] = bucket.object_storage.clone();
     }
-    let mut content = serde_json::to_vec_pretty(&config).unwrap_or_default();
-    content.push(b'\n');
-    File { content, permissions: if bucket.is_some() { PRIVATE } else { PUBLIC } }
+    let mut text = escaped(&serde_json::to_string_pretty(&config).unwrap_or_default());
+    text.push('\n');
+    File { content: text.into_bytes(), permissions: if bucket.is_some() { PRIVATE } else { PUBLIC } }
+}
+
+/// JSON in which no character stands that YAML has not. All of them are in strings, and have the same escape in both; those
+/// above U+FFFF have none in common, and are taken as they are.
+fn escaped(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    for c in json.chars() {
+        match c {
+            '\n' | ' '..='~' | '\u{10000}'.. => text.push(c),
+            c => text.push_str(&format!("\\u{:04x}", u32::from(c))),
+        }
+    }
+    text
 }
 
 /// Authorities that sign for the bucket's endpoint.
@@ -99,7 +108,7 @@ pub fn forward_token_file(store: &Store) -> Option<(String, File)> {
 pub fn self_job(world: &World) -> Value {
     let without = json!({"enabled": false});
     json!({
-        "job_name": "parca",
+        "job_name": SELF_JOB,
         // Of Parca's defaults, what only programs in Go have.
         "profiling_config": {"pprof_config": {"block": without, "goroutine": without, "mutex": without}},
         "static_configs": [{
@@ -194,21 +203,11 @@ fn command(wanted: &Wanted<'_>) -> String {
         format!("--http-address=:{GRPC_PORT}"),
         format!("--http-address=:{HTTP_PORT}"),
         format!("--auth-tokens-file={TOKENS_FILE}"),
-        format!("--auth-anonymous={}", if options.require_sign_in { "metrics" } else { "read" }),
     ];
+    words.extend(options.flags());
     if wanted.certificate.is_some() {
         words.push(format!("--tls-cert-file={CERTIFICATE_FILE}"));
         words.push(format!("--tls-key-file={KEY_FILE}"));
-    }
-    if options.enable_persistence {
-        words.push("--enable-persistence".to_owned());
-        words.push(format!("--storage-path={DATA}"));
-    } else {
-        words.push(format!("--storage-path={TRANSIENT_DATA}"));
-        if options.memory_storage_limit_mib < HEAD_MEMORY_MIB {
-            let head_mib = options.memory_storage_limit_mib.max(HEAD_MEMORY_MIN_MIB);
-            words.push(format!("--head-memory={head_mib}MiB"));
-        }
     }
     if let Some(store) = forward {
         words.push(format!("--store-address={}", store.address));

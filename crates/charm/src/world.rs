@@ -12,7 +12,7 @@ use crate::{
     mint::Identity,
     names,
     options::{OptionError, Options},
-    token::{Scope, Token},
+    token::{Scope, Token, is_hash},
     workload::last_words,
 };
 
@@ -80,8 +80,8 @@ pub struct RelationToken {
     pub relation: String,
     /// The secret that holds it; only the leader knows.
     pub secret: Option<SecretId>,
-    /// The token.
-    pub token: Token,
+    /// The token; none if what the secret holds cannot be one.
+    pub token: Option<Token>,
 }
 
 /// The token of a person.
@@ -91,10 +91,8 @@ pub struct PersonToken {
     pub name: String,
     /// The secret that holds its hash.
     pub secret: SecretId,
-    /// What it is good for.
-    pub scope: Scope,
-    /// Hash of the token.
-    pub hash: String,
+    /// What it is good for, and its hash; none if the secret does not hold such.
+    pub known: Option<(Scope, String)>,
 }
 
 /// A key and a request for a certificate.
@@ -202,17 +200,15 @@ impl World {
             let Some((_, metadata)) = tools.secret_metadata(SecretKey::Id(&id))? else { continue };
             if let Some(relation) = metadata.label.strip_prefix(RELATION_LABEL) {
                 let content = tools.peek_secret(SecretKey::Id(&id))?;
-                if let Some(token) = content.get("token").and_then(|text| Token::stored(text)) {
-                    let relation = relation.to_owned();
-                    self.relation_tokens.push(RelationToken { relation, secret: Some(id), token });
-                }
+                let token = content.get("token").and_then(|text| Token::stored(text));
+                let relation = relation.to_owned();
+                self.relation_tokens.push(RelationToken { relation, secret: Some(id), token });
             } else if let Some(name) = metadata.label.strip_prefix(PERSON_LABEL) {
                 let content = tools.peek_secret(SecretKey::Id(&id))?;
-                let text = |key: &str| content.get(key).map(String::as_str).unwrap_or_default();
-                if let Some(scope) = Scope::parse(text("scope")) {
-                    let (name, hash) = (name.to_owned(), text("hash").to_owned());
-                    self.person_tokens.push(PersonToken { name, secret: id, scope, hash });
-                }
+                let scope = content.get("scope").and_then(|text| Scope::parse(text));
+                let hash = content.get("hash").filter(|hash| is_hash(hash)).cloned();
+                let name = name.to_owned();
+                self.person_tokens.push(PersonToken { name, secret: id, known: scope.zip(hash) });
             }
         }
         Ok(())
@@ -223,9 +219,8 @@ impl World {
         for relation in self.relations.iter().map(|relation| relation.id.to_string()) {
             match tools.peek_secret(SecretKey::Label(&relation_label(&relation))) {
                 Ok(content) => {
-                    if let Some(token) = content.get("token").and_then(|text| Token::stored(text)) {
-                        self.relation_tokens.push(RelationToken { relation, secret: None, token });
-                    }
+                    let token = content.get("token").and_then(|text| Token::stored(text));
+                    self.relation_tokens.push(RelationToken { relation, secret: None, token });
                 }
                 Err(error) if error.is_not_found() || error.is_denied() => {}
                 Err(error) => return Err(error.into()),
@@ -241,8 +236,13 @@ impl World {
 
     /// The token of a relation.
     pub fn token(&self, relation: &RelationId) -> Option<&Token> {
+        self.kept_token(relation)?.token.as_ref()
+    }
+
+    /// What is kept as the token of a relation, whether it can be one or not.
+    pub fn kept_token(&self, relation: &RelationId) -> Option<&RelationToken> {
         let relation = relation.to_string();
-        self.relation_tokens.iter().find(|token| token.relation == relation).map(|token| &token.token)
+        self.relation_tokens.iter().find(|token| token.relation == relation)
     }
 }
 

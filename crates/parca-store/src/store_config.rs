@@ -1,9 +1,11 @@
 //! What a provider hands out over a relation: three texts in its application databag.
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, net::Ipv6Addr};
 
 use decima_base::ErrorKind;
 use serde::{Deserialize, Serialize};
+
+use crate::External;
 
 /// Key of the address, `host:port` without a scheme.
 pub const ADDRESS_KEY: &str = "remote-store-address";
@@ -42,14 +44,14 @@ impl StoreConfig {
 
     /// Reads the texts, so that a workload can be configured with them.
     ///
-    /// `Ok(None)` means that the provider has not written an address yet: wait.
+    /// `Ok(None)` means that the provider has not written an address yet: wait. An IPv6 address without brackets, which
+    /// the Python library publishes where a unit has no other, gets them.
     pub fn check(&self) -> Result<Option<Store>, StoreConfigError> {
         if self.address.is_empty() {
             return Ok(None);
         }
-        if self.address.contains("://") || !is_printable(&self.address) || self.address.contains('/') {
-            return Err(StoreConfigError { key: ADDRESS_KEY, expected: "host:port" });
-        }
+        let address =
+            reachable(&self.address).ok_or(StoreConfigError { key: ADDRESS_KEY, expected: "host:port" })?;
         if !is_printable(&self.bearer_token) {
             return Err(StoreConfigError {
                 key: BEARER_TOKEN_KEY,
@@ -62,7 +64,7 @@ impl StoreConfig {
             _ => return Err(StoreConfigError { key: INSECURE_KEY, expected: "true or false" }),
         };
         let bearer_token = BearerToken::new(&self.bearer_token).ok();
-        Ok(Some(Store { address: self.address.clone(), bearer_token, transport }))
+        Ok(Some(Store { address, bearer_token, transport }))
     }
 }
 
@@ -76,6 +78,17 @@ impl fmt::Debug for StoreConfig {
     }
 }
 
+/// An address that leads to a host, with brackets where an IPv6 address needs them.
+fn reachable(address: &str) -> Option<String> {
+    if External::verbatim(address).is_ok() {
+        return Some(address.to_owned());
+    }
+    let (host, port) = address.rsplit_once(':')?;
+    host.parse::<Ipv6Addr>().ok()?;
+    let address = format!("[{host}]:{port}");
+    External::verbatim(&address).is_ok().then_some(address)
+}
+
 fn is_printable(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_graphic())
 }
@@ -83,7 +96,7 @@ fn is_printable(text: &str) -> bool {
 /// A [`StoreConfig`] that was read and can be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Store {
-    /// `host:port`, visible ASCII without a scheme or path.
+    /// `host:port`, or a host alone, without a scheme or path; an IPv6 address is in brackets.
     pub address: String,
     /// The token to send with every request, if one is asked for.
     pub bearer_token: Option<BearerToken>,
@@ -176,7 +189,18 @@ mod tests {
         check(config("h:7070", "", "true"), None, Transport::Plaintext);
         check(config("[fd00::1]:7070", "s3cret", "false"), Some("s3cret"), Transport::Tls);
         check(config("h:7070", "", ""), None, Transport::Tls);
+        check(config("h", "", ""), None, Transport::Tls);
         assert_eq!(config("", "s3cret", "x").check(), Ok(None));
+    }
+
+    #[test]
+    fn an_address_without_its_brackets() {
+        let check = |address: &str, expected: &str| {
+            assert_eq!(config(address, "", "").check().unwrap().unwrap().address, expected);
+        };
+        check("fd00::1:7070", "[fd00::1]:7070");
+        check("::1:7070", "[::1]:7070");
+        check("2001:db8:0:0:0:0:0:7:443", "[2001:db8:0:0:0:0:0:7]:443");
     }
 
     #[test]
@@ -187,6 +211,28 @@ mod tests {
         check(config("h:1/x", "", "true"), ADDRESS_KEY);
         check(config("h 1", "", "true"), ADDRESS_KEY);
         check(config("h\n--insecure", "", "true"), ADDRESS_KEY);
+        for address in [
+            ":7070",
+            "a[b:1",
+            "\"x\":1",
+            "h\\:1",
+            "%zz:1",
+            "h:1,h:2",
+            "[::1",
+            "h:99999",
+            "h:port",
+            "h:0",
+            "u@h:1",
+            "fd00::1",
+            "fd00::1:0",
+            "fd00::1:x",
+            "fe80::1%eth0:1",
+            "h..x:1",
+            "h?:1",
+            "None:x",
+        ] {
+            check(config(address, "", "true"), ADDRESS_KEY);
+        }
         check(config("h:1", "a b", "true"), BEARER_TOKEN_KEY);
         check(config("h:1", "", "no"), INSECURE_KEY);
     }

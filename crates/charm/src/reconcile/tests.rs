@@ -1,7 +1,9 @@
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::Path};
 
+use decima_config::Config;
 use decima_juju::{StatusName, pebble::LogTarget};
 use proptest::prelude::*;
+use serde_json::json;
 
 use super::*;
 use crate::{
@@ -71,10 +73,11 @@ pub(crate) fn settled(world: &World, writes: &Writes) -> World {
     world.ports.extend(&writes.open);
     world.ports.retain(|port| !writes.close.contains(port));
     for new in &writes.tokens {
+        world.relation_tokens.retain(|kept| new.secret.is_none() || kept.secret != new.secret);
         world.relation_tokens.push(crate::world::RelationToken {
             relation: new.relation.to_string(),
-            secret: Some("secret:made".parse().unwrap()),
-            token: new.token.clone(),
+            secret: new.secret.clone().or(Some("secret:made".parse().unwrap())),
+            token: Some(new.token.clone()),
         });
     }
     world.relation_tokens.retain(|token| token.secret.as_ref().is_none_or(|id| !writes.orphans.contains(id)));
@@ -113,7 +116,7 @@ fn bag<'a>(writes: &'a Writes, relation: &str, bag: OwnBag) -> &'a BTreeMap<Stri
     &found.unwrap_or_else(|| panic!("nothing is written to {relation}")).settings
 }
 
-fn text(writes: &Writes, path: &str) -> String {
+fn text_of(writes: &Writes, path: &str) -> String {
     String::from_utf8(writes.files[path].content.clone()).unwrap()
 }
 
@@ -125,7 +128,7 @@ fn a_fresh_unit() {
     assert_eq!(writes.files.keys().collect::<Vec<_>>(), [names::CONFIG_FILE, names::TOKENS_FILE]);
     assert_eq!(writes.files[names::TOKENS_FILE].permissions, 0o600);
     assert_eq!(writes.status.to_string(), "active: page at http://parca-k8s.cos.svc.cluster.local:7994");
-    assert!(text(&writes, names::CONFIG_FILE).contains("localhost:7070"));
+    assert!(text_of(&writes, names::CONFIG_FILE).contains("localhost:7070"));
 }
 
 #[test]
@@ -168,7 +171,7 @@ fn senders_are_told_address_and_a_token_of_their_own() {
     let known: Vec<_> = grants.iter().map(|grant| (grant.name.as_str(), grant.scope)).collect();
     assert_eq!(known, [("parca-store-endpoint:7", Scope::Write), ("parca-store-endpoint:9", Scope::Write)]);
     assert!(
-        !text(&writes, names::TOKENS_FILE).contains("a-token-of-a-test"),
+        !text_of(&writes, names::TOKENS_FILE).contains("a-token-of-a-test"),
         "the workload gets hashes only"
     );
 }
@@ -210,12 +213,68 @@ fn an_option_that_cannot_be_used() {
     let mut world = world();
     world.options =
         Err(OptionError { name: "memory-storage-limit", expected: "a number of megabytes above 0" });
+    relate(&mut world, "parca-store-endpoint:7");
     let writes = decide(&world);
-    assert!(writes.is_settled());
+    assert_eq!((writes.tokens.len(), writes.bags.len(), writes.replan), (0, 0, false), "nothing serves yet");
     assert_eq!(
         writes.status.to_string(),
-        "blocked: option memory-storage-limit is not a number of megabytes above 0"
+        "blocked: option memory-storage-limit: not a number of megabytes above 0"
     );
+    assert!(decide(&settled(&world, &writes)).is_settled());
+}
+
+#[test]
+fn an_option_that_cannot_be_used_keeps_no_token_alive() {
+    let mut world = world();
+    relate(&mut world, "parca-store-endpoint:7");
+    relate(&mut world, "parca-store-endpoint:8");
+    relate(&mut world, "grafana-source:4");
+    relate(&mut world, "certificates:5");
+    world.options =
+        Ok(Options { require_sign_in: true, memory_storage_limit_mib: 100, enable_persistence: false });
+    let mut world = settled(&world, &decide(&world));
+    for (at, token) in world.relation_tokens.iter_mut().enumerate() {
+        token.secret = Some(format!("secret:{at}").parse().unwrap());
+    }
+    world.options = Err(OptionError { name: "memory-storage-limit", expected: "a number" });
+    assert!(decide(&world).is_settled(), "what runs goes on as it is");
+    world.relations.remove(0);
+    let writes = decide(&world);
+    assert_eq!(writes.status.to_string(), "blocked: option memory-storage-limit: not a number (and 1 more)");
+    assert_eq!(writes.orphans, ["secret:0".parse().unwrap()]);
+    let names = |writes: &Writes| {
+        let grants = Grant::read_all(&writes.files[names::TOKENS_FILE].content);
+        grants.into_iter().map(|grant| grant.name).collect::<Vec<_>>()
+    };
+    assert_eq!(names(&writes), ["grafana-source:4", "parca-store-endpoint:8"]);
+    assert!(writes.layer.is_none() && !writes.replan && writes.stale_files.is_empty(), "{writes:?}");
+
+    // Nor if the container has lost its layers meanwhile.
+    let container = world.container.as_mut().unwrap();
+    (container.plan, container.is_running) = (Layer::default(), false);
+    let writes = decide(&world);
+    assert_eq!(writes.orphans.len(), 1);
+    assert_eq!(names(&writes), ["grafana-source:4", "parca-store-endpoint:8"]);
+    assert!(writes.layer.is_none() && !writes.replan && writes.stale_files.is_empty(), "{writes:?}");
+}
+
+#[test]
+fn a_secret_that_holds_no_token_is_written_anew() {
+    let mut world = world();
+    relate(&mut world, "parca-store-endpoint:7");
+    let kept = |secret: &str, relation: &str| crate::world::RelationToken {
+        relation: relation.to_owned(),
+        secret: Some(secret.parse().unwrap()),
+        token: None,
+    };
+    world.relation_tokens =
+        vec![kept("secret:a", "parca-store-endpoint:7"), kept("secret:b", "parca-store-endpoint:9")];
+    let writes = decide(&world);
+    let new: Vec<_> = writes.tokens.iter().map(|new| new.secret.clone()).collect();
+    assert_eq!(new, [Some("secret:a".parse().unwrap())]);
+    assert_eq!(writes.orphans, ["secret:b".parse().unwrap()]);
+    assert!(bag(&writes, "parca-store-endpoint:7", OwnBag::App).contains_key("remote-store-bearer-token"));
+    assert!(decide(&settled(&world, &writes)).is_settled());
 }
 
 #[test]
@@ -237,7 +296,7 @@ fn a_follower_writes_no_application_databag() {
 fn a_follower_keeps_the_tokens_of_people() {
     let mut world = world();
     world.is_leader = false;
-    let grant = |name: &str| Grant { name: name.to_owned(), scope: Scope::Read, hash: "00".to_owned() };
+    let grant = |name: &str| Grant { name: name.to_owned(), scope: Scope::Read, hash: "00".repeat(32) };
     let file = tokens_file(vec![grant("person:me"), grant("parca-store-endpoint:7")]);
     world.container.as_mut().unwrap().files.insert(names::TOKENS_FILE.to_owned(), file);
     let grants = Grant::read_all(&decide(&world).files[names::TOKENS_FILE].content);
@@ -294,7 +353,7 @@ fn another_store() {
     say(&mut changed, "remote-store-bearer-token", "other");
     let writes = decide(&changed);
     assert!(!writes.replan, "the workload takes it while it runs");
-    assert_eq!(text(&writes, names::FORWARD_TOKEN_FILE), "other");
+    assert_eq!(text_of(&writes, names::FORWARD_TOKEN_FILE), "other");
 
     say(&mut changed, "remote-store-address", "far:1 --storage-path=/");
     let writes = decide(&changed);
@@ -342,7 +401,7 @@ fn a_self_profiling_store_does_not_scrape_itself() {
     let mut world = world();
     relate(&mut world, "self-profiling-endpoint:3");
     let writes = decide(&world);
-    assert!(!text(&writes, names::CONFIG_FILE).contains("localhost"));
+    assert!(!text_of(&writes, names::CONFIG_FILE).contains("localhost"));
     assert!(bag(&writes, "self-profiling-endpoint:3", OwnBag::App)["scrape_jobs"].contains("*:7994"));
 }
 
@@ -399,6 +458,128 @@ fn the_worst_problem_is_told() {
     assert_eq!(status(&[]), None);
 }
 
+/// Why the store does not take the configuration that is written, if it does not.
+fn refused(writes: &Writes) -> Option<String> {
+    let parsed =
+        Config::parse(&text_of(writes, names::CONFIG_FILE), names::CONFIG_FILE, Path::new(names::ETC));
+    parsed.err().map(|error| error.to_string())
+}
+
+#[test]
+fn as_many_jobs_as_there_is_room_for() {
+    let mut world = world();
+    let ports: Vec<String> = (1..=20).map(|port| format!("*:{port}")).collect();
+    let labels: BTreeMap<String, &str> = (0..60).map(|number| (format!("label_{number}"), "value")).collect();
+    let jobs = json!([{"static_configs": [{"targets": ports, "labels": labels}]}]).to_string();
+    for number in 0..30 {
+        let at = relate(&mut world, &format!("{}:{number}", names::PROFILING));
+        let relation = &mut world.relations[at];
+        relation.remote.insert("scrape_jobs".to_owned(), jobs.clone());
+        let unit = |number: u32| {
+            let address =
+                BTreeMap::from([("parca_scrape_unit_address".to_owned(), format!("10.0.0.{number}"))]);
+            (format!("other/{number}").parse().unwrap(), address)
+        };
+        relation.units = (0..50).map(unit).collect();
+    }
+    let writes = decide(&world);
+    assert_eq!(refused(&writes), None);
+    let told = writes.status.to_string();
+    assert!(told.contains("is more than the store takes"), "{told}");
+    assert!(text_of(&writes, names::CONFIG_FILE).contains("\"job_name\": \"profiling-endpoint:0_0\""));
+}
+
+/// Text that one reader takes and another one may not.
+fn text() -> impl Strategy<Value = String> {
+    const SLY: &[&str] = &[
+        "\u{7f}",
+        "\u{80}",
+        "\u{85}",
+        "\u{2028}",
+        "\u{feff}",
+        "\u{fffe}",
+        "\u{ffff}",
+        "\u{1f600}",
+        "\u{1ffff}",
+        "\0",
+        "\t",
+        "\n---\n",
+        "",
+        "parca",
+        "~",
+        "null",
+        "1e3",
+        "*a",
+        "&a",
+        "!a",
+        "# a",
+        "${HOME}",
+        "{{",
+        "a: b",
+    ];
+    prop_oneof![
+        any::<String>(),
+        prop::sample::select(SLY).prop_map(str::to_owned),
+        (
+            prop::sample::select(vec!["a", "\u{7f}", "\u{fffe}"]),
+            prop::sample::select(vec![127_usize, 128, 129, 600, 1100])
+        )
+            .prop_map(|(text, times)| text.repeat(times)),
+    ]
+}
+
+/// Jobs to be scraped, most of their parts good.
+fn scrape_jobs() -> impl Strategy<Value = String> {
+    let flag = || prop::option::of(any::<bool>());
+    let sample_type = (text(), text()).prop_map(|(kind, unit)| json!({"type": kind, "unit": unit}));
+    let profile = (
+        flag(),
+        flag(),
+        prop::option::of(prop::sample::select(vec!["", "/", "/x", "/x?y=z#"])),
+        prop::option::of(prop::sample::select(vec![0_u64, 5, 13, u64::MAX])),
+        prop::option::of(prop::collection::vec(sample_type, 0..2)),
+    );
+    let profile = profile.prop_map(|(enabled, delta, path, seconds, keep)| {
+        json!({"enabled": enabled, "delta": delta, "path": path, "seconds": seconds, "keep_sample_type": keep})
+    });
+    let profile_name = prop_oneof![
+        text(),
+        prop::sample::select(vec!["memory", "process_cpu", "my"]).prop_map(str::to_owned)
+    ];
+    let label_name = prop_oneof![text(), "[a-z_]{1,128}"];
+    let job = (
+        prop::option::of(text()),
+        prop::collection::btree_map(label_name, text(), 0..3),
+        prop::option::of(prop::collection::btree_map(profile_name, profile, 0..3)),
+        prop::option::of(prop::sample::select(vec!["", "0s", "1s", "13s", "1m", "366d"])),
+        prop::option::of(prop::sample::select(vec!["0s", "500ms", "1m", "2m", "366d"])),
+        prop::option::of(prop_oneof![
+            Just(json!({"insecure_skip_verify": true, "server_name": "h", "ca": null})),
+            text().prop_map(|ca| json!({"ca": format!("-----BEGIN CERTIFICATE-----{ca}")})),
+        ]),
+    );
+    let job = job.prop_map(|(name, labels, profiles, interval, timeout, tls)| {
+        json!({
+            "job_name": name,
+            "static_configs": [{"targets": ["*:1", "h:2"], "labels": labels}],
+            "profiling_config": {"path_prefix": null, "pprof_config": profiles},
+            "scrape_interval": interval,
+            "scrape_timeout": timeout,
+            "scheme": null,
+            "tls_config": tls,
+        })
+    });
+    prop::collection::vec(job, 0..3).prop_map(|jobs| json!(jobs).to_string())
+}
+
+/// Where a related application says that it is.
+fn scrape_metadata() -> impl Strategy<Value = String> {
+    (text(), text(), text(), prop::option::of(text())).prop_map(|(model, uuid, application, charm)| {
+        json!({"model": model, "model_uuid": uuid, "application": application, "charm_name": charm})
+            .to_string()
+    })
+}
+
 proptest! {
     /// Whatever relations say, nothing panics, the world settles, and the configuration stays one that can be read.
     #[test]
@@ -416,6 +597,8 @@ proptest! {
                 ]),
                 prop_oneof![
                     ".*",
+                    text(),
+                    scrape_jobs(),
                     Just("[{}]".to_owned()),
                     Just(r#"[{"static_configs":[{"targets":["*:1"]}]}]"#.to_owned()),
                     Just(r#"{"model":"m","model_uuid":"u","application":"a"}"#.to_owned()),
@@ -438,8 +621,27 @@ proptest! {
         }
         let writes = decide(&world);
         let config: serde_json::Value = serde_json::from_slice(&writes.files[names::CONFIG_FILE].content).unwrap();
+        prop_assert_eq!(refused(&writes), None);
         prop_assert!(config["scrape_configs"].is_array());
         let again = decide(&settled(&world, &writes));
         prop_assert!(again.is_settled(), "{again:?}");
+    }
+
+    /// Whatever jobs other charms ask for, the store takes the configuration that becomes of them.
+    #[test]
+    fn the_store_takes_what_is_written(
+        relations in prop::collection::vec((scrape_jobs(), prop::option::of(scrape_metadata()), text()), 0..3),
+    ) {
+        let mut world = world();
+        for (number, (jobs, metadata, address)) in relations.into_iter().enumerate() {
+            let at = relate(&mut world, &format!("{}:{number}", names::PROFILING));
+            let address = if address.len() < 4 { address } else { "10.0.0.1".to_owned() };
+            let unit = BTreeMap::from([("parca_scrape_unit_address".to_owned(), address)]);
+            let relation = &mut world.relations[at];
+            relation.units = BTreeMap::from([("other/0".parse().unwrap(), unit)]);
+            relation.remote.insert("scrape_jobs".to_owned(), jobs);
+            relation.remote.extend(metadata.map(|metadata| ("scrape_metadata".to_owned(), metadata)));
+        }
+        prop_assert_eq!(refused(&decide(&world)), None);
     }
 }

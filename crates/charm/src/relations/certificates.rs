@@ -8,15 +8,16 @@ use decima_juju::SecretId;
 use rcgen::{KeyPair, PublicKeyData};
 use serde::Deserialize;
 use serde_json::json;
-use x509_parser::{parse_x509_certificate, pem::Pem};
 
-use super::{Problem, Wanted, grafana};
+use super::{Problem, Wanted, grafana, pem};
 use crate::{
     mint::{Identity, Mint, Request},
     names::CERTIFICATES,
     world::World,
 };
 
+/// Texts of a chain, at most.
+const CHAIN_MAX: usize = 64;
 /// Part of a certificate's life after which it is asked for anew.
 const RENEWAL_PERCENT: i64 = 90;
 
@@ -141,21 +142,22 @@ fn given(
         given.certificate_signing_request.trim() == identity.request && given.revoked != Some(true)
     });
     let Some(given) = ours else { return Ok(None) };
-    if !is_of(&given.certificate, &identity.key) {
-        return Err("the certificate is not of our key");
+    let own = pem::certificates(&given.certificate).ok_or("the certificate cannot be read")?;
+    let leaf = own.first().filter(|leaf| is_of(leaf, &identity.key));
+    let leaf = leaf.ok_or("the certificate is not of our key")?;
+    let ca = pem::certificates(&given.ca).ok_or("the authority's certificate cannot be read")?;
+    if given.chain.len() > CHAIN_MAX {
+        return Err("the chain is too long");
     }
-    if !std::iter::once(&given.ca).chain(&given.chain).all(|pem| is_certificate(pem)) {
-        return Err("the authority's certificate cannot be read");
+    let mut chain = vec![leaf.clone()];
+    let given: Option<Vec<_>> = given.chain.iter().map(|text| pem::certificates(text)).collect();
+    for link in own.iter().chain(given.ok_or("the chain cannot be read")?.iter().flatten()) {
+        // Providers differ in whether the chain begins with the certificate itself.
+        if !chain.contains(link) {
+            chain.push(link.clone());
+        }
     }
-    // Providers differ in whether the chain begins with the certificate itself.
-    let leaf = given.certificate.trim();
-    let rest = given.chain.iter().map(|pem| pem.trim()).filter(|pem| *pem != leaf);
-    let chain: Vec<&str> = std::iter::once(leaf).chain(rest).collect();
-    Ok(Some(Certificate {
-        chain: chain.join("\n") + "\n",
-        key: identity.key.clone(),
-        ca: format!("{}\n", given.ca.trim()),
-    }))
+    Ok(Some(Certificate { chain: chain.concat(), key: identity.key.clone(), ca: ca.concat() }))
 }
 
 /// What the workload serves with now, if it is of our key and in its time: it stays until there is another one.
@@ -184,10 +186,10 @@ enum Age {
     Over,
 }
 
-fn age(pem: &str, now_s: i64) -> Age {
-    let validity = first_of(pem, |certificate| {
+fn age(text: &str, now_s: i64) -> Age {
+    let validity = pem::first(text, |certificate| {
         let validity = certificate.validity();
-        Some((validity.not_before.timestamp(), validity.not_after.timestamp()))
+        (validity.not_before.timestamp(), validity.not_after.timestamp())
     });
     let Some((from, to)) = validity else { return Age::Over };
     let life = to.saturating_sub(from).max(0);
@@ -199,29 +201,12 @@ fn age(pem: &str, now_s: i64) -> Age {
     }
 }
 
-/// Whether a text begins with a certificate.
-pub(super) fn is_certificate(pem: &str) -> bool {
-    first_of(pem, |_| Some(())).is_some()
-}
-
 /// Whether a certificate is of a private key.
-fn is_of(pem: &str, key: &str) -> bool {
+fn is_of(text: &str, key: &str) -> bool {
     let Ok(key) = KeyPair::from_pem(key) else { return false };
-    first_of(pem, |certificate| Some(certificate.public_key().raw == key.subject_public_key_info()))
-        == Some(true)
-}
-
-/// Reads the first certificate of a text.
-fn first_of<T>(
-    pem: &str,
-    read: impl FnOnce(&x509_parser::certificate::X509Certificate<'_>) -> Option<T>,
-) -> Option<T> {
-    let first = Pem::iter_from_buffer(pem.as_bytes()).next()?.ok()?;
-    if first.label != "CERTIFICATE" {
-        return None;
-    }
-    let (_, certificate) = parse_x509_certificate(&first.contents).ok()?;
-    read(&certificate)
+    let is_of_key =
+        pem::first(text, |certificate| certificate.public_key().raw == key.subject_public_key_info());
+    is_of_key == Some(true)
 }
 
 #[cfg(test)]

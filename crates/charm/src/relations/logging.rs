@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use decima_juju::pebble::{Layer, LogTarget, Override};
+use parca_store::External;
 use serde::Deserialize;
 
 use super::Problem;
@@ -42,10 +43,9 @@ pub fn targets(world: &World, plan: &Layer, problems: &mut Vec<Problem>) -> BTre
 }
 
 fn is_url(text: &str) -> bool {
-    let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
-    rest.is_some_and(|rest| !rest.is_empty())
-        && text.len() <= 2048
-        && text.bytes().all(|byte| byte.is_ascii_graphic())
+    const CHARS_MAX: usize = 2048;
+    let is_http = text.starts_with("http://") || text.starts_with("https://");
+    is_http && text.len() <= CHARS_MAX && External::url_host(text).is_ok()
 }
 
 fn target(world: &World, url: String) -> LogTarget {
@@ -67,5 +67,25 @@ fn target(world: &World, url: String) -> LogTarget {
             label("juju_unit", &unit),
             label("job", &job),
         ]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls() {
+        let check = |text: &str, expected: bool| assert_eq!(is_url(text), expected, "{text:?}");
+        check("http://loki:3100/loki/api/v1/push", true);
+        check("https://[fd00::1]/loki/api/v1/push", true);
+        check("https://user:word@loki.example/push?x=y", true);
+        check("https://:::::", false);
+        check("https://", false);
+        check("https:///push", false);
+        check("http://h..x/push", false);
+        check("http://h:99999/push", false);
+        check("ftp://h/push", false);
+        check("http://h/a b", false);
     }
 }

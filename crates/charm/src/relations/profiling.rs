@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
-use super::Problem;
+use super::{Problem, pem};
 use crate::{
-    names::PROFILING,
+    names::{PROFILING, SELF_JOB},
     world::{Relation, World},
 };
 
@@ -17,6 +17,14 @@ use crate::{
 const JOBS_MAX: usize = 64;
 /// Targets of one job, at most.
 const TARGETS_MAX: usize = 1024;
+/// Values and containers of all jobs together, and their bytes, at most: the workload reads a few times as much and refuses
+/// more.
+const NODES_MAX: usize = 100_000;
+const BYTES_MAX: usize = 8 << 20;
+/// Characters of a key at most. The workload reads no longer one than 1024, and each may be written as six.
+const KEY_CHARS_MAX: usize = 128;
+/// Profiles whose path the workload knows.
+const PROFILES_KNOWN: [&str; 5] = ["memory", "block", "goroutine", "mutex", "process_cpu"];
 
 /// Where a related application is in its model.
 struct Topology {
@@ -28,18 +36,13 @@ struct Topology {
 
 /// All jobs of all relations.
 pub fn jobs(world: &World, problems: &mut Vec<Problem>) -> Vec<Value> {
+    let mut taken = Taken { names: BTreeSet::from([SELF_JOB.to_owned()]), nodes: 0, bytes: 0 };
     let mut jobs = Vec::new();
-    let mut names = BTreeSet::new();
     for relation in world.of(PROFILING).filter(|relation| !relation.units.is_empty()) {
-        match jobs_of(relation) {
-            Ok(more) => {
-                let fresh =
-                    |job: &Value| names.insert(job["job_name"].as_str().unwrap_or_default().to_owned());
-                if more.iter().all(fresh) {
-                    jobs.extend(more);
-                } else {
-                    problems.push(Problem::of(&relation.id, "scrape_jobs has a job whose name is taken"));
-                }
+        match jobs_of(relation).and_then(|more| taken.with(&more).map(|taken| (more, taken))) {
+            Ok((more, with_more)) => {
+                jobs.extend(more);
+                taken = with_more;
             }
             Err(message) => problems.push(Problem::of(&relation.id, message)),
         }
@@ -47,10 +50,43 @@ pub fn jobs(world: &World, problems: &mut Vec<Problem>) -> Vec<Value> {
     jobs
 }
 
+/// What the jobs so far leave no more room for.
+struct Taken {
+    names: BTreeSet<String>,
+    nodes: usize,
+    bytes: usize,
+}
+
+impl Taken {
+    /// The same with more jobs, if they fit.
+    fn with(&self, jobs: &[Value]) -> Result<Self, String> {
+        let mut names = self.names.clone();
+        if !jobs.iter().all(|job| names.insert(job["job_name"].as_str().unwrap_or_default().to_owned())) {
+            return Err("scrape_jobs has a job whose name is taken".to_owned());
+        }
+        let nodes = self.nodes + jobs.iter().map(nodes).sum::<usize>();
+        let bytes = self.bytes + jobs.iter().map(|job| job.to_string().len()).sum::<usize>();
+        if nodes > NODES_MAX || bytes > BYTES_MAX {
+            return Err("scrape_jobs is more than the store takes, with what others ask for".to_owned());
+        }
+        Ok(Self { names, nodes, bytes })
+    }
+}
+
+/// Values and containers in a value, keys among them.
+fn nodes(value: &Value) -> usize {
+    1 + match value {
+        Value::Array(values) => values.iter().map(nodes).sum(),
+        Value::Object(fields) => fields.values().map(|value| 1 + nodes(value)).sum(),
+        _ => 0,
+    }
+}
+
 fn jobs_of(relation: &Relation) -> Result<Vec<Value>, String> {
     let Some(text) = relation.remote.get("scrape_jobs") else { return Ok(Vec::new()) };
-    let jobs: Vec<Map<String, Value>> =
+    let mut jobs: Vec<Map<String, Value>> =
         serde_json::from_str(text).map_err(|_| "scrape_jobs is not a list of jobs in JSON".to_owned())?;
+    jobs.iter_mut().for_each(leave_out_null);
     if jobs.len() > JOBS_MAX {
         return Err(format!("scrape_jobs has more than {JOBS_MAX} jobs"));
     }
@@ -79,6 +115,20 @@ fn topology(text: &str) -> Option<Topology> {
     })
 }
 
+/// A key without a value says nothing.
+fn leave_out_null(fields: &mut Map<String, Value>) {
+    fields.retain(|_, value| !value.is_null());
+    for value in fields.values_mut() {
+        match value {
+            Value::Object(fields) => leave_out_null(fields),
+            Value::Array(values) => {
+                values.iter_mut().filter_map(Value::as_object_mut).for_each(leave_out_null);
+            }
+            _ => {}
+        }
+    }
+}
+
 /// Addresses of the units that have said theirs, in the form that goes before a port.
 fn units(relation: &Relation) -> Result<BTreeMap<String, String>, String> {
     let mut units = BTreeMap::new();
@@ -105,7 +155,7 @@ fn job(
 ) -> Result<Value, String> {
     let wrong = |key: &str| format!("scrape_jobs[{index}].{key} cannot be used");
     let given_name = match given.get("job_name") {
-        None | Some(Value::Null) => None,
+        None => None,
         Some(name) => {
             let name = name.as_str().filter(|name| !name.is_empty() && name.len() <= 512);
             Some(name.filter(|name| !name.chars().any(char::is_control)).ok_or_else(|| wrong("job_name"))?)
@@ -119,11 +169,12 @@ fn job(
         let scheme = scheme.as_str().filter(|scheme| ["http", "https"].contains(scheme));
         job.insert("scheme".to_owned(), json!(scheme.ok_or_else(|| wrong("scheme"))?));
     }
-    for (key, value) in times(given).map_err(wrong)? {
-        job.insert(key.to_owned(), json!(value));
+    let timeout_ms = timeout_ms(given).map_err(wrong)?;
+    for key in ["scrape_interval", "scrape_timeout"] {
+        job.extend(given.get(key).map(|value| (key.to_owned(), value.clone())));
     }
     if let Some(config) = given.get("profiling_config") {
-        let config = profiling_config(config).ok_or_else(|| wrong("profiling_config"))?;
+        let config = profiling_config(config, timeout_ms).ok_or_else(|| wrong("profiling_config"))?;
         job.insert("profiling_config".to_owned(), config);
     }
     if let Some(config) = given.get("tls_config") {
@@ -175,7 +226,7 @@ fn static_configs(
             return None;
         }
         let mut labels = match group.get("labels") {
-            None | Some(Value::Null) => Map::new(),
+            None => Map::new(),
             Some(labels) => labels.as_object()?.clone(),
         };
         if !labels.iter().all(|(name, value)| is_label_name(name) && value.is_string()) {
@@ -222,31 +273,33 @@ fn static_configs(
 
 fn is_label_name(name: &str) -> bool {
     !name.is_empty()
-        && name.len() <= 1024
+        && name.len() <= KEY_CHARS_MAX
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
         && !name.starts_with(|c: char| c.is_ascii_digit())
 }
 
-/// Interval and timeout, if they are durations that the workload takes together; else the key that is wrong.
-fn times(given: &Map<String, Value>) -> Result<Vec<(&'static str, String)>, &'static str> {
+/// How long a target may take, if interval and timeout are durations that the workload takes together; else the key that
+/// is wrong.
+fn timeout_ms(given: &Map<String, Value>) -> Result<u64, &'static str> {
     /// What the workload takes if nothing is said.
     const INTERVAL_DEFAULT_MS: u64 = 10_000;
     /// It measures the processor for a second at least, and has to wait for that.
     const TIMEOUT_MIN_MS: u64 = 2_000;
-    let mut times = Vec::new();
-    let mut interval_ms = INTERVAL_DEFAULT_MS;
-    if let Some(value) = given.get("scrape_interval") {
-        let text = value.as_str().ok_or("scrape_interval")?;
-        interval_ms = duration_ms(text).filter(|ms| *ms > 0).ok_or("scrape_interval")?;
-        times.push(("scrape_interval", text.to_owned()));
+    /// By how much it waits longer than the interval if nothing is said.
+    const TIMEOUT_MARGIN_MS: u64 = 3_000;
+    let said = |key: &'static str| match given.get(key) {
+        None => Ok(None),
+        Some(value) => value.as_str().and_then(duration_ms).ok_or(key).map(Some),
+    };
+    let interval_ms = said("scrape_interval")?.unwrap_or(INTERVAL_DEFAULT_MS);
+    if interval_ms == 0 {
+        return Err("scrape_interval");
     }
-    if let Some(value) = given.get("scrape_timeout") {
-        let text = value.as_str().ok_or("scrape_timeout")?;
-        let timeout_ms = duration_ms(text).filter(|ms| *ms > interval_ms && *ms >= TIMEOUT_MIN_MS);
-        timeout_ms.ok_or("scrape_timeout")?;
-        times.push(("scrape_timeout", text.to_owned()));
+    let timeout_ms = said("scrape_timeout")?.filter(|ms| *ms > 0).unwrap_or(interval_ms + TIMEOUT_MARGIN_MS);
+    if timeout_ms <= interval_ms || timeout_ms < TIMEOUT_MIN_MS {
+        return Err("scrape_timeout");
     }
-    Ok(times)
+    Ok(timeout_ms)
 }
 
 /// A duration as Prometheus writes it: `1h30m`, units from long to short.
@@ -267,50 +320,79 @@ fn duration_ms(text: &str) -> Option<u64> {
     (!text.is_empty() && total <= DAYS_MAX_MS).then_some(total)
 }
 
-/// Paths of profiles, if nothing in it is unknown.
-fn profiling_config(given: &Value) -> Option<Value> {
-    let given = given.as_object()?;
-    let is_path = |value: &Value| {
-        value
-            .as_str()
-            .is_some_and(|path| path.len() <= 1024 && path.bytes().all(|byte| byte.is_ascii_graphic()))
-    };
-    for (key, value) in given {
+/// Which profiles are fetched and how, if the workload takes all of it.
+fn profiling_config(given: &Value, timeout_ms: u64) -> Option<Value> {
+    let fields = given.as_object()?;
+    for (key, value) in fields {
         match key.as_str() {
             "path_prefix" if is_path(value) => {}
             "pprof_config" => {
-                for profile in value.as_object()?.values() {
-                    let good = |(key, value): (&String, &Value)| match key.as_str() {
-                        "enabled" | "delta" => value.is_boolean(),
-                        "path" => is_path(value) && value.as_str() != Some(""),
-                        _ => false,
-                    };
-                    if !profile.as_object()?.iter().all(good) {
-                        return None;
-                    }
+                let good = |(name, profile): (&String, &Value)| {
+                    name.chars().count() <= KEY_CHARS_MAX
+                        && profile.as_object().is_some_and(|profile| is_profile(name, profile, timeout_ms))
+                };
+                if !value.as_object()?.iter().all(good) {
+                    return None;
                 }
             }
             _ => return None,
         }
     }
-    Some(Value::Object(given.clone()))
+    Some(given.clone())
+}
+
+fn is_path(value: &Value) -> bool {
+    const BYTES_MAX: usize = 1024;
+    let is_good = |path: &str| path.len() <= BYTES_MAX && path.bytes().all(|byte| byte.is_ascii_graphic());
+    value.as_str().is_some_and(is_good)
+}
+
+/// Whether the workload takes a profile of this name. It measures for the time that is said, which it has to wait for.
+fn is_profile(name: &str, given: &Map<String, Value>, timeout_ms: u64) -> bool {
+    let good = |(key, value): (&String, &Value)| match key.as_str() {
+        "enabled" | "delta" => value.is_boolean(),
+        "path" => is_path(value),
+        "seconds" => value.as_u64().is_some(),
+        "keep_sample_type" => value.as_array().is_some_and(|types| types.iter().all(is_sample_type)),
+        _ => false,
+    };
+    let is_known = PROFILES_KNOWN.contains(&name);
+    let flag = |key: &str, default: bool| given.get(key).and_then(Value::as_bool).unwrap_or(default);
+    let has_path = given.get("path").and_then(Value::as_str).is_some_and(|path| !path.is_empty());
+    let seconds = given.get("seconds").and_then(Value::as_u64).unwrap_or_default();
+    let has_time = !flag("delta", name == "process_cpu") || seconds.saturating_mul(1000) < timeout_ms;
+    given.iter().all(good) && (!flag("enabled", is_known) || ((is_known || has_path) && has_time))
+}
+
+fn is_sample_type(given: &Value) -> bool {
+    let text = |key: &str| given.get(key).is_some_and(Value::is_string);
+    given.as_object().is_some_and(|fields| fields.len() == 2) && text("type") && text("unit")
 }
 
 /// How targets are trusted. Files are left out: they would be the other charm's, in another container.
 fn tls_config(given: &Value) -> Option<Value> {
-    let given = given.as_object()?;
-    let good = |(key, value): (&String, &Value)| match key.as_str() {
-        "insecure_skip_verify" => value.is_boolean(),
-        "server_name" => value.as_str().is_some_and(super::is_host),
-        "ca" => value.as_str().is_some_and(|text| text.trim().starts_with("-----BEGIN CERTIFICATE-----")),
-        _ => false,
-    };
-    given.iter().all(good).then(|| Value::Object(given.clone()))
+    let mut config = given.as_object()?.clone();
+    for (key, value) in &mut config {
+        let is_good = match key.as_str() {
+            "insecure_skip_verify" => value.is_boolean(),
+            "server_name" => value.as_str().is_some_and(super::is_host),
+            "ca" => {
+                *value = json!(pem::certificates(value.as_str()?)?.concat());
+                true
+            }
+            _ => false,
+        };
+        if !is_good {
+            return None;
+        }
+    }
+    Some(Value::Object(config))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::reconcile::tests as worlds;
 
     fn relation(jobs: &str, metadata: Option<&str>, units: &[(&str, &str)]) -> Relation {
         let mut remote = BTreeMap::from([("scrape_jobs".to_owned(), jobs.to_owned())]);
@@ -396,9 +478,88 @@ mod tests {
         );
         check(r#"[{"scrape_timeout":"5s"}]"#, "scrape_jobs[0].scrape_timeout cannot be used");
         check(r#"[{"profiling_config":{"x":1}}]"#, "scrape_jobs[0].profiling_config cannot be used");
+        let profiles = |config: &str| {
+            let jobs = format!(r#"[{{"profiling_config":{{"pprof_config":{config}}}}}]"#);
+            check(&jobs, "scrape_jobs[0].profiling_config cannot be used");
+        };
+        profiles(r#"{"my":{"enabled":true}}"#);
+        profiles(r#"{"my":{"enabled":true,"path":""}}"#);
+        profiles(r#"{"process_cpu":{"seconds":13}}"#);
+        profiles(r#"{"my":{"enabled":true,"path":"/x","delta":true,"seconds":99999999999999999999}}"#);
+        profiles(r#"{"memory":{"keep_sample_type":[{"type":"a"}]}}"#);
+        profiles(r#"{"memory":{"keep_sample_type":[{"type":"a","unit":"b","x":"c"}]}}"#);
+        profiles(&format!(r#"{{"{}":{{"enabled":false}}}}"#, "p".repeat(129)));
+        check(
+            r#"[{"tls_config":{"ca":"-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----"}}]"#,
+            "scrape_jobs[0].tls_config cannot be used",
+        );
+        let labels =
+            format!(r#"[{{"static_configs":[{{"targets":[],"labels":{{"{}":""}}}}]}}]"#, "l".repeat(129));
+        check(&labels, "scrape_jobs[0].static_configs cannot be used");
         check(r#"[{"tls_config":{"ca_file":"/etc/passwd"}}]"#, "scrape_jobs[0].tls_config cannot be used");
         let bad_unit = relation("[{}]", None, &[("web/0", "a b")]);
         assert_eq!(jobs_of(&bad_unit).unwrap_err(), "address of web/0 is not a host");
+    }
+
+    #[test]
+    fn what_is_good_in_parca_is_taken() {
+        let job = |text: &str| jobs_of(&relation(text, None, &[("web/0", "h")])).unwrap().remove(0);
+        let given = json!({"pprof_config": {
+            "process_cpu": {"enabled": true, "path": "/debug/pprof/profile", "delta": true, "seconds": 5},
+            "my": {"enabled": true, "path": "/my", "keep_sample_type": [{"type": "a", "unit": "b"}]},
+            "off": {"enabled": false},
+            "silent": {},
+            "fgprof": {"enabled": true, "path": "/fgprof", "delta": true, "seconds": 0},
+        }});
+        let text = json!([{ "profiling_config": given }]).to_string();
+        assert_eq!(job(&text)["profiling_config"], given);
+        let null = job(
+            r#"[{"scheme":null,"scrape_interval":null,"tls_config":null,"static_configs":null,"profiling_config":{"pprof_config":{"memory":{"path":null}}}}]"#,
+        );
+        assert_eq!((null.get("scheme"), null.get("tls_config")), (None, None));
+        assert_eq!(null["profiling_config"], json!({"pprof_config": {"memory": {}}}));
+        assert_eq!(null["static_configs"][0]["targets"], json!(["h:80"]));
+        assert_eq!(job(r#"[{"scrape_timeout":"0s"}]"#)["scrape_timeout"], "0s");
+    }
+
+    #[test]
+    fn names_and_room_that_are_taken() {
+        let mut world = worlds::world();
+        for (number, jobs) in [
+            r#"[{"job_name":"parca"}]"#,
+            r#"[{"job_name":"a"},{"job_name":"a"}]"#,
+            r#"[{"job_name":"a"}]"#,
+            r#"[{"job_name":"b"},{"job_name":"a"}]"#,
+            r#"[{"job_name":"b"}]"#,
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let related = Relation {
+                id: format!("profiling-endpoint:{number}").parse().unwrap(),
+                ..relation(jobs, None, &[("web/0", "h")])
+            };
+            world.relations.push(related);
+        }
+        let mut problems = Vec::new();
+        let found = jobs(&world, &mut problems);
+        let names: Vec<_> = found.iter().map(|job| job["job_name"].as_str().unwrap()).collect();
+        assert_eq!(names, ["a", "b"], "who is refused takes no name");
+        let told: Vec<_> = problems.iter().map(ToString::to_string).collect();
+        let refused = |number: u32| {
+            format!("profiling-endpoint: relation {number}: scrape_jobs has a job whose name is taken")
+        };
+        assert_eq!(told, [refused(0), refused(1), refused(3)]);
+
+        let targets: Vec<String> = (1..=1024).map(|port| format!("h:{port}")).collect();
+        let many: Vec<_> = (0..64).map(|_| json!({"static_configs": [{"targets": targets}]})).collect();
+        world.relations.truncate(2);
+        for relation in &mut world.relations {
+            relation.remote.insert("scrape_jobs".to_owned(), json!(many).to_string());
+        }
+        problems.clear();
+        assert_eq!(jobs(&world, &mut problems).len(), 64, "the second has no room");
+        assert_eq!(problems.len(), 1);
     }
 
     #[test]

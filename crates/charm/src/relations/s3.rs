@@ -8,9 +8,10 @@
 
 use std::fmt;
 
+use parca_store::External;
 use serde_json::{Value, json};
 
-use super::{Problem, Wanted, certificates::is_certificate, is_host};
+use super::{Problem, Wanted, is_host, pem};
 use crate::{
     names::{CONFIG_FILE, S3, S3_CA_FILE},
     world::{Relation, World},
@@ -131,14 +132,7 @@ fn address(url: &str) -> Option<(String, bool)> {
         _ => (url, false),
     };
     let rest = rest.strip_suffix('/').unwrap_or(rest);
-    let host = match rest.rsplit_once(':') {
-        Some((host, port)) if !port.ends_with(']') => {
-            port.parse::<u16>().ok().filter(|port| *port > 0)?;
-            host
-        }
-        _ => rest,
-    };
-    is_host(host).then(|| (rest.to_owned(), is_insecure))
+    External::verbatim(rest).is_ok().then(|| (rest.to_owned(), is_insecure))
 }
 
 /// Authorities that sign for the endpoint.
@@ -151,11 +145,13 @@ fn authorities(relation: &Relation) -> Result<Option<String>, String> {
     if chain.len() > AUTHORITIES_MAX {
         return Err(format!("tls-ca-chain has more than {AUTHORITIES_MAX} certificates"));
     }
-    if let Some(index) = chain.iter().position(|pem| !is_certificate(pem)) {
-        return Err(format!("tls-ca-chain[{index}] is not a certificate in PEM"));
+    let mut authorities = String::new();
+    for (index, text) in chain.iter().enumerate() {
+        let found = pem::certificates(text);
+        let found = found.ok_or_else(|| format!("tls-ca-chain[{index}] is not a certificate in PEM"))?;
+        authorities.extend(found);
     }
-    let chain: String = chain.iter().map(|pem| format!("{}\n", pem.trim())).collect();
-    Ok(Some(chain).filter(|chain| !chain.is_empty()))
+    Ok(Some(authorities).filter(|authorities| !authorities.is_empty()))
 }
 
 /// What goes before the names of objects.

@@ -87,6 +87,50 @@ fn integrating_is_the_credential_and_removing_revokes_it() {
 }
 
 #[test]
+fn a_bad_option_does_not_keep_a_token_alive() {
+    let unit = Unit::up();
+    unit.agent
+        .change(|model| {
+            model.relate(7, "parca-store-endpoint", "agent", &[]);
+        })
+        .unwrap();
+    unit.hook(Event::pebble_ready("parca"));
+    assert_eq!(unit.grants(), ["parca-store-endpoint:7 write"]);
+    unit.agent
+        .change(|model| drop(model.config.insert("memory-storage-limit".to_owned(), json!(0))))
+        .unwrap();
+    let status = unit.hook(Event::hook("config-changed"));
+    assert_eq!(status, "blocked: option memory-storage-limit: not a number of megabytes above 0");
+    unit.hook(Event::relation("parca-store-endpoint", 7, "broken", "agent"));
+    assert_eq!(unit.grants(), Vec::<String>::new());
+    assert!(unit.agent.model().unwrap().secrets.is_empty());
+    assert_eq!(unit.pebble().starts("parca"), 1, "what runs goes on");
+}
+
+#[test]
+fn a_secret_that_holds_no_token_is_replaced() {
+    let unit = Unit::up();
+    unit.agent
+        .change(|model| {
+            model.relate(7, "parca-store-endpoint", "agent", &[]);
+        })
+        .unwrap();
+    unit.hook(Event::pebble_ready("parca"));
+    unit.agent
+        .change(|model| {
+            let secret = model.secrets.values_mut().next().unwrap();
+            secret.revisions.values_mut().next().unwrap().insert("token".to_owned(), "short".to_owned());
+        })
+        .unwrap();
+    assert!(unit.hook(Event::hook("update-status")).starts_with("active: "));
+    let model = unit.agent.model().unwrap();
+    assert_eq!(model.secrets.len(), 1);
+    let kept = model.secrets.values().next().unwrap().newest().unwrap()["token"].clone();
+    assert_eq!((kept.len(), unit.app_bag(7)["remote-store-bearer-token"].as_str()), (43, kept.as_str()));
+    assert_eq!(unit.grants(), ["parca-store-endpoint:7 write"]);
+}
+
+#[test]
 fn a_failed_hook_loses_nothing() {
     let unit = Unit::up();
     unit.agent

@@ -107,6 +107,11 @@ fn write(daemon: &mut Daemon, asked: &Asked) -> Reply {
             return Reply::error(400, format!("no content for path {path:?}"));
         };
         let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+        if daemon.files.contains_key(folder) {
+            let message = format!("open {path}: not a directory");
+            results.push(json!({"path": path, "error": {"message": message, "kind": "generic-file-error"}}));
+            continue;
+        }
         let there = daemon.folders.contains(folder)
             || daemon.files.keys().any(|other| other.starts_with(&format!("{folder}/")));
         if !there && file["make-dirs"] != true {

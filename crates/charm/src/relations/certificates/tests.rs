@@ -170,8 +170,29 @@ fn what_does_not_fit_is_not_served() {
     check(&changed("revoked", json!(true)), "waiting: certificates: waiting for a certificate");
     check(
         &changed("certificate", json!("x")),
-        "blocked: certificates: relation 4: the certificate is not of our key",
+        "blocked: certificates: relation 4: the certificate cannot be read",
     );
+    // A block that is good does not answer for the ones behind it.
+    let followed = |key: &str, by: &str| {
+        let (key, by) = (key.to_owned(), by.to_owned());
+        move |own: &str| {
+            let mut given: Value = serde_json::from_str(&sign(own)).unwrap();
+            let text = match key.as_str() {
+                "chain" => &mut given[0]["chain"][1],
+                key => &mut given[0][key],
+            };
+            *text = json!(format!("{}{by}", text.as_str().unwrap()));
+            given.to_string()
+        }
+    };
+    const BROKEN: &str = "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n";
+    for (key, message) in [
+        ("certificate", "the certificate cannot be read"),
+        ("chain", "the chain cannot be read"),
+        ("ca", "the authority's certificate cannot be read"),
+    ] {
+        check(&followed(key, BROKEN), &format!("blocked: certificates: relation 4: {message}"));
+    }
     check(
         &changed("ca", json!("x")),
         "blocked: certificates: relation 4: the authority's certificate cannot be read",

@@ -127,6 +127,11 @@ fn garbage_is_named() {
     check("path", "a/../b", "path is not a path of letters, digits and -_.");
     check("tls-ca-chain", "-----BEGIN", "tls-ca-chain is not a list of certificates in JSON");
     check("tls-ca-chain", "[\"x\"]", "tls-ca-chain[0] is not a certificate in PEM");
+    let broken = format!("{}-----BEGIN CERTIFICATE-----\nx\n", authority());
+    let chain = json!([authority(), broken]).to_string();
+    check("tls-ca-chain", &chain, "tls-ca-chain[1] is not a certificate in PEM");
+    check("endpoint", "http://h..x_:1", "endpoint is not a URL of a host");
+    check("endpoint", "http://host:+1", "endpoint is not a URL of a host");
 }
 
 #[test]
