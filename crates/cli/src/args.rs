@@ -6,7 +6,10 @@
 
 use std::{ffi::OsString, path::PathBuf, sync::LazyLock};
 
-use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
+use clap::{
+    ArgMatches, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum,
+    parser::ValueSource,
+};
 use decima_server::auth::Scope;
 use decima_symbols::demangle;
 
@@ -147,6 +150,9 @@ pub(crate) struct Serve {
     /// Whether the program was started under Parca's name.
     #[arg(skip)]
     pub(crate) as_parca: bool,
+    /// Those of [`OF_STORES`] and [`STORAGE_PATH`] that were given, and not left blank.
+    #[arg(skip)]
+    pub(crate) given: Vec<&'static str>,
     /// Parca's flags without meaning here.
     #[command(flatten)]
     pub(crate) parca: ParcaFlags,
@@ -169,7 +175,8 @@ pub(crate) struct Access {
     /// Key of this certificate, PEM.
     #[arg(long, value_name = "FILE", value_parser = value::optional(value::path))]
     pub(crate) tls_key_file: Option<value::Maybe<PathBuf>>,
-    /// Authorities of clients, PEM: with TLS, everything but health needs a certificate of theirs, besides a token.
+    /// Authorities of clients, PEM: with TLS, everything but health needs a certificate of theirs, besides a token. Addresses
+    /// without TLS ask for none.
     #[arg(long, value_name = "FILE", value_parser = value::optional(value::path))]
     pub(crate) tls_client_ca_file: Option<value::Maybe<PathBuf>>,
 }
@@ -511,6 +518,56 @@ pub(crate) struct CheckConfig {
     pub(crate) syntax_only: bool,
 }
 
+/// The flag that says where the data directory is.
+pub(crate) const STORAGE_PATH: &str = "storage-path";
+
+/// Flags of what only a store does, and a forwarder does not.
+pub(crate) const OF_STORES: [&str; 33] = [
+    "log-path",
+    "read-cache-path",
+    "read-cache-size",
+    "abandon-log",
+    "retention",
+    "retention-raw",
+    "retention-10s",
+    "storage-max-bytes",
+    "ahead-max",
+    "head-memory",
+    "cache-memory",
+    "query-memory",
+    "compaction-memory",
+    "partition-labels",
+    "allow-partial",
+    "label-count-max",
+    "label-name-size-max",
+    "label-value-size-max",
+    "stack-depth-max",
+    "flamegraph-nodes",
+    "flamegraph-nodes-max",
+    "report-size-max",
+    "debuginfo-upload-max-size",
+    "debuginfo-upload-max-duration",
+    "debuginfo-retention",
+    "debuginfo-retention-size",
+    "debuginfo-cache-dir",
+    "debuginfod-upstream-servers",
+    "debuginfod-http-request-timeout",
+    "symbolizer-demangle-mode",
+    "symbolizer-memory",
+    "symbolizer-cache-size",
+    "symbolizer-timeout",
+];
+
+/// Which flags that may be without effect were given a value.
+fn given(matches: &ArgMatches) -> Vec<&'static str> {
+    let is_given = |flag: &&str| {
+        let id = flag.replace('-', "_");
+        matches.value_source(&id) == Some(ValueSource::CommandLine)
+            && matches.get_raw(&id).is_some_and(|mut values| values.any(|value| !value.is_empty()))
+    };
+    OF_STORES.into_iter().chain([STORAGE_PATH]).filter(is_given).collect()
+}
+
 /// Source that this was built from, if whoever built it said so.
 const COMMIT: &str = match option_env!("DECIMA_COMMIT") {
     Some(commit) => commit,
@@ -528,13 +585,16 @@ impl Arguments {
         let as_parca = line.first().is_some_and(|program| PathBuf::from(program).ends_with("parca"));
         let mut command = Self::command();
         if as_parca {
-            command = command.display_name("parca,").version(PARCA_VERSION.as_str());
+            // Parca lets the last of several win.
+            command = command.display_name("parca,").version(PARCA_VERSION.as_str()).args_override_self(true);
         }
         let matches = command.try_get_matches_from_mut(line)?;
         let mut arguments = Self::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
         arguments.serve.as_parca = as_parca;
+        arguments.serve.given = given(&matches);
         if let Some(Command::Serve(serve)) = &mut arguments.command {
             serve.as_parca = as_parca;
+            serve.given = matches.subcommand().map(|(_, matches)| given(matches)).unwrap_or_default();
         }
         Ok(arguments)
     }

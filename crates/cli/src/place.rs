@@ -9,6 +9,8 @@ use decima_store::{OpenError, Place, bucket::Bucket};
 pub(crate) struct PlaceFlags {
     /// Data directory, for a configuration that names no bucket.
     pub(crate) storage_path: PathBuf,
+    /// Whether somebody said so.
+    pub(crate) is_storage_path_given: bool,
     /// Directory of the log, if it is not beside the blocks.
     pub(crate) log_path: Option<PathBuf>,
     /// Begin a new log although the blocks belong to another one.
@@ -60,11 +62,18 @@ impl PlaceFlags {
     /// A store in the data directory is not looked at once the configuration names a bucket.
     fn warn_of_another_store(&self, bucket: &Bucket) {
         tracing::info!(%bucket, "profiles are kept where the configuration says");
-        let is_same = bucket.local_path().is_some_and(|path| is_same_directory(&path, &self.storage_path));
-        if !is_same && self.storage_path.join("default/manifest").is_dir() {
+        if bucket.local_path().is_some_and(|path| is_same_directory(&path, &self.storage_path)) {
+            return;
+        }
+        if self.storage_path.join("default/manifest").is_dir() {
             tracing::warn!(
                 storage_path = %self.storage_path.display(),
                 "there is a store in --storage-path too, which is not used"
+            );
+        } else if self.is_storage_path_given {
+            tracing::warn!(
+                storage_path = %self.storage_path.display(),
+                "no profiles are kept in --storage-path: the configuration says where"
             );
         }
     }

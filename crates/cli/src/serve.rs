@@ -43,7 +43,7 @@ use crate::{
 pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
     logging::start(settings.log_level, settings.log_format);
     for flag in &settings.without_effect {
-        tracing::warn!(flag, "this flag of Parca has no effect here");
+        tracing::warn!(flag, "this flag has no effect here");
     }
     let mut stop = StopSignals::listen()?;
     let hangup = ReloadSignal::listen()?;
@@ -51,6 +51,7 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
     let tls: Vec<_> = listeners.iter().map(|listener| listener.tls).collect();
     let path_prefix = settings.server.path_prefix.clone();
     let has_certificate = settings.server.tls.is_some();
+    let has_client_ca = settings.server.tls.as_ref().is_some_and(|files| files.client_ca.is_some());
     let has_tokens = settings.server.access.tokens_file.is_some();
     let mut server = Server::start(listeners, settings.server)?;
     let bound: Vec<_> = server.addresses().iter().copied().zip(tls).collect();
@@ -62,8 +63,15 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
             "the certificate is not used: addresses on loopback are without TLS unless they begin with https://"
         );
     }
-    if has_tokens && bound.iter().any(|(address, tls)| !tls && !address.ip().to_canonical().is_loopback()) {
+    let is_plain = |(address, tls): &(SocketAddr, bool)| !tls && !address.ip().to_canonical().is_loopback();
+    let is_plain = bound.iter().any(is_plain);
+    if has_tokens && is_plain {
         tracing::warn!("tokens that are sent to addresses without TLS can be read on their way");
+    }
+    if has_client_ca && is_plain {
+        tracing::warn!(
+            "--tls-client-ca-file keeps nobody out of addresses without TLS, and one is not loopback"
+        );
     }
     if server.is_open() {
         tracing::warn!(

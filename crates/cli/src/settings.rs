@@ -12,7 +12,7 @@ use decima_ingest::push::Limits;
 use decima_server::{TlsFiles, auth::Anonymous};
 
 use crate::{
-    args::{Access, AnonymousMode, LogFormat, LogLevel, ObjectFiles, Role, Serve},
+    args::{Access, AnonymousMode, LogFormat, LogLevel, OF_STORES, ObjectFiles, Role, STORAGE_PATH, Serve},
     forwarding::{Forwarding, forwarding},
     place::PlaceFlags,
     value::{Address, ListenAddress, Maybe, Span},
@@ -110,8 +110,11 @@ impl Settings {
         let read_cache = read_cache(&flags)?;
         let tiers = tiers(&flags);
         let profile_bytes_max = flags.limits.profile_size_max.as_usize();
-        let Forwarding { forward, without_effect } =
+        let Forwarding { forward, mut without_effect } =
             forwarding(flags.forward, &flags.storage_path, profile_bytes_max)?;
+        if forward.is_some() {
+            without_effect.extend(flags.given.iter().filter(|flag| OF_STORES.contains(*flag)));
+        }
         if role == Role::Query && forward.is_some() {
             let reason = "query is over a store, and a forwarder has none".to_owned();
             return Err(UsageError { flag: "role", reason });
@@ -128,6 +131,7 @@ impl Settings {
             role,
             place: PlaceFlags {
                 storage_path: flags.storage_path.clone(),
+                is_storage_path_given: flags.given.contains(&STORAGE_PATH),
                 log_path: flags.log_path.and_then(|Maybe(path)| path),
                 abandon_log: flags.abandon_log,
                 read_cache,
@@ -445,6 +449,45 @@ mod tests {
         let version = parsed("/parca", &["--version"]).unwrap_err().to_string();
         let expected = format!("parca, version {} (commit: ", env!("CARGO_PKG_VERSION"));
         assert!(version.starts_with(&expected), "{version}");
+    }
+
+    #[test]
+    fn the_last_of_several_wins_as_in_parca() {
+        let path = |program: &str| {
+            let line = [program, "--storage-path=a", "--insecure", "--storage-path=b", "--insecure=no"]
+                .map(OsString::from);
+            let settings = Settings::check(Arguments::parse_from_line(line).ok()?.serve).ok()?;
+            Some(settings.place.storage_path)
+        };
+        assert_eq!(path("/parca"), Some(PathBuf::from("b")));
+        assert_eq!(path("/usr/bin/decima"), None, "a slip of whoever starts it");
+        let line =
+            ["parca", "--http-address=:1", "--http-address=:2", "--external-label=a=b"].map(OsString::from);
+        let settings = Settings::check(Arguments::parse_from_line(line).unwrap().serve).unwrap();
+        assert_eq!(settings.addresses.len(), 2, "what may be repeated adds up");
+    }
+
+    #[test]
+    fn a_forwarder_has_no_use_for_flags_of_stores() {
+        let forwarder = ["--mode=forwarder", "--store-address=store:1", "--storage-path=x"];
+        let check = |flags: &[&str], expected: &[&str]| {
+            let without_effect = |flags: &[&str]| checked(flags).unwrap().without_effect;
+            assert_eq!(without_effect(&[&forwarder, flags].concat()), expected, "{flags:?}");
+            assert!(without_effect(flags).is_empty(), "{flags:?}");
+        };
+        check(&[], &[]);
+        check(
+            &["--debuginfo-cache-dir=x", "--symbolizer-timeout=1s"],
+            &["debuginfo-cache-dir", "symbolizer-timeout"],
+        );
+        check(&["--debuginfo-cache-dir=", "--retention="], &[]);
+        check(&["--retention=1d", "--profile-size-max=1MiB"], &["retention"]);
+        let line = ["decima", "serve", "--head-memory=1GiB"].iter().chain(&forwarder).map(OsString::from);
+        let Some(crate::args::Command::Serve(serve)) = Arguments::parse_from_line(line).unwrap().command
+        else {
+            panic!("it is serve");
+        };
+        assert_eq!(Settings::check(*serve).unwrap().without_effect, ["head-memory"]);
     }
 
     #[test]

@@ -202,9 +202,13 @@ pub(crate) fn file(text: &str) -> Result<PathBuf, ValueError> {
     if text.is_empty() { Err(ValueError::File) } else { path(text) }
 }
 
-/// Reads `true` or `false`.
+/// Reads `true` or `false`, or any other word for it that Parca takes, in any case.
 pub(crate) fn flag(text: &str) -> Result<bool, ValueError> {
-    text.parse().map_err(|_| ValueError::Flag)
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "1" | "yes" => Ok(true),
+        "false" | "0" | "no" => Ok(false),
+        _ => Err(ValueError::Flag),
+    }
 }
 
 /// Reads a whole number above 0.
@@ -289,6 +293,20 @@ mod tests {
         check("https://localhost", None);
         check("ftp://localhost:1", None);
         check("http://localhost:1/path", None);
+    }
+
+    #[test]
+    fn flags() {
+        let check = |text: &str, expected: Option<bool>| assert_eq!(flag(text).ok(), expected, "{text}");
+        for text in ["true", "TRUE", "1", "yes"] {
+            check(text, Some(true));
+        }
+        for text in ["false", "False", "0", "no"] {
+            check(text, Some(false));
+        }
+        for text in ["on", "t", "", "2"] {
+            check(text, None);
+        }
     }
 
     #[test]

@@ -42,7 +42,7 @@ use axum::{
     body::Bytes,
     extract::{Query, rejection::QueryRejection},
     http::{HeaderName, StatusCode, header},
-    response::{Html, IntoResponse, Response},
+    response::{Html, IntoResponse, Redirect, Response},
     routing::get,
 };
 use serde::Deserialize;
@@ -96,6 +96,8 @@ impl IntoResponse for SelfProfileError {
 /// The routes, with their full paths. They must not be under a timeout shorter than [the longest measurement](SECONDS_MAX).
 pub fn routes() -> Router {
     Router::new()
+        // Below whatever path prefix: what is asked for last is replaced.
+        .route("/debug/pprof", get(|| async { Redirect::permanent("pprof/") }))
         .route("/debug/pprof/", get(|| async { Html(INDEX) }))
         .route("/debug/pprof/profile", get(profile))
         .route("/debug/pprof/allocs", get(|| memory("allocs")))

@@ -77,6 +77,9 @@ impl Architecture {
             .args(["--package", package, "--bin", program, "--all-features"])
             .env(&format!("CC_{}", self.target.replace('-', "_")), self.compiler())
             .env(&format!("CFLAGS_{}", self.target.replace('-', "_")), self.c_flags);
+        if let Some(commit) = commit() {
+            step = step.env("DECIMA_COMMIT", &commit);
+        }
         if !self.is_ours() {
             let target = self.target.replace('-', "_").to_uppercase();
             step = step.env(&format!("CARGO_TARGET_{target}_LINKER"), self.compiler());
@@ -113,9 +116,26 @@ impl Architecture {
     }
 }
 
+/// The source that is built, as the programs tell it; none outside of a clone.
+fn commit() -> Option<String> {
+    let describe = ["describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"];
+    let commit = Step::new("git").args(describe).output_quiet().ok()?;
+    Some(commit.trim().to_owned()).filter(|commit| !commit.is_empty())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn programs_tell_their_source() {
+        let Some(commit) = commit() else {
+            assert!(!Path::new("../.git").exists(), "a clone has a commit");
+            return;
+        };
+        let hash = commit.strip_suffix("-dirty").unwrap_or(&commit);
+        assert!(hash.len() >= 12 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()), "{commit}");
+    }
 
     #[test]
     fn a_program_that_loads_libraries_is_refused() {

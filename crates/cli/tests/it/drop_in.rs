@@ -112,6 +112,7 @@ fn every_flag_of_parca_is_taken_and_those_without_effect_are_told() {
     }
     assert!(!log.contains("hidden"), "{log}");
     assert!(folder.path().join("data/default").is_dir(), "the store is where the configuration says");
+    assert!(log.contains("no profiles are kept in --storage-path"), "{log}");
 }
 
 #[test]
@@ -133,5 +134,6 @@ fn the_command_lines_of_parcas_charm_start_a_store() {
         "--mode=scraper-only",
     ]);
     let log = end(forwarder);
+    assert!(!log.contains("--storage-path"), "its spool is there: {log}");
     assert!(log.contains("forwarding") && !log.contains("hidden"), "{log}");
 }

@@ -330,3 +330,36 @@ async fn the_page_does_not_sign_in_without_tls() {
     assert_eq!(answer.status(), 400);
     assert!(answer.text().await.unwrap().contains("HTTPS"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_adds_tls_for_the_page_alone() {
+    let authority = Authority::new("one");
+    let files = Files::with_pair(&authority.pair());
+    let (tokens, [read, ..]) = TokensFile::with_all_scopes(files.path());
+    let listed = "--cors-allowed-origins=https://grafana.example";
+    let server = files.start("http://127.0.0.1:0", &[&tokens.flag(), listed]);
+    let own = server.url().replace("http://", "https://");
+    for (origin, status) in [(own.as_str(), 204), ("https://grafana.example", 400)] {
+        let request =
+            client(&authority, None).post(format!("{}/api/session", server.url())).bearer_auth(&read);
+        let answer = request.header("origin", origin).send().await.unwrap();
+        assert_eq!(answer.status(), status, "{origin}");
+        assert_eq!(answer.headers().contains_key(header::SET_COOKIE), status == 204, "{origin}");
+    }
+}
+
+#[test]
+fn client_certificates_beside_an_address_without_tls_are_warned_of() {
+    let authority = Authority::new("one");
+    let files = Files::with_pair(&authority.pair());
+    let clients = files.write("clients.pem", &authority.pair().0);
+    let clients = format!("--tls-client-ca-file={}", clients.display());
+    for (address, is_told) in
+        [("http://0.0.0.0:0", true), ("https://0.0.0.0:0", false), ("http://127.0.0.1:0", false)]
+    {
+        let server = files.start(address, &[&clients]);
+        server.signal("TERM");
+        let (_, _, log) = server.wait();
+        assert_eq!(log.contains("--tls-client-ca-file keeps nobody out"), is_told, "{address}: {log}");
+    }
+}

@@ -27,7 +27,7 @@ use super::{
     need::{self, Need},
     scope::{Anonymous, Scope},
     session::{self, Sessions},
-    site::Origins,
+    site::{Origins, Site},
     tokens::{Digest, Tokens, TokensError, random_token},
 };
 use crate::{
@@ -297,7 +297,7 @@ fn answer_session(guard: &Guard, tokens: Option<&Tokens>, asked: &Asked<'_>) -> 
             if !Scope::allows(grant.scope, Need::Read) {
                 return Err(Refusal::Forbidden("this token only writes; the page needs one that reads"));
             }
-            if !is_secure(asked) {
+            if !is_secure(asked, site) {
                 return Ok(status::to_rest(&Status::failed_precondition("signing in needs HTTPS")));
             }
             set_cookie(&guard.rules.sessions.sign_in(grant, now_s()))
@@ -307,9 +307,10 @@ fn answer_session(guard: &Guard, tokens: Option<&Tokens>, asked: &Asked<'_>) -> 
     })
 }
 
-/// Whether the browser sees HTTPS: from us, or from a proxy before us. It says so itself, and keeps the cookie accordingly.
-fn is_secure(asked: &Asked<'_>) -> bool {
-    let origin = asked.headers.get(header::ORIGIN).map(HeaderValue::as_bytes);
+/// Whether the browser sees HTTPS: from us, or from a proxy before us. It says so itself of the page's own origin, and keeps
+/// the cookie accordingly; what other pages came by tells nothing.
+fn is_secure(asked: &Asked<'_>, site: Site) -> bool {
+    let origin = asked.headers.get(header::ORIGIN).filter(|_| site == Site::Own).map(HeaderValue::as_bytes);
     asked.transport.tls || origin.is_some_and(|origin| origin.starts_with(b"https://"))
 }
 

@@ -84,7 +84,7 @@ pub(crate) fn of_http(path: &str) -> Need {
     }
     match path {
         "/ready" | "/healthy" => Need::Health,
-        "/metrics" => Need::Metrics,
+        "/metrics" | "/debug/pprof" => Need::Metrics,
         "/" | "/targets" | "/settings" | "/favicon.ico" | "/robots.txt" => Need::Page,
         _ if path.starts_with("/assets/") => Need::Page,
         _ if path.starts_with("/debug/pprof/") => Need::Metrics,
@@ -138,6 +138,8 @@ mod tests {
         check("/assets/index-1.js", Need::Page);
         check("/metrics", Need::Metrics);
         check("/debug/pprof/", Need::Metrics);
+        check("/debug/pprof", Need::Metrics);
+        check("/debug/pprofx", Need::Admin);
         check("/debug/pprof/profile", Need::Metrics);
         check("/api/session", Need::Session);
         check("/api/profiles/query", Need::Read);

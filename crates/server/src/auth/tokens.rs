@@ -166,7 +166,9 @@ pub enum TokensError {
 }
 
 fn field_prefix(field: &str) -> String {
-    if field.is_empty() || field == "." { String::new() } else { format!("{field}: ") }
+    // The path of what ends too early is not known to its end.
+    let field = field.trim_end_matches('?').trim_end_matches('.');
+    if field.is_empty() { String::new() } else { format!("{field}: ") }
 }
 
 #[derive(Deserialize)]
@@ -348,6 +350,8 @@ mod tests {
         check("tokens", 1, &["expected"]);
         check("{\"tokens\": [", 1, &["EOF"]);
         check("{}", 1, &["tokens"]);
+        let cut = Tokens::parse(b"{\n").unwrap_err().to_string();
+        assert!(cut.starts_with("line 2: EOF"), "{cut}");
         check("{\"tokens\": []}\nmore", 2, &["trailing"]);
         check("{\"tokens\": [], \"other\": 1}", 1, &["other"]);
         check(&list(&[entry("a", "all", ABC)]), 2, &["tokens[0].scope", "all", "read, write and admin"]);

@@ -112,4 +112,5 @@ async fn index() {
     let (status, text) = get_text("/debug/pprof/").await;
     assert_eq!(status, StatusCode::OK);
     assert!(text.contains("href=profile"));
+    assert_eq!(get_text("/debug/pprof").await.0, StatusCode::PERMANENT_REDIRECT);
 }
