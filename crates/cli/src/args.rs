@@ -501,6 +501,9 @@ pub(crate) struct Inspect {
     /// Read everything and recompute sums and checksums.
     #[arg(long)]
     pub(crate) verify: bool,
+    /// List the series of each block, too.
+    #[arg(long)]
+    pub(crate) series: bool,
 }
 
 /// Flags of `decima check-config`.

@@ -22,7 +22,7 @@ use crate::{
     },
     manifest::BlockEntry,
     place::Place,
-    source::{ScanRequest, Source, TimeRange},
+    source::{ScanRequest, SeriesTable, Source, TimeRange},
     storage::{self, Storage},
     tiers::Tiers,
 };
@@ -122,6 +122,25 @@ pub async fn inspect(place: &Place, verify: bool) -> Result<Inventory, OpenError
     inventory.unknown.extend(storage.unknown().await?);
     inspect_log(&storage, manifest.log_floor, verify, &mut inventory).await?;
     Ok(inventory)
+}
+
+/// The series of each block, oldest block first, by its name; or why they cannot be read.
+pub async fn series(place: &Place) -> Result<Vec<(String, Result<SeriesTable, ReadError>)>, OpenError> {
+    let storage = place.storage();
+    let cache = Arc::new(read::cache(CACHE_BYTES));
+    let mut all = Vec::new();
+    for entry in &storage.manifest().await?.blocks {
+        let table = match storage.block_meta(entry).await {
+            Ok(meta) => {
+                let path = Storage::block_path(&entry.id);
+                let block = BlockReader::new(meta, path, storage.objects.clone(), cache.clone());
+                block.series().await.map(|table| (*table).clone())
+            }
+            Err(error) => Err(error),
+        };
+        all.push((entry.id.clone(), table));
+    }
+    Ok(all)
 }
 
 fn listed_only(entry: &BlockEntry) -> BlockInventory {
