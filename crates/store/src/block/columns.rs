@@ -36,8 +36,15 @@ const ROW_GROUP_ROWS: usize = 1 << 20;
 /// Rows of a page at most: what one narrow query has to decode beyond what it wants.
 pub(crate) const PAGE_ROWS: usize = 20_000;
 
+/// Rows that have a row group to themselves, if one query reads them and not those beside them: as many as a page, so that a query of
+/// fewer gets a row group of at most two pages.
+pub(crate) const GROUP_ROWS_MIN: u64 = PAGE_ROWS as u64;
+
 /// Rows of a row group of locations at most: a partition's own ones need the dictionaries of the groups they are in.
 const LOCATION_GROUP_ROWS: usize = 16_384;
+/// Locations of a partition that have a row group to themselves: some fifty kilobytes, of which the dictionaries and the footer's part of
+/// fourteen columns are little.
+pub(crate) const LOCATION_GROUP_ROWS_MIN: u64 = 4_096;
 /// Rows of a page of locations at most: a partition has some hundreds to thousands of its own.
 const LOCATION_PAGE_ROWS: usize = 1_024;
 
@@ -166,7 +173,8 @@ pub(crate) fn locations() -> (Arc<Schema>, WriterProperties) {
     let properties = properties()
         .delta("location")
         .set_max_row_group_row_count(Some(LOCATION_GROUP_ROWS))
-        .set_data_page_row_count_limit(LOCATION_PAGE_ROWS);
+        .set_data_page_row_count_limit(LOCATION_PAGE_ROWS)
+        .set_write_batch_size(LOCATION_PAGE_ROWS);
     (schema(fields), properties.build())
 }
 

@@ -65,14 +65,20 @@ fn encode_partition(
         by_series.entry(chunk.series).or_default().push(chunk);
     }
     let mut series: Vec<u32> = by_series.keys().copied().collect();
-    series.sort_by(|&a, &b| view.series[a as usize].key.cmp(&view.series[b as usize].key));
-    for id in series {
-        let samples = series_samples(builder, &by_series[&id], &stacktrace_ids, &view.symbols.strings);
-        builder.write_samples(samples)?;
-        builder.write_points(&series_points(rows, id))?;
-        let series = &view.series[id as usize];
-        builder.end_series(series.key.clone(), series.range);
-        series_ids.push(id);
+    let key = |id: u32| &view.series[id as usize].key;
+    series.sort_by(|&a, &b| key(a).cmp(key(b)));
+    for series in series.chunk_by(|&a, &b| key(a).profile_type == key(b).profile_type) {
+        let points: Vec<Vec<Point>> = series.iter().map(|&id| series_points(rows, id)).collect();
+        let chunks = series.iter().flat_map(|id| &by_series[id]);
+        let sample_count = chunks.map(|chunk| chunk.values.len() as u64).sum();
+        builder.begin_profile_type(sample_count, points.iter().map(|of| of.len() as u64).sum())?;
+        for (&id, points) in series.iter().zip(&points) {
+            let samples = series_samples(builder, &by_series[&id], &stacktrace_ids, &view.symbols.strings);
+            builder.write_samples(samples)?;
+            builder.write_points(points)?;
+            builder.end_series(key(id).clone(), view.series[id as usize].range);
+            series_ids.push(id);
+        }
     }
     builder.end_partition();
     Ok(())

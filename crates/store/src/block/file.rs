@@ -18,6 +18,9 @@ use crate::{
     read_cache::{self, ReadCache},
 };
 
+/// What is read of the end of a file at first: the footer and the offset index of some hundred row groups.
+const FOOTER_BYTES: usize = 128 << 10;
+
 /// One file of a block. Reads whole checked parts and hands out what was asked for.
 #[derive(Clone)]
 pub(crate) struct BlockFile {
@@ -197,7 +200,7 @@ impl BlockFile {
 }
 
 /// Joins ranges, sorted by their start, that touch.
-fn joined(ranges: impl Iterator<Item = Range<u64>>) -> Vec<Range<u64>> {
+pub(super) fn joined(ranges: impl Iterator<Item = Range<u64>>) -> Vec<Range<u64>> {
     let mut runs: Vec<Range<u64>> = Vec::new();
     for range in ranges {
         match runs.last_mut() {
@@ -217,7 +220,8 @@ fn concatenated(mut parts: Vec<Bytes>) -> Bytes {
     all.freeze()
 }
 
-fn external(error: ReadError) -> ParquetError {
+/// A failure on its way through Parquet's reader; [`BlockFile::error`] finds it again.
+pub(crate) fn external(error: ReadError) -> ParquetError {
     ParquetError::External(Box::new(error))
 }
 
@@ -242,7 +246,7 @@ impl AsyncFileReader for BlockFile {
             let reader = ParquetMetaDataReader::new()
                 .with_column_index_policy(PageIndexPolicy::Skip)
                 .with_offset_index_policy(PageIndexPolicy::Required)
-                .with_prefetch_hint(Some(PART_BYTES as usize));
+                .with_prefetch_hint(Some(FOOTER_BYTES));
             let metadata = reader.load_and_finish(self, size).await?;
             Ok(Arc::new(metadata))
         }

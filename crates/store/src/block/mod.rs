@@ -33,12 +33,14 @@ use crate::{
     storage::Storage,
 };
 
+pub(crate) mod ahead;
 pub(crate) mod columns;
 pub(crate) mod encode;
 pub(crate) mod file;
 pub(crate) mod locations;
 pub(crate) mod meta;
 pub(crate) mod read;
+pub(crate) mod rows;
 pub(crate) mod scan;
 pub(crate) mod upload;
 pub(crate) mod write;
