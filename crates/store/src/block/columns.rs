@@ -65,6 +65,8 @@ fn properties() -> WriterPropertiesBuilder {
 trait Columns {
     fn delta(self, column: &str) -> Self;
     fn split(self, column: &str) -> Self;
+    /// Without the least and the greatest value of each row group, which would tell nobody what to leave out.
+    fn without_statistics(self, columns: &[&str]) -> Self;
 }
 
 impl Columns for WriterPropertiesBuilder {
@@ -78,6 +80,12 @@ impl Columns for WriterPropertiesBuilder {
         let path = ColumnPath::from(column);
         self.set_column_dictionary_enabled(path.clone(), false)
             .set_column_encoding(path, Encoding::BYTE_STREAM_SPLIT)
+    }
+
+    fn without_statistics(self, columns: &[&str]) -> Self {
+        columns.iter().fold(self, |properties, column| {
+            properties.set_column_statistics_enabled(ColumnPath::from(*column), EnabledStatistics::None)
+        })
     }
 }
 
@@ -112,6 +120,7 @@ pub(crate) fn samples(
     let mut properties = properties()
         .delta("time_ns")
         .delta("stacktrace")
+        .without_statistics(&["duration_ns", "stacktrace", "value"])
         .set_column_encoding(ColumnPath::from("value"), Encoding::DELTA_BINARY_PACKED);
     for name in integer_attributes {
         let column = format!("{INTEGER_PREFIX}{name}");
@@ -144,7 +153,8 @@ pub(crate) fn points(is_coarse: bool) -> (Arc<Schema>, WriterProperties) {
 /// `nodes.parquet`: the stacktrace tree in preorder; the root of each partition has distance 0.
 pub(crate) fn nodes() -> (Arc<Schema>, WriterProperties) {
     let fields = vec![required("parent_distance", DataType::Int32), required("location", DataType::Int32)];
-    (schema(fields), properties().split("location").build())
+    let properties = properties().split("location").without_statistics(&["parent_distance", "location"]);
+    (schema(fields), properties.build())
 }
 
 /// `stacktraces.parquet`: the leaf node of each stacktrace.
