@@ -36,6 +36,10 @@ const ROW_GROUP_ROWS: usize = 1 << 20;
 /// Rows of a page at most: what one narrow query has to decode beyond what it wants.
 pub(crate) const PAGE_ROWS: usize = 20_000;
 
+/// Size of the dictionary of values at most: eight thousand, of the twenty thousand that a row group may be short of. More than that do
+/// not repeat enough to be worth one.
+const VALUE_DICTIONARY_BYTES: usize = 64 << 10;
+
 /// Rows that have a row group to themselves, if one query reads them and not those beside them: as many as a page, so that a query of
 /// fewer gets a row group of at most two pages.
 pub(crate) const GROUP_ROWS_MIN: u64 = PAGE_ROWS as u64;
@@ -121,6 +125,7 @@ pub(crate) fn samples(
         .delta("time_ns")
         .delta("stacktrace")
         .without_statistics(&["duration_ns", "stacktrace", "value"])
+        .set_column_dictionary_page_size_limit(ColumnPath::from("value"), VALUE_DICTIONARY_BYTES)
         .set_column_encoding(ColumnPath::from("value"), Encoding::DELTA_BINARY_PACKED);
     for name in integer_attributes {
         let column = format!("{INTEGER_PREFIX}{name}");
@@ -183,8 +188,7 @@ pub(crate) fn locations() -> (Arc<Schema>, WriterProperties) {
     let properties = properties()
         .delta("location")
         .set_max_row_group_row_count(Some(LOCATION_GROUP_ROWS))
-        .set_data_page_row_count_limit(LOCATION_PAGE_ROWS)
-        .set_write_batch_size(LOCATION_PAGE_ROWS);
+        .set_data_page_row_count_limit(LOCATION_PAGE_ROWS);
     (schema(fields), properties.build())
 }
 
