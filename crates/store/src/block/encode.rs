@@ -10,7 +10,7 @@ use parquet::errors::ParquetError;
 
 use super::{
     meta::FileMeta,
-    write::{BlockBuilder, EncodedBlock, LocationIds, SampleColumns, SeenRequest},
+    write::{BlockBuilder, Encoded, EncodedBlock, LocationIds, SampleColumns, SeenRequest},
 };
 use crate::{
     head::{
@@ -45,8 +45,9 @@ pub(crate) fn encode_head(
         }
     }
     let mut block = builder.finish(id, tenant, &view.attributes, &series_ids, requests)?;
-    block.meta.files =
-        block.files.iter().map(|(name, bytes)| ((*name).to_owned(), FileMeta::of(bytes))).collect();
+    let described =
+        |(name, file): &(&str, Encoded)| ((*name).to_owned(), FileMeta::of(&file.bytes, &file.group_ends));
+    block.meta.files = block.files.iter().map(described).collect();
     Ok(block)
 }
 

@@ -165,7 +165,7 @@ impl BlockReader {
             reason: format!("{reason} {name}"),
         };
         let meta = self.meta.files.get(name).ok_or_else(|| damaged("there is no entry for"))?;
-        let checksums = meta.sums().ok_or_else(|| damaged("the checksums do not fit the size of"))?;
+        let parts = meta.parts().ok_or_else(|| damaged("the checksums do not fit the size of"))?;
         Ok(BlockFile {
             store: self.store.clone(),
             read_cache: self.read_cache.clone(),
@@ -173,7 +173,7 @@ impl BlockReader {
             block: self.id.clone(),
             name,
             size_bytes: meta.size_bytes,
-            checksums: Arc::new(checksums),
+            parts: Arc::new(parts),
         })
     }
 

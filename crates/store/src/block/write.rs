@@ -15,6 +15,7 @@ use arrow_array::{
 };
 use parquet::errors::ParquetError;
 
+pub(crate) use self::table::Encoded;
 use self::table::Table;
 use super::{
     columns::{self, GROUP_ROWS_MIN, LOCATION_GROUP_ROWS_MIN},
@@ -43,7 +44,7 @@ impl SeenRequest {
 /// The files of a block and their description.
 pub(crate) struct EncodedBlock {
     pub(crate) meta: BlockMeta,
-    pub(crate) files: Vec<(&'static str, Vec<u8>)>,
+    pub(crate) files: Vec<(&'static str, Encoded)>,
 }
 
 /// Marks a location without an id in the block.
@@ -249,11 +250,12 @@ impl BlockBuilder {
         (self.node_count as u32, self.stacktrace_count as u32)
     }
 
-    /// Begins a partition of so many nodes and rows of locations, which are added one by one as its leaves are.
+    /// Begins a partition of so many nodes, stacktraces and rows of locations, which are added one by one.
     pub(crate) fn begin_bare_partition(
         &mut self,
         name: &str,
         node_count: u64,
+        stacktrace_count: u64,
         location_row_count: u64,
     ) -> Result<(), ParquetError> {
         self.partition = PartitionStart {
@@ -263,6 +265,7 @@ impl BlockBuilder {
             locations: self.location_counts,
         };
         self.nodes.begin_run(node_count, GROUP_ROWS_MIN)?;
+        self.stacktraces.begin_run(stacktrace_count, GROUP_ROWS_MIN)?;
         self.locations.begin_run(location_row_count, LOCATION_GROUP_ROWS_MIN)
     }
 
@@ -300,7 +303,7 @@ impl BlockBuilder {
         ids: &mut LocationIds,
     ) -> Result<Vec<u32>, ParquetError> {
         // Its own locations are not known yet.
-        self.begin_bare_partition(name, tree.parent.len() as u64, 0)?;
+        self.begin_bare_partition(name, tree.parent.len() as u64, tree.leaf.len() as u64, 0)?;
         let preorder = preorder(tree);
         let mut rank = vec![0u32; preorder.len()];
         for (new, &old) in preorder.iter().enumerate() {
@@ -494,7 +497,7 @@ fn preorder(tree: &Tree) -> Vec<u32> {
     order
 }
 
-fn series_file(rows: &[SeriesRow]) -> Result<Vec<u8>, ParquetError> {
+fn series_file(rows: &[SeriesRow]) -> Result<Encoded, ParquetError> {
     let mut table = Table::new(columns::series())?;
     let text = |f: &dyn Fn(&decima_profile::ProfileType) -> &str| -> ArrayRef {
         Arc::new(StringArray::from_iter_values(rows.iter().map(|r| f(&r.key.profile_type).to_owned())))
@@ -528,7 +531,7 @@ fn series_file(rows: &[SeriesRow]) -> Result<Vec<u8>, ParquetError> {
 }
 
 /// Attributes of the block's series, sorted by name, series and value; `ids` are the series of the table.
-fn attributes_file(attributes: &AttributeTable, ids: &[u32]) -> Result<Vec<u8>, ParquetError> {
+fn attributes_file(attributes: &AttributeTable, ids: &[u32]) -> Result<Encoded, ParquetError> {
     let mut table = Table::new(columns::attributes())?;
     for (name, attribute) in attributes.iter() {
         let mut series = Vec::new();
@@ -565,7 +568,7 @@ fn attributes_file(attributes: &AttributeTable, ids: &[u32]) -> Result<Vec<u8>, 
     table.finish()
 }
 
-fn requests_file(requests: &[SeenRequest]) -> Result<Vec<u8>, ParquetError> {
+fn requests_file(requests: &[SeenRequest]) -> Result<Encoded, ParquetError> {
     let column = |f: &dyn Fn(&SeenRequest) -> i64| -> ArrayRef {
         Arc::new(Int64Array::from(requests.iter().map(f).collect::<Vec<_>>()))
     };

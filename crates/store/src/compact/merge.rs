@@ -328,13 +328,13 @@ impl Merger<'_> {
     /// Hands what is encoded of the large files to their uploads.
     pub(super) async fn put_encoded(&mut self, uploads: &mut Uploads) -> Result<(), CompactError> {
         for (name, table) in self.builder.tables() {
-            let bytes = table.take_encoded();
-            if bytes.is_empty() {
+            let encoded = table.take_encoded();
+            if encoded.bytes.is_empty() && encoded.group_ends.is_empty() {
                 continue;
             }
             let path = Storage::block_path(&self.target.id).join(name);
             let upload = uploads.entry(name).or_insert_with(|| Upload::new(path));
-            upload.add(&*self.storage.objects, bytes).await?;
+            upload.add(&*self.storage.objects, encoded).await?;
         }
         Ok(())
     }
@@ -373,12 +373,12 @@ impl Merger<'_> {
         let ids: Vec<u32> = (0..series_count).collect();
         let encoded = builder.finish(target.id.clone(), TENANT, &attributes, &ids, requests)?;
         let mut meta = encoded.meta;
-        for (name, bytes) in encoded.files {
+        for (name, file) in encoded.files {
             let path = Storage::block_path(&target.id).join(name);
             let upload = uploads.entry(name).or_insert_with(|| Upload::new(path));
-            upload.add(&*storage.objects, bytes).await?;
-            let file: FileMeta = upload.finish(&*storage.objects).await?;
-            meta.files.insert(name.to_owned(), file);
+            upload.add(&*storage.objects, file).await?;
+            let described: FileMeta = upload.finish(&*storage.objects).await?;
+            meta.files.insert(name.to_owned(), described);
         }
         Ok(meta)
     }

@@ -20,12 +20,21 @@ pub(crate) struct Table {
     schema: Arc<Schema>,
     writer: ArrowWriter<Vec<u8>>,
     row_count: u64,
+    /// Ends of row groups that were not taken yet.
+    group_ends: Vec<u64>,
+}
+
+/// Bytes of a file.
+pub(crate) struct Encoded {
+    pub(crate) bytes: Vec<u8>,
+    /// Where row groups end in the file, ascending: in these bytes or in those that follow, and in none before.
+    pub(crate) group_ends: Vec<u64>,
 }
 
 impl Table {
     pub(super) fn new((schema, properties): (Arc<Schema>, WriterProperties)) -> Result<Self, ParquetError> {
         let writer = ArrowWriter::try_new(Vec::new(), schema.clone(), Some(properties))?;
-        Ok(Self { schema, writer, row_count: 0 })
+        Ok(Self { schema, writer, row_count: 0, group_ends: Vec::new() })
     }
 
     /// Begins a run of about so many rows, 0 if that is not known: ends the row group before it unless that and the run are short.
@@ -39,7 +48,11 @@ impl Table {
 
     /// Ends the row group, if there is one.
     pub(super) fn end_group(&mut self) -> Result<(), ParquetError> {
-        self.writer.flush()
+        if self.writer.in_progress_rows() > 0 {
+            self.writer.flush()?;
+            self.group_ends.push(self.writer.bytes_written() as u64);
+        }
+        Ok(())
     }
 
     pub(super) fn write(&mut self, columns: Vec<ArrayRef>) -> Result<(), ParquetError> {
@@ -48,13 +61,16 @@ impl Table {
         self.writer.write(&batch)
     }
 
-    /// What was encoded since the last call: whole row groups, and nothing of the one that is being filled.
-    pub(crate) fn take_encoded(&mut self) -> Vec<u8> {
-        std::mem::take(self.writer.inner_mut())
+    /// What was encoded since the last call: of whole row groups, and nothing of the one that is being filled.
+    pub(crate) fn take_encoded(&mut self) -> Encoded {
+        let bytes = std::mem::take(self.writer.inner_mut());
+        Encoded { bytes, group_ends: std::mem::take(&mut self.group_ends) }
     }
 
-    pub(super) fn finish(self) -> Result<Vec<u8>, ParquetError> {
-        self.writer.into_inner()
+    pub(super) fn finish(mut self) -> Result<Encoded, ParquetError> {
+        self.end_group()?;
+        let group_ends = std::mem::take(&mut self.group_ends);
+        Ok(Encoded { bytes: self.writer.into_inner()?, group_ends })
     }
 }
 
