@@ -225,13 +225,6 @@ impl AsyncFileReader for BlockFile {
         async move { self.read_one(range).await.map_err(external) }.boxed()
     }
 
-    fn get_byte_ranges(
-        &mut self,
-        ranges: Vec<Range<u64>>,
-    ) -> BoxFuture<'_, parquet::errors::Result<Vec<Bytes>>> {
-        async move { self.read(&ranges).await.map_err(external) }.boxed()
-    }
-
     fn get_metadata<'a>(
         &'a mut self,
         _options: Option<&'a ArrowReaderOptions>,

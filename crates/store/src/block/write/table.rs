@@ -11,9 +11,10 @@ use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::Schema;
 use parquet::{arrow::ArrowWriter, errors::ParquetError, file::properties::WriterProperties};
 
-/// A row group has at least so small a part of the rows before it. Up to some ten million rows that asks for nothing, and from there on
-/// the number of row groups grows as the logarithm does.
-const PART_OF_ROWS_BEFORE: u64 = 500;
+/// A row group has at least so small a part of the rows before it. Up to some five million rows that asks for nothing, and from there on
+/// the number of row groups grows as the logarithm does: footers of some hundred row groups are a megabyte of memory. Each of 200
+/// services of one size has row groups to itself, however large the file is.
+const PART_OF_ROWS_BEFORE: u64 = 256;
 
 /// One Parquet file in the making.
 pub(crate) struct Table {
@@ -121,9 +122,9 @@ mod tests {
             assert!(count <= most, "{count} row groups of {runs} runs");
         };
         check(200, 100_000, 200);
-        check(10_000, 2_000, 1_000);
-        check(10_000, 20_000, 2_100);
-        check(100_000, 20_000, 3_300);
+        check(10_000, 2_000, 600);
+        check(10_000, 20_000, 1_300);
+        check(100_000, 20_000, 1_900);
     }
 
     proptest! {
