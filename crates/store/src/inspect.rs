@@ -9,7 +9,7 @@ use object_store::{ObjectStore, ObjectStoreExt};
 use crate::{
     block::{
         columns,
-        meta::{BLOCK_FORMAT, BlockMeta, FileMeta, LocationCounts},
+        meta::{BLOCK_FORMAT, BlockMeta, FileMeta},
         read::{self, BlockReader},
     },
     clock::now_ns,
@@ -274,20 +274,10 @@ pub async fn check_block(files: &BTreeMap<&'static str, Vec<u8>>) -> Vec<String>
     let meta = BlockMeta {
         format: BLOCK_FORMAT,
         id: "block".to_owned(),
-        tenant: String::new(),
-        resolution_ns: 0,
         min_time_ns: i64::MIN,
         max_time_ns: i64::MAX,
-        samples: 0,
-        series: 0,
-        partitions: 0,
-        stacktraces: 0,
-        nodes: 0,
-        partition_nodes_max: 0,
-        locations: LocationCounts::default(),
-        text_attributes: Vec::new(),
-        integer_attributes: BTreeMap::new(),
-        files: files.iter().map(|(name, bytes)| ((*name).to_owned(), FileMeta::of(bytes))).collect(),
+        files: files.iter().map(|(name, bytes)| ((*name).to_owned(), FileMeta::of(bytes, &[]))).collect(),
+        ..BlockMeta::default()
     };
     let block = BlockReader::new(meta, directory, objects, Arc::new(read::cache(CACHE_BYTES)));
     findings.extend(block.requests().await.err().map(|e| e.to_string()));
