@@ -127,8 +127,7 @@ fn listed(block: &BlockInventory) -> String {
 fn series_listing(block: &str, table: &SeriesTable) -> String {
     let mut text = format!("series of block {block}:\n");
     for series in &table.series {
-        let labels: Vec<_> =
-            series.labels.iter().map(|(name, value)| format!("{name}={value:?}")).collect();
+        let labels: Vec<_> = series.labels.iter().map(|(name, value)| format!("{name}={value:?}")).collect();
         text += &format!(
             "  {}{{{}}} {} to {}, {} samples\n",
             series.profile_type,
