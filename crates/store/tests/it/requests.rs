@@ -110,12 +110,15 @@ enum Question {
     OverTime,
 }
 
+/// All services.
+const EVERYTHING: &str = "";
+
 /// Reads what a question about a service needs, and gives the number of its samples.
 async fn read(store: &Store, service: &str, question: Question) -> u64 {
     let mut samples = 0;
     for source in store.query_snapshot().sources {
         let table = source.series().await.unwrap();
-        let is_of = |id: &u32| table.series[*id as usize].label("job") == service;
+        let is_of = |id: &u32| service == EVERYTHING || table.series[*id as usize].label("job") == service;
         let series: Vec<u32> = (0..table.series.len() as u32).filter(is_of).collect();
         let partitions: Vec<u32> = series.iter().map(|&id| table.series[id as usize].partition).collect();
         let request =
@@ -193,6 +196,15 @@ async fn one_service_is_read_with_a_request_for_each_file() {
     store.close().await.unwrap();
     drop(store);
     check(&objects, 1).await;
+    let store = Store::open_at(with_compaction(0), Place::objects(objects.clone())).await.unwrap();
+    read(&store, "b", Question::FlameGraph).await;
+    objects.take();
+    read(&store, EVERYTHING, Question::FlameGraph).await;
+    let all = objects.take();
+    // Row groups that lie beside each other are one request, until they are some megabytes; each service has some to itself.
+    assert!(all.len() < fleet().len(), "{all:?}");
+    store.close().await.unwrap();
+    drop(store);
     for service in fleet() {
         let store = Store::open_at(with_compaction(0), Place::objects(objects.clone())).await.unwrap();
         objects.take();
