@@ -26,13 +26,17 @@ struct Service {
     stacks: i64,
 }
 
-/// Most services are alike, one is tiny, and one sends half of everything.
+/// The service whose stacktraces have a function of their own each.
+const WIDE: &str = "wide";
+
+/// Most services are alike, one is tiny, one sends half of everything, and one has more functions than a row group of locations.
 fn fleet() -> Vec<Service> {
     let others = ["a", "b", "c", "d", "e", "f", "g", "m", "n", "o", "t", "u", "v", "w", "x", "z"];
     let others = others.map(|name| Service { name, samples: 9_000, stacks: 500 });
     let large = Service { name: "large", samples: 110_000, stacks: 3_000 };
     let small = Service { name: "small", samples: 200, stacks: 40 };
-    let mut fleet: Vec<Service> = others.into_iter().chain([large, small]).collect();
+    let wide = Service { name: WIDE, samples: 20_000, stacks: 20_000 };
+    let mut fleet: Vec<Service> = others.into_iter().chain([large, small, wide]).collect();
     fleet.sort_by_key(|service| service.name);
     fleet
 }
@@ -47,13 +51,19 @@ fn noise(service: &str, at: i64) -> i64 {
 fn stacks(service: &Service) -> Vec<&'static [&'static str]> {
     let function = |depth: i64, stack: i64| -> &'static str {
         let owner = if depth < 3 { "runtime" } else { service.name };
-        let choice = noise(owner, (stack >> (13 - depth).max(0)) + depth) & 0x1ff;
+        let choice = match (depth, service.name) {
+            (3, WIDE) => stack,
+            _ => noise(owner, (stack >> (13 - depth).max(0)) + depth) & 0x1ff,
+        };
         Box::leak(format!("{owner}::at_{depth}::function_{choice}").into_boxed_str())
     };
     (0..service.stacks)
         .map(|stack| -> &'static [&'static str] {
-            let bits = noise(service.name, stack) & 0x1fff;
-            let frames: Vec<_> = (0..18).rev().map(|depth| function(depth, bits)).collect();
+            let (bits, depth) = match service.name {
+                WIDE => (stack, 4),
+                name => (noise(name, stack) & 0x1fff, 18),
+            };
+            let frames: Vec<_> = (0..depth).rev().map(|depth| function(depth, bits)).collect();
             Box::leak(frames.into_boxed_slice())
         })
         .collect()
@@ -100,12 +110,15 @@ enum Question {
     OverTime,
 }
 
+/// All services.
+const EVERYTHING: &str = "";
+
 /// Reads what a question about a service needs, and gives the number of its samples.
 async fn read(store: &Store, service: &str, question: Question) -> u64 {
     let mut samples = 0;
     for source in store.query_snapshot().sources {
         let table = source.series().await.unwrap();
-        let is_of = |id: &u32| table.series[*id as usize].label("job") == service;
+        let is_of = |id: &u32| service == EVERYTHING || table.series[*id as usize].label("job") == service;
         let series: Vec<u32> = (0..table.series.len() as u32).filter(is_of).collect();
         let partitions: Vec<u32> = series.iter().map(|&id| table.series[id as usize].partition).collect();
         let request =
@@ -183,6 +196,15 @@ async fn one_service_is_read_with_a_request_for_each_file() {
     store.close().await.unwrap();
     drop(store);
     check(&objects, 1).await;
+    let store = Store::open_at(with_compaction(0), Place::objects(objects.clone())).await.unwrap();
+    read(&store, "b", Question::FlameGraph).await;
+    objects.take();
+    read(&store, EVERYTHING, Question::FlameGraph).await;
+    let all = objects.take();
+    // Row groups that lie beside each other are one request, until they are some megabytes; each service has some to itself.
+    assert!(all.len() < fleet().len(), "{all:?}");
+    store.close().await.unwrap();
+    drop(store);
     for service in fleet() {
         let store = Store::open_at(with_compaction(0), Place::objects(objects.clone())).await.unwrap();
         objects.take();
