@@ -132,6 +132,9 @@ pub(crate) struct Serve {
         default_value = "job,service_name,service,container,comm"
     )]
     pub(crate) partition_labels: Vec<String>,
+    /// Labels of agents that belong to single samples and make no series; others that turn out to differ within a thread are found.
+    #[arg(long, value_name = "LABELS", value_delimiter = ',', default_value = "cpu,thread_id,thread_name")]
+    pub(crate) sample_labels: Vec<String>,
     /// Answer queries without damaged blocks, and say what is missing, rather than fail.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_parser = value::or_default(value::flag, "false"))]
     pub(crate) allow_partial: bool,
@@ -505,6 +508,9 @@ pub(crate) struct Inspect {
     /// Read everything and recompute sums and checksums.
     #[arg(long)]
     pub(crate) verify: bool,
+    /// List the series of each block, too.
+    #[arg(long)]
+    pub(crate) series: bool,
 }
 
 /// Flags of `decima check-config`.

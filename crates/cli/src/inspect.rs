@@ -11,7 +11,8 @@ use chrono::{DateTime, SecondsFormat};
 use decima_config::Config;
 use decima_store::{
     Place,
-    inspect::{BlockInventory, Inventory, inspect},
+    inspect::{self, BlockInventory, Inventory, inspect},
+    source::SeriesTable,
     tiers,
 };
 
@@ -26,6 +27,14 @@ pub(crate) async fn run(flags: Inspect) -> anyhow::Result<()> {
     inventory.findings.extend(files.findings);
     let mut stdout = io::stdout().lock();
     stdout.write_all(listing(&inventory).as_bytes())?;
+    if flags.series {
+        for (block, table) in inspect::series(&place).await? {
+            match table {
+                Ok(table) => stdout.write_all(series_listing(&block, &table).as_bytes())?,
+                Err(error) => writeln!(stdout, "series of block {block}: {error}")?,
+            }
+        }
+    }
     if files.files > 0 {
         writeln!(stdout, "{} object files, {}", files.files, shown(files.size_bytes))?;
     }
@@ -113,6 +122,22 @@ fn listed(block: &BlockInventory) -> String {
         block.nodes,
         shown(bytes),
     )
+}
+
+fn series_listing(block: &str, table: &SeriesTable) -> String {
+    let mut text = format!("series of block {block}:\n");
+    for series in &table.series {
+        let labels: Vec<_> = series.labels.iter().map(|(name, value)| format!("{name}={value:?}")).collect();
+        text += &format!(
+            "  {}{{{}}} {} to {}, {} samples\n",
+            series.profile_type,
+            labels.join(","),
+            moment(series.range.start_ns),
+            moment(series.range.end_ns),
+            series.sample_count,
+        );
+    }
+    text
 }
 
 fn shown(bytes: u64) -> String {

@@ -96,7 +96,7 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
         opened = open(settings.role, &settings.place, settings.store, bucket.as_ref()) => opened?,
         () = stop.next() => return Ok(()),
     };
-    let push = Push::new(store.clone(), settings.limits);
+    let push = Push::new(store.clone(), settings.limits).with_sample_labels(settings.sample_labels);
     let other_names = OtherNames::by({
         let push = push.clone();
         move |name| push.object_files().names(name)

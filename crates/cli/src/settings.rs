@@ -3,6 +3,7 @@
 //! [`Settings::check`] is the only way from [`crate::args`] to here, so that nothing behind it meets a flag.
 
 use std::{
+    collections::BTreeSet,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -64,6 +65,8 @@ pub(crate) struct Settings {
     pub(crate) store: decima_store::Settings,
     /// Bounds on what is pushed.
     pub(crate) limits: Limits,
+    /// Labels of agents that belong to samples.
+    pub(crate) sample_labels: BTreeSet<String>,
     /// Bounds on what is asked.
     pub(crate) query: decima_query::engine::Settings,
     /// How object files are kept.
@@ -157,6 +160,7 @@ impl Settings {
                 cache_bytes: flags.cache_memory.0,
                 compaction_memory_bytes: flags.compaction_memory.0,
             },
+            sample_labels: without_empty(flags.sample_labels).into_iter().collect(),
             limits: Limits {
                 profile_bytes_max: flags.limits.profile_size_max.as_usize(),
                 label_count_max: flags.limits.label_count_max,
@@ -360,6 +364,7 @@ mod tests {
         assert!(settings.server.access.tokens_file.is_none() && settings.server.tls.is_none());
         assert_eq!(settings.store.path, PathBuf::from("data"));
         assert_eq!(settings.store.retention, Some(Duration::from_secs(15 * 86_400)));
+        assert_eq!(settings.sample_labels, ["cpu", "thread_id", "thread_name"].map(str::to_owned).into());
         assert_eq!(settings.store.partition_labels, ["job", "service_name", "service", "container", "comm"]);
         assert_eq!(settings.config_path, None);
         assert!(settings.server.cors_allowed_origins.is_empty());

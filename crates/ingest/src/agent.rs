@@ -36,6 +36,9 @@ const VERSION_KEY: &str = "parca_write_schema_version";
 const FIRST: &str = "v1";
 const SECOND: &str = "v2";
 
+/// Labels that belong to samples whatever their values are, unless settings name others.
+pub const SAMPLE_LABELS: [&str; 3] = ["cpu", "thread_id", "thread_name"];
+
 /// Samples of one request. An agent sends those of five seconds: at 19 Hz on 256 CPUs under load, 25,000.
 const ROWS_MAX: usize = 1 << 20;
 /// Entries of all stacktraces of one request, and so of any array in it; 128 MiB of ids.
@@ -74,13 +77,13 @@ impl Decoded {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Context<'a> {
     pub(crate) limits: &'a Limits,
-    /// Labels that earlier requests have shown to belong to samples.
+    /// Labels that belong to samples by the settings, or as earlier requests have shown.
     pub(crate) sample_labels: &'a BTreeSet<String>,
 }
 
 /// Decodes an Arrow stream of the second schema, or names the column and row that is wrong.
 pub fn batch_of(stream: &[u8], limits: &Limits) -> Result<SampleBatch, PushError> {
-    let sample_labels = BTreeSet::new();
+    let sample_labels = sample_labels();
     Ok(second::decode(stream, Context { limits, sample_labels: &sample_labels })?.batch)
 }
 
@@ -90,7 +93,7 @@ pub fn batch_of_exchange(
     locations: &[u8],
     limits: &Limits,
 ) -> Result<SampleBatch, PushError> {
-    let sample_labels = BTreeSet::new();
+    let sample_labels = sample_labels();
     let context = Context { limits, sample_labels: &sample_labels };
     Ok(first::samples(samples, context)?.with_locations(locations, context)?.batch)
 }
@@ -98,12 +101,17 @@ pub fn batch_of_exchange(
 /// The message that asks the sender of samples in the first schema for their stacktraces, all of them; `None` if there are
 /// none to ask for. Names the column and row of samples that are wrong.
 pub fn question(samples: &[u8], limits: &Limits) -> Result<Option<Vec<u8>>, PushError> {
-    let sample_labels = BTreeSet::new();
+    let sample_labels = sample_labels();
     let pending = first::samples(samples, Context { limits, sample_labels: &sample_labels })?;
     if pending.is_empty() {
         return Ok(None);
     }
     pending.question().map(Some).map_err(|error| PushError::unanswerable(&error))
+}
+
+/// [`SAMPLE_LABELS`] as a set.
+pub(crate) fn sample_labels() -> BTreeSet<String> {
+    SAMPLE_LABELS.iter().map(|&name| name.to_owned()).collect()
 }
 
 fn bounds(limits: &Limits) -> arrow::Bounds {

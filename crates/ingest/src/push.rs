@@ -207,14 +207,22 @@ struct Shared {
     counters: Counters,
     senders: Arc<Senders>,
     object_files: ObjectFiles,
-    /// Labels that agents' requests have shown to belong to samples.
+    /// Labels that belong to samples by the settings, or as agents' requests have shown.
     sample_labels: Mutex<Arc<BTreeSet<String>>>,
 }
 
 impl Push {
-    /// A way into `store`.
+    /// A way into `store`. Of agents' labels, [`SAMPLE_LABELS`](agent::SAMPLE_LABELS) belong to samples.
     pub fn new(store: Store, limits: Limits) -> Self {
-        Self { store, limits, shared: Arc::default() }
+        let push = Self { store, limits, shared: Arc::default() };
+        push.with_sample_labels(agent::sample_labels())
+    }
+
+    /// The same, but of agents' labels these belong to samples whatever their values are, and those that requests show to.
+    #[must_use]
+    pub fn with_sample_labels(self, names: BTreeSet<String>) -> Self {
+        *self.shared.sample_labels.lock() = Arc::new(names);
+        self
     }
 
     /// What came this way since the start, over all clones.

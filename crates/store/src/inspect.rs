@@ -9,7 +9,7 @@ use object_store::{ObjectStore, ObjectStoreExt};
 use crate::{
     block::{
         columns,
-        meta::{BLOCK_FORMAT, BlockMeta, FileMeta, LocationCounts},
+        meta::{BLOCK_FORMAT, BlockMeta, FileMeta},
         read::{self, BlockReader},
     },
     clock::now_ns,
@@ -22,7 +22,7 @@ use crate::{
     },
     manifest::BlockEntry,
     place::Place,
-    source::{ScanRequest, Source, TimeRange},
+    source::{ScanRequest, SeriesTable, Source, TimeRange},
     storage::{self, Storage},
     tiers::Tiers,
 };
@@ -122,6 +122,25 @@ pub async fn inspect(place: &Place, verify: bool) -> Result<Inventory, OpenError
     inventory.unknown.extend(storage.unknown().await?);
     inspect_log(&storage, manifest.log_floor, verify, &mut inventory).await?;
     Ok(inventory)
+}
+
+/// The series of each block, oldest block first, by its name; or why they cannot be read.
+pub async fn series(place: &Place) -> Result<Vec<(String, Result<SeriesTable, ReadError>)>, OpenError> {
+    let storage = place.storage();
+    let cache = Arc::new(read::cache(CACHE_BYTES));
+    let mut all = Vec::new();
+    for entry in &storage.manifest().await?.blocks {
+        let table = match storage.block_meta(entry).await {
+            Ok(meta) => {
+                let path = Storage::block_path(&entry.id);
+                let block = BlockReader::new(meta, path, storage.objects.clone(), cache.clone());
+                block.series().await.map(|table| (*table).clone())
+            }
+            Err(error) => Err(error),
+        };
+        all.push((entry.id.clone(), table));
+    }
+    Ok(all)
 }
 
 fn listed_only(entry: &BlockEntry) -> BlockInventory {
@@ -255,20 +274,10 @@ pub async fn check_block(files: &BTreeMap<&'static str, Vec<u8>>) -> Vec<String>
     let meta = BlockMeta {
         format: BLOCK_FORMAT,
         id: "block".to_owned(),
-        tenant: String::new(),
-        resolution_ns: 0,
         min_time_ns: i64::MIN,
         max_time_ns: i64::MAX,
-        samples: 0,
-        series: 0,
-        partitions: 0,
-        stacktraces: 0,
-        nodes: 0,
-        partition_nodes_max: 0,
-        locations: LocationCounts::default(),
-        text_attributes: Vec::new(),
-        integer_attributes: BTreeMap::new(),
-        files: files.iter().map(|(name, bytes)| ((*name).to_owned(), FileMeta::of(bytes))).collect(),
+        files: files.iter().map(|(name, bytes)| ((*name).to_owned(), FileMeta::of(bytes, &[]))).collect(),
+        ..BlockMeta::default()
     };
     let block = BlockReader::new(meta, directory, objects, Arc::new(read::cache(CACHE_BYTES)));
     findings.extend(block.requests().await.err().map(|e| e.to_string()));

@@ -4,7 +4,7 @@
 //! <directory>/lock                              held by the process that uses it
 //! <directory>/<2 hex digits>/<32 hex digits>    the bytes of a part
 //! ```
-//! A part is what one checksum of a block covers (32 KiB), its name the xxh3-128 of the object's path and the part's number. Blocks
+//! A part is what one checksum of a block covers (32 KiB at most), its name the xxh3-128 of the object's path and the part's number. Blocks
 //! never change, so nothing here is ever out of date. A part is kept only if its checksum fits, and compared with it again whenever it is
 //! read: what is damaged, torn or gone comes from the bucket again. So files are not synced, and the directory may be deleted at any
 //! time, under a running process too.
@@ -70,14 +70,9 @@ pub(crate) struct Part {
 }
 
 impl Part {
-    /// The part with this number of a file that has so many bytes.
-    pub(crate) fn new(path: &Path, number: u64, size_bytes: u64, checksum: u64) -> Self {
-        let start = number * PART_BYTES;
-        Self {
-            name: xxh3_128(format!("{path}#{number}").as_bytes()),
-            range: start..(start + PART_BYTES).min(size_bytes),
-            checksum,
-        }
+    /// The part of a file with this number.
+    pub(crate) fn new(path: &Path, number: usize, range: Range<u64>, checksum: u64) -> Self {
+        Self { name: xxh3_128(format!("{path}#{number}").as_bytes()), range, checksum }
     }
 
     fn is(&self, bytes: &[u8]) -> bool {
@@ -289,7 +284,7 @@ mod tests {
 
     fn part(number: u64, bytes: &[u8]) -> Part {
         let range = number * PART_BYTES..number * PART_BYTES + bytes.len() as u64;
-        Part::new(&Path::from("file"), number, range.end, xxh3_64(bytes))
+        Part::new(&Path::from("file"), number as usize, range, xxh3_64(bytes))
     }
 
     fn bytes(number: u64) -> Bytes {

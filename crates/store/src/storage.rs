@@ -17,7 +17,11 @@ use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions,
 use ulid::Ulid;
 
 use crate::{
-    block::{columns, meta::BLOCK_FORMAT, meta::BlockMeta, write::EncodedBlock},
+    block::{
+        columns,
+        meta::{BLOCK_FORMAT, BlockMeta, OLDEST_BLOCK_FORMAT},
+        write::EncodedBlock,
+    },
     error::{OpenError, ReadError},
     log::codec::LogPosition,
     manifest::{self, BlockEntry, Manifest},
@@ -276,8 +280,8 @@ impl Storage {
         newest_request_ns: i64,
     ) -> Result<(BlockEntry, BlockMeta), PutError> {
         let directory = Self::block_path(&block.meta.id);
-        for (name, bytes) in block.files {
-            self.create(&directory.clone().join(name), bytes.into()).await?;
+        for (name, file) in block.files {
+            self.create(&directory.clone().join(name), file.bytes.into()).await?;
         }
         let entry = self.put_block_meta(&block.meta, newest_request_ns, 0).await?;
         Ok((entry, block.meta))
@@ -328,8 +332,9 @@ impl Storage {
         }
         let not_one = |e: serde_json::Error| corrupt(format!("not a block description: {e}"));
         let Format { format } = serde_json::from_slice(&bytes).map_err(not_one)?;
-        if format != BLOCK_FORMAT {
-            return Err(corrupt(format!("block format {format}, this program reads {BLOCK_FORMAT}")));
+        if !(OLDEST_BLOCK_FORMAT..=BLOCK_FORMAT).contains(&format) {
+            let read = format!("{OLDEST_BLOCK_FORMAT} to {BLOCK_FORMAT}");
+            return Err(corrupt(format!("block format {format}, this program reads {read}")));
         }
         serde_json::from_slice(&bytes).map_err(not_one)
     }
@@ -391,6 +396,7 @@ pub(crate) fn left_over(positions: &[LogPosition], floor: LogPosition) -> Vec<Lo
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::block::meta::FileMeta;
 
     fn check(positions: &[(u64, u64)], floor: (u64, u64), expected: &[(u64, u64)]) {
         let position = |&(epoch, seq): &(u64, u64)| LogPosition { epoch, seq };
@@ -407,5 +413,24 @@ mod tests {
         check(&all, (3, 2), &[(1, 0), (3, 0), (3, 1)]);
         check(&all, (4, 1), &[(1, 0), (3, 0), (3, 1), (4, 0)]);
         check(&all, (SEALS_KEPT + 3, 0), &[(1, 0), (1, 1), (2, 0), (3, 0), (3, 1)]);
+    }
+
+    #[tokio::test]
+    async fn blocks_of_known_formats_are_read() {
+        let objects = Arc::new(object_store::memory::InMemory::new());
+        let storage = Storage { objects: objects.clone(), log: objects, read_cache: None };
+        let files = BTreeMap::from([("samples.parquet".to_owned(), FileMeta::of(b"bytes", &[]))]);
+        for format in 1..=4 {
+            let id = format!("format{format}");
+            let meta = BlockMeta { format, id, files: files.clone(), ..BlockMeta::default() };
+            let entry = storage.put_block_meta(&meta, 0, 0).await.unwrap();
+            match storage.block_meta(&entry).await {
+                Ok(read) => assert_eq!((read, [2, 3].contains(&format)), (meta, true)),
+                Err(error) => {
+                    let refused = format!("block format {format}, this program reads 2 to 3");
+                    assert!([1, 4].contains(&format) && error.to_string().contains(&refused), "{error}");
+                }
+            }
+        }
     }
 }

@@ -132,6 +132,10 @@ fn inspect_lists_what_was_flushed() {
     assert!(listing.contains("samples.parquet"), "{listing}");
     assert!(listing.contains("verified"), "{listing}");
 
+    let series = stdout(&["inspect", data.to_str().unwrap(), "--series"]);
+    let line = series.lines().find(|line| line.contains(CPU)).expect("the series");
+    assert!(line.contains("{service=\"shop\"} 20") && line.ends_with(", 3 samples"), "{series}");
+
     let missing = run(&["inspect", folder.path().join("nowhere").to_str().unwrap()]);
     assert_eq!(missing.status.code(), Some(1));
 }

@@ -313,7 +313,7 @@ fn samples_of_nothing_are_left_out() {
 fn text_that_is_not_utf8_is_repaired() {
     let column = runs(&array(BinaryArray::from(vec![&b"parca\xff"[..]])), &[3]);
     let stream = second(with(second_columns(), "producer", column));
-    let known = BTreeSet::new();
+    let known = super::sample_labels();
     let decoded =
         super::second::decode(&stream, Context { limits: &limits(), sample_labels: &known }).unwrap();
     assert_eq!(decoded.repaired_strings, 1);

@@ -16,8 +16,6 @@ use decima_profile::{
 use super::{Context, Text};
 use crate::arrow::{Array, ArrowError, Batch, Fault};
 
-/// Labels that belong to samples whatever their values are.
-const SAMPLE_LABELS: [&str; 3] = ["cpu", "thread_id", "thread_name"];
 /// Labels that belong to series whatever their values are: selections start with them.
 const SERIES_LABELS: [&str; 8] =
     ["comm", "container", "instance", "job", "namespace", "node", "pod", "service_name"];
@@ -92,8 +90,7 @@ impl Samples {
     fn find_sample_labels(&mut self, text: &Text, context: Context<'_>) {
         let threads = self.labels.iter().find(|label| label.name == THREAD).map(|label| label.ids.clone());
         for label in &mut self.labels {
-            label.is_attribute =
-                SAMPLE_LABELS.contains(&label.name.as_str()) || context.sample_labels.contains(&label.name);
+            label.is_attribute = context.sample_labels.contains(&label.name);
             if label.is_attribute || SERIES_LABELS.contains(&label.name.as_str()) {
                 continue;
             }

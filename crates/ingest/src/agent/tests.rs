@@ -9,7 +9,7 @@ fn context<'a>(limits: &'a Limits, sample_labels: &'a BTreeSet<String>) -> Conte
 
 fn check_second(folder: &str, messages: usize) {
     let expected = recorded::expected(folder);
-    let (limits, known) = (Limits::default(), BTreeSet::new());
+    let (limits, known) = (Limits::default(), sample_labels());
     let mut all = Totals::default();
     let list = expected["messages"].as_array().unwrap();
     assert_eq!(list.len(), messages);
@@ -34,7 +34,7 @@ fn recorded_requests_of_the_second_schema() {
 #[test]
 fn recorded_exchanges_of_the_first_schema() {
     let expected = recorded::expected("agent-v1");
-    let (limits, known) = (Limits::default(), BTreeSet::new());
+    let (limits, known) = (Limits::default(), sample_labels());
     let mut all = Totals::default();
     let list = expected["messages"].as_array().unwrap();
     assert_eq!(list.len(), 11);
@@ -56,7 +56,7 @@ fn recorded_exchanges_of_the_first_schema() {
 
 #[test]
 fn the_question_asks_for_every_id_once() {
-    let (limits, known) = (Limits::default(), BTreeSet::new());
+    let (limits, known) = (Limits::default(), sample_labels());
     let pending =
         first::samples(&recorded::stream("agent-v1/00310-s52-client.bin"), context(&limits, &known)).unwrap();
     let question = pending.question().unwrap();
@@ -79,7 +79,7 @@ fn the_question_asks_for_every_id_once() {
 
 #[test]
 fn labels_that_differ_within_a_thread_are_attributes() {
-    let (limits, known) = (Limits::default(), BTreeSet::new());
+    let (limits, known) = (Limits::default(), sample_labels());
     let stream = recorded::stream("agent-v2/01010-s158-client.bin");
     let decoded = second::decode(&stream, context(&limits, &known)).unwrap();
     let names = |labels: &[(String, String)]| -> Vec<String> {
@@ -92,4 +92,12 @@ fn labels_that_differ_within_a_thread_are_attributes() {
     }
     // Ten programs.
     assert_eq!(decoded.batch.series.len(), 10);
+
+    // Settings go before what is usual.
+    let known = ["comm", "cpu", "thread_id", "thread_name"].map(str::to_owned).into();
+    let decoded = second::decode(&stream, context(&limits, &known)).unwrap();
+    assert_eq!(
+        decoded.batch.series.iter().map(|series| names(&series.labels)).collect::<Vec<_>>(),
+        [["node"]]
+    );
 }

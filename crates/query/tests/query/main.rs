@@ -10,5 +10,6 @@ mod memory;
 mod naive;
 mod range;
 mod readers;
+mod requests;
 mod store;
 mod world;

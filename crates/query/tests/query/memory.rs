@@ -316,6 +316,7 @@ impl Source for MemorySource {
     ) -> Result<(), ReadError> {
         for &series in &request.series {
             let mut points: BTreeMap<(i64, i64), Point> = BTreeMap::new();
+            let mut full = Vec::new();
             for row in &self.rows[series as usize] {
                 // A series may have both kinds of points.
                 let bucket_ns = if row.value % 3 == 0 { 0 } else { self.bucket_ns };
@@ -331,12 +332,19 @@ impl Source for MemorySource {
                     duration_ns: i64::MAX,
                     instants: 1,
                 });
-                point.sum = point.sum.saturating_add(row.value);
+                match point.sum.checked_add(row.value) {
+                    Some(sum) => point.sum = sum,
+                    None => {
+                        full.push(*point);
+                        (point.sum, point.count) = (row.value, 0);
+                    }
+                }
                 point.count += 1;
                 point.duration_ns = point.duration_ns.min(row.duration_ns);
             }
-            let points: Vec<Point> = points.into_values().collect();
-            sink(series, &points);
+            full.extend(points.into_values());
+            full.sort_by_key(|point| (point.time_ns, point.bucket_ns));
+            sink(series, &full);
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! A process that only answers, over what another one writes.
 
-use decima_query::{Engine, LabelsRequest, ReportType, engine::Settings};
-use decima_store::{Place, ReadError, Store};
+use decima_query::{Engine, LabelsRequest, ReportType, TimeRange, engine::Settings};
+use decima_store::{Place, ReadError, Store, inspect::inspect};
 
 use crate::{
     coarse::sample,
@@ -40,4 +40,51 @@ async fn a_block_that_is_merged_and_gone_does_not_fail_a_question() {
         assert_eq!((answer.total, answer.notices), (7, Vec::new()));
         assert_eq!(engine.values("service", LabelsRequest::default()).await.unwrap(), ["s0"]);
     }
+}
+
+/// Values whose sum fits although those of some of them do not, in each order and in each place where they can be.
+#[tokio::test(flavor = "multi_thread")]
+async fn values_over_time_are_exact_where_parts_of_the_sum_do_not_fit() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    let values = [i64::MAX, i64::MAX, i64::MIN, -7];
+    let asked = || decima_query::QueryRangeRequest {
+        query: format!("{TYPE}{{}}"),
+        range: TimeRange::ALL,
+        step_ns: 0,
+        limit: 0,
+        sum_by: Vec::new(),
+    };
+    let check = async |store: &Store, expected: i64| {
+        let answer = Engine::new(store.clone(), Settings::default()).query_range(asked()).await.unwrap();
+        let sum: i64 =
+            answer.series.iter().flat_map(|series| &series.samples).map(|sample| sample.value).sum();
+        assert_eq!((sum, answer.notices), (expected, Vec::new()));
+        let found = inspect(&Place::shared_directory(path).unwrap(), true).await.unwrap().findings;
+        assert!(found.is_empty(), "{found:?}");
+    };
+    let samples: Vec<_> = values.iter().map(|&value| sample(TYPE, 5, value, "t1")).collect();
+    let store = Store::open(settings(path, 0)).await.unwrap();
+    store.append(batch(&samples), None).await.unwrap();
+    check(&store, i64::MAX - 8).await;
+    store.flush().await.unwrap();
+    check(&store, i64::MAX - 8).await;
+    store.close().await.unwrap();
+    drop(store);
+
+    // The same once more, one request each.
+    let store = Store::open(settings(path, 256 << 20)).await.unwrap();
+    for one in &samples {
+        store.append(batch(std::slice::from_ref(one)), None).await.unwrap();
+    }
+    store
+        .append(batch(&[sample(TYPE, 5, -i64::MAX + 1, "t1"), sample(TYPE, 5, -6, "t2")]), None)
+        .await
+        .unwrap();
+    check(&store, i64::MAX - 21).await;
+    store.flush().await.unwrap();
+    store.compact(i64::MAX / 2).await.unwrap();
+    assert_eq!(store.counts().blocks, 1);
+    check(&store, i64::MAX - 21).await;
+    store.close().await.unwrap();
 }

@@ -28,7 +28,11 @@ pub(super) fn encode(encoder: &mut DescriptorEncoder, counts: &StoreCounts) -> R
         ("object_puts", "Objects put where the blocks are", counts.requests.puts),
         ("object_lists", "Lists of objects begun there", counts.requests.lists),
         ("object_deletes", "Objects deleted there", counts.requests.deletes),
-        ("read_cache_hits", "Parts of blocks (32 KiB) found in the read cache", counts.read_cache.hits),
+        (
+            "read_cache_hits",
+            "Parts of blocks (32 KiB or less) found in the read cache",
+            counts.read_cache.hits,
+        ),
         ("read_cache_misses", "Parts that were not there, read from the bucket", counts.read_cache.misses),
         ("read_cache_damaged", "Parts that were damaged there, read again", counts.read_cache.damaged),
         (

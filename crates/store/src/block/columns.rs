@@ -36,8 +36,19 @@ const ROW_GROUP_ROWS: usize = 1 << 20;
 /// Rows of a page at most: what one narrow query has to decode beyond what it wants.
 pub(crate) const PAGE_ROWS: usize = 20_000;
 
+/// Size of the dictionary of values at most: eight thousand, of the twenty thousand that a row group may be short of. More than that do
+/// not repeat enough to be worth one.
+const VALUE_DICTIONARY_BYTES: usize = 64 << 10;
+
+/// Rows that have a row group to themselves, if one query reads them and not those beside them: as many as a page, so that a query of
+/// fewer gets a row group of at most two pages.
+pub(crate) const GROUP_ROWS_MIN: u64 = PAGE_ROWS as u64;
+
 /// Rows of a row group of locations at most: a partition's own ones need the dictionaries of the groups they are in.
 const LOCATION_GROUP_ROWS: usize = 16_384;
+/// Locations of a partition that have a row group to themselves: some fifty kilobytes, of which the dictionaries and the footer's part of
+/// fourteen columns are little.
+pub(crate) const LOCATION_GROUP_ROWS_MIN: u64 = 4_096;
 /// Rows of a page of locations at most: a partition has some hundreds to thousands of its own.
 const LOCATION_PAGE_ROWS: usize = 1_024;
 
@@ -58,6 +69,8 @@ fn properties() -> WriterPropertiesBuilder {
 trait Columns {
     fn delta(self, column: &str) -> Self;
     fn split(self, column: &str) -> Self;
+    /// Without the least and the greatest value of each row group, which would tell nobody what to leave out.
+    fn without_statistics(self, columns: &[&str]) -> Self;
 }
 
 impl Columns for WriterPropertiesBuilder {
@@ -71,6 +84,12 @@ impl Columns for WriterPropertiesBuilder {
         let path = ColumnPath::from(column);
         self.set_column_dictionary_enabled(path.clone(), false)
             .set_column_encoding(path, Encoding::BYTE_STREAM_SPLIT)
+    }
+
+    fn without_statistics(self, columns: &[&str]) -> Self {
+        columns.iter().fold(self, |properties, column| {
+            properties.set_column_statistics_enabled(ColumnPath::from(*column), EnabledStatistics::None)
+        })
     }
 }
 
@@ -105,6 +124,8 @@ pub(crate) fn samples(
     let mut properties = properties()
         .delta("time_ns")
         .delta("stacktrace")
+        .without_statistics(&["duration_ns", "stacktrace", "value"])
+        .set_column_dictionary_page_size_limit(ColumnPath::from("value"), VALUE_DICTIONARY_BYTES)
         .set_column_encoding(ColumnPath::from("value"), Encoding::DELTA_BINARY_PACKED);
     for name in integer_attributes {
         let column = format!("{INTEGER_PREFIX}{name}");
@@ -137,7 +158,8 @@ pub(crate) fn points(is_coarse: bool) -> (Arc<Schema>, WriterProperties) {
 /// `nodes.parquet`: the stacktrace tree in preorder; the root of each partition has distance 0.
 pub(crate) fn nodes() -> (Arc<Schema>, WriterProperties) {
     let fields = vec![required("parent_distance", DataType::Int32), required("location", DataType::Int32)];
-    (schema(fields), properties().split("location").build())
+    let properties = properties().split("location").without_statistics(&["parent_distance", "location"]);
+    (schema(fields), properties.build())
 }
 
 /// `stacktraces.parquet`: the leaf node of each stacktrace.

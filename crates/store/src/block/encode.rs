@@ -10,7 +10,7 @@ use parquet::errors::ParquetError;
 
 use super::{
     meta::FileMeta,
-    write::{BlockBuilder, EncodedBlock, LocationIds, SampleColumns, SeenRequest},
+    write::{BlockBuilder, Encoded, EncodedBlock, LocationIds, SampleColumns, SeenRequest},
 };
 use crate::{
     head::{
@@ -45,8 +45,9 @@ pub(crate) fn encode_head(
         }
     }
     let mut block = builder.finish(id, tenant, &view.attributes, &series_ids, requests)?;
-    block.meta.files =
-        block.files.iter().map(|(name, bytes)| ((*name).to_owned(), FileMeta::of(bytes))).collect();
+    let described =
+        |(name, file): &(&str, Encoded)| ((*name).to_owned(), FileMeta::of(&file.bytes, &file.group_ends));
+    block.meta.files = block.files.iter().map(described).collect();
     Ok(block)
 }
 
@@ -65,14 +66,20 @@ fn encode_partition(
         by_series.entry(chunk.series).or_default().push(chunk);
     }
     let mut series: Vec<u32> = by_series.keys().copied().collect();
-    series.sort_by(|&a, &b| view.series[a as usize].key.cmp(&view.series[b as usize].key));
-    for id in series {
-        let samples = series_samples(builder, &by_series[&id], &stacktrace_ids, &view.symbols.strings);
-        builder.write_samples(samples)?;
-        builder.write_points(&series_points(rows, id))?;
-        let series = &view.series[id as usize];
-        builder.end_series(series.key.clone(), series.range);
-        series_ids.push(id);
+    let key = |id: u32| &view.series[id as usize].key;
+    series.sort_by(|&a, &b| key(a).cmp(key(b)));
+    for series in series.chunk_by(|&a, &b| key(a).profile_type == key(b).profile_type) {
+        let points: Vec<Vec<Point>> = series.iter().map(|&id| series_points(rows, id)).collect();
+        let chunks = series.iter().flat_map(|id| &by_series[id]);
+        let sample_count = chunks.map(|chunk| chunk.values.len() as u64).sum();
+        builder.begin_profile_type(sample_count, points.iter().map(|of| of.len() as u64).sum())?;
+        for (&id, points) in series.iter().zip(&points) {
+            let samples = series_samples(builder, &by_series[&id], &stacktrace_ids, &view.symbols.strings);
+            builder.write_samples(samples)?;
+            builder.write_points(points)?;
+            builder.end_series(key(id).clone(), view.series[id as usize].range);
+            series_ids.push(id);
+        }
     }
     builder.end_partition();
     Ok(())

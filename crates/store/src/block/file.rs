@@ -12,11 +12,14 @@ use parquet::{
 };
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::meta::PART_BYTES;
+use super::meta::Parts;
 use crate::{
     error::ReadError,
     read_cache::{self, ReadCache},
 };
+
+/// What is read of the end of a file at first: the footer and the offset index of some hundred row groups.
+const FOOTER_BYTES: usize = 128 << 10;
 
 /// One file of a block. Reads whole checked parts and hands out what was asked for.
 #[derive(Clone)]
@@ -30,7 +33,7 @@ pub(crate) struct BlockFile {
     /// Name of the file, for messages.
     pub(crate) name: &'static str,
     pub(crate) size_bytes: u64,
-    pub(crate) checksums: Arc<Vec<u64>>,
+    pub(crate) parts: Arc<Parts>,
 }
 
 impl BlockFile {
@@ -52,18 +55,13 @@ impl BlockFile {
         self.corrupt(error.to_string())
     }
 
-    fn parts(&self, range: &Range<u64>) -> Range<u64> {
-        let start = range.start / PART_BYTES * PART_BYTES;
-        let end = (range.end.div_ceil(PART_BYTES) * PART_BYTES).min(self.size_bytes);
-        start..end
-    }
-
-    fn verify(&self, start: u64, bytes: &Bytes) -> Result<(), ReadError> {
-        for (at, part) in bytes.chunks(PART_BYTES as usize).enumerate() {
-            let index = (start / PART_BYTES) as usize + at;
-            if self.checksums.get(index) != Some(&xxh3_64(part)) {
-                return Err(self
-                    .corrupt(format!("the checksum of bytes {}.. does not fit", index as u64 * PART_BYTES)));
+    /// Compares bytes of whole parts with their checksums.
+    fn verify(&self, run: &Range<u64>, bytes: &Bytes) -> Result<(), ReadError> {
+        for number in self.parts.numbers(run) {
+            let part = self.parts.range(number);
+            let (start, end) = ((part.start - run.start) as usize, (part.end - run.start) as usize);
+            if self.parts.sum(number) != Some(xxh3_64(&bytes[start..end])) {
+                return Err(self.corrupt(format!("the checksum of bytes {}.. does not fit", part.start)));
             }
         }
         Ok(())
@@ -81,7 +79,7 @@ impl BlockFile {
         }
         // Neighbouring pages share parts: fetch each run of parts once.
         let mut wanted: Vec<Range<u64>> =
-            ranges.iter().filter(|r| !r.is_empty()).map(|r| self.parts(r)).collect();
+            ranges.iter().filter(|r| !r.is_empty()).map(|r| self.parts.around(r)).collect();
         wanted.sort_by_key(|r| r.start);
         let runs = joined(wanted.into_iter());
         let fetched = match &self.read_cache {
@@ -113,7 +111,7 @@ impl BlockFile {
             if bytes.len() as u64 != run.end - run.start {
                 return Err(self.corrupt(format!("the file ends before byte {}", run.end)));
             }
-            self.verify(run.start, bytes)?;
+            self.verify(run, bytes)?;
         }
         Ok(fetched)
     }
@@ -124,10 +122,10 @@ impl BlockFile {
         cache: &Arc<ReadCache>,
         runs: &[Range<u64>],
     ) -> Result<Vec<Bytes>, ReadError> {
-        let numbers = |run: &Range<u64>| run.start / PART_BYTES..run.end.div_ceil(PART_BYTES);
-        let part = |number: u64| {
-            let checksum = self.checksums.get(number as usize).copied().unwrap_or_default();
-            read_cache::Part::new(&self.path, number, self.size_bytes, checksum)
+        let numbers = |run: &Range<u64>| self.parts.numbers(run);
+        let part = |number: usize| {
+            let checksum = self.parts.sum(number).unwrap_or_default();
+            read_cache::Part::new(&self.path, number, self.parts.range(number), checksum)
         };
         let parts: Vec<_> = runs.iter().flat_map(numbers).map(part).collect();
         let (asked, wanted) = (cache.clone(), parts.clone());
@@ -197,7 +195,7 @@ impl BlockFile {
 }
 
 /// Joins ranges, sorted by their start, that touch.
-fn joined(ranges: impl Iterator<Item = Range<u64>>) -> Vec<Range<u64>> {
+pub(super) fn joined(ranges: impl Iterator<Item = Range<u64>>) -> Vec<Range<u64>> {
     let mut runs: Vec<Range<u64>> = Vec::new();
     for range in ranges {
         match runs.last_mut() {
@@ -217,20 +215,14 @@ fn concatenated(mut parts: Vec<Bytes>) -> Bytes {
     all.freeze()
 }
 
-fn external(error: ReadError) -> ParquetError {
+/// A failure on its way through Parquet's reader; [`BlockFile::error`] finds it again.
+pub(crate) fn external(error: ReadError) -> ParquetError {
     ParquetError::External(Box::new(error))
 }
 
 impl AsyncFileReader for BlockFile {
     fn get_bytes(&mut self, range: Range<u64>) -> BoxFuture<'_, parquet::errors::Result<Bytes>> {
         async move { self.read_one(range).await.map_err(external) }.boxed()
-    }
-
-    fn get_byte_ranges(
-        &mut self,
-        ranges: Vec<Range<u64>>,
-    ) -> BoxFuture<'_, parquet::errors::Result<Vec<Bytes>>> {
-        async move { self.read(&ranges).await.map_err(external) }.boxed()
     }
 
     fn get_metadata<'a>(
@@ -242,7 +234,7 @@ impl AsyncFileReader for BlockFile {
             let reader = ParquetMetaDataReader::new()
                 .with_column_index_policy(PageIndexPolicy::Skip)
                 .with_offset_index_policy(PageIndexPolicy::Required)
-                .with_prefetch_hint(Some(PART_BYTES as usize));
+                .with_prefetch_hint(Some(FOOTER_BYTES));
             let metadata = reader.load_and_finish(self, size).await?;
             Ok(Arc::new(metadata))
         }

@@ -18,8 +18,9 @@ use crate::{
     source::{Function, Line, Mapping, NO_MAPPING, Symbols},
 };
 
-/// A part is read by itself if the file has at least so many times its rows: parts repeat the shared locations in the cache.
-const PART_SHARE: u64 = 4;
+/// A part is read by itself if the file has at least so many times its rows: parts repeat the shared locations in the cache, but to read
+/// the whole for less than a half of it costs more than it is worth.
+const PART_SHARE: u64 = 2;
 
 /// Which locations are read for some partitions, and how they are numbered then: shared ones first, then those of the
 /// partitions in their order.
@@ -56,6 +57,14 @@ impl LocationPart {
         let Self::Part { shared_rows, own, .. } = self else { return None };
         let own = own.iter().map(|p| p.first_location_row..p.first_location_row + p.location_row_count);
         Some(std::iter::once(0..*shared_rows as usize).chain(own).collect())
+    }
+
+    /// Rows of the file with the shared ones among them, if some are read by themselves.
+    pub(crate) fn shared_rows(&self) -> Option<Range<usize>> {
+        match self {
+            Self::Part { shared_rows, .. } if *shared_rows > 0 => Some(0..*shared_rows as usize),
+            _ => None,
+        }
     }
 
     /// Numbers of the block in the order of the rows.

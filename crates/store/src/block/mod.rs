@@ -12,7 +12,7 @@
 //!               block.json           ranges, counts, sizes, checksums of all files
 //! ```
 //! Ids are dense over the block and contiguous by partition, so that one partition is a range of rows in every file. `block.json` is put
-//! last; its own checksum is in the manifest. Every read of a file is checked against the checksums of its 32 KiB parts,
+//! last; its own checksum is in the manifest. Every read of a file is checked against the checksums of its parts (32 KiB or less),
 //! so damage is found before a number is computed from it.
 //!
 //! [`encode`] makes a block of a head, [`read`] answers queries from it; [`compact`](crate::compact) makes one of several.
@@ -33,12 +33,14 @@ use crate::{
     storage::Storage,
 };
 
+pub(crate) mod ahead;
 pub(crate) mod columns;
 pub(crate) mod encode;
 pub(crate) mod file;
 pub(crate) mod locations;
 pub(crate) mod meta;
 pub(crate) mod read;
+pub(crate) mod rows;
 pub(crate) mod scan;
 pub(crate) mod upload;
 pub(crate) mod write;

@@ -1,7 +1,7 @@
 //! Answers queries from a block.
 //!
-//! Footers, series, symbols and trees are decoded once and kept in a cache shared by all blocks and bounded by bytes; samples and
-//! points are read by row range each time.
+//! Footers, series, symbols and trees are decoded once and kept in a cache shared by all blocks and bounded by bytes, as the pages of
+//! shared locations are; samples and points are read by row range each time.
 
 use std::{ops::Range, sync::Arc};
 
@@ -10,20 +10,18 @@ use arrow_array::{
     types::{Int32Type, Int64Type},
 };
 use async_trait::async_trait;
+use bytes::Bytes;
 use decima_profile::ProfileType;
-use futures::StreamExt;
 use object_store::{ObjectStore, path::Path};
-use parquet::arrow::{
-    ParquetRecordBatchStreamBuilder, ProjectionMask,
-    arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, RowSelection},
-    async_reader::{AsyncFileReader, ParquetRecordBatchStream},
-};
+use parquet::arrow::arrow_reader::ArrowReaderMetadata;
 
 use super::{
+    ahead::Pages,
     columns::{self, SERIES_NUMBERS},
     file::BlockFile,
     locations::{LocationDecoder, LocationPart, Numbering},
     meta::{BlockMeta, LocationCounts},
+    rows::Chosen,
     scan,
     write::SeenRequest,
 };
@@ -36,9 +34,6 @@ use crate::{
     },
 };
 
-/// Rows decoded at a time: large enough to decode in bulk, small enough for the processor's cache.
-const BATCH_ROWS: usize = 32_768;
-
 /// Decoded parts of blocks, bounded by bytes.
 pub(crate) type BlockCache = quick_cache::sync::Cache<(Arc<str>, Part), Cached, Weighter>;
 
@@ -47,6 +42,8 @@ pub(crate) type BlockCache = quick_cache::sync::Cache<(Arc<str>, Part), Cached, 
 pub(crate) enum Part {
     Footer(&'static str),
     Series,
+    /// Pages of the locations that several partitions use.
+    SharedLocations,
     /// Locations of these partitions; `None` = of all.
     Symbols(Option<Arc<[u32]>>),
     /// Tree of a partition, with locations numbered so.
@@ -58,6 +55,7 @@ pub(crate) enum Part {
 pub(crate) enum Cached {
     Footer(ArrowReaderMetadata),
     Series(Arc<BlockSeries>),
+    Pages(Arc<Pages>),
     Symbols(Arc<Symbols>),
     Tree(Arc<Tree>),
 }
@@ -71,6 +69,7 @@ impl quick_cache::Weighter<(Arc<str>, Part), Cached> for Weighter {
         let bytes = match value {
             Cached::Footer(f) => f.metadata().memory_size(),
             Cached::Series(s) => 600 * s.table.series.len() + s.table.attributes.size_bytes(),
+            Cached::Pages(p) => p.size_bytes(),
             Cached::Symbols(s) => crate::head::symbols::symbols_size_bytes(s),
             Cached::Tree(t) => 12 * t.parent.len() + 4 * t.leaf.len(),
         };
@@ -135,7 +134,7 @@ pub(crate) struct BlockReader {
     directory: Path,
     store: Arc<dyn ObjectStore>,
     read_cache: Option<Arc<ReadCache>>,
-    cache: Arc<BlockCache>,
+    pub(super) cache: Arc<BlockCache>,
 }
 
 impl BlockReader {
@@ -166,7 +165,7 @@ impl BlockReader {
             reason: format!("{reason} {name}"),
         };
         let meta = self.meta.files.get(name).ok_or_else(|| damaged("there is no entry for"))?;
-        let checksums = meta.sums().ok_or_else(|| damaged("the checksums do not fit the size of"))?;
+        let parts = meta.parts().ok_or_else(|| damaged("the checksums do not fit the size of"))?;
         Ok(BlockFile {
             store: self.store.clone(),
             read_cache: self.read_cache.clone(),
@@ -174,76 +173,8 @@ impl BlockReader {
             block: self.id.clone(),
             name,
             size_bytes: meta.size_bytes,
-            checksums: Arc::new(checksums),
+            parts: Arc::new(parts),
         })
-    }
-
-    async fn footer(&self, file: &mut BlockFile) -> Result<ArrowReaderMetadata, ReadError> {
-        let key = (self.id.clone(), Part::Footer(file.name));
-        if let Some(Cached::Footer(footer)) = self.cache.get(&key) {
-            return Ok(footer);
-        }
-        let metadata = file.get_metadata(None).await.map_err(|e| file.error(&e))?;
-        let footer =
-            ArrowReaderMetadata::try_new(metadata, ArrowReaderOptions::new()).map_err(|e| file.error(&e))?;
-        self.cache.insert(key, Cached::Footer(footer.clone()));
-        Ok(footer)
-    }
-
-    /// Reads row ranges (ascending, disjoint) of some columns, batch by batch.
-    pub(crate) async fn rows(
-        &self,
-        name: &'static str,
-        wanted: Option<&[Range<usize>]>,
-        columns: &[&str],
-        mut each: impl FnMut(&RecordBatch) -> Result<(), String> + Send,
-    ) -> Result<(), ReadError> {
-        let (file, mut stream) = self.row_stream(name, wanted, columns, BATCH_ROWS).await?;
-        while let Some(batch) = stream.next().await {
-            let batch = batch.map_err(|e| file.error(&e))?;
-            each(&batch).map_err(|reason| file.corrupt(reason))?;
-        }
-        Ok(())
-    }
-
-    /// A stream of row ranges (ascending, disjoint; `None` = all) of some columns (none = all), some rows at a time, and the file
-    /// for its errors.
-    pub(crate) async fn row_stream(
-        &self,
-        name: &'static str,
-        wanted: Option<&[Range<usize>]>,
-        columns: &[&str],
-        batch_rows: usize,
-    ) -> Result<(BlockFile, ParquetRecordBatchStream<BlockFile>), ReadError> {
-        let mut file = self.file(name)?;
-        let footer = self.footer(&mut file).await?;
-        let total = footer.metadata().file_metadata().num_rows().max(0) as usize;
-        if wanted.is_some_and(|w| w.iter().any(|r| r.end > total)) {
-            return Err(file.corrupt(format!("it has {total} rows, fewer than series.parquet says")));
-        }
-        let schema = footer.schema().clone();
-        let leaves = columns.iter().filter_map(|c| schema.index_of(c).ok());
-        let mask = ProjectionMask::roots(footer.parquet_schema(), leaves);
-        let mut builder = ParquetRecordBatchStreamBuilder::new_with_metadata(file.clone(), footer)
-            .with_batch_size(batch_rows);
-        if !columns.is_empty() {
-            builder = builder.with_projection(mask);
-        }
-        if let Some(wanted) = wanted {
-            builder = builder.with_row_selection(RowSelection::from_consecutive_ranges(
-                wanted.iter().filter(|r| !r.is_empty()).cloned(),
-                total,
-            ));
-        }
-        let stream = builder.build().map_err(|e| file.error(&e))?;
-        Ok((file, stream))
-    }
-
-    /// Rows of a file.
-    pub(crate) async fn row_count(&self, name: &'static str) -> Result<usize, ReadError> {
-        let mut file = self.file(name)?;
-        let footer = self.footer(&mut file).await?;
-        Ok(footer.metadata().file_metadata().num_rows().max(0) as usize)
     }
 
     /// Series with their row ranges.
@@ -276,12 +207,39 @@ impl BlockReader {
     /// Reads locations, past the cache.
     pub(crate) async fn locations(&self, part: &LocationPart) -> Result<Symbols, ReadError> {
         let mut decoder = LocationDecoder::new(part);
-        self.rows(columns::LOCATIONS, part.rows().as_deref(), &[], |batch| decoder.add(batch)).await?;
+        let chosen = self.chosen(columns::LOCATIONS, part.rows().as_deref(), &[]).await?;
+        let held = match part.shared_rows() {
+            Some(shared) => self.location_pages(&chosen, shared).await?,
+            None => Pages::default(),
+        };
+        chosen.each(held, |batch| decoder.add(batch)).await?;
         decoder.finish().map_err(|reason| ReadError::Corrupt {
             block: self.id.to_string(),
             file: columns::LOCATIONS.to_owned(),
             reason,
         })
+    }
+
+    /// Pages of locations, of which those of the shared ones are kept: every query of a few partitions needs them.
+    async fn location_pages(&self, chosen: &Chosen, shared: Range<usize>) -> Result<Pages, ReadError> {
+        let key = (self.id.clone(), Part::SharedLocations);
+        let known = match self.cache.get(&key) {
+            Some(Cached::Pages(known)) => Some(known),
+            _ => None,
+        };
+        let mut pages = known.as_deref().cloned().unwrap_or_default();
+        let mut missing: Vec<Range<u64>> = chosen.pages().into_iter().flatten().collect();
+        missing.retain(|range| pages.get(range).is_none());
+        pages.extend(Pages::new(&missing, chosen.file.read(&missing).await?));
+        if known.is_none() {
+            let shared = self.chosen(columns::LOCATIONS, Some(&[shared]), &[]).await?;
+            let ranges: Vec<Range<u64>> = shared.pages().into_iter().flatten().collect();
+            // What is kept does not hold what was read with it.
+            let copy = |range: &Range<u64>| Bytes::copy_from_slice(&pages.get(range).unwrap_or_default());
+            let kept = Pages::new(&ranges, ranges.iter().map(copy).collect());
+            self.cache.insert(key, Cached::Pages(Arc::new(kept)));
+        }
+        Ok(pages)
     }
 
     /// Reads the trees of partitions, ascending, with the numbers that locations have in the block.

@@ -5,7 +5,10 @@ use object_store::{
     MultipartUpload, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, path::Path,
 };
 
-use super::meta::{Checksums, FileMeta};
+use super::{
+    meta::{Checksums, FileMeta},
+    write::Encoded,
+};
 
 /// Size of the parts of an upload: buckets want at least 5 MiB, all alike.
 const UPLOAD_PART_BYTES: usize = 8 << 20;
@@ -27,8 +30,9 @@ impl Upload {
     pub(crate) async fn add(
         &mut self,
         objects: &dyn ObjectStore,
-        bytes: Vec<u8>,
+        Encoded { bytes, group_ends }: Encoded,
     ) -> Result<(), object_store::Error> {
+        self.checksums.expect_ends(&group_ends);
         self.checksums.add(&bytes);
         if self.pending.is_empty() {
             self.pending = bytes;
@@ -94,13 +98,17 @@ mod tests {
         let path = Path::from("file");
         let mut upload = Upload::new(path.clone());
         let mut expected = Vec::new();
+        let mut group_ends = Vec::new();
         for (at, &size) in sizes.iter().enumerate() {
             let bytes: Vec<u8> = (0..size).map(|n| (n * 31 + at) as u8).collect();
             expected.extend_from_slice(&bytes);
-            upload.add(&objects, bytes).await.unwrap();
+            // Each piece is a row group.
+            let ends = if size == 0 { Vec::new() } else { vec![expected.len() as u64] };
+            group_ends.extend(&ends);
+            upload.add(&objects, Encoded { bytes, group_ends: ends }).await.unwrap();
         }
         let meta = upload.finish(&objects).await.unwrap();
-        assert_eq!(meta, FileMeta::of(&expected), "{sizes:?}");
+        assert_eq!(meta, FileMeta::of(&expected, &group_ends), "{sizes:?}");
         assert_eq!(objects.get(&path).await.unwrap().bytes().await.unwrap(), expected, "{sizes:?}");
     }
 

@@ -4,6 +4,7 @@
 //! ([`encode`](super::encode)) or other blocks ([`compact`](crate::compact)). What it holds beyond the encoded files are the series.
 
 mod location_rows;
+mod table;
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -12,11 +13,12 @@ use arrow_array::{
     builder::{MapBuilder, MapFieldNames, StringBuilder, StringDictionaryBuilder},
     types::Int32Type,
 };
-use arrow_schema::Schema;
-use parquet::{arrow::ArrowWriter, errors::ParquetError, file::properties::WriterProperties};
+use parquet::errors::ParquetError;
 
+pub(crate) use self::table::Encoded;
+use self::table::Table;
 use super::{
-    columns,
+    columns::{self, GROUP_ROWS_MIN, LOCATION_GROUP_ROWS_MIN},
     meta::{BLOCK_FORMAT, BlockMeta, LocationCounts},
 };
 use crate::{
@@ -42,38 +44,11 @@ impl SeenRequest {
 /// The files of a block and their description.
 pub(crate) struct EncodedBlock {
     pub(crate) meta: BlockMeta,
-    pub(crate) files: Vec<(&'static str, Vec<u8>)>,
+    pub(crate) files: Vec<(&'static str, Encoded)>,
 }
 
 /// Marks a location without an id in the block.
 const UNMAPPED: u32 = u32::MAX;
-
-/// One Parquet file in the making.
-pub(crate) struct Table {
-    schema: Arc<Schema>,
-    writer: ArrowWriter<Vec<u8>>,
-}
-
-impl Table {
-    fn new((schema, properties): (Arc<Schema>, WriterProperties)) -> Result<Self, ParquetError> {
-        let writer = ArrowWriter::try_new(Vec::new(), schema.clone(), Some(properties))?;
-        Ok(Self { schema, writer })
-    }
-
-    fn write(&mut self, columns: Vec<ArrayRef>) -> Result<(), ParquetError> {
-        let batch = RecordBatch::try_new(self.schema.clone(), columns)?;
-        self.writer.write(&batch)
-    }
-
-    /// What was encoded since the last call: whole row groups, and nothing of the one that is being filled.
-    pub(crate) fn take_encoded(&mut self) -> Vec<u8> {
-        std::mem::take(self.writer.inner_mut())
-    }
-
-    fn finish(self) -> Result<Vec<u8>, ParquetError> {
-        self.writer.into_inner()
-    }
-}
 
 /// A row of `series.parquet` in the making.
 struct SeriesRow {
@@ -226,22 +201,24 @@ impl BlockBuilder {
         locations: &[u32],
     ) -> Result<(), ParquetError> {
         self.write_locations(symbols, locations)?;
-        self.end_shared_locations();
-        Ok(())
+        self.end_shared_locations()
     }
 
     /// Up to here locations were shared ones.
-    pub(crate) fn end_shared_locations(&mut self) {
+    pub(crate) fn end_shared_locations(&mut self) -> Result<(), ParquetError> {
         let LocationCounts { locations, rows, .. } = self.location_counts;
         self.location_counts.shared_locations = locations;
         self.location_counts.shared_rows = rows;
+        self.locations.end_group()
     }
 
     fn write_locations(&mut self, symbols: &Symbols, locations: &[u32]) -> Result<(), ParquetError> {
         let first = self.location_counts.locations;
+        let rows = locations.iter().map(|&l| location_rows::count(symbols, l)).sum::<u64>();
+        self.locations.begin_run(rows, LOCATION_GROUP_ROWS_MIN)?;
         self.locations.write(location_rows::columns(symbols, first as i32, locations))?;
         self.location_counts.locations += locations.len() as u64;
-        self.location_counts.rows += locations.iter().map(|&l| location_rows::count(symbols, l)).sum::<u64>();
+        self.location_counts.rows += rows;
         Ok(())
     }
 
@@ -273,14 +250,34 @@ impl BlockBuilder {
         (self.node_count as u32, self.stacktrace_count as u32)
     }
 
-    /// Begins a partition, whose locations, nodes and leaves are added one by one.
-    pub(crate) fn begin_bare_partition(&mut self, name: &str) {
+    /// Begins a partition of so many nodes, stacktraces and rows of locations, which are added one by one.
+    pub(crate) fn begin_bare_partition(
+        &mut self,
+        name: &str,
+        node_count: u64,
+        stacktrace_count: u64,
+        location_row_count: u64,
+    ) -> Result<(), ParquetError> {
         self.partition = PartitionStart {
             name: name.to_owned(),
             node: self.node_count,
             stacktrace: self.stacktrace_count,
             locations: self.location_counts,
         };
+        self.nodes.begin_run(node_count, GROUP_ROWS_MIN)?;
+        self.stacktraces.begin_run(stacktrace_count, GROUP_ROWS_MIN)?;
+        self.locations.begin_run(location_row_count, LOCATION_GROUP_ROWS_MIN)
+    }
+
+    /// Begins the series of a profile type in the partition, which are asked for together. They have so many samples and points; 0 if
+    /// that is not known.
+    pub(crate) fn begin_profile_type(
+        &mut self,
+        sample_count: u64,
+        point_count: u64,
+    ) -> Result<(), ParquetError> {
+        self.samples.begin_run(sample_count, GROUP_ROWS_MIN)?;
+        self.points.begin_run(point_count, GROUP_ROWS_MIN)
     }
 
     /// Adds nodes in preorder.
@@ -305,7 +302,8 @@ impl BlockBuilder {
         symbols: &Symbols,
         ids: &mut LocationIds,
     ) -> Result<Vec<u32>, ParquetError> {
-        self.begin_bare_partition(name);
+        // Its own locations are not known yet.
+        self.begin_bare_partition(name, tree.parent.len() as u64, tree.leaf.len() as u64, 0)?;
         let preorder = preorder(tree);
         let mut rank = vec![0u32; preorder.len()];
         for (new, &old) in preorder.iter().enumerate() {
@@ -499,7 +497,7 @@ fn preorder(tree: &Tree) -> Vec<u32> {
     order
 }
 
-fn series_file(rows: &[SeriesRow]) -> Result<Vec<u8>, ParquetError> {
+fn series_file(rows: &[SeriesRow]) -> Result<Encoded, ParquetError> {
     let mut table = Table::new(columns::series())?;
     let text = |f: &dyn Fn(&decima_profile::ProfileType) -> &str| -> ArrayRef {
         Arc::new(StringArray::from_iter_values(rows.iter().map(|r| f(&r.key.profile_type).to_owned())))
@@ -533,7 +531,7 @@ fn series_file(rows: &[SeriesRow]) -> Result<Vec<u8>, ParquetError> {
 }
 
 /// Attributes of the block's series, sorted by name, series and value; `ids` are the series of the table.
-fn attributes_file(attributes: &AttributeTable, ids: &[u32]) -> Result<Vec<u8>, ParquetError> {
+fn attributes_file(attributes: &AttributeTable, ids: &[u32]) -> Result<Encoded, ParquetError> {
     let mut table = Table::new(columns::attributes())?;
     for (name, attribute) in attributes.iter() {
         let mut series = Vec::new();
@@ -570,7 +568,7 @@ fn attributes_file(attributes: &AttributeTable, ids: &[u32]) -> Result<Vec<u8>, 
     table.finish()
 }
 
-fn requests_file(requests: &[SeenRequest]) -> Result<Vec<u8>, ParquetError> {
+fn requests_file(requests: &[SeenRequest]) -> Result<Encoded, ParquetError> {
     let column = |f: &dyn Fn(&SeenRequest) -> i64| -> ArrayRef {
         Arc::new(Int64Array::from(requests.iter().map(f).collect::<Vec<_>>()))
     };

@@ -8,6 +8,7 @@ use parquet::arrow::async_reader::ParquetRecordBatchStream;
 
 use crate::{
     block::{
+        ahead::{Ahead, Pages},
         columns::{self, INTEGER_PREFIX, PAGE_ROWS, TEXT_PREFIX},
         file::BlockFile,
         read::{BlockReader, PartitionRows, column, ids, numbers},
@@ -95,7 +96,7 @@ pub(crate) struct Cursor<'a, R> {
     /// Rows whose pages are not fetched yet.
     unread: Range<usize>,
     /// Rows whose pages are fetched, a batch at a time.
-    fetched: Option<ParquetRecordBatchStream<BlockFile>>,
+    fetched: Option<ParquetRecordBatchStream<Ahead>>,
     decode: Decode<R>,
     /// The current batch.
     pub(crate) rows: R,
@@ -155,13 +156,16 @@ impl<'a, R: Rows> Cursor<'a, R> {
                 return Ok(None);
             }
             // Up to the end of a page, so that none is fetched twice.
-            let end = (self.unread.start / FETCH_ROWS + 1) * FETCH_ROWS;
-            let next = self.unread.start..end.min(self.unread.end);
+            let end = if self.unread.len() > FETCH_ROWS {
+                self.block.page_end(self.file.name, self.unread.start, FETCH_ROWS).await?
+            } else {
+                self.unread.end
+            };
+            let next = self.unread.start..end;
             self.unread.start = next.end;
             let columns: Vec<&str> = self.columns.iter().map(String::as_str).collect();
-            let (_, stream) =
-                self.block.row_stream(self.file.name, Some(&[next]), &columns, BATCH_ROWS).await?;
-            self.fetched = Some(stream);
+            let chosen = self.block.chosen(self.file.name, Some(&[next]), &columns).await?;
+            self.fetched = Some(chosen.stream(Pages::default(), BATCH_ROWS)?);
         }
     }
 

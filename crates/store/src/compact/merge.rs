@@ -163,7 +163,7 @@ impl Merger<'_> {
             self.copy_locations(input.block, rows, shift as i64, uploads).await?;
             of_inputs.push(Shared::Shifted(shift as u32));
         }
-        self.builder.end_shared_locations();
+        self.builder.end_shared_locations()?;
         Ok(Locations::Parts { of_inputs, count: self.builder.location_count() as u32 })
     }
 
@@ -213,21 +213,42 @@ impl Merger<'_> {
                 series.entry(key(row)).or_default().push(Part { input: at, series: id });
             }
         }
-        for (key, parts) in series {
-            self.samples(&parts, inputs, &ids, uploads).await?;
-            let points = points(&parts, inputs).await?;
+        let mut profile_type = None;
+        for (key, parts) in &series {
+            if profile_type != Some(&key.profile_type) {
+                profile_type = Some(&key.profile_type);
+                let same = series.iter().filter(|(other, _)| other.profile_type == key.profile_type);
+                self.begin_profile_type(same.flat_map(|(_, parts)| parts), inputs)?;
+            }
+            self.samples(parts, inputs, &ids, uploads).await?;
+            let points = points(parts, inputs).await?;
             let points = rollup::points(points, self.target.resolution_ns);
             self.builder.write_points(&points)?;
-            self.add_attributes(&parts, inputs);
+            self.add_attributes(parts, inputs);
             let ranges =
                 parts.iter().map(|part| inputs[part.input].series.table.series[part.series as usize].range);
             if let Some(range) = ranges.reduce(|a, b| a.with(b)) {
-                self.builder.end_series(key, range);
+                self.builder.end_series(key.clone(), range);
             }
             self.series_count += 1;
         }
         self.builder.end_partition();
         self.put_encoded(uploads).await
+    }
+
+    /// Begins the series of a profile type, which have these parts.
+    fn begin_profile_type<'p>(
+        &mut self,
+        parts: impl Iterator<Item = &'p Part>,
+        inputs: &[Input<'_>],
+    ) -> Result<(), CompactError> {
+        let counts = parts.fold((0, 0), |(samples, points), part| {
+            let rows = inputs[part.input].series.rows[part.series as usize];
+            (samples + rows.row_count as u64, points + rows.point_count as u64)
+        });
+        // How many of them are left by bucket is not known before.
+        let (samples, points) = if self.target.resolution_ns > 0 { (0, 0) } else { counts };
+        Ok(self.builder.begin_profile_type(samples, points)?)
     }
 
     /// Writes a series' samples in order of time.
@@ -307,13 +328,13 @@ impl Merger<'_> {
     /// Hands what is encoded of the large files to their uploads.
     pub(super) async fn put_encoded(&mut self, uploads: &mut Uploads) -> Result<(), CompactError> {
         for (name, table) in self.builder.tables() {
-            let bytes = table.take_encoded();
-            if bytes.is_empty() {
+            let encoded = table.take_encoded();
+            if encoded.bytes.is_empty() && encoded.group_ends.is_empty() {
                 continue;
             }
             let path = Storage::block_path(&self.target.id).join(name);
             let upload = uploads.entry(name).or_insert_with(|| Upload::new(path));
-            upload.add(&*self.storage.objects, bytes).await?;
+            upload.add(&*self.storage.objects, encoded).await?;
         }
         Ok(())
     }
@@ -352,12 +373,12 @@ impl Merger<'_> {
         let ids: Vec<u32> = (0..series_count).collect();
         let encoded = builder.finish(target.id.clone(), TENANT, &attributes, &ids, requests)?;
         let mut meta = encoded.meta;
-        for (name, bytes) in encoded.files {
+        for (name, file) in encoded.files {
             let path = Storage::block_path(&target.id).join(name);
             let upload = uploads.entry(name).or_insert_with(|| Upload::new(path));
-            upload.add(&*storage.objects, bytes).await?;
-            let file: FileMeta = upload.finish(&*storage.objects).await?;
-            meta.files.insert(name.to_owned(), file);
+            upload.add(&*storage.objects, file).await?;
+            let described: FileMeta = upload.finish(&*storage.objects).await?;
+            meta.files.insert(name.to_owned(), described);
         }
         Ok(meta)
     }

@@ -39,7 +39,7 @@ use crate::{
     storage::{PutError, Storage},
 };
 
-/// Memory for footers and series of the inputs.
+/// Memory for series of the inputs, and for footers and series of what was written.
 const CACHE_BYTES: u64 = 16 << 20;
 
 /// How far a compaction is, and whether it is to stop.
@@ -131,7 +131,7 @@ async fn verified(
     progress: &Progress,
 ) -> Result<(BlockEntry, BlockMeta), CompactError> {
     let oldest_request_ns = target.oldest_request_ns;
-    let cache = Arc::new(read::cache(CACHE_BYTES));
+    let cache = Arc::new(read::cache(CACHE_BYTES + inputs.len() as u64 * plan::FOOTERS_BYTES));
     let reader = |meta: BlockMeta| {
         let directory = Storage::block_path(&meta.id);
         BlockReader::new(meta, directory, storage.objects.clone(), cache.clone())

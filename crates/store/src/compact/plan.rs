@@ -36,6 +36,8 @@ const SERIES_BYTES: u64 = 1_200;
 const FETCHED_BYTES: u64 = 8 << 20;
 /// Decoded rows of an input.
 const INPUT_BYTES: u64 = 2 << 20;
+/// Footers of an input, decoded: some hundred bytes for each column of some hundred row groups. They are looked at for each partition.
+pub(super) const FOOTERS_BYTES: u64 = 2 << 20;
 /// Numbers of rows are 32-bit and signed in the files.
 const SAMPLES_MAX: u64 = i32::MAX as u64;
 
@@ -234,7 +236,7 @@ pub(super) fn room_bytes(blocks: &[BlockEntry], memory_bytes: u64) -> u64 {
 
 /// Memory that it takes to read a block, at most about.
 fn read_bytes(block: &BlockEntry) -> u64 {
-    INPUT_BYTES + block.size_bytes.min(FETCHED_BYTES) + SERIES_BYTES * block.series
+    INPUT_BYTES + FOOTERS_BYTES + block.size_bytes.min(FETCHED_BYTES) + SERIES_BYTES * block.series
 }
 
 /// Memory for what is merged of a block, if all of it is held.
@@ -386,7 +388,7 @@ mod tests {
         };
         let blocks = [large("a", 0), large("b", 9), large("c", 19), large("d", 29)];
         let each = read_bytes(&blocks[0]);
-        assert!(each < INPUT_BYTES + FETCHED_BYTES + (1 << 20), "whatever its size");
+        assert!(each < INPUT_BYTES + FOOTERS_BYTES + FETCHED_BYTES + (1 << 20), "whatever its size");
         check(&blocks, BASE_BYTES + 2 * each - 1, 600, &[]);
         check(&blocks, BASE_BYTES + 2 * each, 600, &[(1, &["a", "b"]), (1, &["c", "d"])]);
         check(&blocks, BASE_BYTES + 8 * each, 600, &[(1, &["a", "b", "c", "d"])]);

@@ -119,9 +119,12 @@ pub(super) async fn following(
     merger: &mut Merger<'_>,
     uploads: &mut Uploads,
 ) -> Result<Vec<StacktraceIds>, CompactError> {
-    merger.builder.begin_bare_partition(name);
     let rows: Vec<PartitionRows> =
         parts.iter().map(|&(at, partition)| inputs[at].series.partitions[partition as usize]).collect();
+    let node_count = rows.iter().map(|rows| rows.node_count as u64).sum();
+    let stacktrace_count = rows.iter().map(|rows| rows.stacktrace_count as u64).sum();
+    let location_row_count = rows.iter().map(|rows| rows.location_row_count as u64).sum();
+    merger.builder.begin_bare_partition(name, node_count, stacktrace_count, location_row_count)?;
     let mut shifts = Vec::with_capacity(parts.len());
     for (&(at, _), rows) in parts.iter().zip(&rows) {
         let shift = merger.builder.location_count() as i64 - rows.first_location as i64;

@@ -76,7 +76,7 @@ async fn a_bucket_is_asked_for_each_part_once() {
     let (objects, cache) = (bucket().await, tempfile::tempdir().unwrap());
     let first = reader(&objects, cache.path()).await;
     let (rows, counts) = counted(&first).await;
-    assert!(rows > 1_000 && counts.requests.gets > 0 && counts.read_cache.misses > 10, "{counts:?}");
+    assert!(rows > 1_000 && counts.requests.gets > 0 && counts.read_cache.misses > 5, "{counts:?}");
     let again = place(&objects, cache.path()).map(|_| ());
     assert!(matches!(again, Err(OpenError::Locked { .. })), "{again:?}");
     drop(first);
