@@ -6,14 +6,12 @@
 
 use std::{ffi::OsString, path::PathBuf, sync::LazyLock};
 
-use clap::{
-    ArgMatches, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum,
-    parser::ValueSource,
-};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 use decima_server::auth::Scope;
 use decima_symbols::demangle;
 
 use crate::{
+    given::given,
     parca_flags::ParcaFlags,
     value::{self, Bytes, ListenAddress, Moment, Span},
 };
@@ -153,7 +151,7 @@ pub(crate) struct Serve {
     /// Whether the program was started under Parca's name.
     #[arg(skip)]
     pub(crate) as_parca: bool,
-    /// Those of [`OF_STORES`] and [`STORAGE_PATH`] that were given, and not left blank.
+    /// Flags that may be without effect and were given, see [`crate::given`].
     #[arg(skip)]
     pub(crate) given: Vec<&'static str>,
     /// Parca's flags without meaning here.
@@ -522,56 +520,6 @@ pub(crate) struct CheckConfig {
     /// Do not look at the files that it names: credentials, certificates, lists of targets.
     #[arg(long)]
     pub(crate) syntax_only: bool,
-}
-
-/// The flag that says where the data directory is.
-pub(crate) const STORAGE_PATH: &str = "storage-path";
-
-/// Flags of what only a store does, and a forwarder does not.
-pub(crate) const OF_STORES: [&str; 33] = [
-    "log-path",
-    "read-cache-path",
-    "read-cache-size",
-    "abandon-log",
-    "retention",
-    "retention-raw",
-    "retention-10s",
-    "storage-max-bytes",
-    "ahead-max",
-    "head-memory",
-    "cache-memory",
-    "query-memory",
-    "compaction-memory",
-    "partition-labels",
-    "allow-partial",
-    "label-count-max",
-    "label-name-size-max",
-    "label-value-size-max",
-    "stack-depth-max",
-    "flamegraph-nodes",
-    "flamegraph-nodes-max",
-    "report-size-max",
-    "debuginfo-upload-max-size",
-    "debuginfo-upload-max-duration",
-    "debuginfo-retention",
-    "debuginfo-retention-size",
-    "debuginfo-cache-dir",
-    "debuginfod-upstream-servers",
-    "debuginfod-http-request-timeout",
-    "symbolizer-demangle-mode",
-    "symbolizer-memory",
-    "symbolizer-cache-size",
-    "symbolizer-timeout",
-];
-
-/// Which flags that may be without effect were given a value.
-fn given(matches: &ArgMatches) -> Vec<&'static str> {
-    let is_given = |flag: &&str| {
-        let id = flag.replace('-', "_");
-        matches.value_source(&id) == Some(ValueSource::CommandLine)
-            && matches.get_raw(&id).is_some_and(|mut values| values.any(|value| !value.is_empty()))
-    };
-    OF_STORES.into_iter().chain([STORAGE_PATH]).filter(is_given).collect()
 }
 
 /// Source that this was built from, if whoever built it said so.

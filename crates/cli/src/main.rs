@@ -10,6 +10,7 @@ mod config_file;
 mod debuginfo;
 mod file_hash;
 mod forwarding;
+mod given;
 mod inspect;
 mod logging;
 mod parca_flags;

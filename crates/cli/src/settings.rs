@@ -13,8 +13,9 @@ use decima_ingest::push::Limits;
 use decima_server::{TlsFiles, auth::Anonymous};
 
 use crate::{
-    args::{Access, AnonymousMode, LogFormat, LogLevel, OF_STORES, ObjectFiles, Role, STORAGE_PATH, Serve},
+    args::{Access, AnonymousMode, LogFormat, LogLevel, ObjectFiles, Role, Serve},
     forwarding::{Forwarding, forwarding},
+    given::{OF_STORES, STORAGE_PATH},
     place::PlaceFlags,
     value::{Address, ListenAddress, Maybe, Span},
 };
