@@ -8,6 +8,7 @@ use decima_juju::SecretId;
 use rcgen::{KeyPair, PublicKeyData};
 use serde::Deserialize;
 use serde_json::json;
+use x509_parser::x509::X509Version;
 
 use super::{Problem, Wanted, grafana, pem};
 use crate::{
@@ -171,6 +172,7 @@ fn served(world: &World) -> Option<Certificate> {
     };
     let is_ours = world.identity.as_ref().is_some_and(|kept| kept.identity.key == found.key);
     let is_good = is_ours
+        && [&found.chain, &found.ca].into_iter().all(|text| pem::certificates(text).is_some())
         && is_of(&found.chain, &found.key)
         && matches!(age(&found.chain, world.now_s), Age::Fresh | Age::Late);
     is_good.then_some(found)
@@ -201,11 +203,13 @@ fn age(text: &str, now_s: i64) -> Age {
     }
 }
 
-/// Whether a certificate is of a private key.
+/// Whether a certificate is of a private key, and of the only version that a server can show.
 fn is_of(text: &str, key: &str) -> bool {
     let Ok(key) = KeyPair::from_pem(key) else { return false };
-    let is_of_key =
-        pem::first(text, |certificate| certificate.public_key().raw == key.subject_public_key_info());
+    let is_of_key = pem::first(text, |certificate| {
+        certificate.version() == X509Version::V3
+            && certificate.public_key().raw == key.subject_public_key_info()
+    });
     is_of_key == Some(true)
 }
 

@@ -3,7 +3,7 @@
 //! The workload reads such texts to their end and refuses the whole of one with a broken block in it.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use x509_parser::{certificate::X509Certificate, parse_x509_certificate, pem::Pem, x509::X509Version};
+use x509_parser::{certificate::X509Certificate, parse_x509_certificate, pem::Pem};
 
 /// Certificates in one text, at most.
 const CERTIFICATES_MAX: usize = 64;
@@ -19,8 +19,8 @@ pub(crate) fn certificates(text: &str) -> Option<Vec<String>> {
     let mut found = Vec::new();
     for block in Pem::iter_from_buffer(text.as_bytes()) {
         let block = block.ok().filter(|block| block.label == LABEL)?;
-        let (rest, certificate) = parse_x509_certificate(&block.contents).ok()?;
-        if !rest.is_empty() || certificate.version() != X509Version::V3 {
+        let (rest, _) = parse_x509_certificate(&block.contents).ok()?;
+        if !rest.is_empty() {
             return None;
         }
         found.push(encoded(&block.contents));

@@ -210,6 +210,17 @@ fn garbage_later_leaves_what_is_served() {
 }
 
 #[test]
+fn what_cannot_be_served_with_is_not_what_was_served() {
+    let world = related();
+    let mut world = worlds::settled(&world, &reconcile(&world, &mut Machine));
+    say(&mut world, |_| "garbage".to_owned());
+    let files = &mut world.container.as_mut().unwrap().files;
+    files.get_mut(names::CERTIFICATE_FILE).unwrap().extend(b"-----BEGIN CERTIFICATE-----\n");
+    let writes = reconcile(&world, &mut Machine);
+    assert_eq!(writes.stale_files, [names::CERTIFICATE_FILE, names::KEY_FILE, names::CA_FILE]);
+}
+
+#[test]
 fn other_names_are_asked_for_anew() {
     let mut world = related();
     world.fqdn = "elsewhere.example".to_owned();
