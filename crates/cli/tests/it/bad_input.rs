@@ -7,6 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use decima_profile::pprof;
@@ -315,6 +316,16 @@ fn memory_bytes(server: &Server) -> u64 {
     line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
 }
 
+/// The least that it holds within three seconds: what was freed goes back to the system within one.
+async fn settled_memory_bytes(server: &Server) -> u64 {
+    let mut least = u64::MAX;
+    for _ in 0..30 {
+        least = least.min(memory_bytes(server));
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    least
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_wrong_is_refused_and_nobody_else_suffers() {
     let folder = tempfile::tempdir().unwrap();
@@ -349,13 +360,13 @@ async fn what_is_wrong_is_refused_and_nobody_else_suffers() {
     assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
     done.store(true, Ordering::Relaxed);
     let taken = others.await.unwrap();
-    let before = memory_bytes(&server);
+    let before = settled_memory_bytes(&server).await;
     for _ in 0..ROUNDS {
         for case in &cases {
             assert_eq!(send(&client, &url, case).await.0, case.expected, "{}", case.name);
         }
     }
-    let growth = memory_bytes(&server).saturating_sub(before);
+    let growth = settled_memory_bytes(&server).await.saturating_sub(before);
     assert!(growth < GROWTH_BYTES_MAX, "{growth} bytes more after {ROUNDS} rounds of {}", cases.len());
     let senders = client.get(format!("{url}/api/senders")).send().await.unwrap().text().await.unwrap();
     for word in [
