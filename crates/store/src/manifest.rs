@@ -69,6 +69,9 @@ pub struct BlockEntry {
     /// Number of its series.
     #[serde(default)]
     pub series: u64,
+    /// Memory for what its series have of sample attributes, about; 0 where an earlier version wrote it.
+    #[serde(default)]
+    pub attributes_bytes: u64,
 }
 
 impl Manifest {
@@ -210,6 +213,7 @@ mod tests {
             partition_nodes_max: 0,
             locations: 0,
             series: 0,
+            attributes_bytes: 0,
         }
     }
 

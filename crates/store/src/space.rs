@@ -80,6 +80,7 @@ mod tests {
             partition_nodes_max: 0,
             locations: 0,
             series: 0,
+            attributes_bytes: 0,
         });
         let manifest = Manifest::empty().with_blocks(entries, LogPosition::default());
         let space = Space { listed: 100 * blocks.len() as u64, log, ..Space::default() };

@@ -308,6 +308,7 @@ impl Storage {
             partition_nodes_max: meta.partition_nodes_max,
             locations: meta.locations.locations,
             series: meta.series,
+            attributes_bytes: meta.attributes_bytes,
         };
         self.create(&Self::block_path(&meta.id).join(columns::META), json.into()).await?;
         Ok(entry)

@@ -49,6 +49,9 @@ pub(crate) struct BlockMeta {
     /// Nodes of the largest partition: what a compaction must hold.
     #[serde(default)]
     pub(crate) partition_nodes_max: u64,
+    /// Memory for `attributes.parquet` once decoded, about.
+    #[serde(default)]
+    pub(crate) attributes_bytes: u64,
     /// Locations.
     pub(crate) locations: LocationCounts,
     /// Sample attributes: names of text columns.

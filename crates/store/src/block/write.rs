@@ -461,6 +461,7 @@ impl BlockBuilder {
             stacktraces: self.stacktrace_count,
             nodes: self.node_count,
             partition_nodes_max: self.partition_nodes_max,
+            attributes_bytes: attributes.size_bytes() as u64,
             locations: self.location_counts,
             text_attributes: self.text_attributes,
             integer_attributes: self.integer_attributes,

@@ -234,9 +234,10 @@ pub(super) fn room_bytes(blocks: &[BlockEntry], memory_bytes: u64) -> u64 {
     memory_bytes.saturating_sub(BASE_BYTES + blocks.iter().map(read_bytes).sum::<u64>())
 }
 
-/// Memory that it takes to read a block, at most about.
+/// Memory that it takes to read a block, at most about. What its series have of attributes is held once as read, and once as merged.
 fn read_bytes(block: &BlockEntry) -> u64 {
-    INPUT_BYTES + FOOTERS_BYTES + block.size_bytes.min(FETCHED_BYTES) + SERIES_BYTES * block.series
+    let series_bytes = SERIES_BYTES * block.series + 2 * block.attributes_bytes;
+    INPUT_BYTES + FOOTERS_BYTES + block.size_bytes.min(FETCHED_BYTES) + series_bytes
 }
 
 /// Memory for what is merged of a block, if all of it is held.
@@ -269,6 +270,7 @@ mod tests {
             partition_nodes_max: 1000,
             locations: 100,
             series: 10,
+            attributes_bytes: 0,
         }
     }
 
@@ -376,6 +378,9 @@ mod tests {
         check(&blocks, BASE_BYTES + 4 * each - 1, 600, &[(1, &["a", "b", "c"])]);
         check(&blocks, BASE_BYTES + 2 * each, 600, &[(1, &["a", "b"]), (1, &["c", "d"])]);
         check(&blocks, BASE_BYTES + each, 600, &[]);
+        let with_attributes = blocks.map(|block| BlockEntry { attributes_bytes: 4 << 20, ..block });
+        check(&with_attributes, BASE_BYTES + 4 * each, 600, &[]);
+        check(&with_attributes, BASE_BYTES + 4 * (each + (8 << 20)), 600, &[(1, &["a", "b", "c", "d"])]);
     }
 
     #[test]
