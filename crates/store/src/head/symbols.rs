@@ -117,8 +117,7 @@ impl SymbolIndex {
                 let of_batch = &batch.lines[l.first_line as usize..][..l.line_count as usize];
                 let line = |line: &Line| Line { function: functions[line.function as usize], ..*line };
                 lines.extend(of_batch.iter().map(line));
-                let mapping =
-                    if l.mapping == NO_MAPPING { NO_MAPPING } else { mappings[l.mapping as usize] };
+                let mapping = if l.mapping == NO_MAPPING { NO_MAPPING } else { mappings[l.mapping as usize] };
                 rows.push(LocationRow {
                     mapping,
                     address: l.address,
