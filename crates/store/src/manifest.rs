@@ -69,9 +69,12 @@ pub struct BlockEntry {
     /// Number of its series.
     #[serde(default)]
     pub series: u64,
-    /// Memory for what its series have of sample attributes, about; 0 where an earlier version wrote it.
+    /// Memory for the labels of its series and what these have of sample attributes, about. Earlier versions did not say.
     #[serde(default)]
-    pub attributes_bytes: u64,
+    pub series_bytes: u64,
+    /// Text of its locations. Earlier versions did not say.
+    #[serde(default)]
+    pub location_text_bytes: u64,
 }
 
 impl Manifest {
@@ -192,7 +195,8 @@ pub(crate) fn file_name(version: u64) -> String {
 /// Version of an object name; `None` for names that are not ours.
 pub(crate) fn version_of(file_name: &str) -> Option<u64> {
     let digits = file_name.strip_suffix(".json")?;
-    if digits.len() == 20 { digits.parse().ok() } else { None }
+    let is_number = digits.len() == 20 && digits.bytes().all(|b| b.is_ascii_digit());
+    digits.parse().ok().filter(|_| is_number)
 }
 
 #[cfg(test)]
@@ -213,7 +217,8 @@ mod tests {
             partition_nodes_max: 0,
             locations: 0,
             series: 0,
-            attributes_bytes: 0,
+            series_bytes: 0,
+            location_text_bytes: 0,
         }
     }
 

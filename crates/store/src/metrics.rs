@@ -23,6 +23,7 @@ pub(crate) struct Counters {
     pub(crate) compacted_blocks: AtomicU64,
     pub(crate) compaction_failures: AtomicU64,
     pub(crate) compaction_backlog_blocks: AtomicU64,
+    pub(crate) compaction_left_out_blocks: AtomicU64,
     pub(crate) compaction_samples: AtomicU64,
     pub(crate) fenced: AtomicU64,
     pub(crate) refresh_failures: AtomicU64,
@@ -61,6 +62,8 @@ pub struct StoreCounts {
     pub compaction_failures: u64,
     /// Blocks that wait to be merged, those of the compaction under way included, as of its begin.
     pub compaction_backlog_blocks: u64,
+    /// Blocks that could not be merged, damaged ones mostly, and that others are merged without.
+    pub compaction_left_out_blocks: u64,
     /// Samples that the compaction under way has merged; 0 if there is none.
     pub compaction_samples: u64,
     /// 1 once another process has taken over the log, or the log cannot go on: nothing is acknowledged any more.
@@ -112,6 +115,7 @@ impl Counters {
             compacted_blocks: get(&self.compacted_blocks),
             compaction_failures: get(&self.compaction_failures),
             compaction_backlog_blocks: get(&self.compaction_backlog_blocks),
+            compaction_left_out_blocks: get(&self.compaction_left_out_blocks),
             compaction_samples: get(&self.compaction_samples),
             fenced: get(&self.fenced),
             refresh_failures: get(&self.refresh_failures),

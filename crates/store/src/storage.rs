@@ -12,7 +12,7 @@ mod full;
 use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{StreamExt, stream};
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, path::Path};
 use ulid::Ulid;
 
@@ -35,6 +35,8 @@ const MANIFEST_TRIES: u32 = 5;
 /// Seals that stay when the log before them is deleted. Without its seal, a process that stood still since could put an object where
 /// the seal was, and acknowledge what nobody reads; so it must not stand still while this many others take over.
 const SEALS_KEPT: u64 = 100;
+/// Folder of what a bucket is tried with.
+const PROBE: &str = "probe";
 /// Folder of the log.
 const LOG: &str = "log";
 
@@ -96,7 +98,7 @@ impl Storage {
 
     /// Path of an object by which a bucket is tried.
     pub(crate) fn probe_path(name: &str) -> Path {
-        Self::path(&["probe", name])
+        Self::path(&[PROBE, name])
     }
 
     fn manifest_path(version: u64) -> Path {
@@ -159,11 +161,21 @@ impl Storage {
     }
 
     async fn metas(&self, prefix: &Path) -> Result<Vec<ObjectMeta>, OpenError> {
-        self.of(prefix)
-            .list(Some(prefix))
-            .try_collect()
-            .await
-            .map_err(|source| OpenError::Storage { object: prefix.to_string(), source })
+        Ok(self.list(prefix).await?.0)
+    }
+
+    /// Objects, and what is wrong with names that no object can have: somebody else's files in a directory.
+    async fn list(&self, prefix: &Path) -> Result<(Vec<ObjectMeta>, Vec<String>), OpenError> {
+        let (mut metas, mut unnamed) = (Vec::new(), Vec::new());
+        let mut listed = self.of(prefix).list(Some(prefix));
+        while let Some(meta) = listed.next().await {
+            match meta {
+                Ok(meta) => metas.push(meta),
+                Err(object_store::Error::InvalidPath { source }) => unnamed.push(source.to_string()),
+                Err(source) => return Err(OpenError::Storage { object: prefix.to_string(), source }),
+            }
+        }
+        Ok((metas, unnamed))
     }
 
     /// The newest manifest; the empty one if there is none.
@@ -264,8 +276,7 @@ impl Storage {
             .iter()
             .filter_map(|meta| {
                 let mut parts = meta.location.parts().skip(2);
-                let epoch = parts.next()?.as_ref().parse().ok()?;
-                let seq = parts.next()?.as_ref().parse().ok()?;
+                let (epoch, seq) = (number(parts.next()?.as_ref())?, number(parts.next()?.as_ref())?);
                 parts.next().is_none().then_some((LogPosition { epoch, seq }, meta.size))
             })
             .collect();
@@ -308,7 +319,8 @@ impl Storage {
             partition_nodes_max: meta.partition_nodes_max,
             locations: meta.locations.locations,
             series: meta.series,
-            attributes_bytes: meta.attributes_bytes,
+            series_bytes: meta.series_bytes,
+            location_text_bytes: meta.locations.text_bytes,
         };
         self.create(&Self::block_path(&meta.id).join(columns::META), json.into()).await?;
         Ok(entry)
@@ -354,31 +366,46 @@ impl Storage {
 
     /// Paths of objects that are not named as this store names any.
     pub(crate) async fn unknown(&self) -> Result<Vec<String>, OpenError> {
-        let mut names = self.names(&Self::path(&[])).await?;
-        names.extend(self.names(&Self::path(&[LOG])).await?);
-        let is_number = |text: &str| text.len() == 20 && text.bytes().all(|b| b.is_ascii_digit());
-        let is_known = |path: &Path| {
-            let parts: Vec<_> = path.parts().skip(1).map(|part| part.as_ref().to_owned()).collect();
-            match parts.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-                ["manifest", name] => manifest::version_of(name).is_some(),
-                [LOG, epoch, seq] => is_number(epoch) && is_number(seq),
-                // Object files are kept beside the store by `debuginfo`, which knows them.
-                ["debuginfo", ..] => true,
-                ["blocks", id, file] => {
-                    let is_file = file == columns::META || columns::FILES.contains(&file);
-                    Ulid::from_string(id).is_ok() && is_file
-                }
-                _ => false,
-            }
-        };
-        let unknown: std::collections::BTreeSet<String> =
-            names.iter().filter(|path| !is_known(path)).map(Path::to_string).collect();
-        Ok(unknown.into_iter().collect())
+        let (mut metas, mut unknown) = self.list(&Self::path(&[])).await?;
+        let of_log = self.list(&Self::path(&[LOG])).await?;
+        metas.extend(of_log.0);
+        unknown.extend(of_log.1);
+        // What a bucket was tried with is deleted at once; one that is left is of no use.
+        let is_left =
+            |path: &Path| !is_known(path) || path.parts().nth(1).is_some_and(|p| p.as_ref() == PROBE);
+        let names = metas.into_iter().map(|meta| meta.location);
+        unknown.extend(names.filter(is_left).map(String::from));
+        unknown.sort_unstable();
+        unknown.dedup();
+        Ok(unknown)
     }
 
     /// Deletes a block's files.
     pub(crate) async fn delete_block(&self, id: &str) -> Result<(), OpenError> {
         self.delete_all(self.names(&Self::block_path(id)).await?).await
+    }
+}
+
+/// A number of a log object's name.
+fn number(text: &str) -> Option<u64> {
+    let is_number = text.len() == 20 && text.bytes().all(|b| b.is_ascii_digit());
+    text.parse().ok().filter(|_| is_number)
+}
+
+/// Whether a path is of an object as this store names them.
+pub(crate) fn is_known(path: &Path) -> bool {
+    let parts: Vec<_> = path.parts().map(|part| part.as_ref().to_owned()).collect();
+    match parts.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [TENANT, "manifest", name] => manifest::version_of(name).is_some(),
+        [TENANT, LOG, epoch, seq] => number(epoch).is_some() && number(seq).is_some(),
+        [TENANT, PROBE, name] => Ulid::from_string(name).is_ok(),
+        // Object files are kept beside the store by `debuginfo`, which knows them.
+        [TENANT, "debuginfo", ..] => true,
+        [TENANT, "blocks", id, file] => {
+            let is_file = file == columns::META || columns::FILES.contains(&file);
+            Ulid::from_string(id).is_ok() && is_file
+        }
+        _ => false,
     }
 }
 

@@ -49,9 +49,9 @@ pub(crate) struct BlockMeta {
     /// Nodes of the largest partition: what a compaction must hold.
     #[serde(default)]
     pub(crate) partition_nodes_max: u64,
-    /// Memory for `attributes.parquet` once decoded, about.
+    /// Memory for the labels of its series and for `attributes.parquet` once decoded, about.
     #[serde(default)]
-    pub(crate) attributes_bytes: u64,
+    pub(crate) series_bytes: u64,
     /// Locations.
     pub(crate) locations: LocationCounts,
     /// Sample attributes: names of text columns.
@@ -73,6 +73,12 @@ pub(crate) struct LocationCounts {
     pub(crate) shared_locations: u64,
     /// Their rows.
     pub(crate) shared_rows: u64,
+    /// Text of all rows, in each batch that was written once.
+    #[serde(default)]
+    pub(crate) text_bytes: u64,
+    /// Text of the rows of shared locations.
+    #[serde(default)]
+    pub(crate) shared_text_bytes: u64,
 }
 
 /// Size and checksums of one file.

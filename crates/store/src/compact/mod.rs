@@ -80,8 +80,25 @@ pub(crate) enum CompactError {
     PutMeta(#[from] PutError),
     #[error("what was written is not what was read: {written:?}, not {read:?}")]
     NotConserved { read: Box<Digest>, written: Box<Digest> },
+    #[error("it panicked")]
+    Panicked,
     #[error(transparent)]
     Stopped(#[from] Stopped),
+}
+
+impl CompactError {
+    /// The inputs that would make the next try fail as this one did: the one that is damaged, or all if it is not known which.
+    pub(crate) fn left_out(&self, inputs: &[String]) -> Vec<String> {
+        match self {
+            Self::Read(ReadError::Corrupt { block, .. } | ReadError::Missing { block, .. })
+            | Self::Misfit { block, .. } => inputs.iter().filter(|input| *input == block).cloned().collect(),
+            Self::Encode(_) | Self::NotConserved { .. } | Self::Panicked => inputs.to_vec(),
+            Self::Read(ReadError::Unavailable { .. })
+            | Self::Put(_)
+            | Self::PutMeta(_)
+            | Self::Stopped(_) => Vec::new(),
+        }
+    }
 }
 
 impl From<DigestError> for CompactError {

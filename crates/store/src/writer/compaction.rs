@@ -1,6 +1,7 @@
 //! Compactions under way: begun from the manifest, done by a thread that yields to queries, taken into the manifest by the writer.
 
 use std::{
+    collections::BTreeSet,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -35,6 +36,8 @@ pub(super) struct Compactions {
     /// A block that is written but not yet in the manifest, with its inputs.
     unlisted: Option<(Vec<String>, BlockEntry, BlockMeta)>,
     failed: Option<Instant>,
+    /// Blocks that could not be merged for a reason that does not pass, and that others are merged without.
+    left_out: BTreeSet<String>,
 }
 
 impl Compactions {
@@ -71,7 +74,13 @@ impl Writer {
             return Vec::new();
         }
         let settings = CompactionSettings { memory_bytes, tiers: self.shared.settings.tiers };
-        plan::plans(&self.manifest, settings, now_ns)
+        let left_out = &self.compactions.left_out;
+        if left_out.is_empty() {
+            return plan::plans(&self.manifest, settings, now_ns);
+        }
+        let mut rest = self.manifest.clone();
+        rest.blocks.retain(|block| !left_out.contains(&block.id));
+        plan::plans(&rest, settings, now_ns)
     }
 
     /// Takes a finished compaction into the manifest, and begins the next that is due.
@@ -167,10 +176,7 @@ impl Writer {
             let compacted = match runtime.block_on(async { tokio::time::timeout(wait, done).await }) {
                 Err(_) => return,
                 Ok(Ok(compacted)) => compacted,
-                Ok(Err(_)) => Err(CompactError::Misfit {
-                    block: running.inputs.join(", "),
-                    reason: "the compaction panicked",
-                }),
+                Ok(Err(_)) => Err(CompactError::Panicked),
             };
             let inputs = running.inputs.clone();
             self.compactions.running = None;
@@ -178,8 +184,17 @@ impl Writer {
                 Ok((entry, meta)) => self.compactions.unlisted = Some((inputs, entry, meta)),
                 Err(e) => {
                     Counters::add(&self.shared.counters.compaction_failures, 1);
-                    warn!(error = %e, "a compaction failed; its blocks are as they were");
-                    self.compactions.failed = Some(Instant::now());
+                    let left_out = e.left_out(&inputs);
+                    if left_out.is_empty() {
+                        warn!(error = %e, "a compaction failed; its blocks are as they were");
+                        self.compactions.failed = Some(Instant::now());
+                    } else {
+                        let blocks = left_out.join(", ");
+                        warn!(blocks, error = %e, "a compaction failed; these blocks stay as they are, until a restart at least");
+                        self.compactions.left_out.extend(left_out);
+                        let count = self.compactions.left_out.len() as u64;
+                        self.shared.counters.compaction_left_out_blocks.store(count, Ordering::Relaxed);
+                    }
                 }
             }
         }
