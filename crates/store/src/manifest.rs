@@ -187,6 +187,12 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Manifest, String> {
     serde_json::from_slice(bytes).map_err(not_one)
 }
 
+/// Whether bytes are the begin of a manifest that was not written to its end.
+pub(crate) fn is_torn(bytes: &[u8]) -> bool {
+    let decoded = serde_json::from_slice::<Format>(bytes);
+    decoded.is_err_and(|e| e.is_eof()) && !bytes.ends_with(END.as_bytes())
+}
+
 /// Object name of a version.
 pub(crate) fn file_name(version: u64) -> String {
     format!("{version:020}.json")

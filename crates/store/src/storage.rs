@@ -203,6 +203,74 @@ impl Storage {
         Err(OpenError::Contended)
     }
 
+    /// Deletes the newest manifest if it was not written to its end and nothing was done by it: then the one before has everything that
+    /// was acknowledged. Stores put whole objects or none; but a disk may lie.
+    pub(crate) async fn drop_torn_manifest(&self) -> Result<(), OpenError> {
+        let names = self.names(&Self::path(&["manifest"])).await?;
+        let mut versions: Vec<u64> =
+            names.iter().filter_map(|p| manifest::version_of(p.filename()?)).collect();
+        versions.sort_unstable();
+        let Some(newest) = versions.pop() else { return Ok(()) };
+        let path = Self::manifest_path(newest);
+        let unreadable = |source| OpenError::Storage { object: path.to_string(), source };
+        let bytes = match self.get(&path).await {
+            Ok(bytes) => bytes,
+            Err(object_store::Error::NotFound { .. }) => return Ok(()),
+            Err(source) => return Err(unreadable(source)),
+        };
+        if !manifest::is_torn(&bytes) {
+            return Ok(());
+        }
+        let before = match versions.pop() {
+            Some(version) => self.manifest_version(version).await?.unwrap_or_else(Manifest::empty),
+            None => Manifest::empty(),
+        };
+        if self.is_whole(&before).await? {
+            tracing::warn!(
+                object = path.as_ref(),
+                "the newest manifest was not written to its end: the one before counts"
+            );
+            self.delete(&path).await.map_err(unreadable)?;
+        }
+        Ok(())
+    }
+
+    /// Whether a manifest's blocks are there, and its log unless no block could have taken that one's place.
+    async fn is_whole(&self, manifest: &Manifest) -> Result<bool, OpenError> {
+        for entry in &manifest.blocks {
+            if self.block_meta(entry).await.is_err() {
+                return Ok(false);
+            }
+        }
+        let LogPosition { epoch, seq } = manifest.log_floor;
+        let next_epoch = (seq == 0).then_some(LogPosition { epoch: epoch + 1, seq: 0 });
+        for first in std::iter::once(manifest.log_floor).chain(next_epoch) {
+            let path = Self::log_path(first);
+            let unreadable = |source| OpenError::Storage { object: path.to_string(), source };
+            if self.size(&path).await.map_err(unreadable)?.is_some() {
+                return Ok(true);
+            }
+        }
+        for id in self.block_sizes().await?.into_keys() {
+            if manifest.blocks.iter().any(|entry| entry.id == id) {
+                continue;
+            }
+            let path = Self::block_path(&id).join(columns::META);
+            match self.get(&path).await {
+                Err(object_store::Error::NotFound { .. }) => {}
+                Err(source) => return Err(OpenError::Storage { object: path.to_string(), source }),
+                Ok(bytes) => {
+                    let meta: Option<BlockMeta> = serde_json::from_slice(&bytes).ok();
+                    // It may be of a head whose log is gone.
+                    if meta.is_some_and(|meta| meta.inputs.is_empty()) {
+                        return Ok(false);
+                    }
+                }
+            }
+        }
+        Ok(true)
+    }
+
     /// One version of the manifest, if it is there.
     pub(crate) async fn manifest_version(&self, version: u64) -> Result<Option<Manifest>, OpenError> {
         let path = Self::manifest_path(version);

@@ -49,6 +49,9 @@ pub(crate) struct BlockMeta {
     /// Nodes of the largest partition: what a compaction must hold.
     #[serde(default)]
     pub(crate) partition_nodes_max: u64,
+    /// The blocks that it was merged of; none if it was made of a head.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) inputs: Vec<String>,
     /// Memory for the labels of its series and for `attributes.parquet` once decoded, about.
     #[serde(default)]
     pub(crate) series_bytes: u64,

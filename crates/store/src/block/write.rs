@@ -467,6 +467,7 @@ impl BlockBuilder {
             stacktraces: self.stacktrace_count,
             nodes: self.node_count,
             partition_nodes_max: self.partition_nodes_max,
+            inputs: Vec::new(),
             series_bytes: (label_bytes + attributes.size_bytes()) as u64,
             locations: self.location_counts,
             text_attributes: self.text_attributes,

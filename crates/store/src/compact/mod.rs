@@ -167,7 +167,8 @@ async fn verified(
     requests.retain(|request| request.received_ns > oldest_request_ns);
     requests.sort_unstable_by_key(|request| request.received_ns);
     let room_bytes = plan::room_bytes(inputs, target.memory_bytes);
-    let meta = merge::merge(&blocks, target, room_bytes, &requests, storage, progress).await?;
+    let mut meta = merge::merge(&blocks, target, room_bytes, &requests, storage, progress).await?;
+    meta.inputs = inputs.iter().map(|entry| entry.id.clone()).collect();
     let mut expected = Digest::default();
     for block in &blocks {
         expected = expected.with(Digest::of(block, target.resolution_ns, room_bytes, progress).await?);
