@@ -25,6 +25,7 @@ pub(crate) struct Counters {
     pub(crate) compaction_backlog_blocks: AtomicU64,
     pub(crate) compaction_left_out_blocks: AtomicU64,
     pub(crate) compaction_samples: AtomicU64,
+    pub(crate) compaction_planned_samples: AtomicU64,
     pub(crate) fenced: AtomicU64,
     pub(crate) refresh_failures: AtomicU64,
 }
@@ -66,6 +67,8 @@ pub struct StoreCounts {
     pub compaction_left_out_blocks: u64,
     /// Samples that the compaction under way has merged; 0 if there is none.
     pub compaction_samples: u64,
+    /// Samples that it merges altogether.
+    pub compaction_planned_samples: u64,
     /// 1 once another process has taken over the log, or the log cannot go on: nothing is acknowledged any more.
     pub fenced: u64,
     /// Times that a process that only answers could not look for what is new.
@@ -117,6 +120,7 @@ impl Counters {
             compaction_backlog_blocks: get(&self.compaction_backlog_blocks),
             compaction_left_out_blocks: get(&self.compaction_left_out_blocks),
             compaction_samples: get(&self.compaction_samples),
+            compaction_planned_samples: get(&self.compaction_planned_samples),
             fenced: get(&self.fenced),
             refresh_failures: get(&self.refresh_failures),
             ..StoreCounts::default()

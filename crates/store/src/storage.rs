@@ -12,7 +12,7 @@ mod full;
 use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
-use futures::{StreamExt, stream};
+use futures::{StreamExt, TryStreamExt, stream};
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, path::Path};
 use ulid::Ulid;
 
@@ -35,6 +35,9 @@ const MANIFEST_TRIES: u32 = 5;
 /// Seals that stay when the log before them is deleted. Without its seal, a process that stood still since could put an object where
 /// the seal was, and acknowledge what nobody reads; so it must not stand still while this many others take over.
 const SEALS_KEPT: u64 = 100;
+/// What this program may keep beside the store in its directory: locks, the name of a log, the cache of object files, the spool of a
+/// forwarder.
+const BESIDE: [&str; 5] = ["lock", "lock.probe", "id", "debuginfo-cache", "spool"];
 /// Folder of what a bucket is tried with.
 const PROBE: &str = "probe";
 /// Folder of the log.
@@ -161,10 +164,12 @@ impl Storage {
     }
 
     async fn metas(&self, prefix: &Path) -> Result<Vec<ObjectMeta>, OpenError> {
-        Ok(self.list(prefix).await?.0)
+        let listed: Result<Vec<ObjectMeta>, _> = self.of(prefix).list(Some(prefix)).try_collect().await;
+        listed.map_err(|source| OpenError::Storage { object: prefix.to_string(), source })
     }
 
-    /// Objects, and what is wrong with names that no object can have: somebody else's files in a directory.
+    /// Objects, and what is wrong with the name of a file that no object can have. That hides others: what must not miss any takes
+    /// [`metas`](Self::metas).
     async fn list(&self, prefix: &Path) -> Result<(Vec<ObjectMeta>, Vec<String>), OpenError> {
         let (mut metas, mut unnamed) = (Vec::new(), Vec::new());
         let mut listed = self.of(prefix).list(Some(prefix));
@@ -233,6 +238,19 @@ impl Storage {
             self.delete(&path).await.map_err(unreadable)?;
         }
         Ok(())
+    }
+
+    /// Files and folders beside the store's own that no part of this program keeps there.
+    async fn unknown_beside(&self) -> Result<Vec<String>, OpenError> {
+        let beside = match self.objects.list_with_delimiter(None).await {
+            Ok(beside) => beside,
+            // A file with a name that no object can have hides the others.
+            Err(object_store::Error::InvalidPath { source }) => return Ok(vec![source.to_string()]),
+            Err(source) => return Err(OpenError::Storage { object: "/".to_owned(), source }),
+        };
+        let files = beside.objects.into_iter().map(|meta| String::from(meta.location));
+        let folders = beside.common_prefixes.into_iter().map(String::from);
+        Ok(files.chain(folders).filter(|name| name != TENANT && !BESIDE.contains(&name.as_str())).collect())
     }
 
     /// Whether a manifest's blocks are there, and its log unless no block could have taken that one's place.
@@ -443,6 +461,7 @@ impl Storage {
             |path: &Path| !is_known(path) || path.parts().nth(1).is_some_and(|p| p.as_ref() == PROBE);
         let names = metas.into_iter().map(|meta| meta.location);
         unknown.extend(names.filter(is_left).map(String::from));
+        unknown.extend(self.unknown_beside().await?);
         unknown.sort_unstable();
         unknown.dedup();
         Ok(unknown)

@@ -59,6 +59,11 @@ pub(super) fn encode(encoder: &mut DescriptorEncoder, counts: &StoreCounts) -> R
             counts.compaction_left_out_blocks,
         ),
         ("compaction_samples", "Samples merged by the compaction under way", counts.compaction_samples),
+        (
+            "compaction_planned_samples",
+            "Samples that the compaction under way merges altogether",
+            counts.compaction_planned_samples,
+        ),
         ("head_samples", "Samples in heads", counts.head_samples),
         ("head_bytes", "Memory of heads", counts.head_bytes),
         ("cache_bytes", "Memory of decoded block parts", counts.cache_bytes),

@@ -55,6 +55,8 @@ impl Compactions {
 
 struct Running {
     inputs: Vec<String>,
+    /// Samples of the inputs.
+    samples: u64,
     /// Size of the inputs.
     size_bytes: u64,
     progress: Arc<Progress>,
@@ -95,9 +97,11 @@ impl Writer {
                 self.begin_compaction(plan, runtime);
             }
         }
-        let progress =
-            self.compactions.running.as_ref().map_or(0, |r| r.progress.done.load(Ordering::Relaxed));
-        self.shared.counters.compaction_samples.store(progress, Ordering::Relaxed);
+        let running = self.compactions.running.as_ref();
+        let (done, samples) =
+            running.map_or((0, 0), |r| (r.progress.done.load(Ordering::Relaxed), r.samples));
+        self.shared.counters.compaction_samples.store(done, Ordering::Relaxed);
+        self.shared.counters.compaction_planned_samples.store(samples, Ordering::Relaxed);
     }
 
     /// Runs every compaction that is due at a time, and gives the number of blocks that became others.
@@ -142,6 +146,7 @@ impl Writer {
     fn begin_compaction(&mut self, plan: Plan, runtime: &Handle) {
         let inputs = self.inputs(&plan);
         let size_bytes = inputs.iter().map(|block| block.size_bytes).sum();
+        let samples = inputs.iter().map(|block| block.samples).sum();
         let memory_bytes = self.shared.settings.compaction_memory_bytes;
         let progress = Arc::new(Progress::default());
         let (send, done) = oneshot::channel();
@@ -161,7 +166,8 @@ impl Writer {
         });
         match spawned {
             Ok(()) => {
-                self.compactions.running = Some(Running { inputs: plan.inputs, size_bytes, progress, done });
+                self.compactions.running =
+                    Some(Running { inputs: plan.inputs, samples, size_bytes, progress, done });
             }
             Err(e) => {
                 error!(error = %e, "cannot start a compaction");
