@@ -346,11 +346,23 @@ impl Debuginfo {
         if known.as_ref().is_some_and(|record| matches!(record.state, State::Uploading(_))) {
             return Ok(ObjectFile::Missing(Unresolved::Uploading));
         }
-        if self.debuginfod.is_some() {
-            return Ok(ObjectFile::Elsewhere);
+        let is_invalid = known.as_ref().is_some_and(Record::is_invalid);
+        let missing = |reason| ObjectFile::Missing(if is_invalid { Unresolved::NotAnObject } else { reason });
+        let Some(debuginfod) = &self.debuginfod else { return Ok(missing(Unresolved::NoDebuginfo)) };
+        // What was given before a restart and was of no use.
+        let is_unusable = known.as_ref().is_some_and(|record| {
+            let noted = matches!(record.state, State::Debuginfod { stored: None, .. }) && is_invalid;
+            let absent_ns = i64::try_from(debuginfod.absent_for().as_nanos()).unwrap_or(i64::MAX);
+            noted && (self.options.clock)() < record.last_used_ns.saturating_add(absent_ns)
+        });
+        if is_unusable {
+            return Ok(missing(Unresolved::NotAnObject));
         }
-        let invalid = known.is_some_and(|record| record.is_invalid());
-        Ok(ObjectFile::Missing(if invalid { Unresolved::NotAnObject } else { Unresolved::NoDebuginfo }))
+        let answered = debuginfod.known(&self.gnu_build_id(build_id));
+        Ok(match answered.and_then(|lookup| lookup.reason()) {
+            Some(reason) => missing(reason),
+            None => ObjectFile::Elsewhere,
+        })
     }
 
     /// Fetches the debug information of a build ID from a debuginfod server, as long as that takes. `None` if there is a file
@@ -364,11 +376,20 @@ impl Debuginfo {
         let gnu = self.gnu_build_id(build_id);
         match debuginfod.fetch(&gnu, &self.options.cache_folder).await {
             Ok(fetched) => self.keep_fetched(build_id, fetched).await?,
-            Err(Lookup::Failed) => return Ok(Some(Unresolved::DebuginfodFailed)),
-            Err(_) => return Ok(Some(Unresolved::AbsentAtDebuginfod)),
+            Err(nobody) => {
+                let reason = nobody.reason();
+                if let Lookup::Unusable { server } = nobody {
+                    self.note_unusable(build_id, server).await?;
+                }
+                return Ok(reason);
+            }
         }
-        let is_here = self.held(build_id).await?.is_some();
-        Ok((!is_here).then_some(Unresolved::NotAnObject))
+        if self.held(build_id).await?.is_some() {
+            return Ok(None);
+        }
+        let known = self.records.lock().find(build_id.as_str(), FileKind::Debuginfo).cloned();
+        let uploading = known.is_some_and(|record| matches!(record.state, State::Uploading(_)));
+        Ok(Some(if uploading { Unresolved::Uploading } else { Unresolved::NotAnObject }))
     }
 
     fn gnu_build_id(&self, build_id: &BuildId) -> BuildId {

@@ -92,6 +92,7 @@ async fn an_upload_survives_a_restart_at_every_step() {
     let store = fixture.open().await;
     assert_eq!(reason(&store, "abcd", "").await, Reason::FirstTimeSeen);
     let id = store.initiate("abcd", KIND, hash("h"), 10, false).await.unwrap().upload_id;
+    assert!(uuid::Uuid::parse_str(&id).is_ok_and(|id| id.get_version_num() == 4), "{id}");
     let store = fixture.open().await;
     assert_eq!(reason(&store, "abcd", "").await, Reason::UploadInProgress);
     send(&store, "abcd", PROGRAM, &id).await;
@@ -112,6 +113,23 @@ async fn an_upload_survives_a_restart_at_every_step() {
     assert_eq!(bytes(&store, gnu.as_str()).await.as_deref(), Some(PROGRAM));
     assert_eq!(reason(&store, gnu.as_str(), "").await, Reason::AlreadyExists);
     assert_eq!(fixture.stored().await, 2);
+}
+
+/// IDs that programs before gave are taken as long as their uploads are under way.
+#[tokio::test]
+async fn an_id_that_is_no_uuid() {
+    let fixture = Fixture::new();
+    let store = fixture.open().await;
+    store.initiate("abcd", KIND, hash("h"), 10, false).await.unwrap();
+    let mut record = store.list().remove(0);
+    let State::Uploading(upload) = &mut record.state else { panic!("{record:?}") };
+    upload.id = "01KB0QJ6N5T2Y4V8W0X1Z3A5B7".to_owned();
+    let id = upload.id.clone();
+    store.write(record).await.unwrap();
+    let store = fixture.open().await;
+    send(&store, "abcd", PROGRAM, &id).await;
+    store.finish("abcd", KIND, &id).await.unwrap();
+    assert_eq!(bytes(&store, "abcd").await.as_deref(), Some(PROGRAM));
 }
 
 #[tokio::test]
