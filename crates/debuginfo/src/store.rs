@@ -228,7 +228,7 @@ pub struct Debuginfo {
 #[derive(Default)]
 struct Records {
     by_name: HashMap<FileName, Record>,
-    /// Build IDs under which a file is known by its GNU build ID.
+    /// Build IDs under which a file is known, by its other names.
     other_names: HashMap<String, String>,
     /// Files by their checksum, and by the units of split DWARF in them. What a file had that is another now may be here still.
     by_crc32: HashMap<u32, FileName>,
@@ -311,7 +311,7 @@ impl Debuginfo {
         records
     }
 
-    /// What is known of a build ID, under either of its names.
+    /// What is known of a build ID, under any of its names.
     ///
     /// # Errors
     /// If it is no build ID.
@@ -394,7 +394,9 @@ impl Debuginfo {
 
     fn gnu_build_id(&self, build_id: &BuildId) -> BuildId {
         let known = self.records.lock().find(build_id.as_str(), FileKind::Debuginfo).cloned();
-        let recorded = known.and_then(|record| record.gnu_build_id);
+        let recorded = known.and_then(|Record { gnu_build_id, build_id: kept, .. }| {
+            gnu_build_id.or_else(|| (kept != build_id.as_str()).then_some(kept))
+        });
         let named = || (self.options.other_names.0)(build_id.as_str()).into_iter().next();
         let gnu = recorded.or_else(named).and_then(|gnu| BuildId::parse(&gnu).ok());
         gnu.unwrap_or_else(|| build_id.clone())
@@ -483,9 +485,7 @@ impl Debuginfo {
 
 impl Records {
     fn insert(&mut self, record: Record) {
-        if let Some(gnu) = &record.gnu_build_id {
-            self.other_names.insert(gnu.clone(), record.build_id.clone());
-        }
+        self.note_names(&record);
         let name = (record.build_id.clone(), record.kind);
         if let Some(crc32) = record.crc32 {
             self.by_crc32.insert(crc32, name.clone());
@@ -494,11 +494,22 @@ impl Records {
         self.by_name.insert(name, record);
     }
 
+    fn note_names(&mut self, record: &Record) {
+        let names = record.other_names().map(|other| (other.to_owned(), record.build_id.clone()));
+        self.other_names.extend(names);
+    }
+
     fn forget(&mut self, name: &FileName) {
         self.by_name.remove(name);
         self.by_crc32.retain(|_, of| of != name);
         self.by_split_unit.retain(|_, of| of != name);
         self.other_names.retain(|_, build_id| *build_id != name.0);
+        // Those of its files of other kinds stay.
+        for kind in FileKind::ALL {
+            if let Some(record) = self.by_name.get(&(name.0.clone(), kind)).cloned() {
+                self.note_names(&record);
+            }
+        }
     }
 
     /// The file with this checksum.
@@ -513,10 +524,17 @@ impl Records {
         record.split_units.0.binary_search(&id).is_ok().then_some(record)
     }
 
-    /// The record of a file under either of its names.
+    /// The record of a file under any of its names.
     fn find(&self, build_id: &str, kind: FileKind) -> Option<&Record> {
         let by = |name: &str| self.by_name.get(&(name.to_owned(), kind));
         by(build_id).or_else(|| by(self.other_names.get(build_id)?))
+    }
+
+    /// The first record of a file under one of some names that can be read.
+    fn usable(&self, names: &[String], kind: FileKind) -> Option<&Record> {
+        let all = names.iter().flat_map(|name| [Some(name), self.other_names.get(name)]).flatten();
+        let mut records = all.filter_map(|name| self.by_name.get(&(name.clone(), kind)));
+        records.find(|record| companions::is_usable(record))
     }
 }
 

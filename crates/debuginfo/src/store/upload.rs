@@ -60,6 +60,7 @@ impl Debuginfo {
             state: State::Debuginfod { server, stored: None },
             quality: None,
             gnu_build_id: None,
+            file_hash: None,
             crc32: None,
             split_units: SplitUnits::default(),
             last_used_ns: (self.options.clock)(),
@@ -136,6 +137,7 @@ impl Debuginfo {
             }),
             quality: None,
             gnu_build_id: before.as_ref().and_then(|record| record.gnu_build_id.clone()),
+            file_hash: before.as_ref().and_then(|record| record.file_hash.clone()),
             crc32: None,
             split_units: SplitUnits::default(),
             last_used_ns: now_ns,
@@ -285,6 +287,7 @@ impl Debuginfo {
             state: State::Debuginfod { server, stored },
             quality: None,
             gnu_build_id: None,
+            file_hash: None,
             crc32: None,
             split_units: SplitUnits::default(),
             last_used_ns: (self.options.clock)(),
@@ -320,6 +323,7 @@ impl Debuginfo {
             state: State::Debuginfod { server, stored: None },
             quality: None,
             gnu_build_id: None,
+            file_hash: None,
             crc32: None,
             split_units: SplitUnits::default(),
             last_used_ns: (self.options.clock)(),
@@ -332,9 +336,10 @@ impl Debuginfo {
 impl Record {
     /// Writes down what was found in the file.
     fn note(&mut self, contents: Contents) {
-        let Contents { quality, gnu_build_id, crc32, split_units } = contents;
+        let Contents { quality, gnu_build_id, file_hash, crc32, split_units } = contents;
         self.quality = Some(quality);
-        self.gnu_build_id = gnu_build_id.map(|gnu| gnu.to_string()).filter(|gnu| *gnu != self.build_id);
+        let other = |name: Option<BuildId>| name.map(|it| it.to_string()).filter(|it| *it != self.build_id);
+        (self.gnu_build_id, self.file_hash) = (other(gnu_build_id), other(file_hash));
         (self.crc32, self.split_units) = (crc32, split_units);
     }
 }
