@@ -1,7 +1,8 @@
 //! A client of debuginfod servers: do they have a build ID, and the file if they do.
 //!
-//! Servers are asked at once, and the first in the list that has the file wins. Answers are remembered, also that there
-//! is none; a server that fails is asked again soon.
+//! Who wants to know whether there is a file asks all servers at once, and the first in the list that has it wins. Who wants the
+//! file asks one after the other, so that each is asked once. What a server gives is the file only if it is ELF and of that build
+//! ID. Answers are remembered, also that there is none; a server that fails is asked again soon.
 
 use std::{
     fs::File,
@@ -10,13 +11,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use decima_symbols::BuildId;
+use decima_symbols::{BuildId, Unresolved, elf::Elf};
 use futures::future::join_all;
 use parking_lot::Mutex;
 use quick_cache::sync::Cache;
-use reqwest::{Client, StatusCode, Url};
+use reqwest::{Client, Response, StatusCode, Url};
 use rustls_platform_verifier::BuilderVerifierExt as _;
 use tokio::sync::Semaphore;
+
+use crate::files;
 
 /// Build IDs whose answers are remembered.
 const REMEMBERED_MAX: usize = 8192;
@@ -37,7 +40,7 @@ pub struct DebuginfodOptions {
     pub concurrent_max: usize,
     /// Largest file that is taken.
     pub file_max_bytes: u64,
-    /// How long "no" is believed. Distributions publish debug information some hours after the program.
+    /// How long "no" is believed, also of a file that is none. Distributions publish debug information some hours after the program.
     pub absent_for: Duration,
     /// How long a server that failed is left alone for this build ID.
     pub failed_for: Duration,
@@ -86,8 +89,25 @@ pub enum Lookup {
     },
     /// None has it.
     Absent,
+    /// What is given for it is not the file: no ELF file, or one of another build ID.
+    Unusable {
+        /// By whom.
+        server: String,
+    },
     /// None has it that answered, and not all answered.
     Failed,
+}
+
+impl Lookup {
+    /// Why there is no file; `None` if there is one.
+    pub(crate) fn reason(&self) -> Option<Unresolved> {
+        match self {
+            Self::Found { .. } => None,
+            Self::Absent => Some(Unresolved::AbsentAtDebuginfod),
+            Self::Unusable { .. } => Some(Unresolved::NotAnObject),
+            Self::Failed => Some(Unresolved::DebuginfodFailed),
+        }
+    }
 }
 
 /// A file that a server gave.
@@ -111,10 +131,8 @@ impl Server {
         self.unreachable.lock().is_some_and(|at| at.elapsed() < UNREACHABLE_FOR)
     }
 
-    fn failed(&self, error: &reqwest::Error) {
-        if error.is_connect() || error.is_timeout() {
-            *self.unreachable.lock() = Some(Instant::now());
-        }
+    fn leave_alone(&self) {
+        *self.unreachable.lock() = Some(Instant::now());
     }
 }
 
@@ -161,15 +179,30 @@ impl Debuginfod {
         })
     }
 
+    /// How long "no" is believed.
+    pub(crate) fn absent_for(&self) -> Duration {
+        self.options.absent_for
+    }
+
+    /// What is known of a build ID without asking anybody.
+    pub(crate) fn known(&self, build_id: &BuildId) -> Option<Lookup> {
+        if !is_hex(build_id) || self.servers.is_empty() {
+            return Some(Lookup::Absent);
+        }
+        let unreachable = || self.servers.iter().all(Server::is_left_alone).then_some(Lookup::Failed);
+        self.remembered(build_id).or_else(unreachable)
+    }
+
     /// Whether a server has the debug information of a build ID. Only the head of the answer is read.
     pub async fn find(&self, build_id: &BuildId) -> Lookup {
-        if !is_hex(build_id) || self.servers.is_empty() {
-            return Lookup::Absent;
-        }
-        if let Some(lookup) = self.remembered(build_id) {
+        if let Some(lookup) = self.known(build_id) {
             return lookup;
         }
-        let answers = join_all(self.servers.iter().map(|server| self.ask(server, build_id))).await;
+        let ask = |server| async move {
+            let _permit = self.requests.acquire().await.ok()?;
+            self.ask(server, build_id).await
+        };
+        let answers = join_all(self.servers.iter().map(ask)).await;
         let mut lookup = Lookup::Absent;
         for (server, answer) in self.servers.iter().zip(answers) {
             match answer {
@@ -181,51 +214,69 @@ impl Debuginfod {
                 None => lookup = Lookup::Failed,
             }
         }
-        // Whom nobody asked may know it once asked.
-        if lookup != Lookup::Failed || !self.servers.iter().any(Server::is_left_alone) {
-            self.remember(build_id, lookup.clone());
-        }
-        lookup
+        self.remember(build_id, lookup)
     }
 
     /// Fetches the debug information of a build ID into a file of this folder.
     ///
     /// # Errors
-    /// [`Lookup::Absent`] or [`Lookup::Failed`] if nobody gives it.
+    /// Any [`Lookup`] but `Found` if nobody gives it.
     pub async fn fetch(&self, build_id: &BuildId, folder: &std::path::Path) -> Result<Fetched, Lookup> {
-        let server = match self.find(build_id).await {
-            Lookup::Found { server } => server,
-            nobody => return Err(nobody),
-        };
-        let Some(url) = self.servers.iter().map(|known| &known.url).find(|url| url.as_str() == server) else {
-            return Err(Lookup::Absent);
-        };
-        let Ok(permit) = self.requests.acquire().await else { return Err(Lookup::Failed) };
-        let fetched = self.download(url, build_id, folder).await;
-        drop(permit);
-        let nobody = match fetched {
-            Ok(Some((file, size_bytes))) => return Ok(Fetched { server, file, size_bytes }),
-            Ok(None) => Lookup::Absent,
-            Err(error) => {
-                tracing::warn!(%build_id, server, error = &*error, "debuginfod does not give a file");
-                Lookup::Failed
+        let mut servers: Vec<_> = self.servers.iter().collect();
+        match self.known(build_id) {
+            None => {}
+            // It is asked first.
+            Some(Lookup::Found { server: known }) => {
+                servers.sort_by_key(|server| server.url.as_str() != known);
             }
+            Some(nobody) => return Err(nobody),
+        }
+        let mut nobody = Lookup::Absent;
+        for server in servers {
+            match (self.fetch_from(server, build_id, folder).await, &nobody) {
+                (Ok(fetched), _) => {
+                    self.remember(build_id, Lookup::Found { server: fetched.server.clone() });
+                    return Ok(fetched);
+                }
+                // Who failed may have it.
+                (Err(Lookup::Failed), _) | (_, Lookup::Failed) => nobody = Lookup::Failed,
+                (Err(unusable @ Lookup::Unusable { .. }), Lookup::Absent) => nobody = unusable,
+                (Err(_), _) => {}
+            }
+        }
+        Err(self.remember(build_id, nobody))
+    }
+
+    async fn fetch_from(
+        &self,
+        server: &Server,
+        build_id: &BuildId,
+        folder: &std::path::Path,
+    ) -> Result<Fetched, Lookup> {
+        let Ok(_permit) = self.requests.acquire().await else { return Err(Lookup::Failed) };
+        let response = match self.ask(server, build_id).await {
+            Some(Some(response)) => response,
+            Some(None) => return Err(Lookup::Absent),
+            None => return Err(Lookup::Failed),
         };
-        self.remember(build_id, nobody.clone());
-        Err(nobody)
+        let url = &server.url;
+        let (file, size_bytes) = self.download(response, folder).await.map_err(|error| {
+            tracing::warn!(%build_id, %url, error = &*error, "debuginfod does not give a file");
+            Lookup::Failed
+        })?;
+        let server = url.to_string();
+        if !is_of(&file, build_id).await {
+            tracing::warn!(%build_id, %url, size_bytes, "what debuginfod gives is not ELF or of another build ID");
+            return Err(Lookup::Unusable { server });
+        }
+        Ok(Fetched { server, file, size_bytes })
     }
 
     async fn download(
         &self,
-        server: &Url,
-        build_id: &BuildId,
+        mut response: Response,
         folder: &std::path::Path,
-    ) -> Result<Option<(File, u64)>, Box<dyn std::error::Error + Send + Sync>> {
-        let mut response = self.client.get(file_url(server, build_id)?).send().await?;
-        if response.status() == StatusCode::NOT_FOUND {
-            return Ok(None);
-        }
-        response.error_for_status_ref()?;
+    ) -> Result<(File, u64), Box<dyn std::error::Error + Send + Sync>> {
         let mut file = tempfile::tempfile_in(folder)?;
         let mut size_bytes = 0u64;
         while let Some(chunk) = response.chunk().await? {
@@ -235,29 +286,36 @@ impl Debuginfod {
             }
             file = tokio::task::spawn_blocking(move || file.write_all(&chunk).map(|()| file)).await??;
         }
-        Ok(Some((file, size_bytes)))
+        Ok((file, size_bytes))
     }
 
-    /// `None` if the server failed, `Some(None)` if it does not have the file.
-    async fn ask(&self, server: &Server, build_id: &BuildId) -> Option<Option<()>> {
-        let _permit = self.requests.acquire().await.ok()?;
+    /// Asks for a file, and gives the answer once its head is here. `None` if the server failed, `Some(None)` if it does not have
+    /// the file.
+    async fn ask(&self, server: &Server, build_id: &BuildId) -> Option<Option<Response>> {
         if server.is_left_alone() {
             return None;
         }
         // A server without it may have to ask others; all of them together get no longer than a sender waits.
         const ASK_TIMEOUT: Duration = Duration::from_secs(10);
-        let request = self.client.get(file_url(&server.url, build_id).ok()?);
         let url = &server.url;
-        match request.timeout(ASK_TIMEOUT.min(self.options.request_timeout)).send().await {
-            Ok(response) if response.status() == StatusCode::OK => Some(Some(())),
-            Ok(response) if response.status() == StatusCode::NOT_FOUND => Some(None),
-            Ok(response) => {
+        let request = self.client.get(file_url(url, build_id).ok()?).send();
+        match tokio::time::timeout(ASK_TIMEOUT, request).await {
+            Ok(Ok(response)) if response.status() == StatusCode::OK => Some(Some(response)),
+            Ok(Ok(response)) if response.status() == StatusCode::NOT_FOUND => Some(None),
+            Ok(Ok(response)) => {
                 tracing::debug!(%url, %build_id, status = %response.status(), "debuginfod fails");
                 None
             }
-            Err(error) => {
-                server.failed(&error);
+            Ok(Err(error)) => {
+                if error.is_connect() || error.is_timeout() {
+                    server.leave_alone();
+                }
                 tracing::debug!(%url, %build_id, error = &error as &dyn std::error::Error, "debuginfod fails");
+                None
+            }
+            Err(_) => {
+                server.leave_alone();
+                tracing::debug!(%url, %build_id, "debuginfod does not answer in time");
                 None
             }
         }
@@ -267,15 +325,33 @@ impl Debuginfod {
         let (lookup, at) = self.remembered.get(build_id)?;
         let believed = match lookup {
             Lookup::Found { .. } => return Some(lookup),
-            Lookup::Absent => self.options.absent_for,
+            Lookup::Absent | Lookup::Unusable { .. } => self.options.absent_for,
             Lookup::Failed => self.options.failed_for,
         };
         (at.elapsed() < believed).then_some(lookup)
     }
 
-    fn remember(&self, build_id: &BuildId, lookup: Lookup) {
-        self.remembered.insert(build_id.clone(), (lookup, Instant::now()));
+    fn remember(&self, build_id: &BuildId, lookup: Lookup) -> Lookup {
+        // Whom nobody asked may know it once asked.
+        if lookup != Lookup::Failed || !self.servers.iter().any(Server::is_left_alone) {
+            self.remembered.insert(build_id.clone(), (lookup.clone(), Instant::now()));
+        }
+        lookup
     }
+}
+
+/// Whether a file is ELF, and nothing in it says that it is of another build ID.
+async fn is_of(file: &File, build_id: &BuildId) -> bool {
+    let Ok(bytes) = files::map(file) else { return false };
+    let build_id = build_id.clone();
+    // A file that brings out a fault of the reader is of no use either.
+    let looking = tokio::task::spawn_blocking(move || names(&bytes, &build_id));
+    looking.await.unwrap_or_default()
+}
+
+fn names(bytes: &decima_symbols::ObjectBytes, build_id: &BuildId) -> bool {
+    let Ok(elf) = Elf::parse((**bytes).as_ref()) else { return false };
+    BuildId::gnu(&elf).is_none_or(|gnu| gnu.as_str().eq_ignore_ascii_case(build_id.as_str()))
 }
 
 fn server_url(server: &str) -> Result<Url, DebuginfodError> {

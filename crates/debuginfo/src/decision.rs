@@ -183,6 +183,7 @@ mod tests {
             state,
             quality: invalid.then(|| RecordedQuality { not_valid_elf: true, ..RecordedQuality::default() }),
             gnu_build_id: None,
+            file_hash: None,
             crc32: None,
             split_units: crate::record::SplitUnits::default(),
             last_used_ns: 0,

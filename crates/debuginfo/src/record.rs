@@ -127,6 +127,7 @@ impl RecordedQuality {
 pub(crate) struct Contents {
     pub(crate) quality: RecordedQuality,
     pub(crate) gnu_build_id: Option<BuildId>,
+    pub(crate) file_hash: Option<BuildId>,
     pub(crate) crc32: Option<u32>,
     pub(crate) split_units: SplitUnits,
 }
@@ -147,6 +148,7 @@ impl Contents {
                 has_dynsym,
             },
             gnu_build_id: BuildId::gnu(&elf),
+            file_hash: Some(BuildId::hash(bytes)),
             crc32: Some(crc32fast::hash(bytes)),
             split_units,
         }
@@ -208,6 +210,9 @@ pub struct Record {
     /// Its GNU build ID where that is another: one file under two names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gnu_build_id: Option<String>,
+    /// Its hash, where that is another: what agents name it by that find no GNU build ID in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file_hash: Option<String>,
     /// Checksum of the file, by which `.gnu_debuglink` of another may name it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub crc32: Option<u32>,
@@ -226,6 +231,18 @@ impl Record {
             State::Debuginfod { stored, .. } => stored.as_ref(),
             State::Purged { .. } => None,
         }
+    }
+
+    /// What else the file is known by. An agent uploads a part of the program, and says the hash of all of it.
+    pub fn other_names(&self) -> impl Iterator<Item = &str> {
+        let said = match &self.state {
+            State::Uploading(upload) | State::Uploaded(upload) => {
+                Some(upload.hash.as_str()).filter(|hash| BuildId::is_hash(hash))
+            }
+            State::Purged { .. } | State::Debuginfod { .. } => None,
+        };
+        let names = [self.gnu_build_id.as_deref(), self.file_hash.as_deref(), said].into_iter().flatten();
+        names.filter(|name| *name != self.build_id)
     }
 
     /// Whether it was looked at and has neither lines nor inlined functions.
@@ -257,6 +274,7 @@ mod tests {
             }),
             quality: None,
             gnu_build_id: None,
+            file_hash: None,
             crc32: None,
             split_units: SplitUnits::default(),
             last_used_ns: 9,

@@ -85,6 +85,7 @@ mod tests {
             state: if uploading { State::Uploading(upload) } else { State::Uploaded(upload) },
             quality: None,
             gnu_build_id: None,
+            file_hash: None,
             crc32: None,
             split_units: crate::record::SplitUnits::default(),
             last_used_ns,

@@ -228,7 +228,7 @@ pub struct Debuginfo {
 #[derive(Default)]
 struct Records {
     by_name: HashMap<FileName, Record>,
-    /// Build IDs under which a file is known by its GNU build ID.
+    /// Build IDs under which a file is known, by its other names.
     other_names: HashMap<String, String>,
     /// Files by their checksum, and by the units of split DWARF in them. What a file had that is another now may be here still.
     by_crc32: HashMap<u32, FileName>,
@@ -311,7 +311,7 @@ impl Debuginfo {
         records
     }
 
-    /// What is known of a build ID, under either of its names.
+    /// What is known of a build ID, under any of its names.
     ///
     /// # Errors
     /// If it is no build ID.
@@ -346,11 +346,23 @@ impl Debuginfo {
         if known.as_ref().is_some_and(|record| matches!(record.state, State::Uploading(_))) {
             return Ok(ObjectFile::Missing(Unresolved::Uploading));
         }
-        if self.debuginfod.is_some() {
-            return Ok(ObjectFile::Elsewhere);
+        let is_invalid = known.as_ref().is_some_and(Record::is_invalid);
+        let missing = |reason| ObjectFile::Missing(if is_invalid { Unresolved::NotAnObject } else { reason });
+        let Some(debuginfod) = &self.debuginfod else { return Ok(missing(Unresolved::NoDebuginfo)) };
+        // What was given before a restart and was of no use.
+        let is_unusable = known.as_ref().is_some_and(|record| {
+            let noted = matches!(record.state, State::Debuginfod { stored: None, .. }) && is_invalid;
+            let absent_ns = i64::try_from(debuginfod.absent_for().as_nanos()).unwrap_or(i64::MAX);
+            noted && (self.options.clock)() < record.last_used_ns.saturating_add(absent_ns)
+        });
+        if is_unusable {
+            return Ok(missing(Unresolved::NotAnObject));
         }
-        let invalid = known.is_some_and(|record| record.is_invalid());
-        Ok(ObjectFile::Missing(if invalid { Unresolved::NotAnObject } else { Unresolved::NoDebuginfo }))
+        let answered = debuginfod.known(&self.gnu_build_id(build_id));
+        Ok(match answered.and_then(|lookup| lookup.reason()) {
+            Some(reason) => missing(reason),
+            None => ObjectFile::Elsewhere,
+        })
     }
 
     /// Fetches the debug information of a build ID from a debuginfod server, as long as that takes. `None` if there is a file
@@ -364,16 +376,27 @@ impl Debuginfo {
         let gnu = self.gnu_build_id(build_id);
         match debuginfod.fetch(&gnu, &self.options.cache_folder).await {
             Ok(fetched) => self.keep_fetched(build_id, fetched).await?,
-            Err(Lookup::Failed) => return Ok(Some(Unresolved::DebuginfodFailed)),
-            Err(_) => return Ok(Some(Unresolved::AbsentAtDebuginfod)),
+            Err(nobody) => {
+                let reason = nobody.reason();
+                if let Lookup::Unusable { server } = nobody {
+                    self.note_unusable(build_id, server).await?;
+                }
+                return Ok(reason);
+            }
         }
-        let is_here = self.held(build_id).await?.is_some();
-        Ok((!is_here).then_some(Unresolved::NotAnObject))
+        if self.held(build_id).await?.is_some() {
+            return Ok(None);
+        }
+        let known = self.records.lock().find(build_id.as_str(), FileKind::Debuginfo).cloned();
+        let uploading = known.is_some_and(|record| matches!(record.state, State::Uploading(_)));
+        Ok(Some(if uploading { Unresolved::Uploading } else { Unresolved::NotAnObject }))
     }
 
     fn gnu_build_id(&self, build_id: &BuildId) -> BuildId {
         let known = self.records.lock().find(build_id.as_str(), FileKind::Debuginfo).cloned();
-        let recorded = known.and_then(|record| record.gnu_build_id);
+        let recorded = known.and_then(|Record { gnu_build_id, build_id: kept, .. }| {
+            gnu_build_id.or_else(|| (kept != build_id.as_str()).then_some(kept))
+        });
         let named = || (self.options.other_names.0)(build_id.as_str()).into_iter().next();
         let gnu = recorded.or_else(named).and_then(|gnu| BuildId::parse(&gnu).ok());
         gnu.unwrap_or_else(|| build_id.clone())
@@ -462,9 +485,7 @@ impl Debuginfo {
 
 impl Records {
     fn insert(&mut self, record: Record) {
-        if let Some(gnu) = &record.gnu_build_id {
-            self.other_names.insert(gnu.clone(), record.build_id.clone());
-        }
+        self.note_names(&record);
         let name = (record.build_id.clone(), record.kind);
         if let Some(crc32) = record.crc32 {
             self.by_crc32.insert(crc32, name.clone());
@@ -473,11 +494,22 @@ impl Records {
         self.by_name.insert(name, record);
     }
 
+    fn note_names(&mut self, record: &Record) {
+        let names = record.other_names().map(|other| (other.to_owned(), record.build_id.clone()));
+        self.other_names.extend(names);
+    }
+
     fn forget(&mut self, name: &FileName) {
         self.by_name.remove(name);
         self.by_crc32.retain(|_, of| of != name);
         self.by_split_unit.retain(|_, of| of != name);
         self.other_names.retain(|_, build_id| *build_id != name.0);
+        // Those of its files of other kinds stay.
+        for kind in FileKind::ALL {
+            if let Some(record) = self.by_name.get(&(name.0.clone(), kind)).cloned() {
+                self.note_names(&record);
+            }
+        }
     }
 
     /// The file with this checksum.
@@ -492,10 +524,17 @@ impl Records {
         record.split_units.0.binary_search(&id).is_ok().then_some(record)
     }
 
-    /// The record of a file under either of its names.
+    /// The record of a file under any of its names.
     fn find(&self, build_id: &str, kind: FileKind) -> Option<&Record> {
         let by = |name: &str| self.by_name.get(&(name.to_owned(), kind));
         by(build_id).or_else(|| by(self.other_names.get(build_id)?))
+    }
+
+    /// The first record of a file under one of some names that can be read.
+    fn usable(&self, names: &[String], kind: FileKind) -> Option<&Record> {
+        let all = names.iter().flat_map(|name| [Some(name), self.other_names.get(name)]).flatten();
+        let mut records = all.filter_map(|name| self.by_name.get(&(name.clone(), kind)));
+        records.find(|record| companions::is_usable(record))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Questions and answers of the engine, free of any wire format.
 
-use crate::symbolize::UnresolvedAddresses;
+use crate::unresolved::UnresolvedAddresses;
 use decima_base::ErrorKind;
 pub use decima_store::source::TimeRange;
 

@@ -21,7 +21,7 @@ use crate::{
     render,
     scan::{self, Partial},
     states,
-    symbolize::{self, Reasons, Symbolizer, UnresolvedAddresses},
+    symbolize::{self, Reasons, Symbolizer},
 };
 
 /// What was read of one source.
@@ -42,8 +42,6 @@ pub(crate) struct Read {
     pub(crate) label_names: Vec<String>,
     /// Period of the series chosen, 0 if they differ.
     pub(crate) period: i64,
-    /// Addresses without a function.
-    pub(crate) unresolved: Vec<UnresolvedAddresses>,
     /// What the reader of the report must know.
     pub(crate) notices: Vec<String>,
 }
@@ -102,13 +100,9 @@ async fn symbolize(read: &mut Read, symbolizer: &Symbolizer) {
         }
     });
     let symbolized = futures::future::join_all(symbolized).await;
-    let mut unresolved = Vec::new();
     for (source, symbolized) in read.sources.iter_mut().zip(symbolized) {
         (source.symbols, source.reasons) = (symbolized.symbols, symbolized.reasons);
-        unresolved.extend(symbolized.unresolved.iter().cloned());
     }
-    read.unresolved = symbolize::added_up(unresolved);
-    read.notices.extend(symbolize::notice(&read.unresolved));
 }
 
 async fn read_sources(
@@ -142,7 +136,7 @@ async fn read_sources(
     let sources = read::all(jobs.collect(), &mut failures).await?;
     let mut notices = failures.into_notices();
     notices.extend(coarse.notices());
-    Ok((Read { sources, label_names, period, unresolved: Vec::new(), notices }, share))
+    Ok((Read { sources, label_names, period, notices }, share))
 }
 
 /// Nodes of the trees that are read one after another: what is larger is read in parts at the same time.

@@ -39,8 +39,10 @@ pub mod selector;
 mod states;
 mod sums;
 mod symbolize;
+mod unresolved;
 mod walk;
 
 pub use api::*;
 pub use engine::Engine;
-pub use symbolize::{Symbolizer, SymbolizerCounts, UnresolvedAddresses};
+pub use symbolize::{Symbolizer, SymbolizerCounts};
+pub use unresolved::UnresolvedAddresses;

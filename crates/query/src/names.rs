@@ -234,7 +234,7 @@ impl Names {
             start_line: Some(function.map_or(0, |f| f.start_line)),
             line: Some(view.line(frame).map_or(0, |l| l.line)),
             inlined: Some(view.is_inlined(location, frame)),
-            unresolved: view.reasons.get(location as usize).copied().flatten(),
+            unresolved: view.reason(location),
         }
     }
 
@@ -319,6 +319,16 @@ impl SymbolView {
             states: None,
             entries: None,
         }
+    }
+
+    /// Whether any location has no function.
+    pub(crate) fn lacks_functions(&self) -> bool {
+        !self.reasons.is_empty()
+    }
+
+    /// Why a location has no function; `None` if it has one, or nobody was asked.
+    pub(crate) fn reason(&self, location: u32) -> Option<Unresolved> {
+        self.reasons.get(location as usize).copied().flatten()
     }
 
     /// Makes room for [`Self::set_frame_state`].
@@ -444,7 +454,7 @@ impl SymbolView {
     }
 
     /// String ids of file and build ID.
-    fn mapping_strings(&self, location: u32) -> (u32, u32) {
+    pub(crate) fn mapping_strings(&self, location: u32) -> (u32, u32) {
         self.mapping(location).map_or((0, 0), |m| (m.file, m.build_id))
     }
 }

@@ -14,7 +14,7 @@ use crate::{
     report::{self, Forest, Reported, Scale, callgraph, flamegraph, metadata, pprof, table, top},
     scan,
     sums::SATURATED,
-    walk,
+    unresolved, walk,
 };
 
 /// Renders a report.
@@ -27,9 +27,10 @@ pub(crate) fn render(
 ) -> Result<ReportAnswer, QueryError> {
     let mut notices = std::mem::take(&mut read.notices);
     let label_names = std::mem::take(&mut read.label_names);
-    let unresolved = std::mem::take(&mut read.unresolved);
     let period = read.period;
     let Grown { mut forest, filtered, mut saturated } = grow(request.report, question, read, cancel)?;
+    let unresolved = unresolved::addresses(&forest);
+    notices.extend(unresolved::notice(&unresolved));
     let total = forest.total(COMPARED);
     let mut said = |sums_cut: bool| saturated |= sums_cut;
     let bytes_max = settings.report_bytes_max;

@@ -7,7 +7,6 @@
 //! beyond a deadline: what is not known stays an address, with a reason. Pure but for the resolver and the clock.
 
 use std::{
-    collections::BTreeMap,
     sync::{
         Arc, Weak,
         atomic::{AtomicBool, Ordering},
@@ -37,19 +36,6 @@ const AHEAD_EVERY: Duration = Duration::from_secs(10);
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long one round of that may take.
 const AHEAD_TIMEOUT: Duration = Duration::from_secs(300);
-
-/// Addresses of one object file that have no function, for one reason.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct UnresolvedAddresses {
-    /// Path of the file, as its sender said.
-    pub file: String,
-    /// Its build ID, empty if it has none.
-    pub build_id: String,
-    /// Why.
-    pub reason: Unresolved,
-    /// How many distinct addresses.
-    pub addresses: u64,
-}
 
 /// Numbers for monitoring.
 #[derive(Debug, Clone, Default)]
@@ -132,13 +118,10 @@ struct Kept {
 #[derive(Debug, Clone)]
 pub(crate) struct Symbolized {
     pub(crate) symbols: Arc<Symbols>,
-    /// What has none, by file and reason.
-    pub(crate) unresolved: Arc<[UnresolvedAddresses]>,
-    /// The same by location; empty if there is nothing to say.
     pub(crate) reasons: Reasons,
 }
 
-/// Why locations have no function, by location.
+/// Why locations have no function, by location; empty if all have.
 pub(crate) type Reasons = Arc<[Option<Unresolved>]>;
 
 impl Symbolizer {
@@ -196,7 +179,7 @@ impl Symbolizer {
         wanted: impl FnOnce() -> Vec<bool>,
     ) -> Symbolized {
         if !has_bare(&symbols) {
-            return Symbolized { symbols, unresolved: Arc::default(), reasons: Arc::default() };
+            return Symbolized { symbols, reasons: Arc::default() };
         }
         let version = self.0.resolver.version();
         if let Some(kept) = self.kept(&symbols, partitions, version) {
@@ -206,13 +189,10 @@ impl Symbolizer {
         let bare = Bare::of(&symbols, |location| wanted.get(location as usize).copied().unwrap_or(false));
         let answers = self.resolve(&bare, Instant::now() + self.0.timeout).await;
         let symbolized = Symbolized {
-            unresolved: unresolved(&symbols, &bare, &answers).into(),
             reasons: reasons(&symbols, &bare, &answers),
             symbols: Arc::new(with_lines(&symbols, &bare, &answers)),
         };
-        let unfinished =
-            symbolized.unresolved.iter().any(|addresses| addresses.reason == Unresolved::Deadline);
-        if !unfinished {
+        if !symbolized.reasons.contains(&Some(Unresolved::Deadline)) {
             let (of, at) = (Arc::downgrade(&symbols), Instant::now());
             let kept =
                 Kept { of, partitions: partitions.into(), version, at, symbolized: symbolized.clone() };
@@ -233,7 +213,7 @@ impl Symbolizer {
                 && *kept.partitions == *partitions
                 // A file that came may tell more also of what has functions already.
                 && kept.version == version
-                && (kept.symbolized.unresolved.is_empty() || kept.at.elapsed() < UNRESOLVED_FOR)
+                && (kept.symbolized.reasons.is_empty() || kept.at.elapsed() < UNRESOLVED_FOR)
         })?;
         // Those used last are last.
         let kept = all.remove(at);
@@ -339,27 +319,10 @@ impl Bare {
     }
 }
 
-fn unresolved(symbols: &Symbols, bare: &Bare, answers: &[Vec<Answer>]) -> Vec<UnresolvedAddresses> {
-    let mut counts: BTreeMap<(&str, &str, Unresolved), u64> = BTreeMap::new();
-    for (group, answers) in bare.groups.iter().zip(answers) {
-        let file =
-            symbols.mappings.get(group.mapping as usize).map_or("", |row| symbols.strings.get(row.file));
-        for answer in answers {
-            if let Answer::Unresolved(reason) = answer {
-                *counts.entry((file, &group.build_id, *reason)).or_default() += 1;
-            }
-        }
-    }
-    let row = |((file, build_id, reason), addresses): ((&str, &str, Unresolved), u64)| UnresolvedAddresses {
-        file: file.to_owned(),
-        build_id: build_id.to_owned(),
-        reason,
-        addresses,
-    };
-    counts.into_iter().map(row).collect()
-}
-
 fn reasons(symbols: &Symbols, bare: &Bare, answers: &[Vec<Answer>]) -> Reasons {
+    if answers.iter().flatten().all(|answer| matches!(answer, Answer::Resolved(_))) {
+        return Arc::default();
+    }
     let mut reasons = vec![None; symbols.location_count()];
     for (group, answers) in bare.groups.iter().zip(answers) {
         for (&location, answer) in group.locations.iter().zip(answers) {
@@ -487,39 +450,6 @@ pub(crate) fn occurring<'a>(
     occurs
 }
 
-/// Adds up what several sources lack of the same file.
-pub(crate) fn added_up(all: impl IntoIterator<Item = UnresolvedAddresses>) -> Vec<UnresolvedAddresses> {
-    let mut sums: BTreeMap<(String, String, Unresolved), u64> = BTreeMap::new();
-    for UnresolvedAddresses { file, build_id, reason, addresses } in all {
-        *sums.entry((file, build_id, reason)).or_default() += addresses;
-    }
-    let row =
-        |((file, build_id, reason), addresses)| UnresolvedAddresses { file, build_id, reason, addresses };
-    let mut rows: Vec<_> = sums.into_iter().map(row).collect();
-    rows.sort_by(|a, b| b.addresses.cmp(&a.addresses).then_with(|| a.cmp(b)));
-    rows
-}
-
-/// What a reader is told of addresses without functions; `None` if there are none.
-pub(crate) fn notice(unresolved: &[UnresolvedAddresses]) -> Option<String> {
-    /// More than this nobody reads in a sentence.
-    const NAMED_MAX: usize = 3;
-    if unresolved.is_empty() {
-        return None;
-    }
-    let addresses: u64 = unresolved.iter().map(|row| row.addresses).sum();
-    let name = |row: &UnresolvedAddresses| {
-        let file = row.file.rsplit('/').next().unwrap_or_default();
-        let file = if file.is_empty() { "an unknown file" } else { file };
-        format!("{file}: {} ({})", row.reason, row.addresses)
-    };
-    let named: Vec<_> = unresolved.iter().take(NAMED_MAX).map(name).collect();
-    let rest = unresolved.len().saturating_sub(NAMED_MAX);
-    let rest = if rest == 0 { String::new() } else { format!("; and {rest} more") };
-    let plural = if addresses == 1 { "address has" } else { "addresses have" };
-    Some(format!("{addresses} {plural} no function: {}{rest}", named.join("; ")))
-}
-
 #[cfg(test)]
 mod tests {
     use decima_store::source::{Mapping, NO_MAPPING};
@@ -577,25 +507,11 @@ mod tests {
         // The function that was there is not there twice.
         assert_eq!(made.functions.len(), 2);
         assert_eq!(made.strings.len(), 5);
-        let lacking = unresolved(&symbols, &bare, &answers);
-        let row = |file: &str, build_id: &str, reason| UnresolvedAddresses {
-            file: file.to_owned(),
-            build_id: build_id.to_owned(),
-            reason,
-            addresses: 1,
-        };
-        assert_eq!(
-            lacking,
-            [row("", "", Unresolved::NoBuildId), row("a.so", "abcd", Unresolved::InNoFunction)]
-        );
         let why = [None, None, None, Some(Unresolved::NoBuildId), Some(Unresolved::InNoFunction)];
         assert_eq!(*reasons(&symbols, &bare, &answers), why);
-        let all = added_up(lacking.iter().chain(&lacking[1..]).cloned());
-        assert_eq!(
-            notice(&all).unwrap(),
-            "3 addresses have no function: a.so: in no function of the debuginfo (2); an unknown file: the mapping has no build ID (1)"
-        );
-        assert_eq!(notice(&[]), None);
+        let all: Vec<_> =
+            bare.groups.iter().map(|group| vec![resolved(&["f"]); group.addresses.len()]).collect();
+        assert!(reasons(&symbols, &bare, &all).is_empty());
     }
 
     #[test]

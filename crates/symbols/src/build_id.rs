@@ -4,12 +4,19 @@
 
 use std::fmt;
 
+use sha2::{Digest as _, Sha256};
+
 use crate::elf::{Elf, Note};
 
 /// Shortest build ID that is taken: what a shorter one names is not one file.
 pub const LENGTH_MIN: usize = 3;
 /// Longest one. SHA-512 in hexadecimal is 128.
 pub const LENGTH_MAX: usize = 128;
+
+/// How much of each end of a file counts in its hash.
+pub const HASHED_END_BYTES: usize = 4096;
+/// Bytes of a hash that are kept.
+const HASH_BYTES: usize = 16;
 
 /// The type of the note that GNU's linker writes.
 const NT_GNU_BUILD_ID: u32 = 3;
@@ -78,6 +85,27 @@ impl BuildId {
         Self::parse(&bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>()).ok()
     }
 
+    /// The hash of a whole file, which eBPF profilers name a file by that has no build ID, or none that they find.
+    pub fn hash(bytes: &[u8]) -> Self {
+        let end = bytes.len().min(HASHED_END_BYTES);
+        Self::hash_of_ends(&bytes[..end], &bytes[bytes.len() - end..], bytes.len() as u64)
+    }
+
+    /// The same of a file's first and last [`HASHED_END_BYTES`] (all of it twice if it is shorter) and its size: the first half of
+    /// the SHA-256 of them, the size as 64 bits, big endian, in hexadecimal.
+    pub fn hash_of_ends(first: &[u8], last: &[u8], size_bytes: u64) -> Self {
+        let mut hash = Sha256::new();
+        hash.update(first);
+        hash.update(last);
+        hash.update(size_bytes.to_be_bytes());
+        Self(hash.finalize()[..HASH_BYTES].iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    /// Whether it has the form of [`Self::hash`].
+    pub fn is_hash(text: &str) -> bool {
+        text.len() == 2 * HASH_BYTES && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    }
+
     /// The text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -133,6 +161,24 @@ mod tests {
         check("abc\0", Err(BuildIdError::Character { offset: 3, found: '\0' }));
         check("abcé", Err(BuildIdError::Character { offset: 3, found: 'é' }));
         check("abc%2f", Err(BuildIdError::Character { offset: 3, found: '%' }));
+    }
+
+    /// Expected: `(head -c4096 F; tail -c4096 F; printf SIZE) | sha256sum`, the first 32 digits.
+    #[test]
+    fn known_hashes() {
+        let check = |bytes: &[u8], expected: &str| {
+            assert_eq!(BuildId::hash(bytes).as_str(), expected, "{} bytes", bytes.len());
+            assert!(BuildId::is_hash(expected));
+        };
+        check(b"", "af5570f5a1810b7af78caf4bc70a660f");
+        check(b"abc", "a7e79e8a85da69bad5c3fea209342ac9");
+        let long: Vec<u8> = (0..10_000u32).map(|at| (at % 251) as u8).collect();
+        check(&long, "29e3194e821b97b5565d43a5156ad97a");
+        for other in
+            ["", "abc", "AF5570F5A1810B7AF78CAF4BC70A660F", "6f03384c2e3c38887dd3ba5a24b2e18c17e2f0e0"]
+        {
+            assert!(!BuildId::is_hash(other), "{other}");
+        }
     }
 
     #[test]

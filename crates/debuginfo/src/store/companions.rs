@@ -53,7 +53,7 @@ impl Debuginfo {
         let mut found = Vec::new();
         let mut damaged = None;
         for kind in [FileKind::Fetched, FileKind::Debuginfo, FileKind::Executable] {
-            match self.get(|records| names.iter().find_map(|name| records.find(name, kind))).await {
+            match self.get(|records| records.usable(&names, kind)).await {
                 Ok(held) => found.extend(held),
                 // Another kind may tell as much.
                 Err(error) if error.kind() == ErrorKind::Corrupt => {
@@ -182,6 +182,6 @@ impl Debuginfo {
 }
 
 /// Whether it has bytes that can be read: an upload has them before it has ended.
-fn is_usable(record: &Record) -> bool {
+pub(super) fn is_usable(record: &Record) -> bool {
     !record.is_invalid() && !matches!(record.state, State::Uploading(_)) && record.stored().is_some()
 }

@@ -92,6 +92,7 @@ async fn an_upload_survives_a_restart_at_every_step() {
     let store = fixture.open().await;
     assert_eq!(reason(&store, "abcd", "").await, Reason::FirstTimeSeen);
     let id = store.initiate("abcd", KIND, hash("h"), 10, false).await.unwrap().upload_id;
+    assert!(uuid::Uuid::parse_str(&id).is_ok_and(|id| id.get_version_num() == 4), "{id}");
     let store = fixture.open().await;
     assert_eq!(reason(&store, "abcd", "").await, Reason::UploadInProgress);
     send(&store, "abcd", PROGRAM, &id).await;
@@ -112,6 +113,81 @@ async fn an_upload_survives_a_restart_at_every_step() {
     assert_eq!(bytes(&store, gnu.as_str()).await.as_deref(), Some(PROGRAM));
     assert_eq!(reason(&store, gnu.as_str(), "").await, Reason::AlreadyExists);
     assert_eq!(fixture.stored().await, 2);
+}
+
+/// What an agent found no GNU build ID in, another sender did: the same program goes out under its hash, and is kept under its build ID.
+#[tokio::test]
+async fn a_file_is_found_by_its_hash() {
+    const AGENTS: &str = "0123456789abcdef0123456789abcdef";
+    let fixture = Fixture::new();
+    let store = fixture.open().await;
+    let of_program = BuildId::hash(PROGRAM);
+    let elf = decima_symbols::elf::Elf::parse(PROGRAM).unwrap();
+    let gnu = BuildId::gnu(&elf).unwrap();
+    upload(&store, gnu.as_str(), PROGRAM, "whatever this sender takes for a hash").await;
+    // What an agent uploads is a part of the program, whose hash it says.
+    upload(&store, "aabbccdd", STRIPPED, AGENTS).await;
+    for _ in 0..2 {
+        let store = fixture.open().await;
+        assert_eq!(bytes(&store, of_program.as_str()).await.as_deref(), Some(PROGRAM));
+        assert_eq!(reason(&store, of_program.as_str(), "").await, Reason::AlreadyExists);
+        assert_eq!(bytes(&store, AGENTS).await.as_deref(), Some(STRIPPED));
+        assert_eq!(store.records_of(AGENTS).unwrap()[0].build_id, "aabbccdd");
+        assert_eq!(store.records_of("whatever-this-sender").unwrap(), []);
+    }
+    // Servers are asked by GNU build IDs.
+    assert_eq!(store.gnu_build_id(&of_program), gnu);
+}
+
+/// What came under the hash and is of no use does not stand before the file that has it.
+#[tokio::test]
+async fn an_unusable_file_hides_no_other() {
+    let fixture = Fixture::new();
+    let store = fixture.open().await;
+    let of_program = BuildId::hash(PROGRAM);
+    upload(&store, of_program.as_str(), b"no object", "h").await;
+    assert_eq!(bytes(&store, of_program.as_str()).await, None);
+    upload(&store, "aabbccdd", PROGRAM, "h").await;
+    assert_eq!(bytes(&store, of_program.as_str()).await.as_deref(), Some(PROGRAM));
+}
+
+#[tokio::test]
+async fn names_stay_while_there_is_a_file() {
+    let fixture = Fixture::new();
+    let store = fixture.open().await;
+    let hash_text = BuildId::hash(PROGRAM);
+    let kinds = [KIND, FileKind::Executable];
+    for kind in kinds {
+        let proposal = Proposal { hash: hash_text.as_str(), force: true };
+        let begun = store.initiate("abcd", kind, proposal, PROGRAM.len() as u64, false).await.unwrap();
+        let mut sink = store.upload("abcd", kind, &begun.upload_id).await.unwrap();
+        sink.write(bytes::Bytes::from_static(PROGRAM)).await.unwrap();
+        sink.finish().await.unwrap();
+        store.finish("abcd", kind, &begun.upload_id).await.unwrap();
+    }
+    let known = || bytes(&store, hash_text.as_str());
+    assert!(known().await.is_some());
+    store.records.lock().forget(&("abcd".to_owned(), kinds[0]));
+    assert!(known().await.is_some());
+    store.records.lock().forget(&("abcd".to_owned(), kinds[1]));
+    assert!(known().await.is_none());
+}
+
+/// IDs that programs before gave are taken as long as their uploads are under way.
+#[tokio::test]
+async fn an_id_that_is_no_uuid() {
+    let fixture = Fixture::new();
+    let store = fixture.open().await;
+    store.initiate("abcd", KIND, hash("h"), 10, false).await.unwrap();
+    let mut record = store.list().remove(0);
+    let State::Uploading(upload) = &mut record.state else { panic!("{record:?}") };
+    upload.id = "01KB0QJ6N5T2Y4V8W0X1Z3A5B7".to_owned();
+    let id = upload.id.clone();
+    store.write(record).await.unwrap();
+    let store = fixture.open().await;
+    send(&store, "abcd", PROGRAM, &id).await;
+    store.finish("abcd", KIND, &id).await.unwrap();
+    assert_eq!(bytes(&store, "abcd").await.as_deref(), Some(PROGRAM));
 }
 
 #[tokio::test]

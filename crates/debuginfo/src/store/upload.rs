@@ -4,6 +4,7 @@ use bytes::Bytes;
 use decima_symbols::{BuildId, ObjectBytes};
 use object_store::{ObjectStoreExt as _, WriteMultipart, path::Path};
 use ulid::Ulid;
+use uuid::Uuid;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::{Debuginfo, DebuginfoError, object_path, stored_path};
@@ -20,7 +21,7 @@ const PARTS_MAX: usize = 2;
 /// An upload that may begin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Initiated {
-    /// What the sender names it by.
+    /// What the sender names it by: a UUID, as Parca gives.
     pub upload_id: String,
 }
 
@@ -59,6 +60,7 @@ impl Debuginfo {
             state: State::Debuginfod { server, stored: None },
             quality: None,
             gnu_build_id: None,
+            file_hash: None,
             crc32: None,
             split_units: SplitUnits::default(),
             last_used_ns: (self.options.clock)(),
@@ -121,7 +123,7 @@ impl Debuginfo {
             replaced = None;
         }
         let now_ns = (self.options.clock)();
-        let upload_id = Ulid::new().to_string();
+        let upload_id = Uuid::new_v4().to_string();
         self.write(Record {
             // A file that is known by another name keeps its place.
             build_id: before.as_ref().map_or_else(|| parsed.to_string(), |record| record.build_id.clone()),
@@ -135,6 +137,7 @@ impl Debuginfo {
             }),
             quality: None,
             gnu_build_id: before.as_ref().and_then(|record| record.gnu_build_id.clone()),
+            file_hash: before.as_ref().and_then(|record| record.file_hash.clone()),
             crc32: None,
             split_units: SplitUnits::default(),
             last_used_ns: now_ns,
@@ -284,23 +287,59 @@ impl Debuginfo {
             state: State::Debuginfod { server, stored },
             quality: None,
             gnu_build_id: None,
+            file_hash: None,
             crc32: None,
             split_units: SplitUnits::default(),
             last_used_ns: (self.options.clock)(),
         };
         record.note(contents);
+        let has_arrived = record.stored().is_some();
         self.write(record).await?;
-        self.arrived();
+        if has_arrived {
+            self.arrived();
+        }
         Ok(())
+    }
+
+    /// Notes that what a debuginfod server gives is of no use, so that a sender is asked for the file, and the server not again soon.
+    pub(super) async fn note_unusable(
+        &self,
+        build_id: &BuildId,
+        server: String,
+    ) -> Result<(), DebuginfoError> {
+        let _changes = self.changes.lock().await;
+        let known = self.records.lock().find(build_id.as_str(), FileKind::Debuginfo).cloned();
+        let build_id = match known {
+            None => build_id.to_string(),
+            // What a sender did counts for more.
+            Some(Record { state: State::Uploading(_) | State::Uploaded(_), .. }) => return Ok(()),
+            Some(held) if held.stored().is_some() => return Ok(()),
+            // A file that is known by another name keeps its place.
+            Some(gone) => gone.build_id,
+        };
+        let mut record = Record {
+            build_id,
+            kind: FileKind::Debuginfo,
+            state: State::Debuginfod { server, stored: None },
+            quality: None,
+            gnu_build_id: None,
+            file_hash: None,
+            crc32: None,
+            split_units: SplitUnits::default(),
+            last_used_ns: (self.options.clock)(),
+        };
+        record.note(Contents::unreadable());
+        self.write(record).await
     }
 }
 
 impl Record {
     /// Writes down what was found in the file.
     fn note(&mut self, contents: Contents) {
-        let Contents { quality, gnu_build_id, crc32, split_units } = contents;
+        let Contents { quality, gnu_build_id, file_hash, crc32, split_units } = contents;
         self.quality = Some(quality);
-        self.gnu_build_id = gnu_build_id.map(|gnu| gnu.to_string()).filter(|gnu| *gnu != self.build_id);
+        let other = |name: Option<BuildId>| name.map(|it| it.to_string()).filter(|it| *it != self.build_id);
+        (self.gnu_build_id, self.file_hash) = (other(gnu_build_id), other(file_hash));
         (self.crc32, self.split_units) = (crc32, split_units);
     }
 }

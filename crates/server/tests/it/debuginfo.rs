@@ -107,6 +107,11 @@ async fn replay_uploads(server: &TestServer) -> std::collections::BTreeMap<Strin
                 let mut answer = answer.unwrap().into_inner();
                 let mut expected = recorded::<InitiateUploadResponse>(answered);
                 let instructions = answer.upload_instructions.as_mut().unwrap();
+                assert_eq!(
+                    instructions.upload_id.len(),
+                    expected_id_length(&expected),
+                    "ids are as long as Parca's"
+                );
                 upload_ids.insert(build_id, std::mem::take(&mut instructions.upload_id));
                 expected.upload_instructions.as_mut().unwrap().upload_id.clear();
                 assert_eq!(answer, expected);
@@ -130,6 +135,11 @@ async fn replay_uploads(server: &TestServer) -> std::collections::BTreeMap<Strin
         }
     }
     sizes
+}
+
+/// How long the upload ID of a recorded answer is: whoever replays a recording puts a new one in its place.
+fn expected_id_length(recorded: &InitiateUploadResponse) -> usize {
+    recorded.upload_instructions.as_ref().unwrap().upload_id.len()
 }
 
 #[tokio::test]
@@ -451,6 +461,45 @@ async fn answers_heal_when_debuginfo_arrives() {
     ] {
         assert!(metrics.contains(line), "{line} is not in {metrics}");
     }
+}
+
+/// Other series of the same time stand in the same blocks: what they lack is not told with an answer that is not about them.
+#[tokio::test]
+async fn reasons_are_of_the_stacktraces_asked_for() {
+    let server = TestServer::start().await;
+    for (job, build_id) in [("a", "abcd"), ("b", "efgh"), ("c", "ijkl")] {
+        let labels = [("__name__", "process_cpu"), ("job", job)];
+        let labels = labels.map(|(name, value)| json!({"name": name, "value": value}));
+        let samples = json!([{"rawProfile": base64(&profile_of_an_address(build_id))}]);
+        let pushed = json!({"series": [{"labels": {"labels": labels}, "samples": samples}]});
+        let request = Request::post("/api/profiles/writeraw").header("content-type", "application/json");
+        assert_eq!(server.send(request, pushed.to_string()).await.status(), 200);
+    }
+    let check = async |matcher: &str, filter: &str, expected: Option<&[&str]>| {
+        for report in ["TOP", "TABLE_ARROW", "FLAMEGRAPH_ARROW", "PPROF"] {
+            let path = format!(
+                "/api/profiles/query?mode=MODE_MERGE&merge.query=process_cpu:samples:count:cpu:nanoseconds:delta{matcher}&merge.start=2023-11-14T00:00:00Z&merge.end=2023-11-15T00:00:00Z&report_type=REPORT_TYPE_{report}{filter}"
+            );
+            let response = server.get(&path).await;
+            let headers = response.headers();
+            let rows = headers.get("x-decima-unresolved").map(|rows| rows.to_str().unwrap());
+            let rows: Option<Value> = rows.map(|rows| serde_json::from_str(rows).unwrap());
+            let build_ids = rows.as_ref().map(|rows| {
+                rows.as_array()
+                    .unwrap()
+                    .iter()
+                    .map(|row| row["buildId"].as_str().unwrap())
+                    .collect::<Vec<_>>()
+            });
+            assert_eq!(build_ids.as_deref(), expected, "{path}");
+            let notice = headers.get("x-decima-notice").map(|notice| notice.to_str().unwrap());
+            let count = expected.map(<[_]>::len);
+            assert_eq!(notice.map(|notice| notice[..1].parse().unwrap()), count, "{path}: {notice:?}");
+        }
+    };
+    check("%7Bjob=%22b%22%7D", "", Some(&["efgh"])).await;
+    check("%7Bjob!=%22b%22%7D", "", Some(&["abcd", "ijkl"])).await;
+    check("", "", Some(&["abcd", "efgh", "ijkl"])).await;
 }
 
 fn base64(bytes: &[u8]) -> String {
