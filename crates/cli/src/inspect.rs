@@ -52,7 +52,10 @@ pub(crate) async fn run(flags: Inspect) -> anyhow::Result<()> {
         bail!("{} findings in {name}", inventory.findings.len());
     }
     if flags.verify {
-        writeln!(stdout, "verified: every checksum and every sum is right")?;
+        writeln!(
+            stdout,
+            "verified: every checksum and every sum of manifests, blocks, log and object files is right"
+        )?;
     }
     Ok(())
 }

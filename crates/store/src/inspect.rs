@@ -100,19 +100,29 @@ pub async fn inspect(place: &Place, verify: bool) -> Result<Inventory, OpenError
     };
     let cache = Arc::new(read::cache(CACHE_BYTES));
     for entry in &manifest.blocks {
-        let meta = match storage.block_meta(entry).await {
-            Ok(meta) => meta,
+        let mut findings = Vec::new();
+        let block = match storage.block_meta(entry).await {
+            Ok(meta) => {
+                let path = Storage::block_path(&entry.id);
+                let reader = BlockReader::new(meta, path, objects.clone(), cache.clone());
+                if verify {
+                    verify_block(&reader, &mut findings).await;
+                }
+                block_inventory(entry, &reader)
+            }
             Err(e) => {
-                inventory.findings.push(e.to_string());
-                inventory.blocks.push(listed_only(entry));
-                continue;
+                findings.push(e.to_string());
+                listed_only(entry)
             }
         };
-        let reader = BlockReader::new(meta, Storage::block_path(&entry.id), objects.clone(), cache.clone());
-        if verify {
-            verify_block(&reader, &mut inventory.findings).await;
+        // It may have been merged meanwhile, and be gone.
+        if findings.is_empty() || storage.manifest().await?.blocks.iter().any(|b| b.id == entry.id) {
+            inventory.findings.extend(findings);
+            inventory.blocks.push(block);
         }
-        inventory.blocks.push(block_inventory(entry, &reader));
+    }
+    if verify {
+        inventory.findings.extend(storage.damaged_manifests().await?);
     }
     match storage.block_sizes().await {
         Ok(sizes) => {

@@ -208,6 +208,20 @@ impl Storage {
         Err(OpenError::Contended)
     }
 
+    /// What is wrong with older manifests that are still there.
+    pub(crate) async fn damaged_manifests(&self) -> Result<Vec<String>, OpenError> {
+        let mut damaged = Vec::new();
+        for path in self.names(&Self::path(&["manifest"])).await? {
+            let Some(version) = path.filename().and_then(manifest::version_of) else { continue };
+            match self.manifest_version(version).await {
+                Ok(_) => {}
+                Err(e @ OpenError::Corrupt { .. }) => damaged.push(e.to_string()),
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(damaged)
+    }
+
     /// Deletes the newest manifest if it was not written to its end and nothing was done by it: then the one before has everything that
     /// was acknowledged. Stores put whole objects or none; but a disk may lie.
     pub(crate) async fn drop_torn_manifest(&self) -> Result<(), OpenError> {

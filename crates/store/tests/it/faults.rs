@@ -367,6 +367,21 @@ async fn a_flipped_bit_of_the_manifest_or_the_log_stops_the_start_and_is_named()
     }
     let store = Store::open(settings(directory.path())).await.unwrap();
     assert_eq!(contents(&store).await, expected, "nothing was changed meanwhile");
+    store.close().await.unwrap();
+    drop(store);
+
+    // An older manifest is of no use any more, and its damage is told.
+    let manifests = std::fs::read_dir(root.join("manifest")).unwrap().map(|entry| entry.unwrap().path());
+    let oldest = manifests.min().unwrap();
+    let mut damaged = std::fs::read(&oldest).unwrap();
+    damaged[30] ^= 1;
+    std::fs::write(&oldest, damaged).unwrap();
+    let place = Place::shared_directory(directory.path()).unwrap();
+    let findings = inspect::inspect(&place, true).await.unwrap().findings;
+    let name = oldest.file_name().unwrap().to_str().unwrap();
+    assert!(findings.len() == 1 && findings[0].contains(name), "{findings:?}");
+    let store = Store::open(settings(directory.path())).await.unwrap();
+    assert_eq!(contents(&store).await, expected);
 }
 
 #[tokio::test(flavor = "multi_thread")]
