@@ -560,7 +560,7 @@ export const CASES = [
         await until(`${type} in the tooltip`, () => document.querySelector('.flame-tip .frame-type')?.textContent, (said) => said === type);
       }
       const badges = () => Array.from(document.querySelectorAll('.table-row'), (row) => `${row.querySelector('.name').title}: ${row.querySelector('.frame-type')?.textContent ?? ''}`).join(', ');
-      await until('types in the table', badges, (said) => said === 'main: , sys_read: kernel, parse: cpython');
+      await until('types in the table', badges, (said) => said === 'sys_read: kernel, parse: cpython, main: ');
       await page.getByRole('button', { name: 'Type', exact: true }).click();
       await page.mouse.move(5, 5);
       const legend = () => Array.from(document.querySelectorAll('.status-legend .legend-entry'), (entry) => entry.textContent.trim()).join(', ');
