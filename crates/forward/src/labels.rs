@@ -27,12 +27,15 @@ impl External {
         Self { labels: labels.into_iter().collect() }
     }
 
+    /// As labels.
+    pub(crate) fn labels(&self) -> impl Iterator<Item = Label> {
+        self.labels.iter().map(|(name, value)| Label { name: name.clone(), value: value.clone() })
+    }
+
     /// Puts them into a label set.
     pub fn set(&self, set: &mut LabelSet) {
         set.labels.retain(|label| !self.has(&label.name));
-        set.labels.extend(
-            self.labels.iter().map(|(name, value)| Label { name: name.clone(), value: value.clone() }),
-        );
+        set.labels.extend(self.labels());
     }
 
     /// Puts them into the samples of the agent's first schema.
@@ -51,10 +54,11 @@ impl External {
 
     /// Puts them into the resources of an OTLP request.
     pub fn add_to_otlp(&self, request: Bytes) -> Result<Bytes, prost::DecodeError> {
-        if self.labels.is_empty() { Ok(request) } else { otlp::add(request, &self.labels) }
+        if self.labels.is_empty() { Ok(request) } else { otlp::add(&request, &self.labels) }
     }
 
-    fn has(&self, name: &str) -> bool {
+    /// Whether one has this name.
+    pub(crate) fn has(&self, name: &str) -> bool {
         self.labels.iter().any(|(known, _)| known == name)
     }
 }

@@ -14,8 +14,10 @@ mod clock;
 mod counts;
 mod debuginfo;
 mod delivery;
+mod fields;
 pub mod labels;
 mod pprof;
+mod raw;
 mod record;
 mod remote;
 pub mod settings;
@@ -27,7 +29,7 @@ use std::{error::Error, net::IpAddr, sync::Arc};
 use bytes::Bytes;
 use decima_base::ErrorKind;
 use decima_ingest::{
-    push::{Origin, Outcome, PushError, RawSeries, Refusal, Senders},
+    push::{Limits, Origin, Outcome, PushError, RawRequest, RawSeries, Refusal, Senders},
     scrape::Sink,
 };
 use decima_proto::parca::profilestore::v1alpha1::{
@@ -38,7 +40,8 @@ use prost::Message as _;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use self::{
-    counts::Counters, delivery::Delivery, labels::External, record::Record, remote::Remote, spool::Spool,
+    counts::Counters, delivery::Delivery, labels::External, raw::Additions, record::Record, remote::Remote,
+    spool::Spool,
 };
 pub use self::{
     counts::{Counts, DropReason},
@@ -101,6 +104,12 @@ impl ForwardError {
     }
 }
 
+impl From<PushError> for ForwardError {
+    fn from(error: PushError) -> Self {
+        Self::InvalidArgument { reason: error.refusal(), message: error.to_string() }
+    }
+}
+
 /// Takes requests and sees to it that they arrive. Clones share it.
 #[derive(Clone)]
 pub struct Forwarder {
@@ -156,32 +165,24 @@ impl Forwarder {
         Debuginfo::new(self.shared.remote.debuginfo())
     }
 
-    /// Takes profiles with their labels.
-    pub async fn write_raw(&self, mut request: WriteRawRequest, origin: &Origin) -> Result<(), ForwardError> {
-        let labels = || request.series.iter().filter_map(|series| series.labels.as_ref());
-        let node = labels().flat_map(|set| &set.labels).find(|label| label.name == "node");
-        let node = node.map(|label| label.value.clone()).unwrap_or_default();
-        let (external, profile_bytes_max, received_ns) =
-            (self.shared.external.clone(), self.shared.settings.profile_bytes_max, origin.received_ns);
-        let profiles = request.series.iter().flat_map(|series| &series.samples);
-        let size_bytes = profiles.map(|sample| sample.raw_profile.len()).sum();
-        let parts = work(size_bytes, move || {
-            for (index, series) in request.series.iter_mut().enumerate() {
-                let Some(labels) = &mut series.labels else {
-                    return Err(ForwardError::InvalidArgument {
-                        reason: Refusal::Missing,
-                        message: format!("series[{index}].labels: missing"),
-                    });
-                };
-                external.set(labels);
-                for sample in &mut series.samples {
-                    sample.raw_profile =
-                        pprof::ready(&sample.raw_profile, &[], received_ns, profile_bytes_max);
-                }
-            }
-            Ok(vec![request.encode_to_vec().into()])
+    /// Takes an encoded request of profiles with their labels.
+    pub async fn write_raw(&self, request: Bytes, origin: &Origin) -> Result<(), ForwardError> {
+        let shared = self.shared.clone();
+        let (limits, received_ns) = (self.limits(), origin.received_ns);
+        let work = work(request.len(), move || {
+            let read = match RawRequest::read(&request, &limits) {
+                Ok(read) => read,
+                Err(error) => return (String::new(), Err(error.into())),
+            };
+            let additions = Additions {
+                external: &shared.external,
+                received_ns,
+                profile_bytes_max: limits.profile_bytes_max,
+            };
+            let parts = additions.to_request(&request).map(|request| vec![request]);
+            (read.node().to_owned(), parts.map_err(ForwardError::malformed))
         });
-        let parts = parts.await.unwrap_or_else(|| Err(SpoolError::Closed.into()));
+        let (node, parts) = work.await.unwrap_or_else(|| (String::new(), Err(SpoolError::Closed.into())));
         self.finish(Method::WriteRaw, parts, &node, origin).await
     }
 
@@ -206,19 +207,16 @@ impl Forwarder {
     /// The message that asks for the stacktraces of a first record; `None` if there are none to ask for. A record that is
     /// wrong is refused, and its sender's refusal noted.
     pub fn question(&self, samples: &[u8], origin: &Origin) -> Result<Option<Vec<u8>>, ForwardError> {
-        let limits = decima_ingest::push::Limits {
-            profile_bytes_max: self.shared.settings.profile_bytes_max,
-            ..Default::default()
-        };
-        let question = decima_ingest::agent::question(samples, &limits);
-        let question = question.map_err(|error: PushError| ForwardError::InvalidArgument {
-            reason: error.refusal(),
-            message: error.to_string(),
-        });
+        let question = decima_ingest::agent::question(samples, &self.limits());
+        let question = question.map_err(ForwardError::from);
         if let Err(error) = &question {
             self.note(origin, "", &Err(error.clone()));
         }
         question
+    }
+
+    fn limits(&self) -> Limits {
+        Limits { profile_bytes_max: self.shared.settings.profile_bytes_max, ..Limits::default() }
     }
 
     /// Lets requests under way arrive, for a while, and sends no more. What is in the spool stays.

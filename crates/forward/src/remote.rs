@@ -10,17 +10,16 @@ use std::{fs, path::PathBuf, time::Duration};
 
 use bytes::Bytes;
 use decima_proto::{
-    opentelemetry::{RawExportRequest, v1development::profiles_service_client::ProfilesServiceClient},
+    Encoded,
+    opentelemetry::v1development::profiles_service_client::ProfilesServiceClient,
     parca::{
         debuginfo::v1alpha1::debuginfo_service_client::DebuginfoServiceClient,
         profilestore::v1alpha1::{
-            WriteArrowRequest, WriteRawRequest, WriteRequest,
-            profile_store_service_client::ProfileStoreServiceClient,
+            WriteArrowRequest, WriteRequest, profile_store_service_client::ProfileStoreServiceClient,
         },
     },
 };
 use http::Uri;
-use prost::Message as _;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{
@@ -130,23 +129,18 @@ impl Remote {
     async fn send_unbounded(&self, record: &Record) -> Result<Sent, Status> {
         // The spool's own records have the parts of their method.
         let part = |index: usize| record.parts.get(index).cloned().unwrap_or_default();
-        let damaged = |_| Status::invalid_argument("the request in the spool is no message");
         let mut store = ProfileStoreServiceClient::with_origin(self.channel.clone(), self.origin.clone());
         match record.method {
-            Method::WriteRaw => {
-                let request = WriteRawRequest::decode(part(0)).map_err(damaged)?;
-                Ok(told(store.write_raw(request).await?.metadata()))
-            }
+            Method::WriteRaw => Ok(told(store.write_raw(Encoded(part(0))).await?.metadata())),
             Method::WriteArrow => {
                 let request = WriteArrowRequest { ipc_buffer: part(0) };
                 Ok(told(store.write_arrow(request).await?.metadata()))
             }
             Method::Write => exchange(&mut store, part(0), part(1)).await,
             Method::Export => {
-                let request = RawExportRequest::decode(part(0)).map_err(damaged)?;
                 let mut profiles =
                     ProfilesServiceClient::with_origin(self.channel.clone(), self.origin.clone());
-                let answer = profiles.export(request).await?.into_inner();
+                let answer = profiles.export(Encoded(part(0))).await?.into_inner();
                 let Some(partial) = answer.partial_success else { return Ok(Sent::default()) };
                 if !partial.error_message.is_empty() {
                     let reason = partial.error_message.as_str();

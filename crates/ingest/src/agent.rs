@@ -39,6 +39,12 @@ const SECOND: &str = "v2";
 /// Labels that belong to samples whatever their values are, unless settings name others.
 pub const SAMPLE_LABELS: [&str; 3] = ["cpu", "thread_id", "thread_name"];
 
+/// Record batches of one request. An agent sends one, and each brings all its tables again.
+const BATCHES_MAX: usize = 64;
+/// Text of one request in bytes. Columns may name the same bytes in every row.
+const TEXT_BYTES_MAX: usize = 1 << 27;
+/// Cells of all label columns of one request.
+const CELLS_MAX: usize = 1 << 24;
 /// Samples of one request. An agent sends those of five seconds: at 19 Hz on 256 CPUs under load, 25,000.
 const ROWS_MAX: usize = 1 << 20;
 /// Entries of all stacktraces of one request, and so of any array in it; 128 MiB of ids.
@@ -131,12 +137,44 @@ fn check_version(found: Option<&str>, expected: &'static str) -> Result<(), Arro
     }
 }
 
-fn check_rows(rows: usize) -> Result<(), ArrowError> {
-    if rows > ROWS_MAX {
-        let fault = Fault::Limit { what: "samples", found: rows, limit: ROWS_MAX };
-        return Err(ArrowError::column("value", fault));
+/// What a request has had so far.
+#[derive(Debug, Default)]
+struct Totals {
+    batches: usize,
+    rows: usize,
+    text_bytes: usize,
+}
+
+impl Totals {
+    /// Adds a batch, unless that is too much.
+    fn add(&mut self, rows: usize) -> Result<(), ArrowError> {
+        self.batches += 1;
+        self.rows = self.rows.saturating_add(rows);
+        check("record batches", self.batches, BATCHES_MAX)?;
+        check("samples", self.rows, ROWS_MAX)
     }
-    Ok(())
+
+    /// Adds the text of a batch, unless that is too much.
+    fn add_text(&mut self, size_bytes: usize) -> Result<(), ArrowError> {
+        self.text_bytes = self.text_bytes.saturating_add(size_bytes);
+        check("bytes of text", self.text_bytes, TEXT_BYTES_MAX)
+    }
+
+    /// Looks at the tables of all batches.
+    fn check(batch: &SampleBatch) -> Result<(), ArrowError> {
+        check("bytes of text", batch.strings.buffer().len(), TEXT_BYTES_MAX)?;
+        check("locations", batch.locations.len(), LOCATIONS_MAX)?;
+        check("lines", batch.lines.len(), LOCATIONS_MAX)?;
+        check("entries of stacktraces", batch.stacktrace_locations.len(), ENTRIES_MAX)
+    }
+}
+
+fn check(what: &'static str, found: usize, limit: usize) -> Result<(), ArrowError> {
+    if found <= limit {
+        Ok(())
+    } else {
+        Err(ArrowError::column("(all batches)", Fault::Limit { what, found, limit }))
+    }
 }
 
 /// Text of a request on its way into the tables of a batch.
@@ -144,12 +182,18 @@ fn check_rows(rows: usize) -> Result<(), ArrowError> {
 struct Text {
     strings: Strings,
     repaired: u64,
+    /// There was more than is taken.
+    is_full: bool,
 }
 
 impl Text {
     /// The id of a text, a new one each time; what is not UTF-8 is replaced by U+FFFD and counted.
     fn add(&mut self, bytes: &[u8]) -> StringId {
         if bytes.is_empty() {
+            return 0;
+        }
+        if bytes.len() > TEXT_BYTES_MAX - self.strings.buffer().len().min(TEXT_BYTES_MAX) {
+            self.is_full = true;
             return 0;
         }
         match std::str::from_utf8(bytes) {
@@ -174,6 +218,14 @@ impl Text {
         }
         let mut ids = Vec::with_capacity(array.len());
         batch.visit_bytes(array, |_, bytes| ids.push(bytes.map_or(0, |bytes| self.add(bytes))))?;
+        if self.is_full {
+            let fault = Fault::Limit {
+                what: "bytes of text or more",
+                found: TEXT_BYTES_MAX + 1,
+                limit: TEXT_BYTES_MAX,
+            };
+            return Err(ArrowError::column(array.path(), fault));
+        }
         Ok(ids)
     }
 

@@ -25,7 +25,7 @@
 
 mod attribute;
 mod dictionary;
-mod error;
+pub(crate) mod error;
 mod layout;
 #[cfg(test)]
 mod malformed;
@@ -45,8 +45,14 @@ use self::{
 pub use self::{error::OtlpError, layout::Layout};
 use crate::push::Limits;
 
-/// Rows of each table of a dictionary.
-const TABLE_ROWS_MAX: usize = 1 << 22;
+/// Rows of all tables of a dictionary. Each takes a hundred bytes in memory, and two on the wire if it is empty.
+const TABLE_ROWS_MAX: usize = 1 << 21;
+/// Resources, scopes and profiles of a request, together. A profiler sends one of each for every process.
+const PARTS_MAX: usize = 1 << 17;
+/// Attributes of one resource, scope or profile.
+const ATTRIBUTES_MAX: usize = 1 << 10;
+/// Attributes of all profiles, those of their resources and scopes included.
+const PAIRS_MAX: usize = 1 << 21;
 /// Entries of all stacks.
 const ENTRIES_MAX: usize = 1 << 25;
 /// Samples of a request.
@@ -141,8 +147,8 @@ impl<'a> Request<'a> {
         let mut request = Self { resources: Vec::new(), dictionaries: Vec::new() };
         error::each_field(Reader::new(message), "request", |number, field| {
             match number {
-                1 => request.resources.push(field.message()?),
-                2 => request.dictionaries.push(field.message()?),
+                1 => push(&mut request.resources, field.message()?, "request", "resources", PARTS_MAX)?,
+                2 => push(&mut request.dictionaries, field.message()?, "request", "dictionaries", PARTS_MAX)?,
                 _ => {}
             }
             Ok(())
@@ -153,17 +159,19 @@ impl<'a> Request<'a> {
     fn profiles(&self, dictionary: &mut Dictionary) -> Result<Vec<Placed<'a>>, OtlpError> {
         let mut profiles = Vec::new();
         let mut samples_left = SAMPLES_MAX;
+        let (mut parts_left, mut pairs_left) = (PARTS_MAX - self.resources.len(), PAIRS_MAX);
         for (index, &resource) in self.resources.iter().enumerate() {
             let place = format!("resource_profiles[{index}]");
             let (mut of_resource, mut scopes) = (Vec::new(), Vec::new());
             error::each_field(resource, &place, |number, field| {
                 match number {
                     1 => attributes(field.message()?, 1, &place, dictionary, &mut of_resource)?,
-                    2 => scopes.push(field.message()?),
+                    2 => push(&mut scopes, field.message()?, &place, "scopes", parts_left)?,
                     _ => {}
                 }
                 Ok(())
             })?;
+            parts_left -= scopes.len();
             for (index, &scope) in scopes.iter().enumerate() {
                 let place = format!("{place}.scope_profiles[{index}]");
                 let (mut name, mut of_scope, mut found) = (0, Vec::new(), Vec::new());
@@ -173,11 +181,12 @@ impl<'a> Request<'a> {
                             name = scope_name(field.message()?, &place, dictionary)?;
                             attributes(field.message()?, 3, &place, dictionary, &mut of_scope)?;
                         }
-                        2 => found.push(field.message()?),
+                        2 => push(&mut found, field.message()?, &place, "profiles", parts_left)?,
                         _ => {}
                     }
                     Ok(())
                 })?;
+                parts_left -= found.len();
                 for (index, &profile) in found.iter().enumerate() {
                     let place = format!("{place}.profiles[{index}]");
                     let raw = RawProfile::read(profile, place, &mut samples_left)?;
@@ -185,12 +194,31 @@ impl<'a> Request<'a> {
                     labels.of_profile(&raw.attributes, dictionary, &raw.place)?;
                     labels.add(&of_scope);
                     labels.add(&of_resource);
+                    pairs_left = pairs_left.checked_sub(labels.len()).ok_or_else(|| {
+                        OtlpError::limit(&raw.place, "attributes of profiles", PAIRS_MAX + 1, PAIRS_MAX)
+                    })?;
                     profiles.push(Placed { labels, raw });
                 }
             }
         }
         Ok(profiles)
     }
+}
+
+/// Adds to what is listed, of which there may be so many; of `PARTS_MAX` in all, if that is more.
+fn push<'a>(
+    list: &mut Vec<Reader<'a>>,
+    part: Reader<'a>,
+    place: &str,
+    what: &str,
+    count_max: usize,
+) -> Result<(), OtlpError> {
+    if list.len() == count_max {
+        let what = format!("{what} or more");
+        return Err(OtlpError::limit(place, &what, PARTS_MAX - count_max + list.len() + 1, PARTS_MAX));
+    }
+    list.push(part);
+    Ok(())
 }
 
 /// Attributes in a field of a resource or scope.
@@ -203,6 +231,9 @@ fn attributes(
 ) -> Result<(), OtlpError> {
     error::each_field(message, place, |number, field| {
         if number == attribute_field {
+            if found.len() == ATTRIBUTES_MAX {
+                return Err(OtlpError::limit(place, "attributes", found.len() + 1, ATTRIBUTES_MAX).into());
+            }
             found.push(KeyValue::read(field.message()?, place, dictionary)?);
         }
         Ok(())

@@ -13,23 +13,26 @@ mod batch;
 mod counts;
 mod labels;
 mod refusal;
+mod request;
 mod senders;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, num::NonZero, sync::Arc};
 
 use bytes::Bytes;
 use decima_base::ErrorKind;
 use decima_config::SampleType;
 use decima_store::{AppendError, Appended, Store};
 use parking_lot::Mutex;
+use tokio::sync::Semaphore;
 
 use self::counts::Counters;
 pub use self::{
     batch::{Decoded, batch_of},
     counts::Counts,
     refusal::Refusal,
+    request::RawRequest,
     senders::{Origin, Outcome, Sender, SenderCounts, Senders},
 };
 use crate::{
@@ -42,6 +45,12 @@ use crate::{
 /// Requests with more bytes than this are decoded on a thread for blocking work: a few milliseconds, during which a
 /// runtime of two workers had better do something else. Below it, the hand-over would cost more than it spares.
 const INLINE_BYTES_MAX: usize = 256 << 10;
+/// Bytes of compressed profiles count so many times: they become ten times as many, and a thousand times if that is what
+/// their sender is after.
+const COMPRESSED_WEIGHT: usize = 16;
+/// Large requests that are decoded at once, for each processor: more of them would not be ready sooner, and each takes
+/// several times its size in memory meanwhile.
+const LARGE_PER_PROCESSOR: usize = 1;
 /// Labels of agents that are remembered as belonging to samples.
 const SAMPLE_LABELS_MAX: usize = 256;
 
@@ -194,6 +203,15 @@ pub struct Exported {
     pub rejection: String,
 }
 
+/// A request, as far as it was read.
+struct Read {
+    /// The first `node` label, if that much could be read.
+    node: String,
+    /// Identifies it.
+    hash: Option<u128>,
+    decoded: Result<Decoded, PushError>,
+}
+
 /// The way in for what senders push. Clones share it.
 #[derive(Clone)]
 pub struct Push {
@@ -202,8 +220,9 @@ pub struct Push {
     shared: Arc<Shared>,
 }
 
-#[derive(Default)]
 struct Shared {
+    /// For decoding large requests.
+    large: Arc<Semaphore>,
     counters: Counters,
     senders: Arc<Senders>,
     object_files: ObjectFiles,
@@ -214,7 +233,15 @@ struct Shared {
 impl Push {
     /// A way into `store`. Of agents' labels, [`SAMPLE_LABELS`](agent::SAMPLE_LABELS) belong to samples.
     pub fn new(store: Store, limits: Limits) -> Self {
-        let push = Self { store, limits, shared: Arc::default() };
+        let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let shared = Shared {
+            large: Arc::new(Semaphore::new(processors * LARGE_PER_PROCESSOR)),
+            counters: Counters::default(),
+            senders: Arc::default(),
+            object_files: ObjectFiles::default(),
+            sample_labels: Mutex::default(),
+        };
+        let push = Self { store, limits, shared: Arc::new(shared) };
         push.with_sample_labels(agent::sample_labels())
     }
 
@@ -254,16 +281,23 @@ impl Push {
         self.finish(None, String::new(), decoded, request_hash).await
     }
 
-    /// Stores all series of a request as one, or none, and notes who sent it.
-    pub async fn push_raw(
-        &self,
-        series: Vec<RawSeries>,
-        origin: &Origin,
-        request_hash: Option<u128>,
-    ) -> Result<Appended, PushError> {
-        let node = batch::node(&series);
-        let decoded = self.decode_raw(series, origin.received_ns).await;
-        self.finish(Some(origin), node, decoded, request_hash).await
+    /// Stores all series of an encoded request of `WriteRaw` as one, or none, and notes who sent it.
+    pub async fn push_raw(&self, message: Bytes, origin: &Origin) -> Result<Appended, PushError> {
+        let (limits, received_ns) = (self.limits.clone(), origin.received_ns);
+        let weight = message.len().saturating_mul(COMPRESSED_WEIGHT);
+        let read = self.work(weight, move || {
+            let request = match RawRequest::read(&message, &limits) {
+                Ok(request) => request,
+                Err(error) => return Read { node: String::new(), hash: None, decoded: Err(error) },
+            };
+            let decoded = batch_of(&request.series, &limits, received_ns).map(|mut decoded| {
+                decoded.repaired_strings += request.repaired_strings;
+                decoded
+            });
+            Read { node: request.node().to_owned(), hash: Some(request.hash()), decoded }
+        });
+        let Read { node, hash, decoded } = read.await?;
+        self.finish(Some(origin), node, decoded, hash).await
     }
 
     /// Stores a request in the agent's second schema: an Arrow stream of samples with their stacktraces.
@@ -331,8 +365,9 @@ impl Push {
         let remembered = self.shared.senders.layout(origin.address);
         let size_bytes = message.len();
         let decoded = self
-            .work(size_bytes, move || Ok(otlp::decode(&message, &limits, layout, remembered, received_ns)?))
+            .work(size_bytes, move || otlp::decode(&message, &limits, layout, remembered, received_ns))
             .await;
+        let decoded = decoded.and_then(|decoded| Ok(decoded?));
         let mut exported = Exported::default();
         let decoded = decoded.and_then(|decoded| {
             exported.rejected_profiles = decoded.rejected_profiles;
@@ -416,9 +451,9 @@ impl Push {
         let (limits, sample_labels) = (self.limits.clone(), self.shared.sample_labels.lock().clone());
         let decoded = self.work(size_bytes, move || {
             let context = agent::Context { limits: &limits, sample_labels: &sample_labels };
-            Ok(decode(context)?)
+            decode(context)
         });
-        let (decoded, found) = decoded.await?;
+        let (decoded, found) = decoded.await??;
         if !found.is_empty() {
             let mut known = self.shared.sample_labels.lock();
             if known.len() + found.len() <= SAMPLE_LABELS_MAX {
@@ -430,21 +465,29 @@ impl Push {
 
     async fn decode_raw(&self, series: Vec<RawSeries>, received_ns: i64) -> Result<Decoded, PushError> {
         let size_bytes: usize = series.iter().flat_map(|series| &series.profiles).map(Bytes::len).sum();
-        let limits = self.limits.clone();
-        self.work(size_bytes, move || batch_of(&series, &limits, received_ns)).await
+        let (weight, limits) = (size_bytes.saturating_mul(COMPRESSED_WEIGHT), self.limits.clone());
+        self.work(weight, move || batch_of(&series, &limits, received_ns)).await?
     }
 
-    /// Does work on so many bytes here, or on another thread if it would take long.
+    /// Does work on so many bytes here, or on another thread, in its turn, if it would take long. Fails only if the process
+    /// stops first.
     async fn work<T: Send + 'static>(
         &self,
         size_bytes: usize,
-        work: impl FnOnce() -> Result<T, PushError> + Send + 'static,
+        work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, PushError> {
         if size_bytes <= INLINE_BYTES_MAX {
-            return work();
+            return Ok(work());
         }
-        match tokio::task::spawn_blocking(work).await {
-            Ok(done) => done,
+        let turn = self.shared.large.clone().acquire_owned().await.map_err(|_| AppendError::Closed)?;
+        // The turn ends with the work, which goes on if nobody waits for it any more.
+        let done = tokio::task::spawn_blocking(move || {
+            let done = work();
+            drop(turn);
+            done
+        });
+        match done.await {
+            Ok(done) => Ok(done),
             Err(error) => match error.try_into_panic() {
                 // A panic fails this request, as it would have without the other thread.
                 Ok(panic) => std::panic::resume_unwind(panic),

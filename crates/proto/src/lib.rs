@@ -8,22 +8,12 @@
 /// All files with their imports, encoded as a `google.protobuf.FileDescriptorSet`.
 pub const DESCRIPTORS: &[u8] = include_bytes!("generated/descriptors.bin");
 
+mod encoded;
+
+pub use encoded::Encoded;
+
 /// OpenTelemetry's way in.
 pub mod opentelemetry {
-    use prost::bytes::Bytes;
-
-    /// A request of `ProfilesService/Export` whose parts are as they came: for a reader that repairs text and knows more
-    /// than one layout of samples.
-    #[derive(Clone, PartialEq, prost::Message)]
-    pub struct RawExportRequest {
-        /// Encoded `ResourceProfiles`.
-        #[prost(bytes = "bytes", repeated, tag = "1")]
-        pub resource_profiles: Vec<Bytes>,
-        /// Encoded parts of one `ProfilesDictionary`.
-        #[prost(bytes = "bytes", repeated, tag = "2")]
-        pub dictionary: Vec<Bytes>,
-    }
-
     /// Profiles, in a version that still changes.
     #[expect(clippy::allow_attributes, reason = "generated")]
     pub mod v1development {
@@ -77,6 +67,20 @@ pub mod parca {
         #[expect(clippy::allow_attributes, reason = "generated")]
         pub mod v1alpha1 {
             include!("generated/parca.profilestore.v1alpha1.rs");
+
+            /// Pprof files of one or more series, for those who send them; who takes them gets an [`Encoded`](crate::Encoded).
+            #[derive(Clone, PartialEq, ::prost::Message)]
+            pub struct WriteRawRequest {
+                /// Ignored.
+                #[prost(string, tag = "1")]
+                pub tenant: ::prost::alloc::string::String,
+                /// Series with their profiles.
+                #[prost(message, repeated, tag = "2")]
+                pub series: ::prost::alloc::vec::Vec<RawProfileSeries>,
+                /// Whether addresses are those of the object file already.
+                #[prost(bool, tag = "3")]
+                pub normalized: bool,
+            }
         }
     }
 
@@ -95,6 +99,15 @@ pub mod parca {
         #[expect(missing_docs, clippy::allow_attributes, reason = "generated; the .proto file has the words")]
         pub mod v1alpha1 {
             include!("generated/parca.scrape.v1alpha1.rs");
+        }
+    }
+
+    /// What agents tell of themselves.
+    pub mod telemetry {
+        /// First version, the only one.
+        #[expect(clippy::allow_attributes, reason = "generated")]
+        pub mod v1alpha1 {
+            include!("generated/parca.telemetry.v1alpha1.rs");
         }
     }
 }

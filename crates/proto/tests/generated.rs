@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, error::Error, ffi::OsString, fs, path::Path};
 
 use protox::prost::Message as _;
 
-const FILES: [&str; 8] = [
+const FILES: [&str; 9] = [
     "decima/debuginfo/v1alpha1/object_file.proto",
     "decima/ingest/v1alpha1/ingest.proto",
     "opentelemetry/proto/collector/profiles/v1development/profiles_service.proto",
@@ -14,6 +14,7 @@ const FILES: [&str; 8] = [
     "parca/profilestore/v1alpha1/profilestore.proto",
     "parca/query/v1alpha1/query.proto",
     "parca/scrape/v1alpha1/scrape.proto",
+    "parca/telemetry/v1alpha1/telemetry.proto",
 ];
 
 /// Writes the modules, and the descriptors for reflection and JSON.
@@ -23,11 +24,14 @@ fn generate(protos: &Path, out: &Path) -> Result<(), Box<dyn Error>> {
     tonic_prost_build::configure()
         // Profiles and records are large: they stay slices of the message that they came in.
         .bytes(".")
-        // Not all strings of real senders are UTF-8, and where fields are depends on the sender's version.
+        // Not all strings of real senders are UTF-8, where fields are depends on the sender's version, and lists are to be
+        // counted before there is memory for them.
         .extern_path(
             ".opentelemetry.proto.collector.profiles.v1development.ExportProfilesServiceRequest",
-            "crate::opentelemetry::RawExportRequest",
+            "crate::Encoded",
         )
+        .extern_path(".parca.profilestore.v1alpha1.WriteRawRequest", "crate::Encoded")
+        .extern_path(".parca.telemetry.v1alpha1.ReportPanicRequest", "crate::Encoded")
         .build_transport(false)
         .emit_rerun_if_changed(false)
         .out_dir(out)

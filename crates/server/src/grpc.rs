@@ -1,15 +1,22 @@
 //! gRPC and gRPC-Web: the services with what surrounds every call.
 //!
 //! ```text
-//! gRPC-Web ↔ gRPC ─► catch panics ─► count, bound in time ─► services
+//! gRPC-Web ↔ gRPC ─► catch panics ─► count, bound in time ─► decompress ─► services
 //! ```
+//! Requests of one message are decompressed before the services' codec sees them, which would do it on the runtime's threads
+//! and for as many as come. Messages of streams are left to the codec: each holds a place of its sender's meanwhile.
 //! The last two segments of a path name the method, whatever is before them: clients call `/api/<service>/<method>` too.
 
-use std::{any::Any, collections::HashSet, sync::Arc, time::Instant};
+use std::{
+    any::Any,
+    collections::HashSet,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use axum::{
-    Router,
-    body::Body,
+    BoxError, Router,
+    body::{Body, Bytes},
     extract::{Request, State},
     middleware::{Next, from_fn_with_state},
     response::Response,
@@ -29,14 +36,19 @@ use decima_proto::parca::{
     scrape::v1alpha1::scrape_service_server::ScrapeServiceServer,
 };
 use http::{HeaderMap, HeaderValue, Uri, header, uri::PathAndQuery};
+use http_body_util::{BodyExt as _, LengthLimitError};
 use prost_reflect::{DescriptorPool, MethodDescriptor};
 use tonic::{Code, Status, codec::CompressionEncoding, server::NamedService, service::Routes};
 use tonic_health::{ServingStatus, server::HealthReporter};
 use tonic_web::GrpcWebLayer;
-use tower_http::{catch_panic::CatchPanicLayer, timeout::TimeoutBody};
+use tower_http::{
+    catch_panic::CatchPanicLayer,
+    timeout::{TimeoutBody, TimeoutError},
+};
 
 use crate::{
     deadline,
+    inflate::{Encoding, Inflation, Room, Unread},
     metrics::{Metrics, Protocol},
     service::{
         agents::AgentsService, debuginfo::DebuginfoService, ingest::IngestService, note_refused, origin,
@@ -54,6 +66,11 @@ const UNKNOWN: &str = "unknown";
 
 const GRPC_ACCEPT_ENCODING: &str = "grpc-accept-encoding";
 const GRPC_ENCODING: &str = "grpc-encoding";
+
+/// Bytes of a question: selectors and filters. A list of them takes a hundred times as much in memory.
+const QUESTION_BYTES_MAX: usize = 1 << 20;
+/// Bytes before a message: whether it is compressed, and its length.
+const FRAME_HEAD_BYTES: usize = 5;
 
 /// The services.
 pub(crate) struct Services {
@@ -73,6 +90,7 @@ struct Surroundings {
     methods: HashSet<String>,
     /// Those whose requests are streams: a large upload may take as long as it takes.
     streamed: HashSet<String>,
+    inflation: Inflation,
     senders: Arc<Senders>,
 }
 
@@ -115,8 +133,11 @@ fn content_type(headers: &HeaderMap) -> Option<&str> {
 
 macro_rules! bounded {
     ($server:expr, $bounds:expr) => {
+        bounded!($server, $bounds, $bounds.message_bytes_max)
+    };
+    ($server:expr, $bounds:expr, $request_bytes_max:expr) => {
         $server
-            .max_decoding_message_size($bounds.message_bytes_max)
+            .max_decoding_message_size($request_bytes_max)
             .max_encoding_message_size($bounds.message_bytes_max)
             .accept_compressed(CompressionEncoding::Gzip)
             .accept_compressed(CompressionEncoding::Zstd)
@@ -130,6 +151,7 @@ pub(crate) fn router(
     services: Services,
     senders: Arc<Senders>,
     metrics: Arc<Metrics>,
+    inflation: Inflation,
     bounds: &Bounds,
 ) -> Result<(Router, HealthReporter), tonic_reflection::server::Error> {
     let (health_reporter, health) = tonic_health::server::health_reporter();
@@ -146,16 +168,18 @@ pub(crate) fn router(
         methods: method_names(|_| true),
         streamed: method_names(MethodDescriptor::is_client_streaming),
         senders,
+        inflation,
     };
+    let question = QUESTION_BYTES_MAX.min(bounds.message_bytes_max);
     let routes = Routes::default()
         .add_service(bounded!(ProfileStoreServiceServer::new(services.profile_store), bounds))
         .add_service(bounded!(ProfilesServiceServer::new(services.profiles), bounds))
-        .add_service(bounded!(AgentsServiceServer::new(services.agents), bounds))
-        .add_service(bounded!(QueryServiceServer::new(services.query), bounds))
-        .add_service(bounded!(ScrapeServiceServer::new(services.scrape), bounds))
-        .add_service(bounded!(IngestServiceServer::new(services.ingest), bounds))
+        .add_service(bounded!(AgentsServiceServer::new(services.agents), bounds, question))
+        .add_service(bounded!(QueryServiceServer::new(services.query), bounds, question))
+        .add_service(bounded!(ScrapeServiceServer::new(services.scrape), bounds, question))
+        .add_service(bounded!(IngestServiceServer::new(services.ingest), bounds, question))
         .add_service(bounded!(DebuginfoServiceServer::new(services.debuginfo.clone()), bounds))
-        .add_service(bounded!(ObjectFileServiceServer::new(services.debuginfo), bounds))
+        .add_service(bounded!(ObjectFileServiceServer::new(services.debuginfo), bounds, question))
         .add_service(health)
         .add_service(reflection)
         .add_service(reflection_alpha)
@@ -216,15 +240,29 @@ async fn surround(
     let method = if surroundings.methods.contains(&path) { path.as_str() } else { UNKNOWN };
     answer_as_asked(request.headers_mut());
     let origin = protocol_of(&path).map(|protocol| origin(protocol, request.extensions()));
-    let timeout = if surroundings.streamed.contains(&path) {
+    let streamed = surroundings.streamed.contains(&path);
+    let timeout = if streamed {
         // The whole may take as long as its sender says or likes; a pause may not.
-        let idle = surroundings.bounds.request_timeout;
-        request = request.map(|body| Body::new(TimeoutBody::new(idle, body)));
+        request = request.map(|body| Body::new(without_pauses(body, surroundings.bounds.stream_pause_max)));
         deadline::given(request.headers())
     } else {
         Some(deadline::of(request.headers(), surroundings.bounds.request_timeout))
     };
-    let answer = next.run(request);
+    let answer = async {
+        let mut _room = None;
+        if !streamed && let Some(encoding) = encoding(request.headers()) {
+            match plain(request, encoding, &surroundings).await {
+                Ok((plain, room)) => (request, _room) = (plain, Some(room)),
+                Err(Unread { reason, status }) => {
+                    if let Some(origin) = &origin {
+                        note_refused(&surroundings.senders, origin, reason, status.message());
+                    }
+                    return to_response(&status);
+                }
+            }
+        }
+        next.run(request).await
+    };
     let mut response = match timeout {
         None => answer.await,
         Some(timeout) => tokio::time::timeout(timeout, answer)
@@ -251,6 +289,63 @@ async fn surround(
     tracing::debug!(method, ?code, ?took, "answered over gRPC");
     surroundings.metrics.request(method, Protocol::Grpc, code, took);
     response
+}
+
+/// The body, which fails once its sender has sent nothing for too long.
+fn without_pauses(body: Body, pause_max: Duration) -> impl http_body::Body<Data = Bytes, Error = BoxError> {
+    TimeoutBody::new(pause_max, body).map_err(move |error| match error.downcast::<TimeoutError>() {
+        Ok(_) => {
+            let pause = humantime::format_duration(pause_max);
+            Status::deadline_exceeded(format!("the sender has sent nothing for {pause}")).into()
+        }
+        Err(error) => error,
+    })
+}
+
+/// How the messages of a request are compressed, if they are in a way that is known: others the services refuse.
+fn encoding(headers: &HeaderMap) -> Option<Encoding> {
+    let name = headers.get(GRPC_ENCODING)?.to_str().ok();
+    Encoding::named(name).ok().flatten()
+}
+
+/// The request with its one message decompressed, and the room that this takes.
+async fn plain(
+    request: Request,
+    encoding: Encoding,
+    surroundings: &Surroundings,
+) -> Result<(Request, Room), Unread> {
+    let (mut parts, body) = request.into_parts();
+    parts.headers.remove(GRPC_ENCODING);
+    parts.headers.remove(header::CONTENT_LENGTH);
+    let limit = surroundings.bounds.message_bytes_max;
+    let received =
+        axum::body::to_bytes(body, limit.saturating_add(FRAME_HEAD_BYTES)).await.map_err(|error| {
+            if error.into_inner().is::<LengthLimitError>() {
+                Status::resource_exhausted("the message is larger than a message may be")
+            } else {
+                Status::cancelled("the request ends early")
+            }
+        })?;
+    let head = received.first_chunk::<FRAME_HEAD_BYTES>();
+    let Some(&[compressed, len @ ..]) = head else {
+        return Err(Status::invalid_argument("the message: cut short").into());
+    };
+    let mut message = received.slice(FRAME_HEAD_BYTES..);
+    if message.len() as u64 != u64::from(u32::from_be_bytes(len)) {
+        let message = "the body is not one message of the length that it says";
+        return Err(Status::invalid_argument(message).into());
+    }
+    let room = if compressed == 0 {
+        surroundings.inflation.room(0).await?
+    } else {
+        let room;
+        (message, room) = surroundings.inflation.decompress(message, encoding, limit).await?;
+        room
+    };
+    let [a, b, c, d] = u32::try_from(message.len()).unwrap_or(u32::MAX).to_be_bytes();
+    let frames = [Bytes::copy_from_slice(&[0, a, b, c, d]), message];
+    let body = Body::from_stream(futures::stream::iter(frames.map(Ok::<_, std::convert::Infallible>)));
+    Ok((Request::from_parts(parts, body), room))
 }
 
 /// Leaves gzip out of the accepted encodings unless the request uses it.
@@ -361,6 +456,7 @@ mod tests {
             methods: method_names(|_| true),
             streamed: HashSet::from(["p.S/Uploads".to_owned()]),
             senders: Arc::default(),
+            inflation: Inflation::new(),
         };
         let mut request = http::Request::post(path).version(http::Version::HTTP_2);
         for (name, value) in headers {
@@ -401,12 +497,13 @@ mod tests {
 
     #[tokio::test]
     async fn streams_may_take_long_but_not_pause_long() {
-        let bounds = Bounds { request_timeout: std::time::Duration::from_millis(300), ..Bounds::default() };
+        let (request_timeout, stream_pause_max) = (Duration::from_millis(300), Duration::from_millis(300));
+        let bounds = Bounds { request_timeout, stream_pause_max, ..Bounds::default() };
         let call = async |path: &str, headers: &[(&'static str, &'static str)], pauses: &'static [u64]| {
             let read = |body: Body| async move {
                 match axum::body::to_bytes(body, 1 << 10).await {
                     Ok(body) => to_response(&Status::ok(body.len().to_string())),
-                    Err(_) => to_response(&Status::aborted("cut off")),
+                    Err(error) => to_response(&Status::from_error(error.into())),
                 }
             };
             let routes = Router::new().fallback(axum::routing::post(read));
@@ -416,6 +513,7 @@ mod tests {
                 methods: HashSet::new(),
                 streamed: HashSet::from(["p.S/Uploads".to_owned()]),
                 senders: Arc::default(),
+                inflation: Inflation::new(),
             };
             let mut request = http::Request::post(path).version(http::Version::HTTP_2);
             for (name, value) in headers {
@@ -430,6 +528,9 @@ mod tests {
         assert_eq!(call("/p.S/Uploads", &[], slow).await, Code::Ok);
         assert_eq!(call("/p.S/Unary", &[], slow).await, Code::DeadlineExceeded);
         assert_eq!(call("/p.S/Uploads", &[("grpc-timeout", "200m")], slow).await, Code::DeadlineExceeded);
-        assert_eq!(call("/p.S/Uploads", &[], &[0, 2000]).await, Code::Aborted);
+        assert_eq!(
+            call("/p.S/Uploads", &[("grpc-timeout", "20S")], &[0, 2000]).await,
+            Code::DeadlineExceeded
+        );
     }
 }

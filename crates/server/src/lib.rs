@@ -11,6 +11,7 @@
 pub mod auth;
 mod deadline;
 mod grpc;
+mod inflate;
 mod listener;
 mod metrics;
 mod otlp_http;
@@ -19,9 +20,11 @@ mod rest;
 pub mod self_profile;
 mod service;
 mod settings;
+mod shares;
 mod status;
 mod time;
 mod tls;
+mod transcode;
 mod ui;
 mod web;
 
@@ -55,6 +58,7 @@ use crate::{
         Tokens, TokensError,
         guard::{self, Guard},
     },
+    inflate::Inflation,
     metrics::Metrics,
     otlp_http::Receiver,
     rest::Gateway,
@@ -365,7 +369,7 @@ impl Server {
 
     fn router(&self, backend: Backend) -> Result<(Router, tonic_health::server::HealthReporter), ServeError> {
         let bounds = &self.settings.bounds;
-        let writes = Arc::new(Semaphore::new(bounds.writes_max));
+        let (writes, inflation) = (Arc::new(Semaphore::new(bounds.writes_max)), Inflation::new());
         let profile_store = ProfileStoreService::new(backend.way.clone(), Arc::clone(&writes));
         let profiles = ProfilesService::new(backend.way.clone(), writes);
         let query = QueryService::new(backend.answers, bounds.queries_max);
@@ -385,16 +389,18 @@ impl Server {
             senders: Arc::clone(&senders),
             forwarder,
             metrics: Arc::clone(&self.metrics),
+            inflation: inflation.clone(),
             bounds: bounds.clone(),
         });
         let receiver = Arc::new(Receiver {
             profiles: profiles.clone(),
             senders: Arc::clone(&senders),
             metrics: Arc::clone(&self.metrics),
+            inflation: inflation.clone(),
             bounds: bounds.clone(),
         });
         let services = grpc::Services { profile_store, profiles, agents, query, scrape, ingest, debuginfo };
-        let (grpc, health) = grpc::router(services, senders, Arc::clone(&self.metrics), bounds)
+        let (grpc, health) = grpc::router(services, senders, Arc::clone(&self.metrics), inflation, bounds)
             .map_err(ServeError::Descriptors)?;
         let http = web::routes(
             gateway,

@@ -1,7 +1,8 @@
 //! OTLP over HTTP: `POST /v1development/profiles`, protobuf or JSON, plain, gzip or zstd.
 //!
 //! JSON names its fields, so that there is no doubt about the layout of samples; it is turned into the protobuf of the current
-//! layout, and from there on there is one way in. Answers come in the form of the request.
+//! layout ([`transcode`](crate::transcode)), and from there on there is one way in. Answers come in the form of the request.
+//! Bodies are decompressed and turned on threads for blocking work, once there is room for what they may become.
 
 use std::{sync::Arc, sync::LazyLock, time::Instant};
 
@@ -12,7 +13,6 @@ use axum::{
     response::{IntoResponse, Response},
     routing::post,
 };
-use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use decima_ingest::{
     otlp::Layout,
@@ -21,16 +21,17 @@ use decima_ingest::{
 use decima_proto::opentelemetry::v1development::ExportProfilesServiceResponse;
 use http::{HeaderMap, StatusCode, header};
 use prost::Message as _;
-use prost_reflect::{DescriptorPool, DeserializeOptions, DynamicMessage, MessageDescriptor};
+use prost_reflect::{DescriptorPool, MessageDescriptor};
 use serde_json::Value;
 use tonic::{Code, Status};
 
 use crate::{
     deadline,
+    inflate::{Encoding, Inflation, Room, Unread, off_thread},
     metrics::{Metrics, Protocol as CountedProtocol},
     service::{note_refused, origin, otlp::ProfilesService},
     settings::Bounds,
-    status,
+    status, transcode,
 };
 
 /// The path that OpenTelemetry's exporters post to.
@@ -45,6 +46,7 @@ pub(crate) struct Receiver {
     pub(crate) profiles: ProfilesService,
     pub(crate) senders: Arc<Senders>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) inflation: Inflation,
     pub(crate) bounds: Bounds,
 }
 
@@ -119,38 +121,35 @@ impl Receiver {
             Form::Json => self.bounds.message_bytes_max.saturating_mul(4),
         };
         let message = async {
-            let body = read(body, &parts.headers, limit).await?;
+            let (body, room) = self.read(body, &parts.headers, limit).await?;
             match form {
-                Form::Protobuf => Ok((body, None)),
+                Form::Protobuf => Ok((body, None, room)),
                 Form::Json => {
-                    let message = tokio::task::spawn_blocking(move || from_json(&body))
-                        .await
-                        .map_err(|_| Status::internal("internal error; the server's log says more"))??;
-                    Ok((message, Some(Layout::From1_10)))
+                    let message = off_thread(move || from_json(&body)).await??;
+                    Ok((message, Some(Layout::From1_10), room))
                 }
             }
         };
-        let (message, layout) = message.await.inspect_err(|failure: &Status| {
-            note_refused(&self.senders, &origin, status::refusal_of_body(failure), failure.message());
+        let (message, layout, _room) = message.await.map_err(|Unread { reason, status }| {
+            note_refused(&self.senders, &origin, reason, status.message());
+            status
         })?;
         self.profiles.store(message, layout, &origin).await
     }
-}
 
-/// The body, decompressed, of at most so many bytes.
-async fn read(body: Body, headers: &HeaderMap, limit: usize) -> Result<Bytes, Status> {
-    let received = axum::body::to_bytes(body, limit)
-        .await
-        .map_err(|_| Status::resource_exhausted("the body is larger than a message may be, or ends early"))?;
-    let encoding = headers.get(header::CONTENT_ENCODING).map(|value| value.to_str().unwrap_or_default());
-    match encoding {
-        None | Some("" | "identity") => Ok(received),
-        Some("gzip" | "zstd") => decima_profile::compression::decompress(&received, limit)
-            .map(Bytes::from)
-            .map_err(|error| Status::invalid_argument(format!("the body: {error}"))),
-        Some(other) => {
-            let start: String = other.chars().take(40).collect();
-            Err(Status::invalid_argument(format!("content-encoding: {start:?} is not one of gzip, zstd")))
+    /// The body, decompressed, of at most so many bytes, with its room.
+    async fn read(&self, body: Body, headers: &HeaderMap, limit: usize) -> Result<(Bytes, Room), Unread> {
+        let encoding = headers.get(header::CONTENT_ENCODING).map(|value| value.to_str().unwrap_or("?"));
+        let encoding = Encoding::named(encoding)?;
+        let received = axum::body::to_bytes(body, limit).await.map_err(|_| {
+            Status::resource_exhausted("the body is larger than a message may be, or ends early")
+        })?;
+        match encoding {
+            None => {
+                let room = self.inflation.room(received.len()).await?;
+                Ok((received, room))
+            }
+            Some(encoding) => self.inflation.decompress(received, encoding, limit).await,
         }
     }
 }
@@ -163,57 +162,11 @@ static REQUEST: LazyLock<Option<MessageDescriptor>> = LazyLock::new(|| {
 
 /// A request in JSON as protobuf.
 fn from_json(json: &[u8]) -> Result<Bytes, Status> {
-    let invalid = |error: &dyn std::fmt::Display| {
-        Status::invalid_argument(format!("not an OTLP request as JSON: {error}"))
-    };
-    let mut value: Value = serde_json::from_slice(json).map_err(|error| invalid(&error))?;
-    ids_from_hex(&mut value)?;
     let descriptor =
-        REQUEST.clone().ok_or_else(|| Status::internal("internal error; the server's log says more"))?;
-    let options = DeserializeOptions::new().deny_unknown_fields(false);
-    let message = DynamicMessage::deserialize_with_options(descriptor, value, &options)
-        .map_err(|error| invalid(&error))?;
-    Ok(message.encode_to_vec().into())
-}
-
-/// Ids of traces and spans are in hex in OTLP's JSON, and in base64 in everybody else's.
-fn ids_from_hex(request: &mut Value) -> Result<(), Status> {
-    let dictionary = request.get_mut("dictionary");
-    let links = dictionary.and_then(|dictionary| {
-        let name = if dictionary.get("linkTable").is_some() { "linkTable" } else { "link_table" };
-        dictionary.get_mut(name)?.as_array_mut()
-    });
-    for (index, link) in links.into_iter().flatten().enumerate() {
-        for name in ["traceId", "trace_id", "spanId", "span_id"] {
-            let Some(id) = link.get_mut(name) else { continue };
-            let bytes = id.as_str().and_then(hex);
-            let bytes = bytes.ok_or_else(|| {
-                Status::invalid_argument(format!("dictionary.linkTable[{index}].{name}: not hex"))
-            })?;
-            *id = Value::String(BASE64_STANDARD.encode(bytes));
-        }
-    }
-    // Nothing reads the ids of profiles, whose form in JSON is not agreed on.
-    let resources = request.get_mut("resourceProfiles").and_then(Value::as_array_mut);
-    for resource in resources.into_iter().flatten() {
-        let scopes = resource.get_mut("scopeProfiles").and_then(Value::as_array_mut);
-        for scope in scopes.into_iter().flatten() {
-            let profiles = scope.get_mut("profiles").and_then(Value::as_array_mut);
-            for profile in profiles.into_iter().flatten().filter_map(Value::as_object_mut) {
-                profile.remove("profileId");
-                profile.remove("originalPayload");
-            }
-        }
-    }
-    Ok(())
-}
-
-fn hex(text: &str) -> Option<Vec<u8>> {
-    if !text.len().is_multiple_of(2) {
-        return None;
-    }
-    let digit = |byte: u8| char::from(byte).to_digit(16).map(|digit| digit as u8);
-    text.as_bytes().chunks_exact(2).map(|pair| Some(digit(pair[0])? << 4 | digit(pair[1])?)).collect()
+        REQUEST.as_ref().ok_or_else(|| Status::internal("internal error; the server's log says more"))?;
+    let message = transcode::to_protobuf(descriptor, json)
+        .map_err(|error| Status::invalid_argument(format!("not an OTLP request as JSON: {error}")))?;
+    Ok(message.into())
 }
 
 fn to_json(answer: &ExportProfilesServiceResponse) -> Value {
@@ -231,15 +184,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_in_hex() {
-        assert_eq!(hex("00fF"), Some(vec![0, 255]));
-        assert_eq!(hex(""), Some(vec![]));
-        assert_eq!(hex("0"), None);
-        assert_eq!(hex("0g"), None);
-        assert_eq!(hex("ää"), None);
-    }
-
-    #[test]
     fn json_becomes_protobuf() {
         let json = br#"{"resourceProfiles":[{"scopeProfiles":[{"profiles":[{"profileId":"zz","timeUnixNano":"7"}]}]}],
             "dictionary":{"linkTable":[{},{"traceId":"0102","spanId":"03"}],"stringTable":["","a"]},"unknown":1}"#;
@@ -251,7 +195,7 @@ mod tests {
             (&b"{"[..], "not an OTLP request as JSON"),
             (
                 br#"{"dictionary":{"linkTable":[{"traceId":"xy"}]}}"#,
-                "dictionary.linkTable[0].traceId: not hex",
+                "not an OTLP request as JSON: traceId: not hex at line 1 column",
             ),
             (br#"{"resourceProfiles":7}"#, "not an OTLP request as JSON"),
         ] {

@@ -18,6 +18,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
+use bytes::Bytes;
 use decima_forward::Forwarder;
 use decima_ingest::push::Senders;
 use decima_proto::decima::{
@@ -35,20 +36,21 @@ use decima_proto::parca::{
 use http::{Extensions, HeaderMap, header, request::Parts};
 use http_body_util::LengthLimitError;
 use prost::Message;
-use prost_reflect::DynamicMessage;
+use prost_reflect::{DynamicMessage, MessageDescriptor};
 use tonic::{Code, Request, Status, metadata::MetadataMap};
 
 pub(crate) use self::report::EXPOSED;
 use self::schema::{Method, Schema};
 use crate::{
     deadline,
+    inflate::{Inflation, Room, Unread, off_thread},
     metrics::{Metrics, Protocol},
     service::{
         agents::AgentsService, debuginfo::DebuginfoService, ingest::IngestService, note_refused, origin,
         profile_store::ProfileStoreService, protocol_of, query::QueryService, scrape::ScrapeService,
     },
     settings::Bounds,
-    status,
+    status, transcode,
 };
 
 /// Query parameters in the order given.
@@ -66,6 +68,7 @@ pub(crate) struct Gateway {
     /// Who sends on what comes in, where that is not kept here.
     pub(crate) forwarder: Option<Forwarder>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) inflation: Inflation,
     pub(crate) bounds: Bounds,
 }
 
@@ -205,9 +208,7 @@ async fn write_raw(State(gateway): State<Arc<Gateway>>, request: axum::extract::
     let (parts, body) = request.into_parts();
     let method = &Schema::get().write_raw;
     gateway
-        .unary(method, from_body(method, body, gateway.json_bytes_max()), parts, |request| {
-            gateway.profile_store.write_raw(request)
-        })
+        .unary(method, gateway.sent(method, body), parts, |request| gateway.profile_store.write_raw(request))
         .await
 }
 
@@ -215,7 +216,7 @@ async fn write_arrow(State(gateway): State<Arc<Gateway>>, request: axum::extract
     let (parts, body) = request.into_parts();
     let method = &Schema::get().write_arrow;
     gateway
-        .unary(method, from_body(method, body, gateway.json_bytes_max()), parts, |request| {
+        .unary(method, gateway.sent(method, body), parts, |request| {
             gateway.profile_store.write_arrow(request)
         })
         .await
@@ -228,7 +229,7 @@ async fn should_initiate_upload(
     let (parts, body) = request.into_parts();
     let method = &Schema::get().should_initiate_upload;
     gateway
-        .unary(method, from_body(method, body, gateway.json_bytes_max()), parts, |request| {
+        .unary(method, gateway.sent(method, body), parts, |request| {
             gateway.debuginfo.should_initiate_upload(request)
         })
         .await
@@ -238,7 +239,7 @@ async fn initiate_upload(State(gateway): State<Arc<Gateway>>, request: axum::ext
     let (parts, body) = request.into_parts();
     let method = &Schema::get().initiate_upload;
     gateway
-        .unary(method, from_body(method, body, gateway.json_bytes_max()), parts, |request| {
+        .unary(method, gateway.sent(method, body), parts, |request| {
             gateway.debuginfo.initiate_upload(request)
         })
         .await
@@ -251,7 +252,7 @@ async fn mark_upload_finished(
     let (parts, body) = request.into_parts();
     let method = &Schema::get().mark_upload_finished;
     gateway
-        .unary(method, from_body(method, body, gateway.json_bytes_max()), parts, |request| {
+        .unary(method, gateway.sent(method, body), parts, |request| {
             gateway.debuginfo.mark_upload_finished(request)
         })
         .await
@@ -268,28 +269,60 @@ async fn object_files(
         .await
 }
 
-fn from_pairs(method: &Method, pairs: &[(String, String)]) -> Result<DynamicMessage, Status> {
+fn from_pairs(method: &Method, pairs: &[(String, String)]) -> Result<Sent, Status> {
     let mut message = DynamicMessage::new(method.input.clone());
     params::apply(&mut message, pairs)?;
-    Ok(message)
+    Ok(Sent { message: message.encode_to_vec().into(), room: None })
 }
 
-/// Reads a message from a body of at most so many bytes.
-async fn from_body(method: &Method, body: Body, body_bytes_max: usize) -> Result<DynamicMessage, Status> {
-    let body = axum::body::to_bytes(body, body_bytes_max).await.map_err(|error| {
+/// Reads a body of at most so many bytes.
+async fn read_body(body: Body, body_bytes_max: usize) -> Result<Bytes, Status> {
+    axum::body::to_bytes(body, body_bytes_max).await.map_err(|error| {
         if error.into_inner().is::<LengthLimitError>() {
             Status::resource_exhausted("the body is larger than a message may be")
         } else {
             Status::invalid_argument("the body ends early")
         }
-    })?;
-    if body.is_empty() {
-        return Ok(DynamicMessage::new(method.input.clone()));
+    })
+}
+
+/// A message of a method's as JSON, encoded; an empty text is an empty message.
+fn from_json(message: &MessageDescriptor, json: &[u8]) -> Result<Bytes, Status> {
+    if json.is_empty() {
+        return Ok(Bytes::new());
     }
-    json::read(method.input.clone(), &body)
+    let message = transcode::to_protobuf(message, json);
+    let invalid = |error| Status::invalid_argument(format!("not the message as JSON: {error}"));
+    Ok(message.map_err(invalid)?.into())
+}
+
+/// An encoded message, with what it has of the room for bodies.
+struct Sent {
+    message: Bytes,
+    room: Option<Room>,
+}
+
+impl Sent {
+    fn decode<Req: Message + Default>(self) -> Result<Req, Status> {
+        decoded(self.message)
+    }
+}
+
+fn decoded<Req: Message + Default>(message: Bytes) -> Result<Req, Status> {
+    Req::decode(message)
+        .map_err(|error| Status::invalid_argument(format!("the parameters do not make a message: {error}")))
 }
 
 impl Gateway {
+    /// Takes the message of a method from a body.
+    async fn sent(&self, method: &Method, body: Body) -> Result<Sent, Status> {
+        let body = read_body(body, self.json_bytes_max()).await?;
+        let room = self.inflation.room(body.len()).await?;
+        let descriptor = method.input.clone();
+        let message = off_thread(move || from_json(&descriptor, &body)).await??;
+        Ok(Sent { message, room: Some(room) })
+    }
+
     /// Bytes of a message as JSON: its profiles are in base64, a third larger, and the rest of it wants room too.
     fn json_bytes_max(&self) -> usize {
         self.bounds.message_bytes_max / 3 * 4 + (1 << 20)
@@ -299,7 +332,7 @@ impl Gateway {
     async fn unary<Req, Res, F>(
         &self,
         method: &Method,
-        message: impl Future<Output = Result<DynamicMessage, Status>>,
+        message: impl Future<Output = Result<Sent, Status>>,
         parts: Parts,
         call: impl FnOnce(Request<Req>) -> F,
     ) -> Response
@@ -310,24 +343,27 @@ impl Gateway {
     {
         let headers = parts.headers.clone();
         let answer = async {
-            let message = match message.await {
-                Ok(message) => message,
+            let Sent { message, room: _room } = match message.await {
+                Ok(sent) => sent,
                 Err(failure) => {
-                    self.note_unreadable(method, &parts.extensions, &failure);
+                    self.note_unreadable(method, &parts.extensions, failure.clone());
                     return Err(failure);
                 }
             };
-            let request = to_request(&message, parts.headers, parts.extensions)?;
+            let message = decoded(message)?;
+            let request =
+                Request::from_parts(MetadataMap::from_headers(parts.headers), parts.extensions, message);
             write_message(method, call(request).await?)
         };
         self.observe(method, &headers, answer).await
     }
 
     /// Notes a push that no service has seen.
-    fn note_unreadable(&self, method: &Method, extensions: &Extensions, failure: &Status) {
+    fn note_unreadable(&self, method: &Method, extensions: &Extensions, failure: Status) {
         let Some(protocol) = protocol_of(method.name) else { return };
         let origin = origin(protocol, extensions);
-        note_refused(&self.senders, &origin, status::refusal_of_body(failure), failure.message());
+        let Unread { reason, status } = failure.into();
+        note_refused(&self.senders, &origin, reason, status.message());
     }
 
     /// Bounds an answer in time and counts it.
@@ -346,18 +382,6 @@ impl Gateway {
         self.metrics.request(method.name, Protocol::Rest, code, start.elapsed());
         answer.unwrap_or_else(|failure| status::to_rest(&failure))
     }
-}
-
-/// A typed request out of a dynamic message.
-fn to_request<Req: Message + Default>(
-    message: &DynamicMessage,
-    headers: HeaderMap,
-    extensions: Extensions,
-) -> Result<Request<Req>, Status> {
-    let typed = message.transcode_to().map_err(|error| {
-        Status::invalid_argument(format!("the parameters do not make a message: {error}"))
-    })?;
-    Ok(Request::from_parts(MetadataMap::from_headers(headers), extensions, typed))
 }
 
 /// A typed answer as JSON.

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use crate::auth::Anonymous;
+use crate::auth::{Anonymous, Digest};
 
 /// Settings of a server. Plain data; the defaults are those of the flags.
 #[derive(Debug, Clone, Default)]
@@ -52,6 +52,9 @@ pub struct Bounds {
     pub head_read_timeout: Duration,
     /// Time for a request without a deadline of its own. A request's own deadline counts if it is earlier.
     pub request_timeout: Duration,
+    /// Time for which the sender of a stream of messages may send nothing before it is cut off: what it has begun takes a
+    /// place that others wait for. The whole may take as long as its sender says or likes.
+    pub stream_pause_max: Duration,
     /// Queries worked on at once; others wait within their deadline. Each may hold a merged tree in memory.
     pub queries_max: usize,
     /// Writes worked on at once; others wait within their deadline. Each holds its decompressed profiles in memory.
@@ -68,6 +71,7 @@ impl Default for Bounds {
             streams_max: 256,
             head_read_timeout: Duration::from_secs(30),
             request_timeout: Duration::from_secs(60),
+            stream_pause_max: Duration::from_secs(30),
             queries_max: 16,
             writes_max: 64,
             drain_timeout: Duration::from_secs(30),
@@ -78,6 +82,16 @@ impl Default for Bounds {
 /// Who is at the other end of a connection.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Peer(pub(crate) SocketAddr);
+
+/// Who was let in by a token: the start of its digest, which is enough to tell holders apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Holder([u8; 8]);
+
+impl From<Digest> for Holder {
+    fn from(digest: Digest) -> Self {
+        Self(digest.as_bytes().first_chunk().copied().unwrap_or_default())
+    }
+}
 
 /// What carries a request.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -104,14 +104,6 @@ pub(crate) fn of_codec(status: &Status) -> Option<(Refusal, Status)> {
     Some((reason, Status::new(code, shortened(status.message().to_owned()))))
 }
 
-/// The kind of mistake of a body that was not read.
-pub(crate) fn refusal_of_body(failure: &Status) -> Refusal {
-    match failure.code() {
-        Code::ResourceExhausted => Refusal::TooLarge,
-        _ => Refusal::Malformed,
-    }
-}
-
 /// The status of a step of an upload that was refused, with the codes that Parca's senders look for.
 pub(crate) fn of_debuginfo(error: &DebuginfoError) -> Status {
     match error {

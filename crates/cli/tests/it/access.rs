@@ -2,11 +2,12 @@
 
 use std::{path::Path, time::Duration};
 
-use decima_proto::parca::{
-    profilestore::v1alpha1::{
-        WriteRawRequest, WriteRequest, profile_store_service_client::ProfileStoreServiceClient,
+use decima_proto::{
+    Encoded,
+    parca::{
+        profilestore::v1alpha1::{WriteRequest, profile_store_service_client::ProfileStoreServiceClient},
+        query::v1alpha1::{ProfileTypesRequest, query_service_client::QueryServiceClient},
     },
-    query::v1alpha1::{ProfileTypesRequest, query_service_client::QueryServiceClient},
 };
 use tonic::{
     Code, Request,
@@ -72,7 +73,7 @@ impl Client {
     }
 
     async fn write(&self) -> Code {
-        let request = self.message(WriteRawRequest::default());
+        let request = self.message(Encoded::default());
         let answer = ProfileStoreServiceClient::new(self.channel.clone()).write_raw(request).await;
         answer.map_or_else(|status| status.code(), |_| Code::Ok)
     }

@@ -51,6 +51,8 @@ struct Case {
     messages: Vec<Vec<u8>>,
     /// Content type of a body, and its encoding.
     http: Option<(&'static str, &'static str)>,
+    /// Whether the messages are compressed with gzip.
+    compressed: bool,
     expected: Code,
     /// Part of what is told.
     words: &'static str,
@@ -58,12 +60,18 @@ struct Case {
 
 fn case(name: impl Into<String>, method: &str, messages: Vec<Vec<u8>>) -> Case {
     let method = method.to_owned();
-    Case { name: name.into(), method, messages, http: None, expected: Code::InvalidArgument, words: "" }
+    let (http, compressed) = (None, false);
+    Case { name: name.into(), method, messages, http, compressed, expected: Code::InvalidArgument, words: "" }
 }
 
 impl Case {
     fn saying(self, words: &'static str) -> Self {
         Self { words, ..self }
+    }
+
+    fn compressed(self) -> Self {
+        let messages = self.messages.iter().map(|message| decima_testkit::pprof::gzip(message));
+        Self { messages: messages.collect(), compressed: true, ..self }
     }
 
     fn with(self, expected: Code) -> Self {
@@ -172,7 +180,7 @@ fn otlp_cases() -> Vec<Case> {
     ]);
     let bomb = decima_testkit::pprof::gzip(&vec![0; 80 << 20]);
     let bomb = case("bomb", OTLP_HTTP, vec![bomb]).over_http("application/x-protobuf", "gzip");
-    cases.push(bomb.saying("the body"));
+    cases.push(bomb.saying("the message: gzip data holds more than"));
     cases
 }
 
@@ -271,11 +279,14 @@ async fn send(client: &reqwest::Client, url: &str, case: &Case) -> (Code, String
     let Some((content_type, encoding)) = case.http else {
         let mut body = Vec::new();
         for message in &case.messages {
-            body.push(0);
+            body.push(case.compressed.into());
             body.extend_from_slice(&(message.len() as u32).to_be_bytes());
             body.extend_from_slice(message);
         }
-        let request = request.header("content-type", "application/grpc-web+proto").body(body);
+        let mut request = request.header("content-type", "application/grpc-web+proto").body(body);
+        if case.compressed {
+            request = request.header("grpc-encoding", "gzip");
+        }
         let response = request.send().await.unwrap();
         let header =
             |name: &str| response.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
@@ -324,6 +335,72 @@ async fn settled_memory_bytes(server: &Server) -> u64 {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     least
+}
+
+/// Small requests that lists of nothing make large: two bytes for each element, a thousandth of that on the way.
+fn lists_of_nothing() -> Vec<Case> {
+    const COUNT: usize = 12_000_000;
+    let raw = |name: &str, element: &[u8]| case(name, WRITE_RAW, vec![element.repeat(COUNT)]).compressed();
+    let export = |name: &str, message: Vec<u8>| case(name, EXPORT, vec![message]).compressed();
+    let message = |number: u8, content: &[u8]| {
+        let mut message = vec![number << 3 | 2];
+        prost::encoding::encode_varint(content.len() as u64, &mut message);
+        message.extend_from_slice(content);
+        message
+    };
+    let json = |element: &str| {
+        let body = format!(r#"{{"resourceProfiles":[{{}}{}]}}"#, element.repeat(COUNT));
+        decima_testkit::pprof::gzip(body.as_bytes())
+    };
+    let over_rest = format!(r#"{{"series":[{{}}{}]}}"#, ",{}".repeat(COUNT));
+    let scopes = message(1, &message(2, b"").repeat(COUNT));
+    let rows = |table: u8| message(2, &message(table, b"").repeat(COUNT));
+    vec![
+        raw("series", b"\x12\0").saying("series[0].labels: missing"),
+        raw("labelled series", b"\x12\x02\x0a\0").saying("65537 series, the limit is 65536"),
+        export("resources", message(1, b"").repeat(COUNT)).saying("resources or more, the limit is"),
+        export("scopes", scopes).saying("scopes or more, the limit is"),
+        export("strings", rows(5)).saying("dictionary.string_table: "),
+        export("locations", rows(2)).saying("dictionary.location_table: "),
+        case("resources in JSON", OTLP_HTTP, vec![json(",{}")])
+            .over_http("application/json", "gzip")
+            .saying("resources or more, the limit is"),
+        case("series in JSON", "api/profiles/writeraw", vec![over_rest.into_bytes()])
+            .over_http("application/json", "")
+            .saying("series[0].labels: missing"),
+        case("question", "parca.query.v1alpha1.QueryService/Labels", vec![b"\x0a\0".repeat(COUNT)])
+            .compressed()
+            .with(Code::ResourceExhausted)
+            .saying("decoded message length too large"),
+    ]
+}
+
+/// The most that a process has held, in bytes.
+fn peak_memory_bytes(server: &Server) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.id())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+}
+
+/// Four times what the largest of them is decompressed.
+const PEAK_BYTES_MAX: u64 = 192 << 20;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lists_of_nothing_take_little() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("parca.yaml");
+    std::fs::write(&config, "scrape_configs: []\n").unwrap();
+    let server =
+        Server::start(&folder.path().join("data"), &[&format!("--config-path={}", config.display())]);
+    let client = client();
+    for case in lists_of_nothing() {
+        let before = peak_memory_bytes(&server);
+        let (code, words) = send(&client, server.url(), &case).await;
+        assert_eq!(code, case.expected, "{}: {words}", case.name);
+        assert!(words.contains(case.words), "{}: {words}", case.name);
+        let peak = peak_memory_bytes(&server);
+        assert!(peak < before + PEAK_BYTES_MAX, "{}: {} bytes more", case.name, peak - before);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,13 +3,15 @@
 //! Messages are taken apart as far as the keys of a resource's attributes, and put together again byte for byte: text of
 //! senders need not be UTF-8, and fields that are not known here stay.
 
-use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
-use decima_proto::opentelemetry::RawExportRequest;
-use prost::{
-    DecodeError, Message as _,
-    encoding::{DecodeContext, WireType, decode_key, decode_varint, encode_key, encode_varint, skip_field},
-};
+use bytes::{Bytes, BytesMut};
+use prost::{DecodeError, Message as _};
 
+use crate::fields::{Fields, put};
+
+/// `ExportProfilesServiceRequest.resource_profiles`.
+const RESOURCE_PROFILES: u32 = 1;
+/// `ExportProfilesServiceRequest.dictionary`.
+const DICTIONARY: u32 = 2;
 /// `ResourceProfiles.resource`.
 const RESOURCE: u32 = 1;
 /// `Resource.attributes`.
@@ -43,21 +45,29 @@ struct Text {
 }
 
 /// Adds labels to every resource of a request, in place of attributes of the same names.
-pub(super) fn add(request: Bytes, labels: &[(String, String)]) -> Result<Bytes, DecodeError> {
-    let mut request = RawExportRequest::decode(request)?;
+pub(super) fn add(request: &Bytes, labels: &[(String, String)]) -> Result<Bytes, DecodeError> {
     let mut strings = Vec::new();
-    for dictionary in &request.dictionary {
-        for field in Fields(dictionary.clone()) {
+    for field in Fields(request.clone()) {
+        let field = field?;
+        let (DICTIONARY, Some(dictionary)) = (field.tag, field.content) else { continue };
+        for field in Fields(dictionary) {
             let field = field?;
             if let (STRINGS, Some(text)) = (field.tag, field.content) {
                 strings.push(text);
             }
         }
     }
-    for resource in &mut request.resource_profiles {
-        *resource = with_resource(resource, labels, &strings)?;
+    let mut out = BytesMut::with_capacity(request.len());
+    for field in Fields(request.clone()) {
+        let field = field?;
+        match (field.tag, field.content) {
+            (RESOURCE_PROFILES, Some(profiles)) => {
+                put(RESOURCE_PROFILES, &with_resource(&profiles, labels, &strings)?, &mut out);
+            }
+            _ => out.extend_from_slice(&field.whole),
+        }
     }
-    Ok(request.encode_to_vec().into())
+    Ok(out.freeze())
 }
 
 /// The resource with its profiles, with the labels in its resource.
@@ -105,56 +115,4 @@ fn without(
         out.extend_from_slice(&field.whole);
     }
     Ok(())
-}
-
-fn put(tag: u32, content: &[u8], out: &mut BytesMut) {
-    encode_key(tag, WireType::LengthDelimited, out);
-    encode_varint(content.len() as u64, out);
-    out.put_slice(content);
-}
-
-/// A field of a message.
-struct Field {
-    tag: u32,
-    /// As it came, with its key.
-    whole: Bytes,
-    /// Of one that has a length.
-    content: Option<Bytes>,
-}
-
-/// The fields of a message, in order; ends after the first that is wrong.
-struct Fields(Bytes);
-
-impl Fields {
-    fn field(&mut self) -> Result<Field, DecodeError> {
-        let start = self.0.clone();
-        let (tag, wire_type) = decode_key(&mut self.0)?;
-        let after_key = self.0.clone();
-        skip_field(wire_type, tag, &mut self.0, DecodeContext::default())?;
-        let whole = start.slice(..start.len() - self.0.len());
-        let mut content = after_key.slice(..after_key.len() - self.0.len());
-        let content = match wire_type {
-            WireType::LengthDelimited => {
-                decode_varint(&mut content)?;
-                Some(content)
-            }
-            _ => None,
-        };
-        Ok(Field { tag, whole, content })
-    }
-}
-
-impl Iterator for Fields {
-    type Item = Result<Field, DecodeError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if !self.0.has_remaining() {
-            return None;
-        }
-        let field = self.field();
-        if field.is_err() {
-            self.0.clear();
-        }
-        Some(field)
-    }
 }

@@ -19,7 +19,7 @@ use arrow_schema::{DataType, Field, Schema};
 use decima_profile::SampleBatch;
 
 use super::{
-    Context, Decoded, ENTRIES_MAX, FIRST, Structs, Text, VERSION_KEY, bounds, check_rows, check_version,
+    Context, Decoded, ENTRIES_MAX, FIRST, Structs, Text, Totals, VERSION_KEY, bounds, check_version,
     samples::Samples,
     symbols::{self, Symbols},
 };
@@ -28,6 +28,8 @@ use crate::arrow::{self, Array, ArrowError, Batch, Fault, NULL};
 const LABEL_PREFIX: &str = "labels.";
 const ID: &str = "stacktrace_id";
 const LOCATIONS: &str = "locations";
+/// Bytes of all ids of a request, which columns may take from each other's middle. An agent's have 16 each.
+const ID_BYTES_MAX: usize = 1 << 26;
 
 /// Samples whose stacktraces are not known yet.
 pub(crate) struct Pending {
@@ -45,9 +47,10 @@ struct PendingBatch {
 /// Decodes the first message.
 pub(crate) fn samples(stream: &[u8], context: Context<'_>) -> Result<Pending, ArrowError> {
     let mut pending = Pending { batches: Vec::new(), ids: Ids::default() };
+    let mut totals = Totals::default();
     arrow::read(stream, bounds(context.limits), |schema, batch| {
         check_version(schema.metadata(VERSION_KEY), FIRST)?;
-        check_rows(batch.rows())?;
+        totals.add(batch.rows())?;
         let labels: Vec<(&str, &Array<'_>)> = batch
             .columns()
             .iter()
@@ -56,6 +59,7 @@ pub(crate) fn samples(stream: &[u8], context: Context<'_>) -> Result<Pending, Ar
         let mut text = Text::default();
         let samples = Samples::read(batch, &labels, &mut text, context)?;
         let rows = pending.ids.numbers(batch, batch.required(ID)?)?;
+        totals.add_text(text.strings.buffer().len())?;
         pending.batches.push(PendingBatch { samples, text, rows });
         Ok::<_, ArrowError>(())
     })?;
@@ -67,6 +71,7 @@ pub(crate) fn samples(stream: &[u8], context: Context<'_>) -> Result<Pending, Ar
 struct Ids {
     all: Vec<Vec<u8>>,
     known: HashMap<Vec<u8>, u32>,
+    size_bytes: usize,
 }
 
 impl Ids {
@@ -86,6 +91,11 @@ impl Ids {
         }
         let mut numbers = Vec::with_capacity(column.len());
         batch.visit_bytes(column, |_, id| numbers.push(self.number(id.unwrap_or_default())))?;
+        let found = self.size_bytes;
+        if found > ID_BYTES_MAX {
+            let fault = Fault::Limit { what: "bytes of ids", found, limit: ID_BYTES_MAX };
+            return Err(ArrowError::column(column.path(), fault));
+        }
         Ok(numbers)
     }
 
@@ -94,6 +104,10 @@ impl Ids {
             return number;
         }
         let number = self.all.len() as u32;
+        self.size_bytes = self.size_bytes.saturating_add(id.len());
+        if self.size_bytes > ID_BYTES_MAX {
+            return number;
+        }
         self.all.push(id.to_owned());
         self.known.insert(id.to_owned(), number);
         number

@@ -13,7 +13,7 @@ use decima_profile::{
     batch::{Attribute, AttributeValues, SeriesSamples, StringId},
 };
 
-use super::{Context, Text};
+use super::{CELLS_MAX, Context, Text};
 use crate::arrow::{Array, ArrowError, Batch, Fault};
 
 /// Labels that belong to series whatever their values are: selections start with them.
@@ -308,6 +308,11 @@ fn read_labels<'a>(
     let limits = context.limits;
     if columns.len() > limits.label_count_max {
         let fault = Fault::Limit { what: "labels", found: columns.len(), limit: limits.label_count_max };
+        return Err(ArrowError::column("labels", fault));
+    }
+    let found = columns.len().saturating_mul(batch.rows());
+    if found > CELLS_MAX {
+        let fault = Fault::Limit { what: "labels of samples", found, limit: CELLS_MAX };
         return Err(ArrowError::column("labels", fault));
     }
     let mut labels = Vec::with_capacity(columns.len());

@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use decima_profile::SampleBatch;
 
 use super::{
-    Context, Decoded, ENTRIES_MAX, SECOND, Structs, Text, bounds, check_rows, check_version,
+    Context, Decoded, ENTRIES_MAX, SECOND, Structs, Text, Totals, bounds, check_version,
     samples::Samples,
     symbols::{self, Symbols},
 };
@@ -22,17 +22,17 @@ use crate::arrow::{self, Array, ArrowError, Batch, Fault, Lists, NULL};
 
 /// Decodes a request.
 pub(crate) fn decode(stream: &[u8], context: Context<'_>) -> Result<Decoded, ArrowError> {
-    let mut decoded = Decoded::default();
+    let (mut decoded, mut totals) = (Decoded::default(), Totals::default());
     arrow::read(stream, bounds(context.limits), |schema, batch| {
         check_version(schema.metadata(super::VERSION_KEY), SECOND)?;
+        totals.add(batch.rows())?;
         decoded.add(record_batch(batch, context)?);
-        Ok::<_, ArrowError>(())
+        Totals::check(&decoded.batch)
     })?;
     Ok(decoded)
 }
 
 fn record_batch(batch: &Batch<'_, '_>, context: Context<'_>) -> Result<Decoded, ArrowError> {
-    check_rows(batch.rows())?;
     let mut text = Text::default();
     let labels: Vec<(&str, &Array<'_>)> = match batch.column("labels") {
         Some(labels) => labels.children().iter().map(|label| (label.name(), label)).collect(),

@@ -188,6 +188,11 @@ impl Labels {
         Ok(())
     }
 
+    /// How many attributes there are.
+    pub(super) fn len(&self) -> usize {
+        self.pairs.len()
+    }
+
     pub(super) fn add(&mut self, pairs: &[KeyValue]) {
         self.pairs.extend_from_slice(pairs);
     }

@@ -67,15 +67,17 @@ fn place(table: &str, index: usize) -> String {
 impl Dictionary {
     pub(super) fn read(message: &[u8], parts: &[Reader<'_>], limits: &Limits) -> Result<Self, OtlpError> {
         let mut raw = RawTables::default();
+        let mut rows = 0;
         for &part in parts {
             each_field(part, "dictionary", |number, field| {
                 let index = (number as usize).wrapping_sub(1);
                 let Some((table, name)) = raw.tables.get_mut(index).zip(TABLES.get(index)) else {
                     return Ok(());
                 };
-                if table.len() >= TABLE_ROWS_MAX {
+                rows += 1;
+                if rows > TABLE_ROWS_MAX {
                     let place = format!("dictionary.{name}");
-                    return Err(OtlpError::limit(place, "rows", table.len() + 1, TABLE_ROWS_MAX).into());
+                    return Err(OtlpError::limit(place, "rows of all tables", rows, TABLE_ROWS_MAX).into());
                 }
                 table.push(field.message()?);
                 Ok(())

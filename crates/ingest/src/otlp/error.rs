@@ -18,41 +18,41 @@ pub struct OtlpError {
 
 impl OtlpError {
     #[cold]
-    pub(super) fn new(place: impl Into<String>, reason: Refusal, message: impl Into<String>) -> Self {
+    pub(crate) fn new(place: impl Into<String>, reason: Refusal, message: impl Into<String>) -> Self {
         Self { place: place.into(), message: message.into(), reason }
     }
 
     #[cold]
-    pub(super) fn out_of_range(place: impl Into<String>, table: &str, found: u64, count: usize) -> Self {
+    pub(crate) fn out_of_range(place: impl Into<String>, table: &str, found: u64, count: usize) -> Self {
         Self::new(place, Refusal::OutOfRange, format!("{table} index {found} is out of range ({count})"))
     }
 
     #[cold]
-    pub(super) fn limit(place: impl Into<String>, what: &str, found: usize, limit: usize) -> Self {
+    pub(crate) fn limit(place: impl Into<String>, what: &str, found: usize, limit: usize) -> Self {
         Self::new(place, Refusal::TooLarge, format!("{found} {what}, the limit is {limit}"))
     }
 
     #[cold]
-    pub(super) fn malformed(place: &str, fault: Fault) -> Self {
+    pub(crate) fn malformed(place: &str, fault: Fault) -> Self {
         Self::new(place, Refusal::Malformed, format!("{} at byte {}", fault.reason, fault.offset))
     }
 }
 
 /// The value of a field.
 #[derive(Clone, Copy)]
-pub(super) struct Value<'a> {
+pub(crate) struct Value<'a> {
     wire_type: u8,
     number: u64,
     body: Reader<'a>,
 }
 
 /// A field has another wire type than the schema says.
-pub(super) struct WrongType {
+pub(crate) struct WrongType {
     offset: usize,
 }
 
 /// What reading a field can end with.
-pub(super) enum FieldError {
+pub(crate) enum FieldError {
     WrongType(WrongType),
     Other(OtlpError),
 }
@@ -75,17 +75,17 @@ impl<'a> Value<'a> {
     }
 
     /// A message, text or bytes.
-    pub(super) fn message(&self) -> Result<Reader<'a>, WrongType> {
+    pub(crate) fn message(&self) -> Result<Reader<'a>, WrongType> {
         if self.wire_type == BYTES { Ok(self.body) } else { self.wrong() }
     }
 
     /// A varint.
-    pub(super) fn varint(&self) -> Result<u64, WrongType> {
+    pub(crate) fn varint(&self) -> Result<u64, WrongType> {
         if self.wire_type == VARINT { Ok(self.number) } else { self.wrong() }
     }
 
     /// A 64-bit number of fixed width.
-    pub(super) fn fixed64(&self) -> Result<u64, WrongType> {
+    pub(crate) fn fixed64(&self) -> Result<u64, WrongType> {
         match (self.wire_type, self.body.rest().first_chunk::<8>()) {
             (1, Some(bytes)) => Ok(u64::from_le_bytes(*bytes)),
             _ => self.wrong(),
@@ -93,7 +93,7 @@ impl<'a> Value<'a> {
     }
 
     /// Whether it is a varint rather than bytes; `None` if it is neither.
-    pub(super) fn is_varint(&self) -> Option<bool> {
+    pub(crate) fn is_varint(&self) -> Option<bool> {
         match self.wire_type {
             VARINT => Some(true),
             BYTES => Some(false),
@@ -102,7 +102,7 @@ impl<'a> Value<'a> {
     }
 
     /// Adds one varint, or several that are packed.
-    pub(super) fn varints(&self, mut each: impl FnMut(u64)) -> Result<(), WrongType> {
+    pub(crate) fn varints(&self, mut each: impl FnMut(u64)) -> Result<(), WrongType> {
         if self.wire_type == VARINT {
             each(self.number);
             return Ok(());
@@ -118,7 +118,7 @@ impl<'a> Value<'a> {
     }
 
     /// Adds one 64-bit number of fixed width, or several that are packed.
-    pub(super) fn fixed64s(&self, mut each: impl FnMut(u64)) -> Result<(), WrongType> {
+    pub(crate) fn fixed64s(&self, mut each: impl FnMut(u64)) -> Result<(), WrongType> {
         if self.wire_type == 1 {
             each(self.fixed64()?);
             return Ok(());
@@ -130,7 +130,7 @@ impl<'a> Value<'a> {
 }
 
 /// Hands every field of a message to `take`, with its number. Fields that `take` does not know, it leaves.
-pub(super) fn each_field<'a>(
+pub(crate) fn each_field<'a>(
     mut message: Reader<'a>,
     place: &str,
     mut take: impl FnMut(u32, Value<'a>) -> Result<(), FieldError>,

@@ -3,6 +3,7 @@
 use decima_profile::{ProfileType, attribute_name, batch::SeriesSamples, wire::Reader};
 
 use super::{
+    ATTRIBUTES_MAX,
     attribute::Labels,
     dictionary::Dictionary,
     error::{OtlpError, Value, each_field},
@@ -72,11 +73,23 @@ impl<'a> RawProfile<'a> {
                 4 => profile.duration_ns = field.varint()? as i64,
                 5 => profile.period_type = value_type(field.message()?, &place)?,
                 6 => profile.period = field.varint()? as i64,
-                11 => field.varints(|index| profile.attributes.push(index))?,
+                11 => {
+                    let attributes = &mut profile.attributes;
+                    // One more than is allowed is enough to refuse it.
+                    field.varints(|index| {
+                        if attributes.len() <= ATTRIBUTES_MAX {
+                            attributes.push(index);
+                        }
+                    })?;
+                }
                 _ => {}
             }
             Ok(())
         })?;
+        let found = profile.attributes.len();
+        if found > ATTRIBUTES_MAX {
+            return Err(OtlpError::limit(place, "attributes or more", found, ATTRIBUTES_MAX));
+        }
         profile.place = place;
         Ok(profile)
     }

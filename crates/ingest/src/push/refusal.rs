@@ -22,6 +22,10 @@ pub enum Refusal {
     Value,
     /// All samples are older than the retention or too far in the future.
     Time,
+    /// The sender paused or took too long in the middle of what it sent.
+    Stalled,
+    /// A step of an upload that does not belong to it: none was begun, or another one since.
+    Upload,
     /// The store is out of memory or disk, or away.
     Store,
 }
@@ -37,6 +41,8 @@ impl Refusal {
             Self::TooLarge => "too_large",
             Self::Value => "value",
             Self::Time => "time",
+            Self::Stalled => "stalled",
+            Self::Upload => "upload",
             Self::Store => "store",
         }
     }

@@ -100,7 +100,7 @@ pub mod profiles_service_client {
         /// Profiles with their dictionary.
         pub async fn export(
             &mut self,
-            request: impl tonic::IntoRequest<crate::opentelemetry::RawExportRequest>,
+            request: impl tonic::IntoRequest<crate::Encoded>,
         ) -> std::result::Result<
             tonic::Response<super::ExportProfilesServiceResponse>,
             tonic::Status,
@@ -145,7 +145,7 @@ pub mod profiles_service_server {
         /// Profiles with their dictionary.
         async fn export(
             &self,
-            request: tonic::Request<crate::opentelemetry::RawExportRequest>,
+            request: tonic::Request<crate::Encoded>,
         ) -> std::result::Result<
             tonic::Response<super::ExportProfilesServiceResponse>,
             tonic::Status,
@@ -231,9 +231,7 @@ pub mod profiles_service_server {
                 "/opentelemetry.proto.collector.profiles.v1development.ProfilesService/Export" => {
                     #[allow(non_camel_case_types)]
                     struct ExportSvc<T: ProfilesService>(pub Arc<T>);
-                    impl<
-                        T: ProfilesService,
-                    > tonic::server::UnaryService<crate::opentelemetry::RawExportRequest>
+                    impl<T: ProfilesService> tonic::server::UnaryService<crate::Encoded>
                     for ExportSvc<T> {
                         type Response = super::ExportProfilesServiceResponse;
                         type Future = BoxFuture<
@@ -242,9 +240,7 @@ pub mod profiles_service_server {
                         >;
                         fn call(
                             &mut self,
-                            request: tonic::Request<
-                                crate::opentelemetry::RawExportRequest,
-                            >,
+                            request: tonic::Request<crate::Encoded>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {

@@ -23,19 +23,6 @@ pub struct WriteArrowRequest {
 /// Stored.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WriteArrowResponse {}
-/// Pprof files of one or more series. Stored as a whole or not at all.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct WriteRawRequest {
-    /// Ignored.
-    #[prost(string, tag = "1")]
-    pub tenant: ::prost::alloc::string::String,
-    /// Series with their profiles.
-    #[prost(message, repeated, tag = "2")]
-    pub series: ::prost::alloc::vec::Vec<RawProfileSeries>,
-    /// Whether addresses are those of the object file already.
-    #[prost(bool, tag = "3")]
-    pub normalized: bool,
-}
 /// Stored.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WriteRawResponse {}
@@ -206,7 +193,7 @@ pub mod profile_store_service_client {
         /// Pprof files with labels.
         pub async fn write_raw(
             &mut self,
-            request: impl tonic::IntoRequest<super::WriteRawRequest>,
+            request: impl tonic::IntoRequest<crate::Encoded>,
         ) -> std::result::Result<
             tonic::Response<super::WriteRawResponse>,
             tonic::Status,
@@ -311,7 +298,7 @@ pub mod profile_store_service_server {
         /// Pprof files with labels.
         async fn write_raw(
             &self,
-            request: tonic::Request<super::WriteRawRequest>,
+            request: tonic::Request<crate::Encoded>,
         ) -> std::result::Result<
             tonic::Response<super::WriteRawResponse>,
             tonic::Status,
@@ -418,8 +405,7 @@ pub mod profile_store_service_server {
                     struct WriteRawSvc<T: ProfileStoreService>(pub Arc<T>);
                     impl<
                         T: ProfileStoreService,
-                    > tonic::server::UnaryService<super::WriteRawRequest>
-                    for WriteRawSvc<T> {
+                    > tonic::server::UnaryService<crate::Encoded> for WriteRawSvc<T> {
                         type Response = super::WriteRawResponse;
                         type Future = BoxFuture<
                             tonic::Response<Self::Response>,
@@ -427,7 +413,7 @@ pub mod profile_store_service_server {
                         >;
                         fn call(
                             &mut self,
-                            request: tonic::Request<super::WriteRawRequest>,
+                            request: tonic::Request<crate::Encoded>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {

@@ -33,7 +33,7 @@ use super::{
 use crate::{
     grpc,
     metrics::Metrics,
-    settings::{Settings, Transport},
+    settings::{Holder, Settings, Transport},
     status,
     web::{self, Stripped},
 };
@@ -124,7 +124,7 @@ impl Guard {
 }
 
 /// Lets a request in, or answers it.
-pub(crate) async fn enforce(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
+pub(crate) async fn enforce(State(guard): State<Arc<Guard>>, mut request: Request, next: Next) -> Response {
     let form = Form::of(request.headers());
     let need = guard.need(form, &request);
     let tokens = guard.tokens.as_ref().map(|tokens| Arc::clone(&tokens.borrow()));
@@ -137,7 +137,12 @@ pub(crate) async fn enforce(State(guard): State<Arc<Guard>>, request: Request, n
         Ok(_) if need == Need::Session => answer_session(&guard, tokens.as_deref(), &asked)
             .unwrap_or_else(|refusal| guard.refuse(form, refusal)),
         Ok(Admission::Anybody) => next.run(request).await,
-        Ok(admission) => until_revoked(&guard, admission, need, form, next.run(request)).await,
+        Ok(admission) => {
+            if let Admission::Holder(digest) = admission {
+                request.extensions_mut().insert(Holder::from(digest));
+            }
+            until_revoked(&guard, admission, need, form, next.run(request)).await
+        }
     }
 }
 

@@ -15,7 +15,6 @@ use axum::{
 use decima_proto::parca::query::v1alpha1::{QueryRequest, query_request::ReportType};
 use decima_query::{ArrowRecord, Report, ReportAnswer};
 use http::{HeaderMap, HeaderName, HeaderValue, header, request::Parts};
-use prost_reflect::DynamicMessage;
 use tonic::{Status, metadata::MetadataMap};
 
 use super::{Gateway, Pairs, from_pairs, schema::Schema, write_message};
@@ -67,17 +66,13 @@ pub(super) async fn query(
     let method = &Schema::get().query;
     let answer = async {
         let extras = extras(&pairs, &parts.headers)?;
-        let request = typed(&from_pairs(method, &pairs)?)?;
+        let request: QueryRequest = from_pairs(method, &pairs)?.decode()?;
         match form(request.report_type, &parts.headers) {
             Form::Json => write_message(method, gateway.query.report_message(request, extras).await?),
             Form::Raw => raw(gateway.query.report(request, extras, RecordBuffers::Plain).await?),
         }
     };
     gateway.observe(method, &parts.headers, answer).await
-}
-
-fn typed(message: &DynamicMessage) -> Result<QueryRequest, Status> {
-    message.transcode_to().map_err(|error| Status::invalid_argument(format!("not a message: {error}")))
 }
 
 /// What the headers say, as in gRPC, unless the parameters do.

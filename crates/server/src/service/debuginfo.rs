@@ -19,15 +19,18 @@ use decima_proto::{
         upload_request::Data,
     },
 };
-use tokio::sync::Semaphore;
+use tokio_stream::StreamExt as _;
 use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::{note_refused, origin};
-use crate::{status, time};
+use crate::{
+    shares::{self, Party, Shares},
+    status, time,
+};
 
 /// Uploads that are received at once; others wait. An agent sends up to 25 at a time in chunks of 8 MiB, and each holds two
 /// parts that are being written beside the chunk.
-const UPLOADS_MAX: usize = 16;
+const UPLOADS: shares::Bounds = shares::Bounds { all: 16, sender: 8, connection: 4 };
 
 /// Where object files are.
 #[derive(Clone)]
@@ -44,7 +47,7 @@ pub(crate) struct DebuginfoService {
     files: Files,
     /// Noted are uploads, and steps of one that are refused.
     senders: Arc<Senders>,
-    uploads: Arc<Semaphore>,
+    uploads: Arc<Shares>,
 }
 
 /// A step of an upload that is refused.
@@ -66,7 +69,7 @@ impl From<DebuginfoError> for Refused {
             | DebuginfoError::OtherUpload
             | DebuginfoError::Unknown
             | DebuginfoError::OtherFinished
-            | DebuginfoError::NothingUploaded => Some(Refusal::OutOfRange),
+            | DebuginfoError::NothingUploaded => Some(Refusal::Upload),
             DebuginfoError::Store(_) | DebuginfoError::File(_) | DebuginfoError::Record { .. } => {
                 Some(Refusal::Store)
             }
@@ -86,25 +89,23 @@ impl Refused {
         let reason = match status.code() {
             Code::FailedPrecondition | Code::AlreadyExists => None,
             Code::InvalidArgument => Some(Refusal::Value),
-            Code::NotFound => Some(Refusal::OutOfRange),
+            Code::NotFound => Some(Refusal::Upload),
             _ => Some(Refusal::Store),
         };
         Self { status, reason }
     }
 
-    /// What has its place elsewhere: the connection broke, or the codec refused a message.
-    fn unnoted(status: Status) -> Self {
-        Self { status, reason: None }
-    }
-
-    fn stopping() -> Self {
-        Self::unnoted(Status::unavailable("the server is stopping"))
+    /// A stream that goes no further: its sender paused for too long, its connection broke, or the codec refused a message,
+    /// which is noted elsewhere.
+    fn of_stream(status: Status) -> Self {
+        let reason = (status.code() == Code::DeadlineExceeded).then_some(Refusal::Stalled);
+        Self { status, reason }
     }
 }
 
 impl DebuginfoService {
     pub(crate) fn new(files: Files, senders: Arc<Senders>) -> Self {
-        Self { files, senders, uploads: Arc::new(Semaphore::new(UPLOADS_MAX)) }
+        Self { files, senders, uploads: Arc::new(Shares::new(UPLOADS)) }
     }
 
     /// Answers, and notes a refusal as its sender's.
@@ -159,20 +160,26 @@ impl DebuginfoService {
         })
     }
 
-    async fn receive(&self, requests: Streaming<UploadRequest>) -> Result<UploadResponse, Refused> {
+    async fn receive(
+        &self,
+        mut requests: Streaming<UploadRequest>,
+        party: Party,
+    ) -> Result<UploadResponse, Refused> {
         let debuginfo = match &self.files {
             Files::Here(debuginfo) => debuginfo,
             Files::There(remote) => {
-                let _upload = self.uploads.acquire().await.map_err(|_| Refused::stopping())?;
+                let first = requests.message().await.map_err(Refused::of_stream)?;
+                let _upload = self.uploads.place(party).await;
+                let requests = tokio_stream::iter(first.map(Ok)).chain(requests);
                 return remote.upload(requests).await.map_err(Refused::by_remote);
             }
         };
         let within: Duration = debuginfo.upload_max_duration();
-        let received = tokio::time::timeout(within, self.keep(debuginfo, requests));
+        let received = tokio::time::timeout(within, self.keep(debuginfo, requests, party));
         received.await.unwrap_or_else(|_| {
             let time = humantime::format_duration(within);
             let status = Status::deadline_exceeded(format!("the upload took longer than {time}"));
-            Err(Refused { status, reason: Some(Refusal::Time) })
+            Err(Refused { status, reason: Some(Refusal::Stalled) })
         })
     }
 
@@ -180,14 +187,16 @@ impl DebuginfoService {
         &self,
         debuginfo: &Debuginfo,
         mut requests: Streaming<UploadRequest>,
+        party: Party,
     ) -> Result<UploadResponse, Refused> {
-        let first = requests.message().await.map_err(Refused::unnoted)?.and_then(|request| request.data);
+        // Until it comes, nothing is held.
+        let first = requests.message().await.map_err(Refused::of_stream)?.and_then(|request| request.data);
         let Some(Data::Info(UploadInfo { build_id, upload_id, r#type })) = first else {
             let message = "the first message must be info, which says what follows";
             return Err(Refused::invalid(Refusal::Missing, message));
         };
         let kind = kind(r#type)?;
-        let _upload = self.uploads.acquire().await.map_err(|_| Refused::stopping())?;
+        let _upload = self.uploads.place(party).await;
         let mut sink = debuginfo.upload(&build_id, kind, &upload_id).await?;
         match fill(&mut sink, &mut requests).await {
             Ok(()) => {
@@ -218,7 +227,7 @@ impl DebuginfoService {
 
 /// Receives chunks until the sender has sent all.
 async fn fill(sink: &mut UploadSink<'_>, requests: &mut Streaming<UploadRequest>) -> Result<(), Refused> {
-    while let Some(request) = requests.message().await.map_err(Refused::unnoted)? {
+    while let Some(request) = requests.message().await.map_err(Refused::of_stream)? {
         match request.data {
             Some(Data::ChunkData(chunk)) => sink.write(chunk).await?,
             // An empty chunk is no field at all in some encoders.
@@ -255,7 +264,8 @@ impl debuginfo_service_server::DebuginfoService for DebuginfoService {
         request: Request<Streaming<UploadRequest>>,
     ) -> Result<Response<UploadResponse>, Status> {
         let origin = origin(Protocol::Debuginfo, request.extensions());
-        let received = self.receive(request.into_inner()).await;
+        let party = Party::of(request.extensions());
+        let received = self.receive(request.into_inner(), party).await;
         if received.is_ok() {
             let outcome = Outcome { took: origin.received.elapsed(), ..Outcome::default() };
             self.senders.note("", &origin, outcome);

@@ -7,11 +7,12 @@ use decima_ingest::{
     otlp::Layout,
     push::{Exported, Origin, Protocol},
 };
-use decima_proto::opentelemetry::{
-    RawExportRequest,
-    v1development::{ExportProfilesPartialSuccess, ExportProfilesServiceResponse, profiles_service_server},
+use decima_proto::{
+    Encoded,
+    opentelemetry::v1development::{
+        ExportProfilesPartialSuccess, ExportProfilesServiceResponse, profiles_service_server,
+    },
 };
-use prost::Message as _;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tonic::{Request, Response, Status};
 use xxhash_rust::xxh3::Xxh3;
@@ -67,10 +68,10 @@ impl ProfilesService {
 impl profiles_service_server::ProfilesService for ProfilesService {
     async fn export(
         &self,
-        request: Request<RawExportRequest>,
+        request: Request<Encoded>,
     ) -> Result<Response<ExportProfilesServiceResponse>, Status> {
         let origin = origin(Protocol::OtlpGrpc, request.extensions());
-        let message = request.into_inner().encode_to_vec().into();
+        let Encoded(message) = request.into_inner();
         Ok(Response::new(self.store(message, None, &origin).await?))
     }
 }

@@ -4,28 +4,34 @@ use std::{panic::AssertUnwindSafe, pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use decima_forward::Forwarder;
-use decima_ingest::push::{Origin, Protocol, Push, RawSeries, Refusal};
-use decima_proto::parca::profilestore::v1alpha1::{
-    WriteArrowRequest, WriteArrowResponse, WriteRawRequest, WriteRawResponse, WriteRequest, WriteResponse,
-    profile_store_service_server,
+use decima_ingest::push::{Origin, Protocol, Push, Refusal};
+use decima_proto::{
+    Encoded,
+    parca::profilestore::v1alpha1::{
+        WriteArrowRequest, WriteArrowResponse, WriteRawResponse, WriteRequest, WriteResponse,
+        profile_store_service_server,
+    },
 };
 use decima_store::Appended;
 use futures::FutureExt as _;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::{Stream, StreamExt as _, wrappers::ReceiverStream};
-use tonic::{Request, Response, Status, Streaming, metadata::MetadataValue};
+use tonic::{Code, Request, Response, Status, Streaming, metadata::MetadataValue};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::{Way, note_refused, origin};
-use crate::status;
+use crate::{
+    shares::{self, Party, Shares},
+    status,
+};
 
 /// Time for all of an exchange in the first schema. The agent's own `Write` has no deadline; Parca gives it 5 s, which a
 /// slow link does not always make.
 const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Exchanges in the first schema under way at once; others wait. Each holds decoded samples until its sender goes on, and
-/// must not keep other writes from being worked on meanwhile.
-const EXCHANGES_MAX: usize = 256;
+/// must not keep other writes from being worked on meanwhile. An agent has one at a time, every few seconds.
+const EXCHANGES: shares::Bounds = shares::Bounds { all: 256, sender: 64, connection: 16 };
 
 /// Metadata of an answer: samples of the request that are stored now.
 pub(crate) const SAMPLES: &str = "x-decima-samples";
@@ -39,13 +45,13 @@ pub(crate) const DUPLICATE: &str = "x-decima-duplicate";
 pub(crate) struct ProfileStoreService {
     way: Way,
     permits: Arc<Semaphore>,
-    exchanges: Arc<Semaphore>,
+    exchanges: Arc<Shares>,
 }
 
 impl ProfileStoreService {
     /// As many writes are worked on at once as there are `permits`.
     pub(crate) fn new(way: Way, permits: Arc<Semaphore>) -> Self {
-        Self { way, permits, exchanges: Arc::new(Semaphore::new(EXCHANGES_MAX)) }
+        Self { way, permits, exchanges: Arc::new(Shares::new(EXCHANGES)) }
     }
 
     async fn permit(&self) -> Result<tokio::sync::SemaphorePermit<'_>, Status> {
@@ -56,12 +62,13 @@ impl ProfileStoreService {
     async fn exchange(
         &self,
         mut requests: Streaming<WriteRequest>,
+        party: Party,
         origin: Origin,
         answers: &mpsc::Sender<Result<WriteResponse, Status>>,
     ) -> Result<(), Status> {
-        let stopping = |_| Status::unavailable("the server is stopping");
-        let _exchange = self.exchanges.acquire().await.map_err(stopping)?;
+        // Until it comes, nothing is held.
         let Some(first) = requests.next().await.transpose()? else { return Ok(()) };
+        let _exchange = self.exchanges.place(party).await;
         match &self.way {
             Way::Store(push) => self.exchange_with_store(push, first, requests, origin, answers).await,
             Way::Forward(forwarder) => {
@@ -140,25 +147,19 @@ impl ProfileStoreService {
 
 #[tonic::async_trait]
 impl profile_store_service_server::ProfileStoreService for ProfileStoreService {
-    async fn write_raw(
-        &self,
-        request: Request<WriteRawRequest>,
-    ) -> Result<Response<WriteRawResponse>, Status> {
+    async fn write_raw(&self, request: Request<Encoded>) -> Result<Response<WriteRawResponse>, Status> {
         let origin = origin(Protocol::WriteRaw, request.extensions());
-        let request = request.into_inner();
+        let Encoded(message) = request.into_inner();
         let push = match &self.way {
             Way::Store(push) => push,
             Way::Forward(forwarder) => {
                 let _permit = self.permit().await?;
-                forwarder.write_raw(request, &origin).await.map_err(|error| status::of_forward(&error))?;
+                forwarder.write_raw(message, &origin).await.map_err(|error| status::of_forward(&error))?;
                 return Ok(Response::new(WriteRawResponse {}));
             }
         };
-        let hash = request_hash(&request);
-        let series = from_proto(request).map_err(|status| self.refused(&origin, Refusal::Missing, status))?;
         let _permit = self.permit().await?;
-        let appended =
-            push.push_raw(series, &origin, Some(hash)).await.map_err(|error| status::of_push(&error))?;
+        let appended = push.push_raw(message, &origin).await.map_err(|error| status::of_push(&error))?;
         Ok(told(WriteRawResponse {}, appended))
     }
 
@@ -169,19 +170,23 @@ impl profile_store_service_server::ProfileStoreService for ProfileStoreService {
         request: Request<Streaming<WriteRequest>>,
     ) -> Result<Response<Self::WriteStream>, Status> {
         let origin = origin(Protocol::Write, request.extensions());
+        let party = Party::of(request.extensions());
         let (answers, stream) = mpsc::channel(1);
         let service = self.clone();
         tokio::spawn(async move {
-            let exchange = service.exchange(request.into_inner(), origin, &answers);
+            let exchange = service.exchange(request.into_inner(), party, origin, &answers);
             let exchange = tokio::time::timeout(EXCHANGE_TIMEOUT, exchange);
             // The stream must not end as if all were well.
             let status = match AssertUnwindSafe(exchange).catch_unwind().await {
                 Ok(Ok(Ok(()))) => return,
                 Ok(Ok(Err(status))) => match status::of_codec(&status) {
                     Some((reason, status)) => service.refused(&origin, reason, status),
+                    None if status.code() == Code::DeadlineExceeded => {
+                        service.refused(&origin, Refusal::Stalled, status)
+                    }
                     None => status,
                 },
-                Ok(Err(_)) => status::deadline_exceeded(),
+                Ok(Err(_)) => service.refused(&origin, Refusal::Stalled, status::deadline_exceeded()),
                 Err(panic) => {
                     crate::log_panic(&*panic);
                     Status::internal("internal error; the server's log says more")
@@ -224,101 +229,14 @@ fn told<M>(message: M, appended: Appended) -> Response<M> {
     response
 }
 
-/// Takes a request apart without copying profiles.
-fn from_proto(request: WriteRawRequest) -> Result<Vec<RawSeries>, Status> {
-    let series = request.series.into_iter().enumerate().map(|(index, series)| {
-        let labels = series
-            .labels
-            .ok_or_else(|| Status::invalid_argument(format!("series[{index}].labels: missing")))?;
-        Ok(RawSeries {
-            labels: labels.labels.into_iter().map(|label| (label.name, label.value)).collect(),
-            profiles: series.samples.into_iter().map(|sample| sample.raw_profile).collect(),
-            keep: Vec::new(),
-        })
-    });
-    series.collect()
-}
-
-/// Identifies what a request stores, over whichever protocol it came: the method, then each part with its length, so that
-/// no two requests give the same bytes.
-fn request_hash(request: &WriteRawRequest) -> u128 {
-    let mut hash = Xxh3::new();
-    hash.update(b"parca.profilestore.v1alpha1.ProfileStoreService/WriteRaw");
-    for series in &request.series {
-        let labels = series.labels.as_ref().map_or(&[][..], |set| &set.labels);
-        hash_count(&mut hash, labels.len());
-        for label in labels {
-            hash_bytes(&mut hash, label.name.as_bytes());
-            hash_bytes(&mut hash, label.value.as_bytes());
-        }
-        hash_count(&mut hash, series.samples.len());
-        for sample in &series.samples {
-            hash_bytes(&mut hash, &sample.raw_profile);
-        }
-    }
-    hash.digest128()
-}
-
-/// Identifies what Arrow streams store.
+/// Identifies what Arrow streams store: each with its length, so that no two requests give the same bytes.
 fn stream_hash(method: &str, streams: &[&Bytes]) -> u128 {
     let mut hash = Xxh3::new();
     hash.update(b"parca.profilestore.v1alpha1.ProfileStoreService/");
     hash.update(method.as_bytes());
     for stream in streams {
-        hash_bytes(&mut hash, stream);
+        hash.update(&(stream.len() as u64).to_le_bytes());
+        hash.update(stream);
     }
     hash.digest128()
-}
-
-fn hash_count(hash: &mut Xxh3, count: usize) {
-    hash.update(&(count as u64).to_le_bytes());
-}
-
-fn hash_bytes(hash: &mut Xxh3, bytes: &[u8]) {
-    hash_count(hash, bytes.len());
-    hash.update(bytes);
-}
-
-#[cfg(test)]
-mod tests {
-    use decima_proto::parca::profilestore::v1alpha1::{Label, LabelSet, RawProfileSeries, RawSample};
-
-    use super::*;
-
-    fn request(labels: &[(&str, &str)], profiles: &[&'static [u8]]) -> WriteRawRequest {
-        let labels = labels.iter().map(|&(name, value)| Label { name: name.into(), value: value.into() });
-        let samples = profiles
-            .iter()
-            .map(|&bytes| RawSample { raw_profile: Bytes::from_static(bytes), ..RawSample::default() });
-        WriteRawRequest {
-            series: vec![RawProfileSeries {
-                labels: Some(LabelSet { labels: labels.collect() }),
-                samples: samples.collect(),
-            }],
-            ..WriteRawRequest::default()
-        }
-    }
-
-    #[test]
-    fn hashes_tell_requests_apart() {
-        let first = request_hash(&request(&[("a", "bc")], &[b"x", b"y"]));
-        assert_eq!(first, request_hash(&request(&[("a", "bc")], &[b"x", b"y"])));
-        for other in [
-            request(&[("ab", "c")], &[b"x", b"y"]),
-            request(&[("a", "bc")], &[b"xy"]),
-            request(&[("a", "bc")], &[b"y", b"x"]),
-            request(&[], &[b"x", b"y"]),
-        ] {
-            assert_ne!(first, request_hash(&other));
-        }
-    }
-
-    #[test]
-    fn labels_are_required() {
-        let mut request = request(&[], &[]);
-        request.series[0].labels = None;
-        let status = from_proto(request).unwrap_err();
-        assert_eq!(status.code(), tonic::Code::InvalidArgument);
-        assert_eq!(status.message(), "series[0].labels: missing");
-    }
 }

@@ -17,13 +17,11 @@ use decima_forward::{
 };
 use decima_ingest::push::{Origin, Protocol};
 use decima_proto::{
-    opentelemetry::{
-        RawExportRequest,
-        v1development::{
-            ExportProfilesServiceResponse,
-            profiles_service_client::ProfilesServiceClient,
-            profiles_service_server::{ProfilesService, ProfilesServiceServer},
-        },
+    Encoded,
+    opentelemetry::v1development::{
+        ExportProfilesServiceResponse,
+        profiles_service_client::ProfilesServiceClient,
+        profiles_service_server::{ProfilesService, ProfilesServiceServer},
     },
     parca::{
         debuginfo::v1alpha1::{
@@ -78,7 +76,7 @@ enum Sending {
     Raw(WriteRawRequest),
     Arrow(WriteArrowRequest),
     Exchange { samples: WriteRequest, locations: WriteRequest, question: Vec<u8> },
-    Export(RawExportRequest),
+    Export(Encoded),
 }
 
 /// The messages of a recording that carry samples, in order.
@@ -100,7 +98,7 @@ fn recording(folder: &str) -> Vec<Sending> {
                 }
             }
             "agent-v2" => Sending::Arrow(WriteArrowRequest::decode(&*bytes).unwrap()),
-            _ => Sending::Export(RawExportRequest::decode(&*bytes).unwrap()),
+            _ => Sending::Export(Encoded(bytes.into())),
         }
     });
     messages.collect()
@@ -290,13 +288,13 @@ struct Parca {
 impl ProfileStoreService for Parca {
     async fn write_raw(
         &self,
-        request: tonic::Request<WriteRawRequest>,
+        request: tonic::Request<Encoded>,
     ) -> Result<Response<WriteRawResponse>, Status> {
         assert_eq!(request.metadata().get("x-scope").unwrap(), "edge");
         if let Some(refusal) = self.refusals.lock().pop_front() {
             return Err(refusal);
         }
-        self.raw.lock().push(request.into_inner());
+        self.raw.lock().push(WriteRawRequest::decode(request.into_inner().0).unwrap());
         Ok(Response::new(WriteRawResponse {}))
     }
 
@@ -331,7 +329,7 @@ impl ProfileStoreService for Parca {
 impl ProfilesService for Parca {
     async fn export(
         &self,
-        _: tonic::Request<RawExportRequest>,
+        _: tonic::Request<Encoded>,
     ) -> Result<Response<ExportProfilesServiceResponse>, Status> {
         Err(Status::unimplemented("unknown service"))
     }
@@ -495,7 +493,7 @@ async fn an_hour_without_the_remote_store_loses_nothing() {
                 received: Instant::now(),
                 received_ns: now_ns - (ROUNDS - round) * EVERY_NS,
             };
-            forwarder.write_raw(numbered(sender, round), &origin).await.unwrap();
+            forwarder.write_raw(numbered(sender, round).encode_to_vec().into(), &origin).await.unwrap();
         }
     });
     futures::future::join_all(sending).await;

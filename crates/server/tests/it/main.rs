@@ -23,3 +23,5 @@ mod reports;
 mod rest;
 #[cfg(test)]
 mod senders;
+#[cfg(test)]
+mod stalled;

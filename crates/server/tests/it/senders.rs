@@ -4,7 +4,8 @@
 use std::{fs, path::Path, time::Duration};
 
 use decima_proto::{
-    opentelemetry::{RawExportRequest, v1development::profiles_service_client::ProfilesServiceClient},
+    Encoded,
+    opentelemetry::v1development::profiles_service_client::ProfilesServiceClient,
     parca::{
         profilestore::v1alpha1::{
             AgentsRequest, WriteArrowRequest, WriteRequest, agents_service_client::AgentsServiceClient,
@@ -69,7 +70,7 @@ async fn the_second_schema() {
 
 /// One exchange, in lock-step as the agent does it: the second message follows the answer, and the end of the stream is
 /// waited for without closing it.
-async fn exchange(
+pub(crate) async fn exchange(
     client: &mut ProfileStoreServiceClient<tonic::transport::Channel>,
     first: WriteRequest,
     second: Option<WriteRequest>,
@@ -86,12 +87,12 @@ async fn exchange(
     Ok(question)
 }
 
-fn write_request(file: &str) -> WriteRequest {
+pub(crate) fn write_request(file: &str) -> WriteRequest {
     WriteRequest::decode(&*fixture(&format!("agent-v1/{file}"))).unwrap()
 }
 
 /// The files of an exchange: samples and locations.
-fn exchanges() -> Vec<(String, String)> {
+pub(crate) fn exchanges() -> Vec<(String, String)> {
     let expected = expected("agent-v1");
     let messages = expected["messages"].as_array().unwrap();
     let text = |value: &Value| value.as_str().unwrap().to_owned();
@@ -151,7 +152,7 @@ async fn opentelemetry_over_grpc() {
         let mut client = ProfilesServiceClient::new(server.channel().await)
             .send_compressed(tonic::codec::CompressionEncoding::Gzip);
         for file in files(&expected(folder)) {
-            let message = RawExportRequest::decode(&*fixture(&format!("{folder}/{file}"))).unwrap();
+            let message = Encoded(fixture(&format!("{folder}/{file}")).into());
             let answer = client.export(message).await.unwrap().into_inner();
             assert_eq!(answer.partial_success, None);
         }
@@ -285,7 +286,7 @@ async fn senders_are_listed_and_counted() {
     let (samples, locations) = exchanges().remove(0);
     exchange(&mut client, write_request(&samples), Some(write_request(&locations))).await.unwrap();
     let message = fixture(&format!("otlp/{}", files(&expected("otlp"))[0]));
-    let message = RawExportRequest::decode(&*message).unwrap();
+    let message = Encoded(message.into());
     ProfilesServiceClient::new(server.channel().await).export(message).await.unwrap();
     let agents = AgentsServiceClient::new(server.channel().await).agents(AgentsRequest {}).await.unwrap();
     let agents: Vec<_> = agents.into_inner().agents.into_iter().map(|a| (a.id, a.last_error)).collect();
