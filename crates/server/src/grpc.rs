@@ -34,6 +34,7 @@ use decima_proto::parca::{
     },
     query::v1alpha1::query_service_server::QueryServiceServer,
     scrape::v1alpha1::scrape_service_server::ScrapeServiceServer,
+    telemetry::v1alpha1::telemetry_service_server::TelemetryServiceServer,
 };
 use http::{HeaderMap, HeaderValue, Uri, header, uri::PathAndQuery};
 use http_body_util::{BodyExt as _, LengthLimitError};
@@ -51,9 +52,16 @@ use crate::{
     inflate::{Encoding, Inflation, Room, Unread},
     metrics::{Metrics, Protocol},
     service::{
-        agents::AgentsService, debuginfo::DebuginfoService, ingest::IngestService, note_refused, origin,
-        otlp::ProfilesService, profile_store::ProfileStoreService, protocol_of, query::QueryService,
+        agents::AgentsService,
+        debuginfo::DebuginfoService,
+        ingest::IngestService,
+        note_refused, origin,
+        otlp::ProfilesService,
+        profile_store::ProfileStoreService,
+        protocol_of,
+        query::QueryService,
         scrape::ScrapeService,
+        telemetry::{REPORT_BYTES_MAX, TelemetryService},
     },
     settings::Bounds,
     status,
@@ -81,6 +89,7 @@ pub(crate) struct Services {
     pub(crate) scrape: ScrapeService,
     pub(crate) ingest: IngestService,
     pub(crate) debuginfo: DebuginfoService,
+    pub(crate) telemetry: TelemetryService,
 }
 
 /// What surrounds a call.
@@ -95,7 +104,7 @@ struct Surroundings {
 }
 
 /// Names whose health can be asked for; the empty one is the server as a whole.
-const HEALTH_NAMES: [&str; 9] = [
+const HEALTH_NAMES: [&str; 10] = [
     "",
     ProfileStoreServiceServer::<ProfileStoreService>::NAME,
     ProfilesServiceServer::<ProfilesService>::NAME,
@@ -105,6 +114,7 @@ const HEALTH_NAMES: [&str; 9] = [
     DebuginfoServiceServer::<DebuginfoService>::NAME,
     ObjectFileServiceServer::<DebuginfoService>::NAME,
     IngestServiceServer::<IngestService>::NAME,
+    TelemetryServiceServer::<TelemetryService>::NAME,
 ];
 
 /// Sets the health of all services, and of the server as a whole.
@@ -178,6 +188,7 @@ pub(crate) fn router(
         .add_service(bounded!(QueryServiceServer::new(services.query), bounds, question))
         .add_service(bounded!(ScrapeServiceServer::new(services.scrape), bounds, question))
         .add_service(bounded!(IngestServiceServer::new(services.ingest), bounds, question))
+        .add_service(bounded!(TelemetryServiceServer::new(services.telemetry), bounds, REPORT_BYTES_MAX))
         .add_service(bounded!(DebuginfoServiceServer::new(services.debuginfo.clone()), bounds))
         .add_service(bounded!(ObjectFileServiceServer::new(services.debuginfo), bounds, question))
         .add_service(health)

@@ -48,6 +48,11 @@ pub(crate) struct ProfileStoreService {
     exchanges: Arc<Shares>,
 }
 
+/// Messages of an exchange as they come.
+pub(crate) trait Requests: Stream<Item = Result<WriteRequest, Status>> + Unpin + Send {}
+
+impl<R: Stream<Item = Result<WriteRequest, Status>> + Unpin + Send> Requests for R {}
+
 impl ProfileStoreService {
     /// As many writes are worked on at once as there are `permits`.
     pub(crate) fn new(way: Way, permits: Arc<Semaphore>) -> Self {
@@ -58,10 +63,44 @@ impl ProfileStoreService {
         self.permits.acquire().await.map_err(|_| Status::unavailable("the server is stopping"))
     }
 
+    /// Begins an exchange in the first schema: its messages come one by one, and so do its answers. A failure is the last.
+    pub(crate) fn begin(
+        &self,
+        requests: impl Requests + 'static,
+        party: Party,
+        origin: Origin,
+    ) -> ReceiverStream<Result<WriteResponse, Status>> {
+        let (answers, stream) = mpsc::channel(1);
+        let service = self.clone();
+        tokio::spawn(async move {
+            let exchange = service.exchange(requests, party, origin, &answers);
+            let exchange = tokio::time::timeout(EXCHANGE_TIMEOUT, exchange);
+            // The stream must not end as if all were well.
+            let status = match AssertUnwindSafe(exchange).catch_unwind().await {
+                Ok(Ok(Ok(()))) => return,
+                Ok(Ok(Err(status))) => match status::of_codec(&status) {
+                    Some((reason, status)) => service.refused(&origin, reason, status),
+                    None if status.code() == Code::DeadlineExceeded => {
+                        service.refused(&origin, Refusal::Stalled, status)
+                    }
+                    None => status,
+                },
+                Ok(Err(_)) => service.refused(&origin, Refusal::Stalled, status::deadline_exceeded()),
+                Err(panic) => {
+                    crate::log_panic(&*panic);
+                    Status::internal("internal error; the server's log says more")
+                }
+            };
+            // Nobody is left to tell if the sender is gone.
+            let _ = answers.send(Err(status)).await;
+        });
+        ReceiverStream::new(stream)
+    }
+
     /// Both messages of an exchange in the first schema.
     async fn exchange(
         &self,
-        mut requests: Streaming<WriteRequest>,
+        mut requests: impl Requests,
         party: Party,
         origin: Origin,
         answers: &mpsc::Sender<Result<WriteResponse, Status>>,
@@ -81,7 +120,7 @@ impl ProfileStoreService {
         &self,
         push: &Push,
         first: WriteRequest,
-        mut requests: Streaming<WriteRequest>,
+        mut requests: impl Requests,
         origin: Origin,
         answers: &mpsc::Sender<Result<WriteResponse, Status>>,
     ) -> Result<(), Status> {
@@ -105,7 +144,7 @@ impl ProfileStoreService {
         &self,
         forwarder: &Forwarder,
         first: WriteRequest,
-        mut requests: Streaming<WriteRequest>,
+        mut requests: impl Requests,
         origin: Origin,
         answers: &mpsc::Sender<Result<WriteResponse, Status>>,
     ) -> Result<(), Status> {
@@ -124,7 +163,7 @@ impl ProfileStoreService {
     async fn ask(
         &self,
         question: Vec<u8>,
-        requests: &mut Streaming<WriteRequest>,
+        requests: &mut impl Requests,
         origin: &Origin,
         answers: &mpsc::Sender<Result<WriteResponse, Status>>,
     ) -> Result<Bytes, Status> {
@@ -171,31 +210,7 @@ impl profile_store_service_server::ProfileStoreService for ProfileStoreService {
     ) -> Result<Response<Self::WriteStream>, Status> {
         let origin = origin(Protocol::Write, request.extensions());
         let party = Party::of(request.extensions());
-        let (answers, stream) = mpsc::channel(1);
-        let service = self.clone();
-        tokio::spawn(async move {
-            let exchange = service.exchange(request.into_inner(), party, origin, &answers);
-            let exchange = tokio::time::timeout(EXCHANGE_TIMEOUT, exchange);
-            // The stream must not end as if all were well.
-            let status = match AssertUnwindSafe(exchange).catch_unwind().await {
-                Ok(Ok(Ok(()))) => return,
-                Ok(Ok(Err(status))) => match status::of_codec(&status) {
-                    Some((reason, status)) => service.refused(&origin, reason, status),
-                    None if status.code() == Code::DeadlineExceeded => {
-                        service.refused(&origin, Refusal::Stalled, status)
-                    }
-                    None => status,
-                },
-                Ok(Err(_)) => service.refused(&origin, Refusal::Stalled, status::deadline_exceeded()),
-                Err(panic) => {
-                    crate::log_panic(&*panic);
-                    Status::internal("internal error; the server's log says more")
-                }
-            };
-            // Nobody is left to tell if the sender is gone.
-            let _ = answers.send(Err(status)).await;
-        });
-        Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
+        Ok(Response::new(Box::pin(self.begin(request.into_inner(), party, origin))))
     }
 
     async fn write_arrow(
