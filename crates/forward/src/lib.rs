@@ -4,11 +4,12 @@
 //! request ─► external labels ─► spool (fsynced) ─► answered
 //!                                 └─► delivery: attempt, wait, attempt … ─► remote store
 //! ```
-//! Constraints: what a store like ours would refuse is refused here, where its sender hears of it, and goes on as it came
-//! otherwise (what the remote store makes of it is its business, be it a Decima or a Parca); the remote store may be away for as long as the spool has room. Invariants: a request is answered
-//! after it is durable; the requests of a sender arrive in their order; a request arrives at least once, and what does not
-//! arrive is counted and named. Not kept: object files, whose uploads go straight through, and nothing of this process is
-//! asked for here: no query reads the spool. Start at [`Forwarder`].
+//! Constraints: what a store like ours would refuse is refused here, where its sender hears of it, and all else goes on as it
+//! came (what the remote store makes of it is its business, be it a Decima or a Parca); the remote store may be away for as
+//! long as the spool has room. Invariants: a request is answered after it is durable; the requests of a sender arrive in
+//! their order; a request arrives at least once, and what does not arrive is counted and named. Not kept: object files, whose
+//! uploads go straight through, and nothing of this process is asked for here: no query reads the spool. Start at
+//! [`Forwarder`].
 
 mod clock;
 mod counts;

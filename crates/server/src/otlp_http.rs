@@ -16,7 +16,7 @@ use axum::{
 use bytes::Bytes;
 use decima_ingest::{
     otlp::Layout,
-    push::{Protocol, Senders},
+    push::{Protocol, Refusal, Senders},
 };
 use decima_proto::opentelemetry::v1development::ExportProfilesServiceResponse;
 use http::{HeaderMap, StatusCode, header};
@@ -66,9 +66,12 @@ async fn export(State(receiver): State<Arc<Receiver>>, request: Request) -> Resp
     let form = form(request.headers());
     let timeout = deadline::of(request.headers(), receiver.bounds.request_timeout);
     let answer = async {
-        let form = form.ok_or_else(|| {
-            Status::invalid_argument(format!("content-type: neither {PROTOBUF} nor {JSON}"))
-        })?;
+        let Some(form) = form else {
+            let status = Status::invalid_argument(format!("content-type: neither {PROTOBUF} nor {JSON}"));
+            let origin = origin(Protocol::OtlpHttp, request.extensions());
+            note_refused(&receiver.senders, &origin, Refusal::Malformed, status.message());
+            return Err(status);
+        };
         receiver.store(form, request).await
     };
     let answer =
