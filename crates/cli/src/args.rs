@@ -509,6 +509,12 @@ pub(crate) struct Inspect {
     /// List the series of each block, too.
     #[arg(long)]
     pub(crate) series: bool,
+    /// Ask the running store at --address how far the merging of its blocks is.
+    #[arg(long)]
+    pub(crate) progress: bool,
+    /// Where the store runs.
+    #[command(flatten)]
+    pub(crate) remote: Remote,
 }
 
 /// Flags of `decima check-config`.

@@ -2,13 +2,15 @@
 
 use std::{fs, path::Path, time::Duration};
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, bail};
+use http_body_util::BodyExt;
 use tonic::{
     Request, Status,
     metadata::{Ascii, MetadataValue},
     service::{Interceptor, interceptor::InterceptedService},
     transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Uri},
 };
+use tower::{Service, ServiceExt};
 
 use crate::{args::Remote, settings::UsageError, value::Maybe};
 
@@ -46,6 +48,19 @@ impl Store {
         let channel =
             endpoint.connect().await.with_context(|| format!("no store answers at {url} (--address)"))?;
         Ok(Self { channel: InterceptedService::new(channel, credentials), origin })
+    }
+
+    /// The text at a path of the store.
+    pub(crate) async fn text(&mut self, path: &str) -> anyhow::Result<String> {
+        let uri = format!("{}{path}", self.origin.path().trim_end_matches('/'));
+        let request = http::Request::get(&uri).body(tonic::body::Body::empty())?;
+        let answer = self.channel.ready().await?.call(request).await?;
+        if answer.status() != http::StatusCode::OK {
+            bail!("the store answered {} for {path}", answer.status());
+        }
+        let body = http_body_util::Limited::new(answer.into_body(), MESSAGE_BYTES_MAX).collect().await;
+        let bytes = body.map_err(|e| anyhow!("the answer for {path} was cut off: {e}"))?.to_bytes();
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 }
 

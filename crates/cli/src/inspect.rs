@@ -5,7 +5,7 @@ use std::{
     io::{self, Write},
 };
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use bytesize::ByteSize;
 use chrono::{DateTime, SecondsFormat};
 use decima_config::Config;
@@ -16,17 +16,24 @@ use decima_store::{
     tiers,
 };
 
-use crate::args::Inspect;
+use crate::{
+    args::{Inspect, Remote},
+    client::Store,
+};
 
 /// Lists the store; an error if anything in it is not as it should be.
 pub(crate) async fn run(flags: Inspect) -> anyhow::Result<()> {
     let (place, name) = place(&flags)?;
+    let progress = if flags.progress { Some(Progress::ask(&flags.remote).await?) } else { None };
     let mut inventory = inspect(&place, flags.verify).await?;
     let files = decima_debuginfo::inspect(&*place.beside_blocks(), flags.verify).await?;
     inventory.unknown.extend(files.unknown);
     inventory.findings.extend(files.findings);
     let mut stdout = io::stdout().lock();
     stdout.write_all(listing(&inventory).as_bytes())?;
+    if let Some(progress) = progress {
+        stdout.write_all(progress.listing().as_bytes())?;
+    }
     if flags.series {
         for (block, table) in inspect::series(&place).await? {
             match table {
@@ -62,10 +69,58 @@ fn place(flags: &Inspect) -> anyhow::Result<(Place, String)> {
     Ok((Place::shared_bucket(&bucket)?, bucket.to_string()))
 }
 
+/// How far a running store is with merging its blocks, as its metrics tell.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Progress {
+    backlog_blocks: u64,
+    left_out_blocks: u64,
+    samples: u64,
+    planned_samples: u64,
+}
+
+impl Progress {
+    async fn ask(remote: &Remote) -> anyhow::Result<Self> {
+        let text = Store::connect(remote).await?.text("/metrics").await?;
+        Self::of(&text).with_context(|| format!("{} has no metrics of a store", remote.address))
+    }
+
+    /// Reads it from metrics as text.
+    fn of(metrics: &str) -> Option<Self> {
+        let value = |name: &str| {
+            let mut lines = metrics.lines().filter_map(|line| line.split_once(' '));
+            let (_, value) =
+                lines.find(|(found, _)| found.strip_prefix("decima_compaction_") == Some(name))?;
+            value.parse().ok()
+        };
+        Some(Self {
+            backlog_blocks: value("backlog_blocks")?,
+            left_out_blocks: value("left_out_blocks")?,
+            samples: value("samples")?,
+            planned_samples: value("planned_samples")?,
+        })
+    }
+
+    fn listing(&self) -> String {
+        let Self { backlog_blocks, left_out_blocks, samples, planned_samples } = self;
+        let mut text = match planned_samples {
+            0 => "the store merges no blocks now".to_owned(),
+            _ => format!("the store merges blocks: {samples} of {planned_samples} samples are done"),
+        };
+        text += &format!(", {backlog_blocks} blocks are due for it");
+        if *left_out_blocks > 0 {
+            text += &format!(", {left_out_blocks} are left out since they could not be merged");
+        }
+        text + "\n"
+    }
+}
+
 fn listing(inventory: &Inventory) -> String {
     let mut text = format!("manifest {}, {} blocks\n", inventory.manifest_version, inventory.blocks.len());
     if inventory.compaction_backlog_blocks > 0 {
-        text += &format!("{} blocks are due to be merged\n", inventory.compaction_backlog_blocks);
+        text += &format!(
+            "{} blocks could be merged, as far as their times go\n",
+            inventory.compaction_backlog_blocks
+        );
     }
     let mut sizes: BTreeMap<&str, u64> = BTreeMap::new();
     for block in &inventory.blocks {
@@ -185,5 +240,24 @@ mod tests {
         assert_eq!(lines[3], "  1000 samples, 2 series, 1 partitions, 30 stacktraces, 40 nodes, 2.5 KiB");
         assert!(lines.iter().any(|line| line.contains("samples.parquet") && line.contains("2.048 B/sample")));
         assert_eq!(*lines.last().unwrap(), "log from 0/0: 1 objects, 10 B");
+    }
+    #[test]
+    fn progress_is_what_the_metrics_say() {
+        let check = |samples: u64, planned: u64, left_out: u64, expected: &str| {
+            let metrics = format!(
+                "# HELP decima_compaction_samples Samples\ndecima_compaction_backlog_blocks 7\n\
+                 decima_compaction_left_out_blocks {left_out}\ndecima_compaction_samples {samples}\n\
+                 decima_compaction_planned_samples {planned}\n"
+            );
+            assert_eq!(Progress::of(&metrics).unwrap().listing(), format!("{expected}\n"));
+        };
+        check(0, 0, 0, "the store merges no blocks now, 7 blocks are due for it");
+        check(
+            20,
+            50,
+            1,
+            "the store merges blocks: 20 of 50 samples are done, 7 blocks are due for it, 1 are left out since they could not be merged",
+        );
+        assert_eq!(Progress::of("up 1\n"), None);
     }
 }

@@ -340,6 +340,14 @@ pub struct NodeMeta {
     pub line: i64,
 }
 
+impl NodeMeta {
+    /// Length of all its texts.
+    pub(crate) fn text_bytes(&self) -> usize {
+        let Self { mapping_file, build_id, function_name, system_name, filename, .. } = self;
+        [mapping_file, build_id, function_name, system_name, filename].into_iter().map(String::len).sum()
+    }
+}
+
 /// One function of a [`Top`].
 #[derive(Debug, Clone)]
 pub struct TopNode {

@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeSet, ops::Range, sync::Arc};
 
-use decima_store::source::{SeriesTable, Snapshot, Source, Symbols, Tree};
+use decima_store::source::{Part, SeriesTable, Snapshot, Source, Symbols, Tree};
 use hashbrown::HashMap;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -15,7 +15,7 @@ use crate::{
     coarse::Coarse,
     engine::Settings,
     memory::{self, QueryMemory, Share},
-    plan::{self, Task},
+    plan::{self, ChosenSeries, Task},
     question::Question,
     read::{self, Failures},
     render,
@@ -142,6 +142,11 @@ async fn read_sources(
 /// Nodes of the trees that are read one after another: what is larger is read in parts at the same time.
 const PART_NODES: u64 = 1 << 20;
 
+/// Samples that are read one after another: more, which several row groups have, are read in parts at the same time.
+const PART_SAMPLES: u64 = 1 << 20;
+/// Parts at most: each adds up sums of its own.
+const SAMPLE_PARTS_MAX: u64 = 8;
+
 /// What is read of a source.
 struct SourcePlan {
     source: Arc<dyn Source>,
@@ -150,6 +155,8 @@ struct SourcePlan {
     partitions: Vec<u32>,
     /// Places of partitions that are read one after another.
     parts: Vec<Range<usize>>,
+    /// Samples of each series.
+    sample_counts: Vec<u64>,
     needed_bytes: u64,
 }
 
@@ -165,15 +172,16 @@ impl SourcePlan {
         let sizes = partitions.iter().map(|partition| (size(partition), sides(partition)));
         Self {
             source: Arc::clone(source),
-            needed_bytes: memory::needed_bytes(sizes, table.location_count),
+            needed_bytes: memory::needed_bytes(table, sizes),
             parts: parts(partitions.iter().map(|partition| u64::from(size(partition).node_count))),
+            sample_counts: table.series.iter().map(|series| series.sample_count).collect(),
             tasks,
             partitions,
         }
     }
 
     async fn read(self, share: Arc<Share>) -> Result<SourceRead, QueryError> {
-        let Self { source, tasks, partitions, parts, .. } = self;
+        let Self { source, tasks, partitions, parts, sample_counts, .. } = self;
         let partitions: Arc<[u32]> = partitions.into();
         let symbols = {
             let (source, partitions) = (Arc::clone(&source), Arc::clone(&partitions));
@@ -191,8 +199,13 @@ impl SourcePlan {
         for (side, task) in tasks {
             for part in &parts {
                 let Some(task) = task.restricted_to(&partitions[part.clone()]) else { continue };
-                let (source, share) = (Arc::clone(&source), Arc::clone(&share));
-                scans.push(spawned(async move { Ok((side, scan::scan(&task, &*source, &share).await?)) }));
+                let task = Arc::new(task);
+                for part in sample_parts(&task, &sample_counts) {
+                    let (source, share, task) = (Arc::clone(&source), Arc::clone(&share), Arc::clone(&task));
+                    scans.push(spawned(async move {
+                        Ok((side, scan::scan(&task, &*source, part, &share).await?))
+                    }));
+                }
             }
         }
         let trees = futures::future::try_join_all(trees);
@@ -209,6 +222,14 @@ async fn spawned<T: Send + 'static>(
 ) -> Result<T, QueryError> {
     let job = AbortOnDropHandle::new(tokio::spawn(job));
     job.await.map_err(|e| QueryError::Internal { message: format!("a read stopped: {e}") })?
+}
+
+/// Divides the samples of a task, given those of all series of its source.
+fn sample_parts(task: &Task, sample_counts: &[u64]) -> impl Iterator<Item = Part> + use<> {
+    let count_of = |series: &ChosenSeries| sample_counts.get(series.id as usize).copied().unwrap_or_default();
+    let samples = task.series.iter().map(count_of).fold(0u64, u64::saturating_add);
+    let of = samples.div_ceil(PART_SAMPLES).clamp(1, SAMPLE_PARTS_MAX);
+    (0..of).map(move |at| Part { at, of })
 }
 
 /// Divides partitions with these numbers of nodes into parts of about [`PART_NODES`].

@@ -9,7 +9,7 @@
 
 use std::sync::Arc;
 
-use decima_store::source::PartitionSize;
+use decima_store::source::{PartitionSize, SeriesTable};
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -22,7 +22,7 @@ const UNIT_BYTES: u64 = 64 << 10;
 const NODE_BYTES: u64 = 16;
 /// What it holds for each stacktrace, on each side of a comparison: its sum, leaf and running sum.
 const STACKTRACE_BYTES: u64 = 44;
-/// What it holds for each location: numbers of its frames and their names.
+/// What it holds for each location beside the location itself: numbers of its frames and their names.
 const LOCATION_BYTES: u64 = 16;
 
 /// Memory of all queries of an engine. Clones share it.
@@ -90,15 +90,22 @@ fn units(size_bytes: u64) -> Option<u32> {
     u32::try_from(size_bytes.div_ceil(UNIT_BYTES)).ok()
 }
 
-/// What a query holds of a source: of partitions with the number of sides that want each, and of its locations.
+/// What a query holds of a source: of partitions with the number of sides that want each, and of the locations that these need.
 pub(crate) fn needed_bytes(
+    table: &SeriesTable,
     partitions: impl Iterator<Item = (PartitionSize, u64)>,
-    location_count: u64,
 ) -> u64 {
-    let trees = partitions.map(|(size, sides)| {
-        NODE_BYTES * u64::from(size.node_count) + STACKTRACE_BYTES * sides * u64::from(size.stacktrace_count)
-    });
-    trees.fold(LOCATION_BYTES * location_count, u64::saturating_add)
+    let (mut trees_bytes, mut needed) = (0u64, table.shared_location_count);
+    for (size, sides) in partitions {
+        trees_bytes += NODE_BYTES * u64::from(size.node_count);
+        trees_bytes += STACKTRACE_BYTES * sides * u64::from(size.stacktrace_count);
+        needed += u64::from(size.location_count);
+    }
+    // Where about half is needed, all are read.
+    let count = table.location_count;
+    let read = if needed.saturating_mul(2) > count { count } else { needed };
+    let location_bytes = u128::from(table.location_bytes) * u128::from(read) / u128::from(count.max(1));
+    trees_bytes.saturating_add(LOCATION_BYTES * count).saturating_add(location_bytes as u64)
 }
 
 #[cfg(test)]
@@ -106,6 +113,29 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+
+    #[test]
+    fn texts_count_as_far_as_they_are_read() {
+        let table = SeriesTable {
+            location_count: 1_000,
+            shared_location_count: 100,
+            location_bytes: 1_000_000,
+            ..SeriesTable::default()
+        };
+        let check = |own: &[u32], expected: u64| {
+            let sizes = own.iter().map(|&location_count| PartitionSize {
+                node_count: 10,
+                stacktrace_count: 5,
+                location_count,
+            });
+            let trees = own.len() as u64 * (10 * NODE_BYTES + 5 * STACKTRACE_BYTES);
+            let needed = needed_bytes(&table, sizes.map(|size| (size, 1)));
+            assert_eq!(needed, trees + 1_000 * LOCATION_BYTES + expected, "{own:?}");
+        };
+        check(&[], 100_000);
+        check(&[50, 20], 170_000);
+        check(&[401], 1_000_000);
+    }
 
     #[tokio::test]
     async fn queries_wait_in_their_order_for_what_is_free() {

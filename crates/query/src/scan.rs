@@ -2,7 +2,7 @@
 
 use decima_store::{
     ReadError,
-    source::{SampleRun, ScanRequest, Source},
+    source::{Part, SampleRun, ScanRequest, Source},
 };
 use hashbrown::HashMap;
 
@@ -38,8 +38,13 @@ pub(crate) struct Partial {
     pub(crate) saturated: bool,
 }
 
-/// Reads the samples of a task.
-pub(crate) async fn scan(task: &Task, source: &dyn Source, share: &Share) -> Result<Partial, QueryError> {
+/// Reads a part of the samples of a task.
+pub(crate) async fn scan(
+    task: &Task,
+    source: &dyn Source,
+    part: Part,
+    share: &Share,
+) -> Result<Partial, QueryError> {
     let request = ScanRequest {
         series: task.series.iter().map(|s| s.id).collect(),
         range: task.range,
@@ -47,7 +52,8 @@ pub(crate) async fn scan(task: &Task, source: &dyn Source, share: &Share) -> Res
         with_times: false,
     };
     let mut accumulator = Accumulator::new(task, share);
-    let read: Result<(), ReadError> = source.scan(&request, &mut |run| accumulator.run(&run)).await;
+    let read: Result<(), ReadError> =
+        source.scan_part(&request, part, &mut |run| accumulator.run(&run)).await;
     read?;
     accumulator.finish()
 }

@@ -17,16 +17,25 @@ const LOG_OBJECTS_MAX: u64 = 2_000;
 /// stretch the block of what is current over days.
 const LATE_NS: i64 = 2 * 3_600_000_000_000;
 
-/// The ranges of times that become blocks of their own, for a head with samples in `range`.
+const DAY_NS: i64 = 24 * 3_600_000_000_000;
+/// Days before the newest late sample that have a block each: as many as are kept by default, and as many again. What is older has one
+/// block altogether.
+const LATE_DAYS_MAX: usize = 30;
+
+/// The ranges of times that become blocks of their own, if they have samples, for a head with samples in `range`: what is current, and
+/// before that each day, so that a block goes when its day is past the retention.
 pub(crate) fn slices(range: TimeRange) -> Vec<TimeRange> {
     let first_current = range.end_ns.saturating_sub(LATE_NS);
-    if range.start_ns >= first_current {
-        return vec![range];
+    let mut slices = vec![TimeRange { start_ns: range.start_ns.max(first_current), end_ns: range.end_ns }];
+    while let Some(later) = slices.last().filter(|later| later.start_ns > range.start_ns) {
+        let end_ns = later.start_ns - 1;
+        let day_ns = end_ns.div_euclid(DAY_NS).saturating_mul(DAY_NS);
+        let is_last = slices.len() > LATE_DAYS_MAX;
+        let start_ns = if is_last { range.start_ns } else { day_ns.max(range.start_ns) };
+        slices.push(TimeRange { start_ns, end_ns });
     }
-    vec![
-        TimeRange { start_ns: range.start_ns, end_ns: first_current - 1 },
-        TimeRange { start_ns: first_current, end_ns: range.end_ns },
-    ]
+    slices.reverse();
+    slices
 }
 
 /// What a head and its log hold.
@@ -76,5 +85,24 @@ mod tests {
         let range = |start_ns, end_ns| TimeRange { start_ns, end_ns };
         assert_eq!(slices(range(0, LATE_NS)), [range(0, LATE_NS)]);
         assert_eq!(slices(range(-1, LATE_NS)), [range(-1, -1), range(0, LATE_NS)]);
+        let noon = DAY_NS / 2;
+        assert_eq!(
+            slices(range(-DAY_NS - 5, noon)),
+            [
+                range(-DAY_NS - 5, -DAY_NS - 1),
+                range(-DAY_NS, -1),
+                range(0, noon - LATE_NS - 1),
+                range(noon - LATE_NS, noon)
+            ]
+        );
+        for start_ns in [i64::MIN, -100 * DAY_NS] {
+            let many = slices(range(start_ns, noon));
+            assert_eq!(many.len(), LATE_DAYS_MAX + 2);
+            assert_eq!(
+                (many[0].start_ns, many[1].start_ns),
+                (start_ns, -(LATE_DAYS_MAX as i64 - 1) * DAY_NS)
+            );
+            assert!(many.windows(2).all(|pair| pair[0].end_ns + 1 == pair[1].start_ns));
+        }
     }
 }

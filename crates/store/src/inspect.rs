@@ -114,10 +114,13 @@ pub async fn inspect(place: &Place, verify: bool) -> Result<Inventory, OpenError
         }
         inventory.blocks.push(block_inventory(entry, &reader));
     }
-    for id in storage.block_sizes().await?.into_keys() {
-        if !manifest.blocks.iter().any(|b| b.id == id) {
-            inventory.unknown.push(Storage::block_path(&id).to_string());
+    match storage.block_sizes().await {
+        Ok(sizes) => {
+            let is_listed = |id: &String| manifest.blocks.iter().any(|block| block.id == *id);
+            let unlisted = sizes.into_keys().filter(|id| !is_listed(id));
+            inventory.unknown.extend(unlisted.map(|id| Storage::block_path(&id).to_string()));
         }
+        Err(e) => inventory.findings.push(e.to_string()),
     }
     inventory.unknown.extend(storage.unknown().await?);
     inspect_log(&storage, manifest.log_floor, verify, &mut inventory).await?;

@@ -69,6 +69,12 @@ pub struct BlockEntry {
     /// Number of its series.
     #[serde(default)]
     pub series: u64,
+    /// Memory for the labels of its series and what these have of sample attributes, about. Earlier versions did not say.
+    #[serde(default)]
+    pub series_bytes: u64,
+    /// Text of its locations. Earlier versions did not say.
+    #[serde(default)]
+    pub location_text_bytes: u64,
 }
 
 impl Manifest {
@@ -181,6 +187,12 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Manifest, String> {
     serde_json::from_slice(bytes).map_err(not_one)
 }
 
+/// Whether bytes are the begin of a manifest that was not written to its end.
+pub(crate) fn is_torn(bytes: &[u8]) -> bool {
+    let decoded = serde_json::from_slice::<Format>(bytes);
+    decoded.is_err_and(|e| e.is_eof()) && !bytes.ends_with(END.as_bytes())
+}
+
 /// Object name of a version.
 pub(crate) fn file_name(version: u64) -> String {
     format!("{version:020}.json")
@@ -189,7 +201,8 @@ pub(crate) fn file_name(version: u64) -> String {
 /// Version of an object name; `None` for names that are not ours.
 pub(crate) fn version_of(file_name: &str) -> Option<u64> {
     let digits = file_name.strip_suffix(".json")?;
-    if digits.len() == 20 { digits.parse().ok() } else { None }
+    let is_number = digits.len() == 20 && digits.bytes().all(|b| b.is_ascii_digit());
+    digits.parse().ok().filter(|_| is_number)
 }
 
 #[cfg(test)]
@@ -210,6 +223,8 @@ mod tests {
             partition_nodes_max: 0,
             locations: 0,
             series: 0,
+            series_bytes: 0,
+            location_text_bytes: 0,
         }
     }
 

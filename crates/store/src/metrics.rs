@@ -23,7 +23,9 @@ pub(crate) struct Counters {
     pub(crate) compacted_blocks: AtomicU64,
     pub(crate) compaction_failures: AtomicU64,
     pub(crate) compaction_backlog_blocks: AtomicU64,
+    pub(crate) compaction_left_out_blocks: AtomicU64,
     pub(crate) compaction_samples: AtomicU64,
+    pub(crate) compaction_planned_samples: AtomicU64,
     pub(crate) fenced: AtomicU64,
     pub(crate) refresh_failures: AtomicU64,
 }
@@ -61,8 +63,12 @@ pub struct StoreCounts {
     pub compaction_failures: u64,
     /// Blocks that wait to be merged, those of the compaction under way included, as of its begin.
     pub compaction_backlog_blocks: u64,
+    /// Blocks that could not be merged, damaged ones mostly, and that others are merged without.
+    pub compaction_left_out_blocks: u64,
     /// Samples that the compaction under way has merged; 0 if there is none.
     pub compaction_samples: u64,
+    /// Samples that it merges altogether.
+    pub compaction_planned_samples: u64,
     /// 1 once another process has taken over the log, or the log cannot go on: nothing is acknowledged any more.
     pub fenced: u64,
     /// Times that a process that only answers could not look for what is new.
@@ -112,7 +118,9 @@ impl Counters {
             compacted_blocks: get(&self.compacted_blocks),
             compaction_failures: get(&self.compaction_failures),
             compaction_backlog_blocks: get(&self.compaction_backlog_blocks),
+            compaction_left_out_blocks: get(&self.compaction_left_out_blocks),
             compaction_samples: get(&self.compaction_samples),
+            compaction_planned_samples: get(&self.compaction_planned_samples),
             fenced: get(&self.fenced),
             refresh_failures: get(&self.refresh_failures),
             ..StoreCounts::default()

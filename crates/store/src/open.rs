@@ -45,6 +45,7 @@ pub(crate) struct Claimed {
 
 /// Takes the store over.
 pub(crate) async fn claim(storage: &Storage, place: &Place, host: &Handle) -> Result<Claimed, OpenError> {
+    storage.drop_torn_manifest().await?;
     for _ in 0..CLAIMS_MAX {
         let mut orphans = storage.block_sizes().await?;
         let manifest = storage.manifest().await?;

@@ -20,7 +20,7 @@ use crate::{
     host::{Handle, Host},
     read_cache::{self, ReadCache},
     read_only::ReadOnly,
-    storage::{PutError, Storage},
+    storage::{self, PutError, Storage, TENANT},
 };
 
 /// Name of the file in a data directory that is locked.
@@ -256,24 +256,55 @@ fn probe_hard_links(path: &Path) -> io::Result<()> {
     std::fs::remove_file(&to)
 }
 
-/// Removes what a killed process was writing (`name#1`); the object store does not list such files.
+/// Removes what a killed process was writing (`name#1`); the object store does not list such files. What is not named as the store
+/// names its objects is somebody else's, and stays.
 fn sweep_staging(path: &Path) -> io::Result<()> {
-    let mut pending = vec![path.to_owned()];
+    let mut pending = vec![path.join(TENANT)];
     while let Some(directory) = pending.pop() {
-        for entry in std::fs::read_dir(directory)? {
+        let named = |e: io::Error| io::Error::new(e.kind(), format!("{}: {e}", directory.display()));
+        let entries = match std::fs::read_dir(&directory) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+            entries => entries.map_err(named)?,
+        };
+        for entry in entries {
             let entry = entry?;
-            let kind = entry.file_type()?;
-            let name = entry.file_name();
-            let is_staging = name
-                .to_str()
-                .and_then(|n| n.rsplit_once('#'))
-                .is_some_and(|(_, n)| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()));
-            if kind.is_dir() {
+            if entry.file_type()?.is_dir() {
                 pending.push(entry.path());
-            } else if is_staging {
-                std::fs::remove_file(entry.path())?;
+            } else if is_staging(path, &entry.path()) {
+                std::fs::remove_file(entry.path()).map_err(named)?;
             }
         }
     }
     Ok(())
+}
+
+/// Whether a file below a store's directory is what an object of it is written to first.
+fn is_staging(directory: &Path, file: &Path) -> bool {
+    let relative = file.strip_prefix(directory).ok().and_then(Path::to_str);
+    let Some((name, number)) = relative.and_then(|path| path.rsplit_once('#')) else { return false };
+    let is_number = !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit());
+    is_number && object_store::path::Path::parse(name).is_ok_and(|path| storage::is_known(&path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_the_store_was_writing_is_swept() {
+        let check = |file: &str, expected| {
+            assert_eq!(is_staging(Path::new("/data"), &Path::new("/data").join(file)), expected, "{file}");
+        };
+        check("default/manifest/00000000000000000007.json#1", true);
+        check("default/log/00000000000000000001/00000000000000000002#12", true);
+        check("default/blocks/01KB0000000000000000000000/samples.parquet#1", true);
+        check("default/debuginfo/ab/cd#3", true);
+        check("default/manifest/00000000000000000007.json", false);
+        check("default/manifest/00000000000000000007.json#", false);
+        check("default/manifest/00000000000000000007.json#x", false);
+        check("default/blocks/01KB0000000000000000000000/notes#1", false);
+        check("default/my#3", false);
+        check("report#2", false);
+        check("default/log/99/0#1", false);
+    }
 }

@@ -76,6 +76,11 @@ impl Series {
     }
 }
 
+/// What a location takes once decoded, without its texts: rows of it, of its lines and of their functions.
+pub(crate) const LOCATION_BYTES: u64 = 80;
+/// How often a query holds the texts of locations beside the source: as names, and in the answer.
+pub(crate) const NAME_COPIES: u64 = 2;
+
 /// How much there is to read of a partition.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PartitionSize {
@@ -83,6 +88,8 @@ pub struct PartitionSize {
     pub node_count: u32,
     /// Distinct stacktraces.
     pub stacktrace_count: u32,
+    /// Locations that only this partition uses.
+    pub location_count: u32,
 }
 
 /// All series of a source, by id.
@@ -94,6 +101,10 @@ pub struct SeriesTable {
     pub partitions: Vec<PartitionSize>,
     /// Number of locations of the source.
     pub location_count: u64,
+    /// How many of them are of no one partition.
+    pub shared_location_count: u64,
+    /// Memory that all of them take for a query, with their texts, about; 0 if that is not known.
+    pub location_bytes: u64,
     /// Sample attributes.
     pub attributes: Arc<AttributeTable>,
     /// 0: samples are as they came. Else the source is coarse: a sample is the sum of a stacktrace over a bucket of so many nanoseconds
@@ -121,7 +132,11 @@ pub struct Tree {
 impl Tree {
     /// How much there is of it.
     pub fn size(&self) -> PartitionSize {
-        PartitionSize { node_count: self.parent.len() as u32, stacktrace_count: self.leaf.len() as u32 }
+        PartitionSize {
+            node_count: self.parent.len() as u32,
+            stacktrace_count: self.leaf.len() as u32,
+            location_count: 0,
+        }
     }
 
     /// Fills in [`Self::subtree_sizes`]. Fails, with a reason that names the node, if the tree is not in preorder.
@@ -341,6 +356,17 @@ pub trait Source: Send + Sync {
         sink: &mut (dyn for<'a> FnMut(SampleRun<'a>) + Send),
     ) -> Result<(), ReadError>;
 
+    /// As [`scan`](Self::scan), of a part of the samples: several at the same time have all of them, each once. A source that cannot be
+    /// divided has them all in the first.
+    async fn scan_part(
+        &self,
+        request: &ScanRequest,
+        part: Part,
+        sink: &mut (dyn for<'a> FnMut(SampleRun<'a>) + Send),
+    ) -> Result<(), ReadError> {
+        if part.at == 0 { self.scan(request, sink).await } else { Ok(()) }
+    }
+
     /// Hands the points of the series asked for to `sink`, each series' points sorted by time (a series may come more than
     /// once). Points whose samples may lie partly outside the range are included: the caller decides by `bucket_ns`.
     async fn points(
@@ -348,6 +374,26 @@ pub trait Source: Send + Sync {
         request: &ScanRequest,
         sink: &mut (dyn for<'a> FnMut(u32, &'a [Point]) + Send),
     ) -> Result<(), ReadError>;
+}
+
+/// One of several parts of equal size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Part {
+    /// Which: below `of`.
+    pub at: u64,
+    /// How many there are, at least one.
+    pub of: u64,
+}
+
+impl Part {
+    /// Everything.
+    pub const WHOLE: Self = Self { at: 0, of: 1 };
+
+    /// Where the part of so many things is.
+    pub fn range(self, count: usize) -> Range<usize> {
+        let bound = |at: u64| (count as u128 * u128::from(at) / u128::from(self.of.max(1))) as usize;
+        bound(self.at)..bound(self.at + 1).min(count)
+    }
 }
 
 /// One consistent view of everything acknowledged at one moment: each sample is in exactly one source.

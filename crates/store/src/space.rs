@@ -80,6 +80,8 @@ mod tests {
             partition_nodes_max: 0,
             locations: 0,
             series: 0,
+            series_bytes: 0,
+            location_text_bytes: 0,
         });
         let manifest = Manifest::empty().with_blocks(entries, LogPosition::default());
         let space = Space { listed: 100 * blocks.len() as u64, log, ..Space::default() };

@@ -35,6 +35,11 @@ const MANIFEST_TRIES: u32 = 5;
 /// Seals that stay when the log before them is deleted. Without its seal, a process that stood still since could put an object where
 /// the seal was, and acknowledge what nobody reads; so it must not stand still while this many others take over.
 const SEALS_KEPT: u64 = 100;
+/// What this program may keep beside the store in its directory: locks, the name of a log, the cache of object files, the spool of a
+/// forwarder.
+const BESIDE: [&str; 5] = ["lock", "lock.probe", "id", "debuginfo-cache", "spool"];
+/// Folder of what a bucket is tried with.
+const PROBE: &str = "probe";
 /// Folder of the log.
 const LOG: &str = "log";
 
@@ -96,7 +101,7 @@ impl Storage {
 
     /// Path of an object by which a bucket is tried.
     pub(crate) fn probe_path(name: &str) -> Path {
-        Self::path(&["probe", name])
+        Self::path(&[PROBE, name])
     }
 
     fn manifest_path(version: u64) -> Path {
@@ -159,11 +164,23 @@ impl Storage {
     }
 
     async fn metas(&self, prefix: &Path) -> Result<Vec<ObjectMeta>, OpenError> {
-        self.of(prefix)
-            .list(Some(prefix))
-            .try_collect()
-            .await
-            .map_err(|source| OpenError::Storage { object: prefix.to_string(), source })
+        let listed: Result<Vec<ObjectMeta>, _> = self.of(prefix).list(Some(prefix)).try_collect().await;
+        listed.map_err(|source| OpenError::Storage { object: prefix.to_string(), source })
+    }
+
+    /// Objects, and what is wrong with the name of a file that no object can have. That hides others: what must not miss any takes
+    /// [`metas`](Self::metas).
+    async fn list(&self, prefix: &Path) -> Result<(Vec<ObjectMeta>, Vec<String>), OpenError> {
+        let (mut metas, mut unnamed) = (Vec::new(), Vec::new());
+        let mut listed = self.of(prefix).list(Some(prefix));
+        while let Some(meta) = listed.next().await {
+            match meta {
+                Ok(meta) => metas.push(meta),
+                Err(object_store::Error::InvalidPath { source }) => unnamed.push(source.to_string()),
+                Err(source) => return Err(OpenError::Storage { object: prefix.to_string(), source }),
+            }
+        }
+        Ok((metas, unnamed))
     }
 
     /// The newest manifest; the empty one if there is none.
@@ -189,6 +206,87 @@ impl Storage {
             names = self.names(&Self::path(&["manifest"])).await?;
         }
         Err(OpenError::Contended)
+    }
+
+    /// Deletes the newest manifest if it was not written to its end and nothing was done by it: then the one before has everything that
+    /// was acknowledged. Stores put whole objects or none; but a disk may lie.
+    pub(crate) async fn drop_torn_manifest(&self) -> Result<(), OpenError> {
+        let names = self.names(&Self::path(&["manifest"])).await?;
+        let mut versions: Vec<u64> =
+            names.iter().filter_map(|p| manifest::version_of(p.filename()?)).collect();
+        versions.sort_unstable();
+        let Some(newest) = versions.pop() else { return Ok(()) };
+        let path = Self::manifest_path(newest);
+        let unreadable = |source| OpenError::Storage { object: path.to_string(), source };
+        let bytes = match self.get(&path).await {
+            Ok(bytes) => bytes,
+            Err(object_store::Error::NotFound { .. }) => return Ok(()),
+            Err(source) => return Err(unreadable(source)),
+        };
+        if !manifest::is_torn(&bytes) {
+            return Ok(());
+        }
+        let before = match versions.pop() {
+            Some(version) => self.manifest_version(version).await?.unwrap_or_else(Manifest::empty),
+            None => Manifest::empty(),
+        };
+        if self.is_whole(&before).await? {
+            tracing::warn!(
+                object = path.as_ref(),
+                "the newest manifest was not written to its end: the one before counts"
+            );
+            self.delete(&path).await.map_err(unreadable)?;
+        }
+        Ok(())
+    }
+
+    /// Files and folders beside the store's own that no part of this program keeps there.
+    async fn unknown_beside(&self) -> Result<Vec<String>, OpenError> {
+        let beside = match self.objects.list_with_delimiter(None).await {
+            Ok(beside) => beside,
+            // A file with a name that no object can have hides the others.
+            Err(object_store::Error::InvalidPath { source }) => return Ok(vec![source.to_string()]),
+            Err(source) => return Err(OpenError::Storage { object: "/".to_owned(), source }),
+        };
+        let files = beside.objects.into_iter().map(|meta| String::from(meta.location));
+        let folders = beside.common_prefixes.into_iter().map(String::from);
+        Ok(files.chain(folders).filter(|name| name != TENANT && !BESIDE.contains(&name.as_str())).collect())
+    }
+
+    /// Whether a manifest's blocks are there, and its log unless no block could have taken that one's place.
+    async fn is_whole(&self, manifest: &Manifest) -> Result<bool, OpenError> {
+        for entry in &manifest.blocks {
+            if self.block_meta(entry).await.is_err() {
+                return Ok(false);
+            }
+        }
+        let LogPosition { epoch, seq } = manifest.log_floor;
+        let next_epoch = (seq == 0).then_some(LogPosition { epoch: epoch + 1, seq: 0 });
+        for first in std::iter::once(manifest.log_floor).chain(next_epoch) {
+            let path = Self::log_path(first);
+            let unreadable = |source| OpenError::Storage { object: path.to_string(), source };
+            if self.size(&path).await.map_err(unreadable)?.is_some() {
+                return Ok(true);
+            }
+        }
+        for id in self.block_sizes().await?.into_keys() {
+            if manifest.blocks.iter().any(|entry| entry.id == id) {
+                continue;
+            }
+            let path = Self::block_path(&id).join(columns::META);
+            match self.get(&path).await {
+                Err(object_store::Error::NotFound { .. }) => {}
+                Err(source) => return Err(OpenError::Storage { object: path.to_string(), source }),
+                Ok(bytes) => {
+                    let meta: Option<BlockMeta> = serde_json::from_slice(&bytes).ok();
+                    // It may be of a head whose log is gone.
+                    if meta.is_some_and(|meta| meta.inputs.is_empty()) {
+                        return Ok(false);
+                    }
+                }
+            }
+        }
+        Ok(true)
     }
 
     /// One version of the manifest, if it is there.
@@ -264,8 +362,7 @@ impl Storage {
             .iter()
             .filter_map(|meta| {
                 let mut parts = meta.location.parts().skip(2);
-                let epoch = parts.next()?.as_ref().parse().ok()?;
-                let seq = parts.next()?.as_ref().parse().ok()?;
+                let (epoch, seq) = (number(parts.next()?.as_ref())?, number(parts.next()?.as_ref())?);
                 parts.next().is_none().then_some((LogPosition { epoch, seq }, meta.size))
             })
             .collect();
@@ -308,6 +405,8 @@ impl Storage {
             partition_nodes_max: meta.partition_nodes_max,
             locations: meta.locations.locations,
             series: meta.series,
+            series_bytes: meta.series_bytes,
+            location_text_bytes: meta.locations.text_bytes,
         };
         self.create(&Self::block_path(&meta.id).join(columns::META), json.into()).await?;
         Ok(entry)
@@ -353,31 +452,47 @@ impl Storage {
 
     /// Paths of objects that are not named as this store names any.
     pub(crate) async fn unknown(&self) -> Result<Vec<String>, OpenError> {
-        let mut names = self.names(&Self::path(&[])).await?;
-        names.extend(self.names(&Self::path(&[LOG])).await?);
-        let is_number = |text: &str| text.len() == 20 && text.bytes().all(|b| b.is_ascii_digit());
-        let is_known = |path: &Path| {
-            let parts: Vec<_> = path.parts().skip(1).map(|part| part.as_ref().to_owned()).collect();
-            match parts.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-                ["manifest", name] => manifest::version_of(name).is_some(),
-                [LOG, epoch, seq] => is_number(epoch) && is_number(seq),
-                // Object files are kept beside the store by `debuginfo`, which knows them.
-                ["debuginfo", ..] => true,
-                ["blocks", id, file] => {
-                    let is_file = file == columns::META || columns::FILES.contains(&file);
-                    Ulid::from_string(id).is_ok() && is_file
-                }
-                _ => false,
-            }
-        };
-        let unknown: std::collections::BTreeSet<String> =
-            names.iter().filter(|path| !is_known(path)).map(Path::to_string).collect();
-        Ok(unknown.into_iter().collect())
+        let (mut metas, mut unknown) = self.list(&Self::path(&[])).await?;
+        let of_log = self.list(&Self::path(&[LOG])).await?;
+        metas.extend(of_log.0);
+        unknown.extend(of_log.1);
+        // What a bucket was tried with is deleted at once; one that is left is of no use.
+        let is_left =
+            |path: &Path| !is_known(path) || path.parts().nth(1).is_some_and(|p| p.as_ref() == PROBE);
+        let names = metas.into_iter().map(|meta| meta.location);
+        unknown.extend(names.filter(is_left).map(String::from));
+        unknown.extend(self.unknown_beside().await?);
+        unknown.sort_unstable();
+        unknown.dedup();
+        Ok(unknown)
     }
 
     /// Deletes a block's files.
     pub(crate) async fn delete_block(&self, id: &str) -> Result<(), OpenError> {
         self.delete_all(self.names(&Self::block_path(id)).await?).await
+    }
+}
+
+/// A number of a log object's name.
+fn number(text: &str) -> Option<u64> {
+    let is_number = text.len() == 20 && text.bytes().all(|b| b.is_ascii_digit());
+    text.parse().ok().filter(|_| is_number)
+}
+
+/// Whether a path is of an object as this store names them.
+pub(crate) fn is_known(path: &Path) -> bool {
+    let parts: Vec<_> = path.parts().map(|part| part.as_ref().to_owned()).collect();
+    match parts.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [TENANT, "manifest", name] => manifest::version_of(name).is_some(),
+        [TENANT, LOG, epoch, seq] => number(epoch).is_some() && number(seq).is_some(),
+        [TENANT, PROBE, name] => Ulid::from_string(name).is_ok(),
+        // Object files are kept beside the store by `debuginfo`, which knows them.
+        [TENANT, "debuginfo", ..] => true,
+        [TENANT, "blocks", id, file] => {
+            let is_file = file == columns::META || columns::FILES.contains(&file);
+            Ulid::from_string(id).is_ok() && is_file
+        }
+        _ => false,
     }
 }
 

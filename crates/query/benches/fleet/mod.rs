@@ -95,6 +95,8 @@ pub(crate) fn snapshot(services: usize) -> Snapshot {
         series,
         partitions: trees.iter().map(|tree: &Arc<Tree>| tree.size()).collect(),
         location_count: symbols.location_count() as u64,
+        shared_location_count: 0,
+        location_bytes: 0,
         attributes: Arc::default(),
         resolution_ns: 0,
     };

@@ -88,6 +88,8 @@ pub(crate) fn source(name: &str, samples: &[Sample], bucket_ns: i64) -> MemorySo
     let table = SeriesTable {
         partitions: builder.trees.iter().map(Tree::size).collect(),
         location_count: builder.symbols.location_count() as u64,
+        shared_location_count: 0,
+        location_bytes: 0,
         series: builder.series,
         attributes: Arc::new(attributes),
         resolution_ns: 0,

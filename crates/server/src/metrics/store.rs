@@ -53,7 +53,17 @@ pub(super) fn encode(encoder: &mut DescriptorEncoder, counts: &StoreCounts) -> R
         ("block_samples", "Samples in blocks", counts.block_samples),
         ("storage_bytes", "Log and blocks, with those being made or still read", counts.storage_bytes),
         ("compaction_backlog_blocks", "Blocks due to be merged", counts.compaction_backlog_blocks),
+        (
+            "compaction_left_out_blocks",
+            "Blocks that could not be merged, damaged ones mostly, and that others are merged without",
+            counts.compaction_left_out_blocks,
+        ),
         ("compaction_samples", "Samples merged by the compaction under way", counts.compaction_samples),
+        (
+            "compaction_planned_samples",
+            "Samples that the compaction under way merges altogether",
+            counts.compaction_planned_samples,
+        ),
         ("head_samples", "Samples in heads", counts.head_samples),
         ("head_bytes", "Memory of heads", counts.head_bytes),
         ("cache_bytes", "Memory of decoded block parts", counts.cache_bytes),

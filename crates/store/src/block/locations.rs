@@ -266,8 +266,14 @@ mod tests {
         }
     }
 
-    const COUNTS: LocationCounts =
-        LocationCounts { locations: 1000, rows: 2000, shared_locations: 3, shared_rows: 6 };
+    const COUNTS: LocationCounts = LocationCounts {
+        locations: 1000,
+        rows: 2000,
+        shared_locations: 3,
+        shared_rows: 6,
+        text_bytes: 0,
+        shared_text_bytes: 0,
+    };
 
     #[test]
     fn one_partition_reads_the_shared_locations_and_its_own() {

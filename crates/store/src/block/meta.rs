@@ -49,6 +49,12 @@ pub(crate) struct BlockMeta {
     /// Nodes of the largest partition: what a compaction must hold.
     #[serde(default)]
     pub(crate) partition_nodes_max: u64,
+    /// The blocks that it was merged of; none if it was made of a head.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) inputs: Vec<String>,
+    /// Memory for the labels of its series and for `attributes.parquet` once decoded, about.
+    #[serde(default)]
+    pub(crate) series_bytes: u64,
     /// Locations.
     pub(crate) locations: LocationCounts,
     /// Sample attributes: names of text columns.
@@ -70,6 +76,12 @@ pub(crate) struct LocationCounts {
     pub(crate) shared_locations: u64,
     /// Their rows.
     pub(crate) shared_rows: u64,
+    /// Text of all rows, in each batch that was written once.
+    #[serde(default)]
+    pub(crate) text_bytes: u64,
+    /// Text of the rows of shared locations.
+    #[serde(default)]
+    pub(crate) shared_text_bytes: u64,
 }
 
 /// Size and checksums of one file.

@@ -29,8 +29,8 @@ use crate::{
     error::ReadError,
     read_cache::ReadCache,
     source::{
-        AttributeTable, PartitionSize, Point, SampleRun, ScanRequest, Series, SeriesTable, Source, Symbols,
-        TimeRange, Tree,
+        self, AttributeTable, LOCATION_BYTES, NAME_COPIES, PartitionSize, Point, SampleRun, ScanRequest,
+        Series, SeriesTable, Source, Symbols, TimeRange, Tree,
     },
 };
 
@@ -189,9 +189,14 @@ impl BlockReader {
         let size = |rows: &PartitionRows| PartitionSize {
             node_count: rows.node_count as u32,
             stacktrace_count: rows.stacktrace_count as u32,
+            location_count: rows.location_count as u32,
         };
         table.partitions = out.partitions.iter().map(size).collect();
-        table.location_count = self.meta.locations.locations;
+        let counts = self.meta.locations;
+        table.location_count = counts.locations;
+        table.shared_location_count = counts.shared_locations;
+        let copies_bytes = (1 + NAME_COPIES).saturating_mul(counts.text_bytes);
+        table.location_bytes = LOCATION_BYTES.saturating_mul(counts.locations).saturating_add(copies_bytes);
         let mut attributes = AttributeTable::default();
         let count = table.series.len();
         self.rows(columns::ATTRIBUTES, None, &[], |batch| decode_attributes(batch, count, &mut attributes))
@@ -439,8 +444,17 @@ impl Source for BlockReader {
         request: &ScanRequest,
         sink: &mut (dyn for<'a> FnMut(SampleRun<'a>) + Send),
     ) -> Result<(), ReadError> {
+        self.scan_part(request, source::Part::WHOLE, sink).await
+    }
+
+    async fn scan_part(
+        &self,
+        request: &ScanRequest,
+        part: source::Part,
+        sink: &mut (dyn for<'a> FnMut(SampleRun<'a>) + Send),
+    ) -> Result<(), ReadError> {
         let series = self.block_series().await?;
-        scan::samples(self, &series, request, sink).await
+        scan::samples(self, &series, request, part, sink).await
     }
 
     async fn points(

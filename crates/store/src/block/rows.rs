@@ -149,6 +149,8 @@ impl Chosen {
         while let Some(batch) = stream.next().await {
             let batch = batch.map_err(|e| file.error(&e))?;
             each(&batch).map_err(|reason| file.corrupt(reason))?;
+            // What is fetched already never waits: others are to go on meanwhile, and whoever asked may be gone.
+            tokio::task::yield_now().await;
         }
         Ok(())
     }

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     error::ReadError,
-    source::{AttributeRun, Each, Point, SampleRun, ScanRequest, StringColumn, TimeRange, Tree},
+    source::{AttributeRun, Each, Part, Point, SampleRun, ScanRequest, StringColumn, TimeRange, Tree},
     tiers,
 };
 
@@ -180,17 +180,32 @@ fn selected(series: &BlockSeries, request: &ScanRequest) -> Vec<u32> {
     request.series.iter().copied().filter(is_wanted).collect()
 }
 
+/// A part of the rows of series, with the series that it has.
+fn part_of(series: &[u32], ranges: &[Range<usize>], part: Part) -> (Vec<u32>, Vec<Range<usize>>) {
+    let wanted = part.range(ranges.iter().map(Range::len).sum());
+    let mut before = 0;
+    let mut chosen = (Vec::new(), Vec::new());
+    for (&id, rows) in series.iter().zip(ranges) {
+        let from = wanted.start.clamp(before, before + rows.len()) - before;
+        let to = wanted.end.clamp(before, before + rows.len()) - before;
+        if from < to {
+            chosen.0.push(id);
+            chosen.1.push(rows.start + from..rows.start + to);
+        }
+        before += rows.len();
+    }
+    chosen
+}
+
 /// Hands the samples asked for to `sink`.
 pub(crate) async fn samples(
     block: &BlockReader,
     series: &BlockSeries,
     request: &ScanRequest,
+    part: Part,
     sink: &mut (dyn for<'a> FnMut(SampleRun<'a>) + Send),
 ) -> Result<(), ReadError> {
     let selected = selected(series, request);
-    if selected.is_empty() {
-        return Ok(());
-    }
     let covered = selected.iter().all(|&s| covers(request.range, series.table.series[s as usize].range));
     let ranges: Vec<Range<usize>> = selected
         .iter()
@@ -199,6 +214,10 @@ pub(crate) async fn samples(
             rows.first_row..rows.first_row + rows.row_count
         })
         .collect();
+    let (selected, ranges) = part_of(&selected, &ranges, part);
+    if selected.is_empty() {
+        return Ok(());
+    }
     let wanted: Vec<Wanted> = request
         .attributes
         .iter()

@@ -209,6 +209,7 @@ impl BlockBuilder {
         let LocationCounts { locations, rows, .. } = self.location_counts;
         self.location_counts.shared_locations = locations;
         self.location_counts.shared_rows = rows;
+        self.location_counts.shared_text_bytes = self.location_counts.text_bytes;
         self.locations.end_group()
     }
 
@@ -216,7 +217,9 @@ impl BlockBuilder {
         let first = self.location_counts.locations;
         let rows = locations.iter().map(|&l| location_rows::count(symbols, l)).sum::<u64>();
         self.locations.begin_run(rows, LOCATION_GROUP_ROWS_MIN)?;
-        self.locations.write(location_rows::columns(symbols, first as i32, locations))?;
+        let columns = location_rows::columns(symbols, first as i32, locations);
+        self.location_counts.text_bytes += location_rows::text_bytes(&columns);
+        self.locations.write(columns)?;
         self.location_counts.locations += locations.len() as u64;
         self.location_counts.rows += rows;
         Ok(())
@@ -234,6 +237,7 @@ impl BlockBuilder {
         let last = ids.values().last().copied().unwrap_or_default();
         let mut columns: Vec<ArrayRef> = vec![Arc::new(ids)];
         columns.extend(others.iter().cloned());
+        self.location_counts.text_bytes += location_rows::text_bytes(&columns);
         self.locations.write(columns)?;
         self.location_counts.locations = last as u64 + 1;
         self.location_counts.rows += rows.num_rows() as u64;
@@ -438,6 +442,8 @@ impl BlockBuilder {
         requests: &[SeenRequest],
     ) -> Result<EncodedBlock, ParquetError> {
         let range = self.range.unwrap_or(TimeRange { start_ns: 0, end_ns: 0 });
+        let labels = self.series.iter().flat_map(|series| series.key.labels.iter());
+        let label_bytes: usize = labels.map(|(name, value)| name.len() + value.len()).sum();
         let files = vec![
             (columns::SERIES, series_file(&self.series)?),
             (columns::LOCATIONS, self.locations.finish()?),
@@ -461,6 +467,8 @@ impl BlockBuilder {
             stacktraces: self.stacktrace_count,
             nodes: self.node_count,
             partition_nodes_max: self.partition_nodes_max,
+            inputs: Vec::new(),
+            series_bytes: (label_bytes + attributes.size_bytes()) as u64,
             locations: self.location_counts,
             text_attributes: self.text_attributes,
             integer_attributes: self.integer_attributes,

@@ -11,6 +11,7 @@ use crate::{
         ahead::{Ahead, Pages},
         columns::{self, INTEGER_PREFIX, PAGE_ROWS, TEXT_PREFIX},
         file::BlockFile,
+        meta::LocationCounts,
         read::{BlockReader, PartitionRows, column, ids, numbers},
         scan,
         write::NodeColumns,
@@ -23,6 +24,11 @@ use crate::{
 const BATCH_ROWS: usize = 8_192;
 /// Rows whose pages are fetched at a time. A row has some bytes, so that this is a few megabytes at most.
 const FETCH_ROWS: usize = 8 * PAGE_ROWS;
+
+/// Text of the rows decoded at a time, about.
+const BATCH_TEXT_BYTES: u64 = 2 << 20;
+/// So many rows are decoded at a time however long their texts are.
+const TEXT_ROWS_MIN: usize = 256;
 
 /// A batch of samples.
 #[derive(Default)]
@@ -93,6 +99,8 @@ pub(crate) struct Cursor<'a, R> {
     block: &'a BlockReader,
     file: BlockFile,
     columns: Vec<String>,
+    /// Rows decoded at a time.
+    batch_rows: usize,
     /// Rows whose pages are not fetched yet.
     unread: Range<usize>,
     /// Rows whose pages are fetched, a batch at a time.
@@ -116,8 +124,19 @@ impl<'a, R: Rows> Cursor<'a, R> {
         decode: Decode<R>,
     ) -> Result<Self, ReadError> {
         let (file, before) = (block.file(name)?, rows.start);
-        let (fetched, empty) = (None, R::default());
-        Ok(Self { block, file, columns, unread: rows, fetched, decode, rows: empty, at: 0, before })
+        let (fetched, empty, batch_rows) = (None, R::default(), BATCH_ROWS);
+        Ok(Self {
+            block,
+            file,
+            columns,
+            batch_rows,
+            unread: rows,
+            fetched,
+            decode,
+            rows: empty,
+            at: 0,
+            before,
+        })
     }
 
     /// Number of the next row of the file.
@@ -156,8 +175,9 @@ impl<'a, R: Rows> Cursor<'a, R> {
                 return Ok(None);
             }
             // Up to the end of a page, so that none is fetched twice.
-            let end = if self.unread.len() > FETCH_ROWS {
-                self.block.page_end(self.file.name, self.unread.start, FETCH_ROWS).await?
+            let fetch_rows = FETCH_ROWS * self.batch_rows / BATCH_ROWS;
+            let end = if self.unread.len() > fetch_rows {
+                self.block.page_end(self.file.name, self.unread.start, fetch_rows).await?
             } else {
                 self.unread.end
             };
@@ -165,7 +185,7 @@ impl<'a, R: Rows> Cursor<'a, R> {
             self.unread.start = next.end;
             let columns: Vec<&str> = self.columns.iter().map(String::as_str).collect();
             let chosen = self.block.chosen(self.file.name, Some(&[next]), &columns).await?;
-            self.fetched = Some(chosen.stream(Pages::default(), BATCH_ROWS)?);
+            self.fetched = Some(chosen.stream(Pages::default(), self.batch_rows)?);
         }
     }
 
@@ -265,7 +285,14 @@ pub(crate) fn leaves<'a>(
     Cursor::new(block, columns::STACKTRACES, Vec::new(), rows, Box::new(decode))
 }
 
-/// Rows of locations, as they are.
+/// Rows of locations, as they are; fewer at a time where their texts are long.
 pub(crate) fn locations(block: &BlockReader, rows: Range<usize>) -> Result<Cursor<'_, Batch>, ReadError> {
-    Cursor::new(block, columns::LOCATIONS, Vec::new(), rows, Box::new(|batch| Ok(Batch(Some(batch.clone())))))
+    let decode = |batch: &RecordBatch| Ok(Batch(Some(batch.clone())));
+    let cursor = Cursor::new(block, columns::LOCATIONS, Vec::new(), rows, Box::new(decode))?;
+    Ok(Cursor { batch_rows: rows_of_text(block.meta.locations), ..cursor })
+}
+
+fn rows_of_text(counts: LocationCounts) -> usize {
+    let of_row = counts.text_bytes / counts.rows.max(1) + 1;
+    ((BATCH_TEXT_BYTES / of_row) as usize).clamp(TEXT_ROWS_MIN, BATCH_ROWS)
 }

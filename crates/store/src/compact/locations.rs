@@ -4,7 +4,7 @@
 //! partition's own are read with it: what two partitions have in different blocks only is there twice then. If not even the
 //! shared ones can be held, those of the blocks follow each other.
 
-use super::{CompactError, merge::Input, plan::LOCATION_BYTES};
+use super::{CompactError, merge::Input, plan::locations_bytes};
 use crate::{
     block::{
         locations::LocationPart,
@@ -47,14 +47,20 @@ impl Shared {
 
 /// Whether all locations of the inputs may be held in so many bytes.
 pub(super) fn fit(inputs: &[Input<'_>], bytes: u64) -> bool {
-    let count: u64 = inputs.iter().map(|input| input.block.meta.locations.locations).sum();
-    count.saturating_mul(LOCATION_BYTES) <= bytes
+    let of = |input: &Input<'_>| {
+        let counts = input.block.meta.locations;
+        locations_bytes(counts.locations, counts.text_bytes)
+    };
+    inputs.iter().map(of).fold(0, u64::saturating_add) <= bytes
 }
 
 /// Whether the shared ones may.
 pub(super) fn shared_fit(inputs: &[Input<'_>], bytes: u64) -> bool {
-    let count: u64 = inputs.iter().map(|input| input.block.meta.locations.shared_locations).sum();
-    count.saturating_mul(LOCATION_BYTES) <= bytes
+    let of = |input: &Input<'_>| {
+        let counts = input.block.meta.locations;
+        locations_bytes(counts.shared_locations, counts.shared_text_bytes)
+    };
+    inputs.iter().map(of).fold(0, u64::saturating_add) <= bytes
 }
 
 /// Reads all, and writes those that several of the partitions use.

@@ -80,8 +80,25 @@ pub(crate) enum CompactError {
     PutMeta(#[from] PutError),
     #[error("what was written is not what was read: {written:?}, not {read:?}")]
     NotConserved { read: Box<Digest>, written: Box<Digest> },
+    #[error("it panicked")]
+    Panicked,
     #[error(transparent)]
     Stopped(#[from] Stopped),
+}
+
+impl CompactError {
+    /// The inputs that would make the next try fail as this one did: the one that is damaged, or all if it is not known which.
+    pub(crate) fn left_out(&self, inputs: &[String]) -> Vec<String> {
+        match self {
+            Self::Read(ReadError::Corrupt { block, .. } | ReadError::Missing { block, .. })
+            | Self::Misfit { block, .. } => inputs.iter().filter(|input| *input == block).cloned().collect(),
+            Self::Encode(_) | Self::NotConserved { .. } | Self::Panicked => inputs.to_vec(),
+            Self::Read(ReadError::Unavailable { .. })
+            | Self::Put(_)
+            | Self::PutMeta(_)
+            | Self::Stopped(_) => Vec::new(),
+        }
+    }
 }
 
 impl From<DigestError> for CompactError {
@@ -150,7 +167,8 @@ async fn verified(
     requests.retain(|request| request.received_ns > oldest_request_ns);
     requests.sort_unstable_by_key(|request| request.received_ns);
     let room_bytes = plan::room_bytes(inputs, target.memory_bytes);
-    let meta = merge::merge(&blocks, target, room_bytes, &requests, storage, progress).await?;
+    let mut meta = merge::merge(&blocks, target, room_bytes, &requests, storage, progress).await?;
+    meta.inputs = inputs.iter().map(|entry| entry.id.clone()).collect();
     let mut expected = Digest::default();
     for block in &blocks {
         expected = expected.with(Digest::of(block, target.resolution_ns, room_bytes, progress).await?);

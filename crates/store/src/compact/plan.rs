@@ -4,8 +4,8 @@
 //! is due once it is over and heads that could have samples of it are flushed. A busy store flushes many times before that: blocks of a
 //! window of two hours that is not over are merged as soon as there are a few. What is merged within a level is
 //! [balanced](is_balanced), so that a sample comes into a block of twice the size each time it is rewritten: there are a few blocks
-//! at any time, however many flushes there were, and late ones do not have their whole window written again. Blocks that are wider
-//! than a day, as uploads of old files make them, become one with others that are and end on the same day.
+//! at any time, however many flushes there were, and late ones do not have their whole window written again, nor a day that was merged
+//! already. Blocks that are wider than a day, as uploads of old files make them, become one with others that are and end on the same day.
 //! A block whose samples are all past the age of its [tier](crate::tiers) becomes a coarser one, with the others of its day that are: once more
 //! for each of two tiers. Blocks of different resolutions are never merged otherwise.
 
@@ -28,9 +28,11 @@ const EARLY_INPUTS_MIN: usize = 4;
 const BASE_BYTES: u64 = 64 << 20;
 /// What it holds for each node of the trees that it merges: the merged tree with its index, one input's tree, and both in preorder.
 pub(super) const NODE_BYTES: u64 = 68;
-/// What it holds for each location of an input that it merges: merged rows, their index, texts, and the row that is written.
-pub(super) const LOCATION_BYTES: u64 = 320;
-/// What it holds for each series of an input: the input's row and the merged one.
+/// What it holds for each location of an input that it merges: merged rows, their index, short texts, and the row that is written.
+const LOCATION_BYTES: u64 = 320;
+/// How often it holds what texts have beyond that: as an input's, as merged, and in the row group that is written.
+const TEXT_COPIES: u64 = 3;
+/// What it holds for each series of an input: the input's row and the merged one, with short labels.
 const SERIES_BYTES: u64 = 1_200;
 /// Compressed pages of an input, at most.
 const FETCHED_BYTES: u64 = 8 << 20;
@@ -99,7 +101,9 @@ fn merges(manifest: &Manifest, settings: CompactionSettings, now_ns: i64) -> Vec
         let mut candidates: Vec<((Window, i64), &BlockEntry)> = manifest
             .blocks
             .iter()
-            .filter(|block| block.level < level || level == 1 && is_open(block, now_ns))
+            .filter(|block| {
+                block.level < level || block.level == 2 && level == 2 || level == 1 && is_open(block, now_ns)
+            })
             .filter(|block| !is_planned(&block.id))
             .filter(|block| coarser_ns(block, settings.tiers, now_ns).is_none())
             .filter_map(|block| Some(((window(block, width_ns)?, block.resolution_ns), block)))
@@ -112,13 +116,16 @@ fn merges(manifest: &Manifest, settings: CompactionSettings, now_ns: i64) -> Vec
             let resolution_ns = blocks[0].0.1;
             let is_due = is_over(blocks[0].0.0, width_ns, now_ns);
             let mut blocks: Vec<&BlockEntry> = blocks.iter().map(|(_, block)| *block).collect();
-            if level == 1 {
-                blocks = balanced(blocks, if is_due { 2 } else { EARLY_INPUTS_MIN });
-            } else if !is_due {
+            // A day that was merged already is not written again for a few late samples.
+            let is_balanced_only = level == 1 || blocks.iter().any(|block| block.level == level);
+            if level > 1 && !is_due {
                 continue;
             }
+            if is_balanced_only {
+                blocks = balanced(blocks, if is_due { 2 } else { EARLY_INPUTS_MIN });
+            }
             let mut runs = fitting(&blocks, settings, 2);
-            if level == 1 {
+            if is_balanced_only {
                 runs.retain(|run| {
                     is_balanced(blocks.iter().copied().filter(|block| run.contains(&block.id)))
                 });
@@ -234,14 +241,20 @@ pub(super) fn room_bytes(blocks: &[BlockEntry], memory_bytes: u64) -> u64 {
     memory_bytes.saturating_sub(BASE_BYTES + blocks.iter().map(read_bytes).sum::<u64>())
 }
 
-/// Memory that it takes to read a block, at most about.
+/// Memory that it takes to read a block, at most about. Labels and attributes are held once as read, and once as merged.
 fn read_bytes(block: &BlockEntry) -> u64 {
-    INPUT_BYTES + FOOTERS_BYTES + block.size_bytes.min(FETCHED_BYTES) + SERIES_BYTES * block.series
+    let series_bytes = SERIES_BYTES * block.series + 2 * block.series_bytes;
+    INPUT_BYTES + FOOTERS_BYTES + block.size_bytes.min(FETCHED_BYTES) + series_bytes
 }
 
 /// Memory for what is merged of a block, if all of it is held.
 fn merged_bytes(block: &BlockEntry) -> u64 {
-    NODE_BYTES * block.partition_nodes_max + LOCATION_BYTES * block.locations
+    NODE_BYTES * block.partition_nodes_max + locations_bytes(block.locations, block.location_text_bytes)
+}
+
+/// Memory for so many locations with so much text.
+pub(super) fn locations_bytes(count: u64, text_bytes: u64) -> u64 {
+    LOCATION_BYTES.saturating_mul(count).saturating_add(TEXT_COPIES.saturating_mul(text_bytes))
 }
 
 #[cfg(test)]
@@ -269,6 +282,8 @@ mod tests {
             partition_nodes_max: 1000,
             locations: 100,
             series: 10,
+            series_bytes: 0,
+            location_text_bytes: 0,
         }
     }
 
@@ -327,6 +342,22 @@ mod tests {
     }
 
     #[test]
+    fn late_blocks_of_a_merged_day_are_merged_with_each_other_until_they_are_as_large() {
+        let now_minute = 3 * 24 * 60;
+        let late = |id, level, samples| BlockEntry { samples, ..block(id, level, 100, 700) };
+        let day = || late("day", 2, 1000);
+        let all = |blocks: &[BlockEntry], expected: &[&str]| {
+            let expected = [(2, expected)];
+            check(blocks, ENOUGH, now_minute, if expected[0].1.is_empty() { &[] } else { &expected });
+        };
+        all(&[day(), late("a", 0, 10)], &[]);
+        all(&[day(), late("a", 0, 10), late("b", 0, 10)], &["a", "b"]);
+        all(&[day(), late("ab", 2, 20), late("c", 0, 10)], &[]);
+        all(&[day(), late("ab", 2, 20), late("c", 0, 10), late("d", 0, 10)], &["ab", "c", "d"]);
+        all(&[day(), late("many", 2, 990), late("c", 0, 10)], &["day", "many", "c"]);
+    }
+
+    #[test]
     fn however_many_flushes_there_are_blocks_are_few_and_samples_seldom_rewritten() {
         let mut blocks: Vec<BlockEntry> = Vec::new();
         let (mut rewritten, mut count_max) = (0, 0);
@@ -354,7 +385,7 @@ mod tests {
         check(&[sized("a", 1, 100), sized("b", 0, 10), sized("c", 0, 10)], ENOUGH, 600, &[(1, &["b", "c"])]);
         check(&[sized("a", 1, 100), sized("b", 0, 10)], ENOUGH, 600, &[]);
         check(&[sized("a", 1, 100), sized("b", 0, 100)], ENOUGH, 600, &[(1, &["a", "b"])]);
-        check(&[block("a", 2, 0, 1000), block("b", 2, 10, 900)], ENOUGH, 10_000, &[]);
+        check(&[block("a", 2, 0, 1000), block("b", 2, 10, 900)], ENOUGH, 10_000, &[(2, &["a", "b"])]);
         check(&[block("a", 1, 0, 100), block("b", 1, 10, 90)], ENOUGH, 1500, &[(2, &["a", "b"])]);
     }
 
@@ -376,6 +407,12 @@ mod tests {
         check(&blocks, BASE_BYTES + 4 * each - 1, 600, &[(1, &["a", "b", "c"])]);
         check(&blocks, BASE_BYTES + 2 * each, 600, &[(1, &["a", "b"]), (1, &["c", "d"])]);
         check(&blocks, BASE_BYTES + each, 600, &[]);
+        let with_attributes = blocks.clone().map(|block| BlockEntry { series_bytes: 4 << 20, ..block });
+        check(&with_attributes, BASE_BYTES + 4 * each, 600, &[]);
+        check(&with_attributes, BASE_BYTES + 4 * (each + (8 << 20)), 600, &[(1, &["a", "b", "c", "d"])]);
+        let with_text = blocks.map(|block| BlockEntry { location_text_bytes: 4 << 20, ..block });
+        check(&with_text, BASE_BYTES + 4 * each, 600, &[(1, &["a", "b"]), (1, &["c", "d"])]);
+        check(&with_text, BASE_BYTES + 4 * (each + (12 << 20)), 600, &[(1, &["a", "b", "c", "d"])]);
     }
 
     #[test]

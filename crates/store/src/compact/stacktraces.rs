@@ -8,11 +8,12 @@ use super::{
     cursor::{self, Cursor},
     locations::{self, Locations, Shared},
     merge::{Input, Merger, Uploads},
-    plan::{LOCATION_BYTES, NODE_BYTES},
+    plan::{NODE_BYTES, locations_bytes},
     tree::TreeMerger,
 };
 use crate::{
     block::{
+        meta::LocationCounts,
         read::PartitionRows,
         write::{LocationIds, NodeColumns},
     },
@@ -51,11 +52,19 @@ impl StacktraceIds {
 
 /// Whether the trees of a partition, with its own locations, may be held in so many bytes.
 pub(super) fn fit(parts: &[(usize, u32)], inputs: &[Input<'_>], bytes: u64) -> bool {
-    let rows = parts.iter().map(|&(at, partition)| inputs[at].series.partitions[partition as usize]);
-    let needed = rows.fold(0u64, |sum, rows| {
-        sum + NODE_BYTES * rows.node_count as u64 + LOCATION_BYTES * rows.location_count as u64
-    });
-    needed <= bytes
+    let of = |&(at, partition): &(usize, u32)| {
+        let rows = inputs[at].series.partitions[partition as usize];
+        let text_bytes = own_text_bytes(inputs[at].block.meta.locations, rows.location_count as u64);
+        NODE_BYTES * rows.node_count as u64 + locations_bytes(rows.location_count as u64, text_bytes)
+    };
+    parts.iter().map(of).fold(0, u64::saturating_add) <= bytes
+}
+
+/// The text of so many locations that only one partition uses, if they have as much as others of the block.
+fn own_text_bytes(counts: LocationCounts, own: u64) -> u64 {
+    let all = counts.locations.saturating_sub(counts.shared_locations).max(1);
+    let text_bytes = counts.text_bytes.saturating_sub(counts.shared_text_bytes);
+    (u128::from(text_bytes) * u128::from(own) / u128::from(all)) as u64
 }
 
 /// Makes one tree of those of a partition; stacktraces by part.

@@ -10,7 +10,9 @@ use async_trait::async_trait;
 use super::HeadView;
 use crate::{
     error::ReadError,
-    source::{Point, SampleRun, ScanRequest, Series, SeriesTable, Source, Symbols, TimeRange, Tree},
+    source::{
+        NAME_COPIES, Point, SampleRun, ScanRequest, Series, SeriesTable, Source, Symbols, TimeRange, Tree,
+    },
 };
 
 /// A view of a head as a [`Source`]. Holds its memory until it is dropped.
@@ -44,6 +46,9 @@ impl HeadSource {
                     .collect(),
                 partitions: self.view.partitions.iter().map(|p| p.tree.size()).collect(),
                 location_count: self.view.symbols.location_count() as u64,
+                shared_location_count: self.view.symbols.location_count() as u64,
+                // They are there already: what is made of them counts.
+                location_bytes: NAME_COPIES * self.view.symbols.strings.size_bytes() as u64,
                 attributes: self.view.attributes.clone(),
                 resolution_ns: 0,
             })

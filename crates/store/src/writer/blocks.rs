@@ -341,9 +341,15 @@ fn write_blocks(
     runtime: &Handle,
 ) -> Result<Flushed, String> {
     let mut flushed = Flushed::new();
-    for slice in flush::slices(view.range()) {
+    let slices = flush::slices(view.range());
+    for (at, &slice) in slices.iter().enumerate() {
         let id = runtime.ulid().to_string();
         let part = view.within(slice);
+        if part.sample_count == 0 {
+            continue;
+        }
+        // The current one, which stays the longest, has the requests.
+        let requests = if at + 1 == slices.len() { requests } else { &[] };
         let written =
             encode_head(id.clone(), TENANT, &part, requests).map_err(|e| e.to_string()).and_then(|block| {
                 runtime

@@ -1,6 +1,7 @@
 //! Compactions under way: begun from the manifest, done by a thread that yields to queries, taken into the manifest by the writer.
 
 use std::{
+    collections::BTreeSet,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -35,6 +36,8 @@ pub(super) struct Compactions {
     /// A block that is written but not yet in the manifest, with its inputs.
     unlisted: Option<(Vec<String>, BlockEntry, BlockMeta)>,
     failed: Option<Instant>,
+    /// Blocks that could not be merged for a reason that does not pass, and that others are merged without.
+    left_out: BTreeSet<String>,
 }
 
 impl Compactions {
@@ -52,6 +55,8 @@ impl Compactions {
 
 struct Running {
     inputs: Vec<String>,
+    /// Samples of the inputs.
+    samples: u64,
     /// Size of the inputs.
     size_bytes: u64,
     progress: Arc<Progress>,
@@ -71,7 +76,13 @@ impl Writer {
             return Vec::new();
         }
         let settings = CompactionSettings { memory_bytes, tiers: self.shared.settings.tiers };
-        plan::plans(&self.manifest, settings, now_ns)
+        let left_out = &self.compactions.left_out;
+        if left_out.is_empty() {
+            return plan::plans(&self.manifest, settings, now_ns);
+        }
+        let mut rest = self.manifest.clone();
+        rest.blocks.retain(|block| !left_out.contains(&block.id));
+        plan::plans(&rest, settings, now_ns)
     }
 
     /// Takes a finished compaction into the manifest, and begins the next that is due.
@@ -86,9 +97,11 @@ impl Writer {
                 self.begin_compaction(plan, runtime);
             }
         }
-        let progress =
-            self.compactions.running.as_ref().map_or(0, |r| r.progress.done.load(Ordering::Relaxed));
-        self.shared.counters.compaction_samples.store(progress, Ordering::Relaxed);
+        let running = self.compactions.running.as_ref();
+        let (done, samples) =
+            running.map_or((0, 0), |r| (r.progress.done.load(Ordering::Relaxed), r.samples));
+        self.shared.counters.compaction_samples.store(done, Ordering::Relaxed);
+        self.shared.counters.compaction_planned_samples.store(samples, Ordering::Relaxed);
     }
 
     /// Runs every compaction that is due at a time, and gives the number of blocks that became others.
@@ -133,6 +146,7 @@ impl Writer {
     fn begin_compaction(&mut self, plan: Plan, runtime: &Handle) {
         let inputs = self.inputs(&plan);
         let size_bytes = inputs.iter().map(|block| block.size_bytes).sum();
+        let samples = inputs.iter().map(|block| block.samples).sum();
         let memory_bytes = self.shared.settings.compaction_memory_bytes;
         let progress = Arc::new(Progress::default());
         let (send, done) = oneshot::channel();
@@ -152,7 +166,8 @@ impl Writer {
         });
         match spawned {
             Ok(()) => {
-                self.compactions.running = Some(Running { inputs: plan.inputs, size_bytes, progress, done });
+                self.compactions.running =
+                    Some(Running { inputs: plan.inputs, samples, size_bytes, progress, done });
             }
             Err(e) => {
                 error!(error = %e, "cannot start a compaction");
@@ -167,10 +182,7 @@ impl Writer {
             let compacted = match runtime.block_on(async { tokio::time::timeout(wait, done).await }) {
                 Err(_) => return,
                 Ok(Ok(compacted)) => compacted,
-                Ok(Err(_)) => Err(CompactError::Misfit {
-                    block: running.inputs.join(", "),
-                    reason: "the compaction panicked",
-                }),
+                Ok(Err(_)) => Err(CompactError::Panicked),
             };
             let inputs = running.inputs.clone();
             self.compactions.running = None;
@@ -178,8 +190,17 @@ impl Writer {
                 Ok((entry, meta)) => self.compactions.unlisted = Some((inputs, entry, meta)),
                 Err(e) => {
                     Counters::add(&self.shared.counters.compaction_failures, 1);
-                    warn!(error = %e, "a compaction failed; its blocks are as they were");
-                    self.compactions.failed = Some(Instant::now());
+                    let left_out = e.left_out(&inputs);
+                    if left_out.is_empty() {
+                        warn!(error = %e, "a compaction failed; its blocks are as they were");
+                        self.compactions.failed = Some(Instant::now());
+                    } else {
+                        let blocks = left_out.join(", ");
+                        warn!(blocks, error = %e, "a compaction failed; these blocks stay as they are, until a restart at least");
+                        self.compactions.left_out.extend(left_out);
+                        let count = self.compactions.left_out.len() as u64;
+                        self.shared.counters.compaction_left_out_blocks.store(count, Ordering::Relaxed);
+                    }
                 }
             }
         }

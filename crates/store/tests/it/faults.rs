@@ -2,6 +2,7 @@
 
 use std::{
     ops::Range,
+    os::unix::ffi::OsStrExt,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -428,24 +429,50 @@ async fn files_of_others_are_left_alone_and_listed() {
     let store = Store::open(settings(directory.path())).await.unwrap();
     store.append(batch("a", &rows(now())), None).await.unwrap();
     let expected = contents(&store).await;
-    store.close().await.unwrap();
-    drop(store);
-    let names = ["notes.txt", "blocks/mine/samples.parquet", "log/old/1", "manifest/latest.json"];
-    for name in names {
-        let path = directory.path().join("default").join(name);
+    crash(store);
+    let epoch = "default/log/00000000000000000001";
+    let names = [
+        "default/notes.txt".to_owned(),
+        "default/blocks/mine/samples.parquet".to_owned(),
+        "default/log/old/1".to_owned(),
+        "default/log/99/0".to_owned(),
+        format!("{epoch}/+7"),
+        format!("{epoch}/+0000000000000000007"),
+        "default/manifest/latest.json".to_owned(),
+        "default/manifest/+0000000000000000007.json".to_owned(),
+        "notes.txt".to_owned(),
+    ];
+    // What is being written has such names, which are not objects: neither listed nor touched.
+    let of_writers = ["report#2", "default/my#3", "lost+found/file#1"].map(str::to_owned);
+    for name in names.iter().chain(&of_writers) {
+        let path = directory.path().join(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, "not of the store").unwrap();
     }
     let store = Store::open(settings(directory.path())).await.unwrap();
     assert_eq!(contents(&store).await, expected);
     store.close().await.unwrap();
+    drop(store);
     let place = Place::shared_directory(directory.path()).unwrap();
     let inventory = inspect::inspect(&place, true).await.unwrap();
-    for name in names {
-        assert!(inventory.unknown.contains(&format!("default/{name}")), "{name}: {:?}", inventory.unknown);
-        assert!(directory.path().join("default").join(name).exists(), "{name} was deleted");
+    for name in names.iter().chain([&"lost+found".to_owned()]) {
+        assert!(inventory.unknown.contains(name), "{name}: {:?}", inventory.unknown);
+    }
+    for name in names.iter().chain(&of_writers) {
+        assert!(directory.path().join(name).exists(), "{name} was deleted");
     }
     assert!(inventory.findings.is_empty(), "{:?}", inventory.findings);
+
+    // A name that no object can have hides others, so that nothing is changed beside it.
+    let unnamed = directory.path().join(std::ffi::OsStr::from_bytes(b"default/blocks/\xff"));
+    std::fs::write(&unnamed, "not of the store").unwrap();
+    let refused = Store::open(settings(directory.path())).await.err().unwrap();
+    assert!(format!("{refused:?}").contains("blocks/%FF"), "{refused:?}");
+    let inventory = inspect::inspect(&place, true).await.unwrap();
+    assert!(inventory.findings.iter().any(|finding| finding.contains("blocks")), "{:?}", inventory.findings);
+    std::fs::remove_file(unnamed).unwrap();
+    let store = Store::open(settings(directory.path())).await.unwrap();
+    assert_eq!(contents(&store).await, expected);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,13 +2,34 @@
 
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, Int32Array, Int64Array, builder::StringDictionaryBuilder, types::Int32Type};
+use arrow_array::{
+    Array, ArrayRef, DictionaryArray, Int32Array, Int64Array, StringArray, builder::StringDictionaryBuilder,
+    types::Int32Type,
+};
 
 use crate::source::{NO_MAPPING, Symbols};
 
 /// How many rows a location has.
 pub(super) fn count(symbols: &Symbols, location: u32) -> u64 {
     symbols.location_lines(location).len().max(1) as u64
+}
+
+/// The text that rows have, that of a column's equal texts once.
+pub(super) fn text_bytes(columns: &[ArrayRef]) -> u64 {
+    let of_column = |column: &ArrayRef| {
+        let column = column.as_any().downcast_ref::<DictionaryArray<Int32Type>>()?;
+        let values = column.values().as_any().downcast_ref::<StringArray>()?;
+        // What is copied has a part of a row group's dictionary only.
+        let mut used = vec![false; values.len()];
+        for key in column.keys().iter().flatten() {
+            if let Some(used) = used.get_mut(key as usize) {
+                *used = true;
+            }
+        }
+        let length = |at: usize| values.value_length(at) as u64;
+        Some((0..used.len()).filter(|&at| used[at]).map(length).sum::<u64>())
+    };
+    columns.iter().filter_map(of_column).sum()
 }
 
 /// Rows of some locations, whose ids in the block follow each other from the first on.
