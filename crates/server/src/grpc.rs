@@ -49,7 +49,7 @@ use tower_http::{
 
 use crate::{
     deadline,
-    inflate::{Encoding, Inflation, Room, Unread},
+    inflate::{Inflation, Room, Unread, is_compressed},
     metrics::{Metrics, Protocol},
     service::{
         agents::AgentsService,
@@ -64,6 +64,7 @@ use crate::{
         telemetry::{REPORT_BYTES_MAX, TelemetryService},
     },
     settings::Bounds,
+    shares::Progress,
     status,
 };
 
@@ -254,15 +255,17 @@ async fn surround(
     let streamed = surroundings.streamed.contains(&path);
     let timeout = if streamed {
         // The whole may take as long as its sender says or likes; a pause may not.
-        request = request.map(|body| Body::new(without_pauses(body, surroundings.bounds.stream_pause_max)));
+        let (pause_max, progress) = (surroundings.bounds.stream_pause_max, Progress::new());
+        request.extensions_mut().insert(progress.clone());
+        request = request.map(|body| Body::new(without_pauses(body, pause_max, progress)));
         deadline::given(request.headers())
     } else {
         Some(deadline::of(request.headers(), surroundings.bounds.request_timeout))
     };
     let answer = async {
         let mut _room = None;
-        if !streamed && let Some(encoding) = encoding(request.headers()) {
-            match plain(request, encoding, &surroundings).await {
+        if !streamed && has_compressed(request.headers()) {
+            match plain(request, &surroundings).await {
                 Ok((plain, room)) => (request, _room) = (plain, Some(room)),
                 Err(Unread { reason, status }) => {
                     if let Some(origin) = &origin {
@@ -302,8 +305,16 @@ async fn surround(
     response
 }
 
-/// The body, which fails once its sender has sent nothing for too long.
-fn without_pauses(body: Body, pause_max: Duration) -> impl http_body::Body<Data = Bytes, Error = BoxError> {
+/// The body, which notes what comes, and fails once its sender has sent nothing for too long.
+fn without_pauses(
+    body: Body,
+    pause_max: Duration,
+    progress: Progress,
+) -> impl http_body::Body<Data = Bytes, Error = BoxError> {
+    let body = body.map_frame(move |frame| {
+        progress.note();
+        frame
+    });
     TimeoutBody::new(pause_max, body).map_err(move |error| match error.downcast::<TimeoutError>() {
         Ok(_) => {
             let pause = humantime::format_duration(pause_max);
@@ -313,18 +324,14 @@ fn without_pauses(body: Body, pause_max: Duration) -> impl http_body::Body<Data 
     })
 }
 
-/// How the messages of a request are compressed, if they are in a way that is known: others the services refuse.
-fn encoding(headers: &HeaderMap) -> Option<Encoding> {
-    let name = headers.get(GRPC_ENCODING)?.to_str().ok();
-    Encoding::named(name).ok().flatten()
+/// Whether messages of a request may be compressed, in a way that is known: others the services refuse.
+fn has_compressed(headers: &HeaderMap) -> bool {
+    let name = headers.get(GRPC_ENCODING).and_then(|name| name.to_str().ok());
+    is_compressed(name).unwrap_or(false)
 }
 
 /// The request with its one message decompressed, and the room that this takes.
-async fn plain(
-    request: Request,
-    encoding: Encoding,
-    surroundings: &Surroundings,
-) -> Result<(Request, Room), Unread> {
+async fn plain(request: Request, surroundings: &Surroundings) -> Result<(Request, Room), Unread> {
     let (mut parts, body) = request.into_parts();
     parts.headers.remove(GRPC_ENCODING);
     parts.headers.remove(header::CONTENT_LENGTH);
@@ -350,7 +357,7 @@ async fn plain(
         surroundings.inflation.room(0).await?
     } else {
         let room;
-        (message, room) = surroundings.inflation.decompress(message, encoding, limit).await?;
+        (message, room) = surroundings.inflation.decompress(message, limit).await?;
         room
     };
     let [a, b, c, d] = u32::try_from(message.len()).unwrap_or(u32::MAX).to_be_bytes();

@@ -27,7 +27,7 @@ use tonic::{Code, Status};
 
 use crate::{
     deadline,
-    inflate::{Encoding, Inflation, Room, Unread, off_thread},
+    inflate::{Inflation, Room, Unread, is_compressed, off_thread},
     metrics::{Metrics, Protocol as CountedProtocol},
     service::{note_refused, origin, otlp::ProfilesService},
     settings::Bounds,
@@ -143,17 +143,15 @@ impl Receiver {
     /// The body, decompressed, of at most so many bytes, with its room.
     async fn read(&self, body: Body, headers: &HeaderMap, limit: usize) -> Result<(Bytes, Room), Unread> {
         let encoding = headers.get(header::CONTENT_ENCODING).map(|value| value.to_str().unwrap_or("?"));
-        let encoding = Encoding::named(encoding)?;
+        let compressed = is_compressed(encoding)?;
         let received = axum::body::to_bytes(body, limit).await.map_err(|_| {
             Status::resource_exhausted("the body is larger than a message may be, or ends early")
         })?;
-        match encoding {
-            None => {
-                let room = self.inflation.room(received.len()).await?;
-                Ok((received, room))
-            }
-            Some(encoding) => self.inflation.decompress(received, encoding, limit).await,
+        if compressed {
+            return self.inflation.decompress(received, limit).await;
         }
+        let room = self.inflation.room(received.len()).await?;
+        Ok((received, room))
     }
 }
 

@@ -53,7 +53,7 @@ use crate::{
         telemetry::TelemetryService,
     },
     settings::Bounds,
-    shares::Party,
+    shares::{Party, Progress},
     status, transcode,
 };
 
@@ -231,7 +231,8 @@ async fn write(State(gateway): State<Arc<Gateway>>, request: axum::extract::Requ
         })?;
         let origin = origin(push::Protocol::Write, &parts.extensions);
         let requests = tokio_stream::iter(requests.into_iter().map(decoded));
-        let mut answers = gateway.profile_store.begin(requests, Party::of(&parts.extensions), origin);
+        let sender = (Party::of(&parts.extensions), Progress::of(&parts.extensions));
+        let mut answers = gateway.profile_store.begin(requests, sender, origin);
         let mut lines = Vec::new();
         while let Some(answer) = answers.next().await.transpose()? {
             let mut line = DynamicMessage::new(method.output.clone());

@@ -21,7 +21,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::{Way, note_refused, origin};
 use crate::{
-    shares::{self, Party, Shares},
+    shares::{self, Party, Progress, Shares},
     status,
 };
 
@@ -53,6 +53,11 @@ pub(crate) trait Requests: Stream<Item = Result<WriteRequest, Status>> + Unpin +
 
 impl<R: Stream<Item = Result<WriteRequest, Status>> + Unpin + Send> Requests for R {}
 
+/// The message that follows the question, when it is waited for.
+trait Second: Future<Output = Result<Option<WriteRequest>, Status>> + Send {}
+
+impl<F: Future<Output = Result<Option<WriteRequest>, Status>> + Send> Second for F {}
+
 impl ProfileStoreService {
     /// As many writes are worked on at once as there are `permits`.
     pub(crate) fn new(way: Way, permits: Arc<Semaphore>) -> Self {
@@ -67,13 +72,13 @@ impl ProfileStoreService {
     pub(crate) fn begin(
         &self,
         requests: impl Requests + 'static,
-        party: Party,
+        sender: (Party, Progress),
         origin: Origin,
     ) -> ReceiverStream<Result<WriteResponse, Status>> {
         let (answers, stream) = mpsc::channel(1);
         let service = self.clone();
         tokio::spawn(async move {
-            let exchange = service.exchange(requests, party, origin, &answers);
+            let exchange = service.exchange(requests, sender, origin, &answers);
             let exchange = tokio::time::timeout(EXCHANGE_TIMEOUT, exchange);
             // The stream must not end as if all were well.
             let status = match AssertUnwindSafe(exchange).catch_unwind().await {
@@ -101,17 +106,18 @@ impl ProfileStoreService {
     async fn exchange(
         &self,
         mut requests: impl Requests,
-        party: Party,
+        (party, progress): (Party, Progress),
         origin: Origin,
         answers: &mpsc::Sender<Result<WriteResponse, Status>>,
     ) -> Result<(), Status> {
         // Until it comes, nothing is held.
         let Some(first) = requests.next().await.transpose()? else { return Ok(()) };
-        let _exchange = self.exchanges.place(party).await;
+        let place = self.exchanges.place(party).await;
+        let second = async { place.hold(requests.next(), &progress).await?.transpose() };
         match &self.way {
-            Way::Store(push) => self.exchange_with_store(push, first, requests, origin, answers).await,
+            Way::Store(push) => self.exchange_with_store(push, first, second, origin, answers).await,
             Way::Forward(forwarder) => {
-                self.exchange_to_forward(forwarder, first, requests, origin, answers).await
+                self.exchange_to_forward(forwarder, first, second, origin, answers).await
             }
         }
     }
@@ -120,7 +126,7 @@ impl ProfileStoreService {
         &self,
         push: &Push,
         first: WriteRequest,
-        mut requests: impl Requests,
+        second: impl Second,
         origin: Origin,
         answers: &mpsc::Sender<Result<WriteResponse, Status>>,
     ) -> Result<(), Status> {
@@ -131,7 +137,7 @@ impl ProfileStoreService {
         let second = match half.question().map_err(|error| status::of_push(&error))? {
             // No samples: nothing is asked for, and the agent takes the end for that.
             None => Bytes::new(),
-            Some(question) => self.ask(question, &mut requests, &origin, answers).await?,
+            Some(question) => self.ask(question, second, &origin, answers).await?,
         };
         let _permit = self.permit().await?;
         let hash = stream_hash("Write", &[&first.record, &second]);
@@ -144,7 +150,7 @@ impl ProfileStoreService {
         &self,
         forwarder: &Forwarder,
         first: WriteRequest,
-        mut requests: impl Requests,
+        second: impl Second,
         origin: Origin,
         answers: &mpsc::Sender<Result<WriteResponse, Status>>,
     ) -> Result<(), Status> {
@@ -154,7 +160,7 @@ impl ProfileStoreService {
         };
         // Nothing to send on without samples.
         let Some(question) = question else { return Ok(()) };
-        let second = self.ask(question, &mut requests, &origin, answers).await?;
+        let second = self.ask(question, second, &origin, answers).await?;
         let _permit = self.permit().await?;
         forwarder.write(first.record, second, &origin).await.map_err(|error| status::of_forward(&error))
     }
@@ -163,15 +169,14 @@ impl ProfileStoreService {
     async fn ask(
         &self,
         question: Vec<u8>,
-        requests: &mut impl Requests,
+        second: impl Second,
         origin: &Origin,
         answers: &mpsc::Sender<Result<WriteResponse, Status>>,
     ) -> Result<Bytes, Status> {
         if answers.send(Ok(WriteResponse { record: question.into() })).await.is_err() {
             return Err(Status::cancelled("the sender is gone"));
         }
-        let second = requests.next().await.transpose()?;
-        second.map(|second| second.record).ok_or_else(|| {
+        second.await?.map(|second| second.record).ok_or_else(|| {
             let message = "the stream ends without the locations that were asked for";
             self.refused(origin, Refusal::Missing, Status::invalid_argument(message))
         })
@@ -209,8 +214,8 @@ impl profile_store_service_server::ProfileStoreService for ProfileStoreService {
         request: Request<Streaming<WriteRequest>>,
     ) -> Result<Response<Self::WriteStream>, Status> {
         let origin = origin(Protocol::Write, request.extensions());
-        let party = Party::of(request.extensions());
-        Ok(Response::new(Box::pin(self.begin(request.into_inner(), party, origin))))
+        let sender = (Party::of(request.extensions()), Progress::of(request.extensions()));
+        Ok(Response::new(Box::pin(self.begin(request.into_inner(), sender, origin))))
     }
 
     async fn write_arrow(
