@@ -1,4 +1,4 @@
-//! The target for the calls of those who upload object files.
+//! Targets for the calls of those who upload object files, and for what is written down of them.
 
 use std::{ops::ControlFlow, sync::Arc};
 
@@ -12,7 +12,7 @@ use decima_proto::parca::debuginfo::v1alpha1::{
     UploadRequest, upload_request::Data,
 };
 use futures::TryStreamExt as _;
-use object_store::{ObjectStore, memory::InMemory};
+use object_store::{ObjectStore, ObjectStoreExt as _, memory::InMemory, path::Path};
 use prost::Message;
 
 /// Calls that are made of one input: each is a few microseconds.
@@ -50,6 +50,33 @@ pub fn debuginfo_upload(input: &[u8]) {
         let records = store.list();
         check(&objects, &records).await;
         assert_eq!(open().await.expect("a store that opens again").list(), records);
+    });
+}
+
+/// What is written down of a file, whatever is in it: a store opens beside it, and touches nothing but object files.
+pub fn debuginfo_record(input: &[u8]) {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let folder = tempfile::tempdir().expect("a folder");
+    let objects = Arc::new(InMemory::new());
+    let options = DebuginfoOptions { cache_folder: folder.path().to_owned(), ..DebuginfoOptions::default() };
+    let open = || Debuginfo::open(Arc::clone(&objects) as Arc<dyn ObjectStore>, options.clone(), None);
+    runtime.block_on(async {
+        let other = Path::from("default/manifest");
+        let record = Path::from("default/debuginfo/abcd/debuginfo.json");
+        objects.put(&other, "x".into()).await.expect("an object");
+        objects.put(&record, input.to_vec().into()).await.expect("an object");
+        let store = open().await.expect("a store");
+        let records = store.list();
+        assert!(records.len() <= 1);
+        for known in &records {
+            let _ = store.records_of(&known.build_id);
+            for name in known.other_names() {
+                let _ = store.records_of(name);
+            }
+        }
+        let _ = store.maintain().await;
+        assert!(objects.head(&other).await.is_ok(), "what is no object file is left alone");
+        let _ = open().await.expect("a store that opens again");
     });
 }
 

@@ -22,7 +22,7 @@ use decima_query::selector::Selector;
 use decima_store::inspect;
 
 pub use self::{
-    debuginfo::debuginfo_upload,
+    debuginfo::{debuginfo_record, debuginfo_upload},
     symbols::{companions, dwarf, elf, mangled, pclntab},
 };
 
@@ -43,6 +43,7 @@ pub const TARGETS: &[Target] = &[
     ("agent_second", agent_second),
     ("otlp", otlp),
     ("debuginfo_upload", debuginfo_upload),
+    ("debuginfo_record", debuginfo_record),
     ("elf", elf),
     ("companions", companions),
     ("dwarf", dwarf),

@@ -20,6 +20,7 @@ pub fn elf(input: &[u8]) {
     let Ok(file) = Elf::parse(input) else { return };
     BuildId::gnu(&file);
     go_build_id(&file);
+    BuildId::hash(input);
     file.debug_link();
     file.alternate_link();
     file.split_units();

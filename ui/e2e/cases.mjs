@@ -4,7 +4,7 @@
 import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { check } from './page.mjs';
-import { answerFlame, comparedFlame, largeFlame, storeAddress } from './reports.mjs';
+import { answerFlame, comparedFlame, largeFlame, storeAddress, storeFrames } from './reports.mjs';
 
 const AXE = fileURLToPath(new URL('../node_modules/axe-core/axe.min.js', import.meta.url));
 
@@ -544,6 +544,30 @@ export const CASES = [
       const why = 'no debuginfo for this build ID';
       await until('the reason in the tooltip', () => document.querySelector('.flame-tip .unresolved')?.textContent, (said) => said === why);
       await until('the reason in the table', () => document.querySelector('.table-row .unresolved')?.textContent, (said) => said === why);
+    },
+  ],
+  [
+    'a frame tells what runs it, in the graph, in the table and by its colour',
+    {},
+    async ({ page, base, painted, probe, until }) => {
+      const selector = encodeURIComponent(await storeFrames(base));
+      await page.goto(`${base}/?expression_a=${selector}&dashboard_items=table,flamegraph`);
+      const boxes = await painted();
+      for (const [name, type] of [['main', 'native'], ['sys_read', 'kernel'], ['parse', 'cpython']]) {
+        const box = boxes.find((box) => box.name === name);
+        check(box, `there must be a box for ${name}`);
+        await page.mouse.move(box.x + box.width / 2, box.y + 8);
+        await until(`${type} in the tooltip`, () => document.querySelector('.flame-tip .frame-type')?.textContent, (said) => said === type);
+      }
+      const badges = () => Array.from(document.querySelectorAll('.table-row'), (row) => `${row.querySelector('.name').title}: ${row.querySelector('.frame-type')?.textContent ?? ''}`).join(', ');
+      await until('types in the table', badges, (said) => said === 'sys_read: kernel, parse: cpython, main: ');
+      await page.getByRole('button', { name: 'Type', exact: true }).click();
+      await page.mouse.move(5, 5);
+      const legend = () => Array.from(document.querySelectorAll('.status-legend .legend-entry'), (entry) => entry.textContent.trim()).join(', ');
+      await until('a legend of types', legend, (said) => /^kernel 60.*, cpython 40/.test(said));
+      const colours = await probe(() => Array.from(document.querySelectorAll('.table-row .swatch'), (swatch) => getComputedStyle(swatch).backgroundColor));
+      check(new Set(colours).size === 3, `three types must have three colours: ${colours}`);
+      check((await probe(() => location.search)).includes('color_by=type'), 'the choice must stand in the address');
     },
   ],
   [

@@ -63,6 +63,42 @@ export async function storeAddress(base) {
   return 'decima_addresses:addresses:count:addresses:count:delta{}';
 }
 
+/**
+ * Stores a profile of two stacktraces under one native frame, one of which goes on in the kernel and one in Python, as an OpenTelemetry
+ * profiler tells; gives its selector.
+ */
+export async function storeFrames(base) {
+  const frames = [['main', 'native'], ['sys_read', 'kernel'], ['parse', 'cpython']];
+  const strings = ['', 'frames', 'count', 'profile.frame.type', ...frames.map(([name]) => name)];
+  const at = (text) => strings.indexOf(text);
+  const type = { typeStrindex: at('frames'), unitStrindex: at('count') };
+  const now = BigInt(Date.now() - 1000) * 1_000_000n;
+  const profile = {
+    sampleType: type,
+    periodType: type,
+    period: '1',
+    timeUnixNano: String(now),
+    durationNano: '1000000000',
+    samples: [{ stackIndex: 1, values: ['3'] }, { stackIndex: 2, values: ['2'] }],
+  };
+  const request = {
+    resourceProfiles: [{ resource: {}, scopeProfiles: [{ scope: { name: 'decima_frames' }, profiles: [profile] }] }],
+    dictionary: {
+      mappingTable: [{}],
+      linkTable: [{}],
+      stringTable: strings,
+      attributeTable: [{}, ...frames.map(([, type]) => ({ keyStrindex: at('profile.frame.type'), value: { stringValue: type } }))],
+      functionTable: [{}, ...frames.map(([name]) => ({ nameStrindex: at(name) }))],
+      locationTable: [{}, ...frames.map((_, i) => ({ attributeIndices: [i + 1], lines: [{ functionIndex: i + 1, line: '7' }] }))],
+      stackTable: [{}, { locationIndices: [2, 1] }, { locationIndices: [3, 1] }],
+    },
+  };
+  const answer = await fetch(`${base}/v1development/profiles`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(request) });
+  const said = await answer.text();
+  if (!answer.ok || said.includes('errorMessage')) throw new Error(`${answer.status} ${said}`);
+  return 'decima_frames:frames:count:frames:count:delta{}';
+}
+
 /** A function that grew, one that shrank, one that stayed. */
 export function comparedFlame() {
   const nodes = [['', -1, 300, 290], ['grown', 0, 100, 20], ['shrunk', 0, 100, 170], ['same', 0, 100, 100]].map(([name, parent, cumulative, before], row) => ({

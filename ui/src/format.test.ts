@@ -112,7 +112,7 @@ test('order of the top table', () => {
   const names = ['b', 'a', 'c', 'd'];
   const table = {
     count: 4, name: Uint32Array.from(names, (name) => symbols.intern(name)), file: new Uint32Array(4), binary: new Uint32Array(4), line: new Uint32Array(4),
-    cumulative: Float64Array.of(5, 5, 9, 1), flat: Float64Array.of(1, 2, 3, 4), flatDiff: Float64Array.of(0, -3, 2, -1), cumulativeDiff: null, unresolved: new Uint32Array(4), symbols,
+    cumulative: Float64Array.of(5, 5, 9, 1), flat: Float64Array.of(1, 2, 3, 4), flatDiff: Float64Array.of(0, -3, 2, -1), cumulativeDiff: null, unresolved: new Uint32Array(4), frameType: new Uint32Array(4), symbols,
   };
   const order = (column: SortColumn, descending: boolean, test: ((name: string) => boolean) | null = null): string =>
     [...arrange(table, { column, descending }, test)].map((row) => names[row]).join('');

@@ -51,9 +51,16 @@ pub(crate) async fn run(command: Debuginfo) -> anyhow::Result<()> {
             write!(io::stdout().lock(), "{}", details(&files))?;
         }
         Debuginfo::Upload(flags) => {
+            let mut failed = Vec::new();
             for file in &flags.files {
-                let outcome = upload(file, &flags).await.with_context(|| file.display().to_string())?;
-                writeln!(io::stdout().lock(), "{}: {outcome}", file.display())?;
+                match upload(file, &flags).await {
+                    Ok(outcome) => writeln!(io::stdout().lock(), "{}: {outcome}", file.display())?,
+                    Err(error) => failed.push(format!("{}: {error:#}", file.display())),
+                }
+            }
+            if !failed.is_empty() {
+                let all = flags.files.len();
+                bail!("{} of {all} files were not uploaded: {}", failed.len(), failed.join("; "));
             }
         }
     }

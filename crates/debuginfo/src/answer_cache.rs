@@ -25,7 +25,7 @@ use parking_lot::Mutex;
 use xxhash_rust::xxh3::xxh3_128;
 
 /// Raised whenever the readers of object files give other answers than before.
-const READERS_VERSION: u32 = 1;
+const READERS_VERSION: u32 = 2;
 /// First bytes of a file.
 const MAGIC: [u8; 8] = *b"DECANSW1";
 

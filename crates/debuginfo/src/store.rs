@@ -426,16 +426,58 @@ impl Debuginfo {
     pub async fn maintain(&self) -> Result<usize, DebuginfoError> {
         let _changes = self.changes.lock().await;
         let now_ns = (self.options.clock)();
+        self.write_uses(USE_WRITTEN_EVERY_NS).await?;
+        let gone = self.let_go(now_ns).await?;
+        let forgotten =
+            retention::forgotten(self.records.lock().by_name.values(), self.options.retention, now_ns);
+        for name in &forgotten {
+            let Some(record) = self.records.lock().by_name.get(name).cloned() else { continue };
+            self.remove(&record_path(&record.build_id, record.kind)).await?;
+            self.records.lock().forget(name);
+            if let Some(path) = stored_path(&record) {
+                self.remove(&path).await?;
+            }
+        }
+        Ok(gone)
+    }
+
+    /// Lets files go if one that has just come is too many bytes. Changes are locked by the caller, and what fails is done in the next
+    /// round of [`Self::maintain`].
+    async fn make_room(&self) {
+        let sizes = |record: &Record| record.stored().map(|stored| stored.size_bytes);
+        let bytes: u64 = self.records.lock().by_name.values().filter_map(sizes).sum();
+        if bytes <= self.options.retention.bytes_max {
+            return;
+        }
+        // Who goes first follows from when each was used, to the moment.
+        let gone = match self.write_uses(0).await {
+            Ok(()) => self.let_go((self.options.clock)()).await,
+            Err(error) => Err(error),
+        };
+        match gone {
+            Ok(0) => {}
+            Ok(files) => tracing::info!(files, "object files made room for another"),
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "object files do not make room");
+            }
+        }
+    }
+
+    /// Writes down uses that are so much later than those written down before.
+    async fn write_uses(&self, later_by_ns: i64) -> Result<(), DebuginfoError> {
         let used: Vec<_> = self.records.lock().used.drain().collect();
         for (name, at_ns) in used {
             let record = self.records.lock().by_name.get(&name).cloned();
-            if let Some(mut record) =
-                record.filter(|record| record.last_used_ns + USE_WRITTEN_EVERY_NS < at_ns)
-            {
+            if let Some(mut record) = record.filter(|record| record.last_used_ns + later_by_ns < at_ns) {
                 record.last_used_ns = at_ns;
                 self.write(record).await?;
             }
         }
+        Ok(())
+    }
+
+    /// Lets the files go that retention does not keep. Gives how many.
+    async fn let_go(&self, now_ns: i64) -> Result<usize, DebuginfoError> {
         let gone = retention::expired(self.records.lock().by_name.values(), self.options.retention, now_ns);
         for name in &gone {
             let Some(mut record) = self.records.lock().by_name.get(name).cloned() else { continue };
@@ -444,16 +486,6 @@ impl Debuginfo {
             // First what names it, then the bytes: what is named is there.
             self.write(record).await?;
             if let Some(path) = path {
-                self.remove(&path).await?;
-            }
-        }
-        let forgotten =
-            retention::forgotten(self.records.lock().by_name.values(), self.options.retention, now_ns);
-        for name in &forgotten {
-            let Some(record) = self.records.lock().by_name.get(name).cloned() else { continue };
-            self.remove(&record_path(&record.build_id, record.kind)).await?;
-            self.records.lock().forget(name);
-            if let Some(path) = stored_path(&record) {
                 self.remove(&path).await?;
             }
         }

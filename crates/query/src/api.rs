@@ -247,6 +247,9 @@ pub struct ReportRequest {
     /// Whether flame graphs and tables have a column `unresolved` more than Parca's: a sentence for each frame that has no
     /// function, why.
     pub unresolved_column: bool,
+    /// Whether they have a column `frame_type` more than Parca's: what runs each frame, in its sender's words; null where that is
+    /// not known, or where several make one row and differ.
+    pub frame_type_column: bool,
 }
 
 impl ReportRequest {
@@ -265,6 +268,7 @@ impl ReportRequest {
             focus: Vec::new(),
             ipc_compression: true,
             unresolved_column: false,
+            frame_type_column: false,
         }
     }
 }

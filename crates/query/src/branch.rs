@@ -202,6 +202,9 @@ impl Branch {
 
     /// Locations of all nodes that have a value; most come many times.
     pub(crate) fn touched_locations(&self) -> Vec<u32> {
+        if let Nodes::Preorder(nodes) = &self.nodes {
+            return nodes.touched_locations();
+        }
         let mut locations = Vec::new();
         let mut open = vec![self.root()];
         while let Some(at) = open.pop() {

@@ -103,6 +103,8 @@ pub(crate) struct FrameMeta {
     pub(crate) start_line: Option<i64>,
     pub(crate) line: Option<i64>,
     pub(crate) inlined: Option<bool>,
+    /// What runs it, as its sender said.
+    pub(crate) frame_type: Option<TextId>,
     /// Why it has no function, where that was asked.
     pub(crate) unresolved: Option<Unresolved>,
 }
@@ -124,6 +126,7 @@ impl FrameMeta {
         keep(&mut self.start_line, &other.start_line);
         keep(&mut self.line, &other.line);
         keep(&mut self.inlined, &other.inlined);
+        keep(&mut self.frame_type, &other.frame_type);
         keep(&mut self.unresolved, &other.unresolved);
     }
 }
@@ -224,6 +227,7 @@ impl Names {
     pub(crate) fn meta(&mut self, view: &mut SymbolView, location: u32, frame: Frame) -> FrameMeta {
         let (file, build_id) = view.mapping_strings(location);
         let function = view.function(frame);
+        let frame_type = view.symbols.location_frame_type.get(location as usize).copied();
         FrameMeta {
             address: view.symbols.location_address.get(location as usize).copied(),
             mapping_file: Some(self.text(view, file)),
@@ -234,6 +238,7 @@ impl Names {
             start_line: Some(function.map_or(0, |f| f.start_line)),
             line: Some(view.line(frame).map_or(0, |l| l.line)),
             inlined: Some(view.is_inlined(location, frame)),
+            frame_type: Some(frame_type.map_or(0, |string| self.text(view, string))),
             unresolved: view.reason(location),
         }
     }

@@ -29,6 +29,8 @@ use tokio::task::JoinSet;
 const KEPT_MAX: usize = 16;
 /// How long what was not resolved is believed: debuginfod may know more, which no version tells.
 const UNRESOLVED_FOR: Duration = Duration::from_secs(30);
+/// How long it is believed that debuginfod is being asked.
+const FETCHING_FOR: Duration = Duration::from_secs(1);
 /// How often the addresses of what came in are resolved ahead of queries and flushes.
 const AHEAD_EVERY: Duration = Duration::from_secs(10);
 /// How long the last flush of a process waits, whatever it would wait for: most is known ahead of it, queries look up the rest,
@@ -213,7 +215,7 @@ impl Symbolizer {
                 && *kept.partitions == *partitions
                 // A file that came may tell more also of what has functions already.
                 && kept.version == version
-                && (kept.symbolized.reasons.is_empty() || kept.at.elapsed() < UNRESOLVED_FOR)
+                && believed(&kept.symbolized.reasons).is_none_or(|time| kept.at.elapsed() < time)
         })?;
         // Those used last are last.
         let kept = all.remove(at);
@@ -317,6 +319,12 @@ impl Bare {
         groups.sort_by_key(|group| (group.addresses.len(), group.mapping));
         Self { groups }
     }
+}
+
+/// How long what is not resolved is believed; `None` if everything is.
+fn believed(reasons: &[Option<Unresolved>]) -> Option<Duration> {
+    let fetching = || reasons.contains(&Some(Unresolved::Fetching));
+    (!reasons.is_empty()).then(|| if fetching() { FETCHING_FOR } else { UNRESOLVED_FOR })
 }
 
 fn reasons(symbols: &Symbols, bare: &Bare, answers: &[Vec<Answer>]) -> Reasons {
@@ -512,6 +520,14 @@ mod tests {
         let all: Vec<_> =
             bare.groups.iter().map(|group| vec![resolved(&["f"]); group.addresses.len()]).collect();
         assert!(reasons(&symbols, &bare, &all).is_empty());
+    }
+
+    #[test]
+    fn how_long_reasons_are_believed() {
+        let (missing, fetching) = (Some(Unresolved::NoDebuginfo), Some(Unresolved::Fetching));
+        assert_eq!(believed(&[]), None);
+        assert_eq!(believed(&[None, missing]), Some(UNRESOLVED_FOR));
+        assert_eq!(believed(&[missing, fetching, None]), Some(FETCHING_FOR));
     }
 
     #[test]

@@ -238,7 +238,7 @@ impl<'a> State<'a> {
                     let mut function = match call.entry {
                         Some(entry) => {
                             let facts = self.foreign.facts(unit.code(&self.dwarf), gimli::UnitOffset(entry));
-                            named(facts, unit.is_go(), owner.input.mode)
+                            named(facts, unit, owner.input.mode)
                         }
                         None => Function::default(),
                     };
@@ -257,7 +257,7 @@ impl<'a> State<'a> {
         }
         let outermost = frames.last().map(|frame: &Frame| &frame.function);
         let short_name =
-            unit.is_cpp() && outermost.is_some_and(|function| function.name == function.system_name);
+            unit.is_cpp() && outermost.is_some_and(|function| !demangle::is_mangled(&function.system_name));
         Ok(Found { frames, short_name })
     }
 
@@ -281,13 +281,21 @@ impl<'a> State<'a> {
     }
 }
 
-fn named(facts: names::Facts, is_go: bool, mode: Mode) -> Function {
-    let system_name = facts.linkage_name.or(facts.name).unwrap_or_default();
-    let name = match is_go {
-        true => demangle::go(&system_name),
-        false => demangle::demangle(&system_name, mode).unwrap_or_else(|| system_name.clone()),
+fn named(facts: names::Facts, unit: &Unit<'_>, mode: Mode) -> Function {
+    let names::Facts { linkage_name, name: unmangled, line } = facts;
+    let unmangled = unmangled.unwrap_or_default();
+    let system_name = linkage_name.unwrap_or_else(|| unmangled.clone());
+    let name = if unit.is_go() {
+        demangle::go(&system_name)
+    } else if let Some(demangled) = demangle::demangle(&system_name, mode) {
+        demangled
+    } else if unit.is_cpp() && mode != Mode::None && !unmangled.is_empty() {
+        // Also where a mangled name cannot be read.
+        demangle::cpp_unmangled(&unmangled, mode)
+    } else {
+        system_name.clone()
     };
-    Function { name, system_name, filename: String::new(), start_line: facts.line }
+    Function { name, system_name, filename: String::new(), start_line: line }
 }
 
 fn function_bytes(function: &Function) -> usize {

@@ -374,9 +374,15 @@ impl Symbolizer {
                 let table = Elf::parse(data).ok().map(|elf| SymbolTable::read(&elf));
                 *part = Part::of(table.filter(|table| !table.is_empty()));
             }
-            let system_name = String::from_utf8_lossy(part.found()?.find(address, data)?).into_owned();
-            let name =
+            let found = part.found()?.find(address, data)?;
+            let mut system_name = String::from_utf8_lossy(found.bytes).into_owned();
+            let mut name =
                 demangle::demangle(&system_name, self.options.mode).unwrap_or_else(|| system_name.clone());
+            if found.is_stub {
+                // As disassemblers name it.
+                name.push_str("@plt");
+                system_name.push_str("@plt");
+            }
             Some(Function { name, system_name, filename: String::new(), start_line: 0 })
         })
     }

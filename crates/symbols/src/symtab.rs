@@ -1,4 +1,6 @@
-//! Here is a file, gives you its symbols by address.
+//! Here is a file, gives you its symbols by address, and of the stubs by which it calls others ([`plt`]).
+
+mod plt;
 
 use std::{collections::HashMap, ops::Range};
 
@@ -22,6 +24,15 @@ struct Symbol {
     name_at: usize,
     name_length: u32,
     rank: u8,
+    is_stub: bool,
+}
+
+/// The name of a function, as it is in the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Name<'data> {
+    pub(crate) bytes: &'data [u8],
+    /// Whether the code is a stub that jumps there.
+    pub(crate) is_stub: bool,
 }
 
 /// Symbols of functions in order of address, one for each address.
@@ -33,7 +44,7 @@ pub(crate) struct SymbolTable {
 }
 
 impl SymbolTable {
-    /// Reads `.symtab` and `.dynsym`.
+    /// Reads `.symtab` and `.dynsym`, and what the stubs of `.plt` are for.
     pub(crate) fn read(elf: &Elf<'_>) -> Self {
         let file = elf.file();
         let code = code(elf);
@@ -61,12 +72,28 @@ impl SymbolTable {
                     size => symbol.address().saturating_add(size),
                 };
                 let name_length = u32::try_from(name.len()).unwrap_or_default();
-                symbols.push(Symbol { address: symbol.address(), end, name_at, name_length, rank });
+                let address = symbol.address();
+                symbols.push(Symbol { address, end, name_at, name_length, rank, is_stub: false });
                 if symbols.len() == SYMBOLS_MAX {
                     break;
                 }
             }
         }
+        let room = SYMBOLS_MAX.saturating_sub(symbols.len());
+        symbols.extend(plt::stubs(elf).take(room).filter_map(|stub| {
+            let name_at = offset_within(elf.data(), stub.name)?;
+            let name_length =
+                u32::try_from(stub.name.len()).ok().filter(|&length| length as usize <= NAME_MAX)?;
+            // Any symbol at the same address says more.
+            Some(Symbol {
+                address: stub.address,
+                end: stub.end,
+                name_at,
+                name_length,
+                rank: 0,
+                is_stub: true,
+            })
+        }));
         let name = |symbol: &Symbol| &elf.data()[symbol.name_at..][..symbol.name_length as usize];
         // The best of those at one address comes first; the name decides between equals so that the answer is always the same.
         symbols.sort_unstable_by(|a, b| {
@@ -95,7 +122,7 @@ impl SymbolTable {
     }
 
     /// Name of the function at an address, as it is in `data`, which must be what the table was read from.
-    pub(crate) fn find<'data>(&self, address: u64, data: &'data [u8]) -> Option<&'data [u8]> {
+    pub(crate) fn find<'data>(&self, address: u64, data: &'data [u8]) -> Option<Name<'data>> {
         let after = self.symbols.partition_point(|symbol| symbol.address <= address);
         // The nearest one before the address, unless the address is behind its end and inside of one that began earlier.
         // Symbols overlap rarely and briefly: what is further away than this is no better than no answer.
@@ -106,7 +133,8 @@ impl SymbolTable {
             .take_while(|&index| self.reach[index] > address)
             .map(|index| &self.symbols[index])
             .find(|symbol| symbol.end > address)?;
-        data.get(symbol.name_at..)?.get(..symbol.name_length as usize)
+        let bytes = data.get(symbol.name_at..)?.get(..symbol.name_length as usize)?;
+        Some(Name { bytes, is_stub: symbol.is_stub })
     }
 
     /// Memory held.

@@ -3,6 +3,7 @@ import {
 } from '@uwdata/flechette';
 import { expect, test } from 'vitest';
 import { SymbolPool } from '../flame/symbols';
+import { colourGroups } from '../flame/paint';
 import { pathOf } from '../flame/path';
 import { decodeFlame, decodeTable, numbers } from './arrow';
 import { adopt, send } from './transfer';
@@ -29,6 +30,7 @@ test('a flame graph as the contract spells it', () => {
       function_name: [null, 'main.main', null, 'größe'].map(bytes),
       function_file_name: [null, 'main.go', null, 'main.go'].map(bytes),
       unresolved: [null, null, 'no debuginfo', null],
+      frame_type: [null, 'go', 'kernel', 'go'].map(bytes),
       children: [[1], [2, 3], null, null],
       parent: [-1, 0, 1, 1],
       cumulative: [2n ** 60n, 100n, 40n, 50n],
@@ -40,7 +42,7 @@ test('a flame graph as the contract spells it', () => {
     {
       labels_only: bool(), location_address: uint64(), mapping_file: names(), location_line: uint16(), inlined: bool(), function_name: names(),
       function_file_name: names(), children: list(uint32()), parent: int32(), cumulative: uint64(), flat: uint64(), diff: int64(), depth: uint8(), value_offset: uint64(),
-      unresolved: dictionary(utf8(), uint8()),
+      unresolved: dictionary(utf8(), uint8()), frame_type: names(),
     },
   );
   const pool = new SymbolPool();
@@ -56,6 +58,8 @@ test('a flame graph as the contract spells it', () => {
   expect([...tree.line]).toEqual([0, 12, 0, 7]);
   expect([...tree.inlined]).toEqual([0, 0, 0, 1]);
   expect([...tree.unresolved].map((id) => pool.text(id))).toEqual(['', '', 'no debuginfo', '']);
+  expect([...tree.frameType].map((id) => pool.text(id))).toEqual(['', 'go', 'kernel', 'go']);
+  expect(colourGroups(tree, 'type').map(({ group, flat }) => [group, flat])).toEqual([['go', 60], ['kernel', 40]]);
   expect([...tree.hidden]).toEqual([2 ** 60 - 100, 0, 0, 0]);
 });
 
@@ -92,13 +96,14 @@ test('the top table', () => {
     ipc(
       {
         function_name: ['a', null, 'b'], function_file_name: ['a.go', null, null], mapping_file: ['/bin/x', '/bin/y', null],
-        location_address: [1n, 0x2an, null], location_line: [3n, null, null], cumulative: [5n, 6n, -7n], flat: [1n, 2n, 3n],
+        location_address: [1n, 0x2an, null], location_line: [3n, null, null], frame_type: ['jvm', null, 'jvm'], cumulative: [5n, 6n, -7n], flat: [1n, 2n, 3n],
       },
-      { function_name: text(), function_file_name: text(), mapping_file: text(), location_address: uint64(), location_line: int64(), cumulative: int64(), flat: int64() },
+      { function_name: text(), function_file_name: text(), mapping_file: text(), location_address: uint64(), location_line: int64(), frame_type: text(), cumulative: int64(), flat: int64() },
     ),
     new SymbolPool(),
   );
   expect(Array.from(table.name, (id) => table.symbols.text(id))).toEqual(['a', '0x2a', 'b']);
+  expect(Array.from(table.frameType, (id) => table.symbols.text(id))).toEqual(['jvm', '', 'jvm']);
   expect([...table.cumulative]).toEqual([5, 6, -7]);
 });
 
@@ -113,8 +118,8 @@ test('a column that is missing', () => {
 
 test('a tree that goes from one thread to another', () => {
   const record = ipc(
-    { function_name: [null, 'a', 'b'].map(bytes), mapping_file: [null, 'x', null].map(bytes), parent: [-1, 0, 0], cumulative: [9n, 5n, 4n], flat: [0n, 5n, 4n], diff: [1n, 1n, 0n] },
-    { function_name: names(), mapping_file: names(), parent: int32(), cumulative: uint64(), flat: uint64(), diff: int64() },
+    { function_name: [null, 'a', 'b'].map(bytes), mapping_file: [null, 'x', null].map(bytes), frame_type: [null, 'b', null].map(bytes), parent: [-1, 0, 0], cumulative: [9n, 5n, 4n], flat: [0n, 5n, 4n], diff: [1n, 1n, 0n] },
+    { function_name: names(), mapping_file: names(), frame_type: names(), parent: int32(), cumulative: uint64(), flat: uint64(), diff: int64() },
   );
   const tree = decodeFlame(record, new SymbolPool(), true);
   if (!tree) throw new Error('it has nodes');
@@ -125,6 +130,7 @@ test('a tree that goes from one thread to another', () => {
   expect(tree.name.length).toBe(0);
   expect([1, 2].map((row) => pool.text(got.name[row]))).toEqual(['a', 'b']);
   expect(pool.text(got.binary[1])).toBe('x');
+  expect(pool.text(got.frameType[1])).toBe('b');
   expect(got.name[2]).toBe(1);
   expect([...(got.diff ?? [])]).toEqual([1, 1, 0]);
   expect([...got.cumulative]).toEqual([9, 5, 4]);

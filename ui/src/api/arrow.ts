@@ -138,6 +138,7 @@ export function decodeFlame(bytes: Uint8Array, pool: SymbolPool, compares = fals
   columns.line = Uint32Array.from(numbers(column(table, 'location_line'), count));
   columns.inlined = flags(column(table, 'inlined'), count);
   columns.unresolved = symbolIds(column(table, 'unresolved'), count, pool);
+  columns.frameType = symbolIds(column(table, 'frame_type'), count, pool);
   nameLabelRows(table, flags(column(table, 'labels_only'), count), columns.name, pool);
   nameAddresses(columns.name, columns.address, pool);
   columns.name[0] = 0;
@@ -158,6 +159,8 @@ export interface TopTable {
   flatDiff: Float64Array | null;
   /** Why there is no function. */
   unresolved: Uint32Array;
+  /** What runs it; 0 also where its frames differ. */
+  frameType: Uint32Array;
   symbols: SymbolPool;
 }
 
@@ -178,6 +181,7 @@ export function decodeTable(bytes: Uint8Array, pool: SymbolPool, compares = fals
     cumulativeDiff: compares ? numbers(column(table, 'cumulative_diff'), count) : null,
     flatDiff: compares ? numbers(column(table, 'flat_diff'), count) : null,
     unresolved: symbolIds(column(table, 'unresolved'), count, pool),
+    frameType: symbolIds(column(table, 'frame_type'), count, pool),
     symbols: pool,
   };
 }

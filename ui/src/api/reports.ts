@@ -107,8 +107,9 @@ export function reportParameters({ of, base, absolute, invert, filters }: Report
   return {
     ...selection,
     report_type: report,
-    // Of reports of frames: a column that says why those without a function have none.
+    // Of reports of frames: columns that say why those without a function have none, and what each is run by.
     reasons: report.endsWith('_ARROW') ? 'true' : undefined,
+    frame_types: report.endsWith('_ARROW') ? 'true' : undefined,
     invert_call_stack: invert ? 'true' : undefined,
     filter: filters.map((filter) => JSON.stringify(filter)),
   };

@@ -16,7 +16,7 @@ export function send(tree: FlameTree): { sent: SentTree; buffers: ArrayBuffer[] 
 /** The tree with its names in `pool`. */
 export function adopt({ strings, ...rest }: SentTree, pool: SymbolPool): FlameTree {
   const ids = Uint32Array.from(strings, (text) => pool.intern(text));
-  for (const column of [rest.name, rest.binary, rest.file, rest.unresolved]) {
+  for (const column of [rest.name, rest.binary, rest.file, rest.unresolved, rest.frameType]) {
     for (let row = 0; row < column.length; row++) column[row] = ids[column[row]];
   }
   return { ...rest, symbols: pool };

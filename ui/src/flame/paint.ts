@@ -29,23 +29,24 @@ const TOWARDS_BACKGROUND = [0, 0.3, 0.72];
 /** Colours of labels. */
 export const INKS = { light: '#1a2130', dark: '#edf1f7', hit: '#1c1505' } as const;
 
-export type Colouring = 'function' | 'binary' | 'diff';
+export type Colouring = 'function' | 'binary' | 'type' | 'diff';
 
 /** The text shown in a box. */
 export function frameLabel(tree: FlameTree, row: number): string {
   return row === 0 ? 'total' : tree.symbols.text(tree.name[row]) || '(unknown)';
 }
 
-/** What a colour stands for: the package or the binary of a frame. Empty, and grey, without symbols. */
-export function groupOf(name: string, binary: string, colouring: Colouring): string {
+/** What a colour stands for: the package, the binary or the type of a frame. Empty, and grey, where that is not known. */
+export function groupOf(name: string, binary: string, frameType: string, colouring: Colouring): string {
+  if (colouring === 'type') return frameType;
   const file = baseName(binary);
   if (colouring === 'binary') return file;
   return name.startsWith('0x') ? '' : packageOf(name) || file || name;
 }
 
 /** {@link groupOf} for a node. */
-export const colourGroup = (tree: FlameTree, row: number, colouring: Colouring): string =>
-  groupOf(tree.symbols.text(tree.name[row]), tree.symbols.text(tree.binary[row]), colouring);
+export const colourGroup = ({ symbols, name, binary, frameType }: FlameTree, row: number, colouring: Colouring): string =>
+  groupOf(symbols.text(name[row]), symbols.text(binary[row]), symbols.text(frameType[row]), colouring);
 
 /** A colour's meaning and how much of the profile has it. */
 export interface ColourGroup {
@@ -58,7 +59,7 @@ export interface ColourGroup {
 /** Groups of a tree by their flat value, the largest first. */
 export function colourGroups(tree: FlameTree, colouring: Colouring): ColourGroup[] {
   // By name alone: a name whose package says nothing has its binary's colour wherever it is first seen.
-  const ids = colouring === 'binary' ? tree.binary : tree.name;
+  const ids = { binary: tree.binary, type: tree.frameType, function: tree.name, diff: tree.name }[colouring];
   const flat = new Float64Array(tree.symbols.size);
   const firstRow = new Uint32Array(tree.symbols.size);
   for (let row = tree.count - 1; row > 0; row--) {

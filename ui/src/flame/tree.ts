@@ -28,6 +28,8 @@ export interface FlameColumns {
   inlined: Uint8Array;
   /** Why a frame has no function. */
   unresolved: Uint32Array;
+  /** What runs it, as senders say: kernel, native, an interpreter. */
+  frameType: Uint32Array;
 }
 
 export interface FlameTree extends FlameColumns {
@@ -67,6 +69,7 @@ export function emptyColumns(count: number, diff: boolean): FlameColumns {
     address: new BigUint64Array(count),
     inlined: new Uint8Array(count),
     unresolved: new Uint32Array(count),
+    frameType: new Uint32Array(count),
   };
 }
 
@@ -81,6 +84,7 @@ function copyRow(from: FlameColumns, source: number, to: FlameColumns, target: n
   to.address[target] = from.address[source];
   to.inlined[target] = from.inlined[source];
   to.unresolved[target] = from.unresolved[source];
+  to.frameType[target] = from.frameType[source];
 }
 
 /** Breadth first already: parents never decrease and come before their children. */

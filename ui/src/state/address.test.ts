@@ -30,6 +30,8 @@ test('what is written is read again', () => {
     filters: 's:fn:=:main.run',
   };
   expect(readAddress(writeAddress('', state), NOW)).toEqual(state);
+  const byType: PageState = { ...state, colourBy: 'type' };
+  expect(readAddress(writeAddress('', byType), NOW)).toEqual(byType);
   const compared: PageState = {
     ...state,
     b: { expression: `${TYPE}{job="b"}`, time: { kind: 'relative', unit: 'hour', count: 3 }, sumBy: [], selection: null },

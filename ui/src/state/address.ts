@@ -5,7 +5,8 @@
 import { decodeTime, DEFAULT_TIME, encodeTime, rangeOf, type TimeSelection } from '../time';
 
 export type Panel = 'flamegraph' | 'table';
-export type ColourBy = 'function' | 'binary';
+export const COLOUR_BY = ['function', 'binary', 'type'] as const;
+export type ColourBy = (typeof COLOUR_BY)[number];
 
 /** A narrowed part of the series: what the graphs below show instead of the whole range. */
 export interface Selection {
@@ -126,7 +127,7 @@ export function readAddress(search: string, now: number): PageState {
     b: compares ? readSide((name) => q.get(`${name}_b`), now, a) : null,
     absolute: compares && (absolute === 'true' || absolute === 'false') ? absolute === 'true' : null,
     panels: panels.length > 0 ? [...new Set(panels)] : DEFAULT_STATE.panels,
-    colourBy: q.get('color_by') === 'binary' ? 'binary' : 'function',
+    colourBy: COLOUR_BY.find((by) => by === q.get('color_by')) ?? 'function',
     invert: q.get('invert_call_stack') === 'true',
     path: q.get('cur_path') ?? '',
     search: q.get('search_string') ?? '',

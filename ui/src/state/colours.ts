@@ -17,7 +17,10 @@ export const colourBy = computed(() => page.value.colourBy);
 /** Groups of the report by their flat value, the largest first. */
 export const groups = computed<ColourGroup[]>(() => (tree.value ? colourGroups(tree.value, colourBy.value) : []));
 
-const books = { function: new Hues(), binary: new Hues() };
+/** Whether the report says of any frame what runs it; profiles from pprof files do not. */
+export const hasFrameTypes = computed(() => tree.value?.frameType.some((id) => id > 0) ?? false);
+
+const books = { function: new Hues(), binary: new Hues(), type: new Hues() };
 
 export const hues = computed<Hues>(() => {
   const book = books[colourBy.value];

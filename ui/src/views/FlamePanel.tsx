@@ -150,6 +150,7 @@ function FlameTip() {
         {!root && current.file[row] === 0 && current.unresolved[row] === 0 && <><dt>File</dt><dd class="faint">not known</dd></>}
         {current.binary[row] > 0 && <><dt>Binary</dt><dd class="path">{text(current.binary[row])}</dd></>}
         {current.address[row] !== 0n && <><dt>Address</dt><dd class="path">0x{current.address[row].toString(16)}</dd></>}
+        {current.frameType[row] > 0 && <><dt>Type</dt><dd class="frame-type">{text(current.frameType[row])}</dd></>}
         {current.inlined[row] === 1 && <><dt>Inlined</dt><dd>yes</dd></>}
       </dl>
     </div>
@@ -215,6 +216,7 @@ function FlameStatus() {
   const current = tree.value;
   const at = pointer.value?.hit.kind === 'node' ? pointer.value.hit.row : selected.value;
   const by = colourBy.value;
+  const without = by === 'type' ? 'no type' : 'no symbols';
   const legend = current?.diff ? [] : groups.value.filter(({ flat }) => flat > 0).slice(0, LEGEND_ENTRIES);
   const everywhere = useMemo(
     () => (current && at > 0 && at < current.count ? coverage(current, rowsNamed(current, current.name[at])) : null),
@@ -250,12 +252,12 @@ function FlameStatus() {
           key={group}
           type="button"
           class="legend-entry"
-          title={`${formatShare(flat, current.cumulative[0])} flat in ${group || 'frames without symbols'}${by === 'binary' ? '' : '. Click: search for it'}`}
-          disabled={by === 'binary' || group === ''}
+          title={`${formatShare(flat, current.cumulative[0])} flat in ${group || `frames with ${without}`}${by === 'function' ? '. Click: search for it' : ''}`}
+          disabled={by !== 'function' || group === ''}
           onClick={() => change({ search: group, regex: false }, 'replace')}
         >
           <span class="swatch" style={{ background: css(boxColour(theme(), group === '' ? null : hues.value.of(group), group)) }} />
-          {group || 'no symbols'} <span class="faint number">{formatShare(flat, current.cumulative[0])}</span>
+          {group || without} <span class="faint number">{formatShare(flat, current.cumulative[0])}</span>
         </button>
       ))}
       </span>

@@ -131,7 +131,8 @@ export function TablePanel() {
               const at = first + i;
               const name = data.table.symbols.text(data.table.name[row]) || '(unknown)';
               const binary = data.table.symbols.text(data.table.binary[row]);
-              const group = groupOf(name, binary, colourBy.value);
+              const frameType = data.table.symbols.text(data.table.frameType[row]);
+              const group = groupOf(name, binary, frameType, colourBy.value);
               const unresolved = data.table.symbols.text(data.table.unresolved[row]);
               const colour = boxColour(shades, group === '' ? null : book.of(group), name);
               return (
@@ -147,6 +148,7 @@ export function TablePanel() {
                   <div role="cell" class="cell name" title={unresolved ? `${name}: ${unresolved}` : name}>
                     <span class="swatch" style={{ background: css(colour) }} />
                     <NameText name={name} />
+                    {frameType && frameType !== ORDINARY_TYPE && <span class="label frame-type" title="Type of the frame">{frameType}</span>}
                     {unresolved && <span class="clip faint unresolved">{unresolved}</span>}
                   </div>
                   <Amount value={data.table.flat[row]} total={total} largest={largest.flat} unit={unit} column="flat" />
@@ -168,6 +170,9 @@ export function TablePanel() {
     </div>
   );
 }
+
+/** The type of most frames, which is not named in each row. */
+const ORDINARY_TYPE = 'native';
 
 /** A name whose package gives way first where there is little room. */
 function NameText({ name }: { name: string }) {

@@ -3,7 +3,8 @@ import { signal } from '@preact/signals';
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { fetchPprof } from '../api/reports';
 import { widest } from '../flame/search';
-import type { Panel } from '../state/address';
+import { COLOUR_BY, type ColourBy, type Panel } from '../state/address';
+import { hasFrameTypes } from '../state/colours';
 import { absolute, change, comparing, flame, now, page, profileType, reportRequest, sideA, sideB } from '../state/store';
 import { baseTotal } from '../state/totals';
 import { detailLoading, focusRow, mergedSpanMs, searchResult, tree, zoomTo } from '../state/zoom';
@@ -201,6 +202,12 @@ function Search() {
   );
 }
 
+const COLOURS: Record<ColourBy, { title: string; meaning: string }> = {
+  function: { title: 'Package', meaning: 'package, crate or namespace' },
+  binary: { title: 'Binary', meaning: 'binary' },
+  type: { title: 'Type', meaning: 'type of frame: kernel, native, an interpreter' },
+};
+
 const PANELS: { title: string; panels: Panel[] }[] = [
   { title: 'Flame graph', panels: ['flamegraph'] },
   { title: 'Both', panels: ['table', 'flamegraph'] },
@@ -241,16 +248,16 @@ function Options() {
         ))}
       </div>
       {!comparing.value && <div class="segments" role="group" aria-label="Colour by">
-        {(['function', 'binary'] as const).map((by) => (
+        {COLOUR_BY.filter((by) => by !== 'type' || by === colourBy || hasFrameTypes.value).map((by) => (
           <button
             type="button"
             key={by}
             aria-pressed={by === colourBy}
             class={by === colourBy ? 'on' : ''}
-            title={by === 'function' ? 'A colour per package, crate or namespace' : 'A colour per binary'}
+            title={`A colour per ${COLOURS[by].meaning}`}
             onClick={() => change({ colourBy: by }, 'replace')}
           >
-            {by === 'function' ? 'Package' : 'Binary'}
+            {COLOURS[by].title}
           </button>
         ))}
       </div>}

@@ -47,6 +47,27 @@ fn upload_list_and_show() {
     assert!(stderr(&no_elf).contains("not an ELF file"), "{}", stderr(&no_elf));
 }
 
+/// One file of several that cannot be uploaded keeps none of the others back, and is named.
+#[test]
+fn what_cannot_be_uploaded_is_named_at_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(&folder.path().join("data"), &[]);
+    let file = program();
+    let file = file.to_str().unwrap();
+    let files = ["/etc/passwd", file, "/nowhere"];
+    let command = [&["debuginfo", "upload", "--address", server.url()][..], &files].concat();
+    let uploaded = run(&command);
+    assert_eq!(uploaded.status.code(), Some(1));
+    let told = String::from_utf8_lossy(&uploaded.stdout).into_owned();
+    assert!(
+        told.starts_with(&format!("{file}: uploaded 7.1 KiB as ")) && told.lines().count() == 1,
+        "{told}"
+    );
+    let failed = stderr(&uploaded);
+    assert!(failed.contains("2 of 3 files were not uploaded: /etc/passwd: not an ELF file"), "{failed}");
+    assert!(failed.contains("/nowhere: No such file"), "{failed}");
+}
+
 async fn client(server: &Server) -> DebuginfoServiceClient<Channel> {
     let url = server.url().to_owned();
     DebuginfoServiceClient::new(Channel::from_shared(url).unwrap().connect().await.unwrap())

@@ -351,6 +351,29 @@ async fn files_that_nobody_needs_go() {
     assert_eq!(reason(&store, "efgh", "").await, Reason::FirstTimeSeen, "long gone");
 }
 
+/// The bound of bytes holds as soon as a file has come: what was used last stays.
+#[tokio::test]
+async fn files_make_room_for_others() {
+    let fixture = Fixture::new();
+    let options = DebuginfoOptions {
+        cache_folder: fixture.folder.path().to_owned(),
+        retention: Limits { bytes_max: 2 * PROGRAM.len() as u64, ..Limits::default() },
+        clock,
+        ..DebuginfoOptions::default()
+    };
+    let store = Debuginfo::open(Arc::clone(&fixture.objects) as _, options, None).await.unwrap();
+    for build_id in ["abcd", "efgh"] {
+        upload(&store, build_id, PROGRAM, "h").await;
+        HOURS.set(HOURS.get() + 1);
+    }
+    assert!(bytes(&store, "abcd").await.is_some());
+    HOURS.set(HOURS.get() + 1);
+    upload(&store, "ijkl", PROGRAM, "h").await;
+    assert_eq!(reason(&store, "efgh", "").await, Reason::Purged);
+    assert!(bytes(&store, "abcd").await.is_some() && bytes(&store, "ijkl").await.is_some());
+    assert_eq!(fixture.stored().await, 5, "three records and two files");
+}
+
 /// An address as senders that normalise send it.
 fn place(address: u64) -> crate::Address {
     crate::Address { address, mapping: decima_symbols::normalize::Mapping { start: 0, limit: 0, offset: 0 } }

@@ -236,6 +236,7 @@ impl Debuginfo {
             self.remove(&path).await?;
         }
         self.arrived();
+        self.make_room().await;
         Ok(())
     }
 
@@ -297,6 +298,7 @@ impl Debuginfo {
         self.write(record).await?;
         if has_arrived {
             self.arrived();
+            self.make_room().await;
         }
         Ok(())
     }

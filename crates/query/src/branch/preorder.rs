@@ -62,6 +62,21 @@ impl Preorder {
         &self.tree
     }
 
+    /// Locations of all nodes with leaves but the root: from each leaf up to where another was before.
+    pub(super) fn touched_locations(&self) -> Vec<u32> {
+        let mut seen = vec![false; self.tree.parent.len()];
+        seen[0] = true;
+        let mut locations = Vec::new();
+        for &leaf in &self.leaves {
+            let mut node = leaf as usize;
+            while !std::mem::replace(&mut seen[node], true) {
+                locations.push(self.tree.location[node]);
+                node = self.tree.parent[node] as usize;
+            }
+        }
+        locations
+    }
+
     /// The root, with all leaves.
     pub(super) fn root(&self) -> Subtree {
         Subtree { node: 0, first_leaf: 0, end_leaf: self.leaves.len() as u32 }

@@ -72,6 +72,9 @@ pub(crate) fn render(
         ("depth", uint(|row| Some(u64::from(row.depth)))),
         ("value_offset", columns::narrow_uint(&layout.value_offset)),
     ];
+    if request.frame_type_column {
+        record.push(("frame_type", text(|m| m.frame_type)?));
+    }
     if request.unresolved_column {
         record.push(("unresolved", columns::unresolved(rows.iter().map(|row| row.meta?.unresolved))?));
     }

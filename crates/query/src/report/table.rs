@@ -44,6 +44,11 @@ pub(crate) fn render(
     let order = order(forest, &functions.sums, &metas);
     let edges = calls.by_row(&order, functions.sums.len());
     let mut record = columns_of(forest, &order, &functions.sums, &metas, edges)?;
+    if request.frame_type_column {
+        let types = order.iter().map(|&key| metas[key as usize].as_ref()?.frame_type);
+        let types = columns::string_dictionary(types, &forest.names.texts, true)?;
+        record.push(("frame_type".to_owned(), types));
+    }
     if request.unresolved_column {
         let reasons = order.iter().map(|&key| metas[key as usize].as_ref()?.unresolved);
         record.push(("unresolved".to_owned(), columns::unresolved(reasons)?));

@@ -31,6 +31,8 @@ const FOCUS: &str = "focus";
 const MAX_NODES: &str = "max_nodes";
 /// Parameter that asks why frames have no function; see [`Extras::reasons`].
 const REASONS: &str = "reasons";
+/// Parameter that asks what runs each frame; see [`Extras::frame_types`].
+const FRAME_TYPES: &str = "frame_types";
 
 const TOTAL: HeaderName = HeaderName::from_static("x-decima-total");
 const FILTERED: HeaderName = HeaderName::from_static("x-decima-filtered");
@@ -76,7 +78,7 @@ pub(super) async fn query(
 /// What the headers say, as in gRPC, unless the parameters do.
 fn extras(pairs: &Pairs, headers: &HeaderMap) -> Result<Extras, Status> {
     let last = |name: &str| pairs.iter().rev().find(|(n, _)| n == name).map(|(_, value)| value.as_str());
-    let (focus, node_max, reasons) = (last(FOCUS), last(MAX_NODES), last(REASONS));
+    let (focus, node_max) = (last(FOCUS), last(MAX_NODES));
     let mut extras = Extras::parse(FOCUS, focus, MAX_NODES, node_max)?;
     let from_headers = Extras::from_metadata(&MetadataMap::from_headers(headers.clone()))?;
     if focus.is_none() {
@@ -85,10 +87,12 @@ fn extras(pairs: &Pairs, headers: &HeaderMap) -> Result<Extras, Status> {
     if node_max.is_none() {
         extras.node_max = from_headers.node_max;
     }
-    extras.reasons = match reasons {
-        Some(_) => Extras::parse_flag(REASONS, reasons)?,
-        None => from_headers.reasons,
+    let flag = |name, from_header| match last(name) {
+        Some(text) => Extras::parse_flag(name, Some(text)),
+        None => Ok(from_header),
     };
+    extras.reasons = flag(REASONS, from_headers.reasons)?;
+    extras.frame_types = flag(FRAME_TYPES, from_headers.frame_types)?;
     Ok(extras)
 }
 
@@ -175,8 +179,8 @@ mod tests {
             (HeaderName::from_static("x-decima-max-nodes"), HeaderValue::from_static("5")),
         ]);
         let pair = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
-        let pairs = [("max_nodes", "7"), ("reasons", "true")].map(pair).to_vec();
-        let expected = Extras { focus: vec!["a".to_owned()], node_max: 7, reasons: true };
+        let pairs = [("max_nodes", "7"), ("reasons", "true"), ("frame_types", "true")].map(pair).to_vec();
+        let expected = Extras { focus: vec!["a".to_owned()], node_max: 7, reasons: true, frame_types: true };
         assert_eq!(extras(&pairs, &headers).unwrap(), expected);
     }
 

@@ -27,6 +27,8 @@ const FOCUS: &str = "x-decima-focus";
 const MAX_NODES: &str = "x-decima-max-nodes";
 /// Metadata key of [`Extras::reasons`].
 const REASONS: &str = "x-decima-reasons";
+/// Metadata key of [`Extras::frame_types`].
+const FRAME_TYPES: &str = "x-decima-frame-types";
 /// Metadata key, and HTTP header, of each thing that a reader must know about an answer.
 pub(crate) const NOTICE: &str = "x-decima-notice";
 /// Metadata of an answer: a JSON array of which files have addresses without functions, and why.
@@ -44,10 +46,12 @@ pub(crate) struct Extras {
     pub(crate) node_max: usize,
     /// Whether flame graphs and tables say of each frame without a function why, in a column of its own.
     pub(crate) reasons: bool,
+    /// Whether they say of each frame what runs it, in another.
+    pub(crate) frame_types: bool,
 }
 
 impl Extras {
-    /// Reads `x-decima-focus` (JSON array of names), `x-decima-max-nodes` and `x-decima-reasons`.
+    /// Reads `x-decima-focus` (JSON array of names), `x-decima-max-nodes`, `x-decima-reasons` and `x-decima-frame-types`.
     pub(crate) fn from_metadata(metadata: &MetadataMap) -> Result<Self, Status> {
         let text = |key: &'static str| match metadata.get(key).map(MetadataValue::to_str) {
             None => Ok(None),
@@ -55,7 +59,11 @@ impl Extras {
             Some(Err(_)) => Err(Status::invalid_argument(format!("{key}: not ASCII; write \\u escapes"))),
         };
         let extras = Self::parse(FOCUS, text(FOCUS)?, MAX_NODES, text(MAX_NODES)?)?;
-        Ok(Self { reasons: Self::parse_flag(REASONS, text(REASONS)?)?, ..extras })
+        Ok(Self {
+            reasons: Self::parse_flag(REASONS, text(REASONS)?)?,
+            frame_types: Self::parse_flag(FRAME_TYPES, text(FRAME_TYPES)?)?,
+            ..extras
+        })
     }
 
     /// Reads `true` or `false`, naming what is wrong; `false` if nothing is said.
@@ -84,7 +92,8 @@ impl Extras {
             node_max.filter(|text| !text.is_empty()).map(str::parse).transpose().map_err(|error| {
                 Status::invalid_argument(format!("{node_max_name}: not a number of nodes: {error}"))
             })?;
-        Ok(Self { focus: focus.unwrap_or_default(), node_max: node_max.unwrap_or_default(), reasons: false })
+        let (focus, node_max) = (focus.unwrap_or_default(), node_max.unwrap_or_default());
+        Ok(Self { focus, node_max, ..Self::default() })
     }
 }
 
@@ -292,8 +301,15 @@ mod tests {
                 ("x-decima-max-nodes", "5"),
                 ("x-decima-reasons", "true"),
             ],
-            Ok(Extras { focus: vec!["root".to_owned(), "kühe".to_owned()], node_max: 5, reasons: true }),
+            Ok(Extras {
+                focus: vec!["root".to_owned(), "kühe".to_owned()],
+                node_max: 5,
+                reasons: true,
+                frame_types: false,
+            }),
         );
+        check(&[("x-decima-frame-types", "true")], Ok(Extras { frame_types: true, ..Extras::default() }));
+        check(&[("x-decima-frame-types", "yes")], Err("x-decima-frame-types: \"yes\" is neither"));
         check(&[("x-decima-focus", "main")], Err("x-decima-focus: "));
         check(&[("x-decima-max-nodes", "-1")], Err("x-decima-max-nodes: "));
         check(&[("x-decima-reasons", "1")], Err("x-decima-reasons: \"1\" is neither"));

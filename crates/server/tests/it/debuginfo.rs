@@ -339,6 +339,33 @@ async fn stacks_of_an_agent_have_functions() {
     }
 }
 
+/// What an agent says of each frame comes out again, to whoever asks: Parca's columns are those that its clients know.
+#[tokio::test]
+async fn frames_of_an_agent_have_types() {
+    for folder in ["agent-v1", "agent-v2"] {
+        let server = TestServer::start().await;
+        match folder {
+            "agent-v1" => replay_exchanges(&server).await,
+            _ => replay_arrow(&server, folder).await,
+        }
+        for report in ["FLAMEGRAPH_ARROW", "TABLE_ARROW"] {
+            for (asked, expected) in [("&frame_types=true", true), ("", false)] {
+                let path = format!(
+                    "/api/profiles/query?mode=MODE_MERGE&merge.query=parca_agent:samples:count:cpu:nanoseconds:delta&merge.start=2026-11-22T00:00:00Z&merge.end=2026-11-23T00:00:00Z&report_type=REPORT_TYPE_{report}{asked}"
+                );
+                let request = Request::get(&path).header("accept", "application/vnd.apache.arrow.stream");
+                let response = server.send(request, "").await;
+                assert_eq!(response.status(), 200, "{}", text(&response));
+                let has =
+                    |text: &str| response.body().windows(text.len()).any(|part| part == text.as_bytes());
+                for text in ["frame_type", "cpython", "v8js", "native"] {
+                    assert_eq!(has(text), expected, "{folder} {report}: {text}");
+                }
+            }
+        }
+    }
+}
+
 /// Names of the functions of each location of a file, in a pprof file.
 fn locations_of(pprof: &[u8], file: &str) -> Vec<Vec<String>> {
     use decima_testkit::pprof::Profile;

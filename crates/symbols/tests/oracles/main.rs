@@ -6,7 +6,9 @@
 #![expect(clippy::print_stdout, clippy::panic, clippy::unwrap_used, reason = "this is a test program")]
 
 mod go;
+mod names;
 mod native;
+mod stubs;
 mod tools;
 
 use std::process::ExitCode;
@@ -33,7 +35,7 @@ impl Test {
 fn main() -> ExitCode {
     let wanted: Vec<_> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
     let (mut passed, mut failed, mut skipped) = (0, 0, 0);
-    for test in native::tests().into_iter().chain(go::tests()) {
+    for test in native::tests().into_iter().chain(go::tests()).chain(names::tests()).chain(stubs::tests()) {
         if !wanted.is_empty() && !wanted.iter().any(|word| test.name.contains(word.as_str())) {
             continue;
         }

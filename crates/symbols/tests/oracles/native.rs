@@ -162,7 +162,7 @@ fn compare(
     for (address, answer) in addresses.iter().zip(&answers) {
         let own = tools::own(answer);
         inlined += usize::from(own.len() > 1);
-        if !said.iter().any(|chains| same(&chains[address], &own)) {
+        if !tools::is_stub(&own) && !said.iter().any(|chains| same(&chains[address], &own)) {
             let said: Vec<_> = said.iter().map(|chains| &chains[address]).collect();
             differ.push(format!("{address:#x}: {own:?}, not one of {said:?}"));
         }

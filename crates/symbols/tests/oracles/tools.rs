@@ -99,6 +99,11 @@ fn frame(name: &str, file: &str, line: u32) -> Frame {
     (known(name), known(file), line)
 }
 
+/// Whether it is a stub of a call to another file, which those that are asked here do not know.
+pub(crate) fn is_stub(own: &[Frame]) -> bool {
+    matches!(own, [(name, _, 0)] if name.ends_with("@plt"))
+}
+
 /// An answer in the same form.
 pub(crate) fn own(answer: &Answer) -> Vec<Frame> {
     let frames: Vec<_> = answer

@@ -85,6 +85,7 @@ pub(super) fn report(
         focus: extras.focus,
         ipc_compression: buffers == RecordBuffers::Compressed,
         unresolved_column: extras.reasons,
+        frame_type_column: extras.frame_types,
         ..ReportRequest::new(selection, report)
     })
 }
