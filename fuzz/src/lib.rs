@@ -32,6 +32,7 @@ pub type Target = (&'static str, fn(&[u8]));
 /// All targets.
 pub const TARGETS: &[Target] = &[
     ("pprof", pprof),
+    ("write_raw", write_raw),
     ("selector", selector),
     ("config", config),
     ("target_list", target_list),
@@ -58,6 +59,20 @@ pub fn pprof(input: &[u8]) {
     let Ok(bytes) = compression::decompress(input, PROFILE_BYTES_MAX) else { return };
     if let Ok(profile) = pprof::decode(bytes, &Limits::default()) {
         check_batch(&profile.batch);
+    }
+}
+
+/// A request of `WriteRaw`, and the same as a forwarder sends it on.
+pub fn write_raw(input: &[u8]) {
+    let limits = push_limits();
+    let read = |input: &[u8]| push::RawRequest::read(&input.to_vec().into(), &limits);
+    let Ok(request) = read(input) else { return };
+    assert_eq!(request.hash(), read(input).map_or(0, |again| again.hash()));
+    for series in &request.series {
+        assert!(series.labels.len() <= limits.label_count_max);
+    }
+    if let Ok(decoded) = push::batch_of(&request.series, &limits, 1) {
+        check_batch(&decoded.batch);
     }
 }
 

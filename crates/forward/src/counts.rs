@@ -99,6 +99,8 @@ struct Dropped {
     count: u64,
     logged: Option<Instant>,
     since_logged: u64,
+    /// What was said of the last of these.
+    detail: String,
 }
 
 impl Counters {
@@ -143,6 +145,7 @@ impl Counters {
         let dropped = by_kind.dropped.entry(reason).or_default();
         dropped.count += requests;
         dropped.since_logged += requests;
+        detail.clone_into(&mut dropped.detail);
         if dropped.logged.is_some_and(|at| at.elapsed() < LOG_INTERVAL) {
             return;
         }
@@ -159,18 +162,24 @@ impl Counters {
 
     /// Logs what was dropped after the last line of its reason: nothing else may be dropped, and it is to be told.
     pub(crate) fn log_rest(&self) {
+        for (reason, requests, detail) in self.rest() {
+            let reason = reason.name();
+            tracing::warn!(reason, requests, detail, "dropped more requests instead of forwarding them");
+        }
+    }
+
+    /// What was dropped after the last line of its reason, with what was said of the last of it, if a line is due.
+    fn rest(&self) -> Vec<(DropReason, u64, String)> {
         let mut rest = Vec::new();
         for (reason, dropped) in &mut self.by_kind.lock().dropped {
             let is_due = dropped.logged.is_none_or(|at| at.elapsed() >= LOG_INTERVAL);
             if is_due && dropped.since_logged > 0 {
                 dropped.logged = Some(Instant::now());
-                rest.push((*reason, std::mem::take(&mut dropped.since_logged)));
+                let detail = std::mem::take(&mut dropped.detail);
+                rest.push((*reason, std::mem::take(&mut dropped.since_logged), detail));
             }
         }
-        for (reason, requests) in rest {
-            let reason = reason.name();
-            tracing::warn!(reason, requests, "dropped more requests instead of forwarding them");
-        }
+        rest
     }
 
     /// The numbers now; those of the spool are the caller's.
@@ -188,5 +197,24 @@ impl Counters {
             remote_good: by_kind.remote_good,
             ..Counts::default()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn later_drops_are_named_too() {
+        let counters = Counters::default();
+        for detail in ["write: first", "write: second", "write_raw: third"] {
+            counters.dropped(DropReason::Refused, 1, detail);
+        }
+        assert!(counters.rest().is_empty(), "there was a line just now");
+        let long_ago = Instant::now().checked_sub(LOG_INTERVAL);
+        counters.by_kind.lock().dropped.get_mut(&DropReason::Refused).unwrap().logged = long_ago;
+        assert_eq!(counters.rest(), [(DropReason::Refused, 2, "write_raw: third".to_owned())]);
+        assert!(counters.rest().is_empty());
+        assert_eq!(counters.read().dropped[&DropReason::Refused], 3);
     }
 }

@@ -8,6 +8,7 @@ mod schema;
 mod tests;
 
 use bytes::Bytes;
+use decima_ingest::arrow::framing::with_repaired_names;
 use decima_proto::parca::profilestore::v1alpha1::{Label, LabelSet};
 
 pub use self::arrow::ArrowError;
@@ -49,7 +50,13 @@ impl External {
     }
 
     fn add_to_arrow(&self, stream: Bytes, place: Place) -> Result<Bytes, ArrowError> {
-        if self.labels.is_empty() { Ok(stream) } else { arrow::add(&stream, place, &self.labels) }
+        if self.labels.is_empty() {
+            return Ok(stream);
+        }
+        arrow::add(&stream, place, &self.labels).or_else(|error| match with_repaired_names(&stream) {
+            Some((repaired, _)) => arrow::add(&repaired, place, &self.labels),
+            None => Err(error),
+        })
     }
 
     /// Puts them into the resources of an OTLP request.

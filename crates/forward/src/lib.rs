@@ -4,11 +4,12 @@
 //! request ─► external labels ─► spool (fsynced) ─► answered
 //!                                 └─► delivery: attempt, wait, attempt … ─► remote store
 //! ```
-//! Constraints: profiles are not decoded on the way (what the remote store makes of a request is its business, be it a
-//! Decima or a Parca), and the remote store may be away for as long as the spool has room. Invariants: a request is answered
-//! after it is durable; the requests of a sender arrive in their order; a request arrives at least once, and what does not
-//! arrive is counted and named. Not kept: object files, whose uploads go straight through, and nothing of this process is
-//! asked for here: no query reads the spool. Start at [`Forwarder`].
+//! Constraints: what a store like ours would refuse is refused here, where its sender hears of it, and all else goes on as it
+//! came (what the remote store makes of it is its business, be it a Decima or a Parca); the remote store may be away for as
+//! long as the spool has room. Invariants: a request is answered after it is durable; the requests of a sender arrive in
+//! their order; a request arrives at least once, and what does not arrive is counted and named. Not kept: object files, whose
+//! uploads go straight through, and nothing of this process is asked for here: no query reads the spool. Start at
+//! [`Forwarder`].
 
 mod clock;
 mod counts;
@@ -24,12 +25,16 @@ pub mod settings;
 mod spool;
 mod verdict;
 
-use std::{error::Error, net::IpAddr, sync::Arc};
+use std::{error::Error, net::IpAddr, num::NonZero, sync::Arc};
 
 use bytes::Bytes;
 use decima_base::ErrorKind;
 use decima_ingest::{
-    push::{Limits, Origin, Outcome, PushError, RawRequest, RawSeries, Refusal, Senders},
+    otlp::Layout,
+    push::{
+        Limits, Origin, Outcome, PushError, RawSeries, Refusal, Senders,
+        check::{self, Checked},
+    },
     scrape::Sink,
 };
 use decima_proto::parca::profilestore::v1alpha1::{
@@ -37,6 +42,7 @@ use decima_proto::parca::profilestore::v1alpha1::{
 };
 use parking_lot::Mutex;
 use prost::Message as _;
+use tokio::sync::Semaphore;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use self::{
@@ -55,6 +61,9 @@ pub use self::{
 /// Requests with more bytes than this are worked on elsewhere than in the runtime's threads: decompressing takes a millisecond
 /// and more.
 const INLINE_BYTES_MAX: usize = 256 << 10;
+
+/// Bytes of compressed profiles count so many times: that is about what they become.
+const COMPRESSED_WEIGHT: usize = 16;
 
 /// A forwarder that cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -110,6 +119,23 @@ impl From<PushError> for ForwardError {
     }
 }
 
+/// A request that was looked at, as it goes on.
+struct Ready {
+    checked: Checked,
+    parts: Result<Vec<Bytes>, ForwardError>,
+}
+
+impl Ready {
+    /// What a store would refuse is refused here, where its sender hears of it.
+    fn of(mut checked: Checked, parts: impl FnOnce() -> Result<Vec<Bytes>, ForwardError>) -> Self {
+        let parts = match checked.wrong.take() {
+            Some(error) => Err(error.into()),
+            None => parts(),
+        };
+        Self { checked, parts }
+    }
+}
+
 /// Takes requests and sees to it that they arrive. Clones share it.
 #[derive(Clone)]
 pub struct Forwarder {
@@ -122,6 +148,8 @@ struct Shared {
     remote: Remote,
     spool: Spool,
     counters: Arc<Counters>,
+    /// For checking large requests: as many at once as there are processors.
+    large: Arc<Semaphore>,
     senders: Arc<Senders>,
     delivery: Mutex<Option<Delivery>>,
 }
@@ -138,7 +166,9 @@ impl Forwarder {
             Delivery::start(spool.clone(), remote.clone(), counters.clone(), settings.spool_age_max);
         let external = External::new(settings.external_labels.clone());
         let (senders, delivery) = (Arc::default(), Mutex::new(Some(delivery)));
-        let shared = Shared { settings, external, remote, spool, counters, senders, delivery };
+        let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let large = Arc::new(Semaphore::new(processors));
+        let shared = Shared { settings, external, remote, spool, counters, large, senders, delivery };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -169,50 +199,95 @@ impl Forwarder {
     pub async fn write_raw(&self, request: Bytes, origin: &Origin) -> Result<(), ForwardError> {
         let shared = self.shared.clone();
         let (limits, received_ns) = (self.limits(), origin.received_ns);
-        let work = work(request.len(), move || {
-            let read = match RawRequest::read(&request, &limits) {
-                Ok(read) => read,
-                Err(error) => return (String::new(), Err(error.into())),
-            };
+        let weight = request.len().saturating_mul(COMPRESSED_WEIGHT);
+        let parts = self.checked(weight, move || {
+            let checked = check::raw(&request, &limits, received_ns);
             let additions = Additions {
                 external: &shared.external,
                 received_ns,
                 profile_bytes_max: limits.profile_bytes_max,
             };
-            let parts = additions.to_request(&request).map(|request| vec![request]);
-            (read.node().to_owned(), parts.map_err(ForwardError::malformed))
+            let ready = || Ok(vec![additions.to_request(&request).map_err(ForwardError::malformed)?]);
+            Ready::of(checked, ready)
         });
-        let (node, parts) = work.await.unwrap_or_else(|| (String::new(), Err(SpoolError::Closed.into())));
-        self.finish(Method::WriteRaw, parts, &node, origin).await
+        self.finish(Method::WriteRaw, parts.await, origin).await
     }
 
     /// Takes both records of an exchange in the agent's first schema.
     pub async fn write(&self, samples: Bytes, locations: Bytes, origin: &Origin) -> Result<(), ForwardError> {
-        let parts = self.shared.external.add_to_first_schema(samples).map(|samples| vec![samples, locations]);
-        self.finish(Method::Write, parts.map_err(ForwardError::malformed), "", origin).await
+        let (shared, limits) = (self.shared.clone(), self.limits());
+        let parts = self.checked(samples.len() + locations.len(), move || {
+            let checked = check::exchange(&samples, &locations, &limits);
+            Ready::of(checked, || {
+                let samples =
+                    shared.external.add_to_first_schema(samples).map_err(ForwardError::malformed)?;
+                Ok(vec![samples, locations])
+            })
+        });
+        self.finish(Method::Write, parts.await, origin).await
     }
 
     /// Takes a stream in the agent's second schema.
     pub async fn write_arrow(&self, stream: Bytes, origin: &Origin) -> Result<(), ForwardError> {
-        let parts = self.shared.external.add_to_second_schema(stream).map(|stream| vec![stream]);
-        self.finish(Method::WriteArrow, parts.map_err(ForwardError::malformed), "", origin).await
+        let (shared, limits) = (self.shared.clone(), self.limits());
+        let parts = self.checked(stream.len(), move || {
+            let checked = match stream.is_empty() {
+                false => check::arrow(&stream, &limits),
+                true => Checked { wrong: Some(PushError::no_stream("ipc_buffer")), ..Checked::default() },
+            };
+            Ready::of(checked, || {
+                Ok(vec![shared.external.add_to_second_schema(stream).map_err(ForwardError::malformed)?])
+            })
+        });
+        self.finish(Method::WriteArrow, parts.await, origin).await
     }
 
-    /// Takes an encoded OTLP request.
-    pub async fn export(&self, request: Bytes, origin: &Origin) -> Result<(), ForwardError> {
-        let parts = self.shared.external.add_to_otlp(request).map(|request| vec![request]);
-        self.finish(Method::Export, parts.map_err(ForwardError::malformed), "", origin).await
+    /// Takes an encoded OTLP request, whose layout is known if it was JSON.
+    pub async fn export(
+        &self,
+        request: Bytes,
+        layout: Option<Layout>,
+        origin: &Origin,
+    ) -> Result<(), ForwardError> {
+        let (shared, limits, received_ns) = (self.shared.clone(), self.limits(), origin.received_ns);
+        let parts = self.checked(request.len(), move || {
+            let checked = check::export(&request, layout, &limits, received_ns);
+            Ready::of(checked, || {
+                Ok(vec![shared.external.add_to_otlp(request).map_err(ForwardError::malformed)?])
+            })
+        });
+        self.finish(Method::Export, parts.await, origin).await
+    }
+
+    /// Checks a request of so many bytes and makes it ready, here, or on another thread, in its turn, if it would take long.
+    async fn checked(&self, size_bytes: usize, work: impl FnOnce() -> Ready + Send + 'static) -> Ready {
+        let turn = match size_bytes > INLINE_BYTES_MAX {
+            true => self.shared.large.clone().acquire_owned().await.ok(),
+            false => None,
+        };
+        let ready = self::work(size_bytes, move || {
+            let ready = work();
+            // The turn ends with the work, which goes on if nobody waits for it any more.
+            drop(turn);
+            ready
+        });
+        let stopped = || Ready { checked: Checked::default(), parts: Err(SpoolError::Closed.into()) };
+        ready.await.unwrap_or_else(stopped)
     }
 
     /// The message that asks for the stacktraces of a first record; `None` if there are none to ask for. A record that is
     /// wrong is refused, and its sender's refusal noted.
     pub fn question(&self, samples: &[u8], origin: &Origin) -> Result<Option<Vec<u8>>, ForwardError> {
-        let question = decima_ingest::agent::question(samples, &self.limits());
-        let question = question.map_err(ForwardError::from);
-        if let Err(error) = &question {
-            self.note(origin, "", &Err(error.clone()));
-        }
-        question
+        let question = match samples.is_empty() {
+            false => decima_ingest::agent::question(samples, &self.limits()),
+            true => Err(PushError::no_stream("record")),
+        };
+        question.map_err(|error| {
+            let node = check::exchange(samples, &[], &self.limits()).node;
+            let error = ForwardError::from(error);
+            self.note(origin, Checked { node, ..Checked::default() }, &Err(error.clone()));
+            error
+        })
     }
 
     fn limits(&self) -> Limits {
@@ -227,14 +302,8 @@ impl Forwarder {
         }
     }
 
-    async fn finish(
-        &self,
-        method: Method,
-        parts: Result<Vec<Bytes>, ForwardError>,
-        node: &str,
-        origin: &Origin,
-    ) -> Result<(), ForwardError> {
-        let outcome = match parts {
+    async fn finish(&self, method: Method, ready: Ready, origin: &Origin) -> Result<(), ForwardError> {
+        let outcome = match ready.parts {
             Err(error) => Err(error),
             Ok(parts) => {
                 let sender = origin.address.map_or(0, |address| match address {
@@ -245,14 +314,17 @@ impl Forwarder {
                 self.shared.spool.append(record).await.map_err(ForwardError::from)
             }
         };
-        self.note(origin, node, &outcome);
+        self.note(origin, ready.checked, &outcome);
         outcome
     }
 
-    fn note(&self, origin: &Origin, node: &str, outcome: &Result<(), ForwardError>) {
+    fn note(&self, origin: &Origin, checked: Checked, outcome: &Result<(), ForwardError>) {
         let refused = outcome.as_ref().err().map(|error| (error.refusal(), error.to_string()));
-        let outcome = Outcome { took: origin.received.elapsed(), refused, ..Outcome::default() };
-        self.shared.senders.note(node, origin, outcome);
+        let Checked { node, samples, repaired_strings, wrong: _ } = checked;
+        let samples = if refused.is_none() { samples } else { 0 };
+        let took = origin.received.elapsed();
+        let outcome = Outcome { took, samples, repaired_strings, refused, ..Outcome::default() };
+        self.shared.senders.note(&node, origin, outcome);
     }
 }
 

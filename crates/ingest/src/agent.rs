@@ -115,6 +115,27 @@ pub fn question(samples: &[u8], limits: &Limits) -> Result<Option<Vec<u8>>, Push
     pending.question().map(Some).map_err(|error| PushError::unanswerable(&error))
 }
 
+/// The first `node` label of a stream of samples that is wrong, of either schema, as far as it can be read; empty if it
+/// cannot.
+pub(crate) fn node_of_wrong(stream: &[u8], limits: &Limits) -> String {
+    let mut node = String::new();
+    // What comes before a mistake counts.
+    let _ = arrow::read(stream, bounds(limits), |_, batch| {
+        check("samples", batch.rows(), ROWS_MAX)?;
+        let of_second =
+            || batch.column("labels")?.children().iter().find(|label| label.name() == samples::NODE);
+        if let Some(column) = batch.column(first::NODE).or_else(of_second) {
+            let mut text = Text::default();
+            let ids = text.column(batch, column)?;
+            let id = ids.into_iter().find(|&id| id != 0).unwrap_or_default();
+            node = text.strings.get(id).to_owned();
+        }
+        // Further batches would be those of the same sender.
+        Err(ArrowError::column("", Fault::Missing))
+    });
+    if node.len() > limits.label_value_bytes_max { String::new() } else { node }
+}
+
 /// [`SAMPLE_LABELS`] as a set.
 pub(crate) fn sample_labels() -> BTreeSet<String> {
     SAMPLE_LABELS.iter().map(|&name| name.to_owned()).collect()
@@ -152,6 +173,11 @@ impl Totals {
         self.rows = self.rows.saturating_add(rows);
         check("record batches", self.batches, BATCHES_MAX)?;
         check("samples", self.rows, ROWS_MAX)
+    }
+
+    /// Whether the batch that was added last is the first.
+    fn is_first(&self) -> bool {
+        self.batches == 1
     }
 
     /// Adds the text of a batch, unless that is too much.

@@ -34,6 +34,8 @@ mod rows;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
+
 use decima_profile::{SampleBatch, batch::StringId, wire::Reader};
 
 use self::{
@@ -43,7 +45,7 @@ use self::{
     profile::RawProfile,
 };
 pub use self::{error::OtlpError, layout::Layout};
-use crate::push::Limits;
+use crate::push::{Limits, Refusal};
 
 /// Rows of all tables of a dictionary. Each takes a hundred bytes in memory, and two on the wire if it is empty.
 const TABLE_ROWS_MAX: usize = 1 << 21;
@@ -69,8 +71,8 @@ pub struct Decoded {
     pub batch: SampleBatch,
     /// Profiles that were right, those without samples included.
     pub profiles: u64,
-    /// Profiles that were wrong and are left out.
-    pub rejected_profiles: u64,
+    /// Profiles that were wrong and are left out, by the kind of mistake.
+    pub rejected_profiles: BTreeMap<Refusal, u64>,
     /// What was wrong with the first of these.
     pub rejection: Option<OtlpError>,
     /// Strings that were not UTF-8 and were repaired.
@@ -116,7 +118,7 @@ pub fn decode(
                 decoded.batch.series.extend(series);
             }
             Err(error) => {
-                decoded.rejected_profiles += 1;
+                *decoded.rejected_profiles.entry(error.reason).or_default() += 1;
                 decoded.rejection.get_or_insert(error);
             }
         }
@@ -127,6 +129,31 @@ pub fn decode(
     let series = std::mem::take(&mut decoded.batch.series);
     decoded.batch = dictionary.into_batch(series);
     Ok(decoded)
+}
+
+/// Name of the host, as far as a request that is wrong tells it: by the attributes of its resources, whose keys and values
+/// may be in a dictionary that is wrong; empty if it does not.
+pub(crate) fn node_of_wrong(message: &[u8]) -> String {
+    let Ok(request) = Request::read(message) else { return String::new() };
+    // A dictionary of its strings alone, which may be right where the rest is not.
+    let mut dictionary = Dictionary::of_strings(message, &request.dictionaries);
+    for &resource in &request.resources {
+        let mut pairs = Vec::new();
+        // What comes before a mistake counts.
+        let _ = error::each_field(resource, "", |number, field| {
+            if number == 1 {
+                attributes(field.message()?, 1, "", &mut dictionary, &mut pairs)?;
+            }
+            Ok(())
+        });
+        let mut labels = Labels::new(0);
+        labels.add(&pairs);
+        let node = labels.node(&dictionary);
+        if !node.is_empty() {
+            return node;
+        }
+    }
+    String::new()
 }
 
 /// The parts of a request.

@@ -10,6 +10,7 @@
 //! ```
 
 mod batch;
+pub mod check;
 mod counts;
 mod labels;
 mod refusal;
@@ -18,7 +19,11 @@ mod senders;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeSet, num::NonZero, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    num::NonZero,
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use decima_base::ErrorKind;
@@ -69,6 +74,8 @@ pub enum Protocol {
     OtlpHttp,
     /// Object files.
     Debuginfo,
+    /// Agents that ended.
+    Telemetry,
 }
 
 impl Protocol {
@@ -81,6 +88,7 @@ impl Protocol {
             Self::OtlpGrpc => "otlp_grpc",
             Self::OtlpHttp => "otlp_http",
             Self::Debuginfo => "debuginfo",
+            Self::Telemetry => "telemetry",
         }
     }
 }
@@ -148,6 +156,12 @@ impl PushError {
         }
     }
 
+    /// A field that is to hold an Arrow stream and is empty.
+    pub fn no_stream(field: &str) -> Self {
+        let message = format!("{field}: missing, an Arrow stream begins with its schema");
+        Self::InvalidArgument { reason: Refusal::Missing, message }
+    }
+
     /// Samples of the first schema whose stacktraces cannot be asked for.
     pub(crate) fn unanswerable(error: &dyn std::fmt::Display) -> Self {
         let message = format!("the stacktrace ids cannot be asked for: {error}");
@@ -210,6 +224,27 @@ struct Read {
     /// Identifies it.
     hash: Option<u128>,
     decoded: Result<Decoded, PushError>,
+}
+
+/// What is wrong with a request, and whose it is, if that much could be read.
+struct Wrong {
+    node: String,
+    error: PushError,
+}
+
+impl From<PushError> for Wrong {
+    fn from(error: PushError) -> Self {
+        Self { node: String::new(), error }
+    }
+}
+
+/// Parts of a request that are left out.
+#[derive(Default)]
+struct LeftOut {
+    /// Profiles, by the kind of mistake.
+    profiles: BTreeMap<Refusal, u64>,
+    /// What was wrong with the first of them.
+    rejection: String,
 }
 
 /// The way in for what senders push. Clones share it.
@@ -278,7 +313,7 @@ impl Push {
         request_hash: Option<u128>,
     ) -> Result<Appended, PushError> {
         let decoded = self.decode_raw(series, received_ns).await;
-        self.finish(None, String::new(), decoded, request_hash).await
+        self.finish(None, String::new(), decoded, request_hash, LeftOut::default()).await
     }
 
     /// Stores all series of an encoded request of `WriteRaw` as one, or none, and notes who sent it.
@@ -297,7 +332,7 @@ impl Push {
             Read { node: request.node().to_owned(), hash: Some(request.hash()), decoded }
         });
         let Read { node, hash, decoded } = read.await?;
-        self.finish(Some(origin), node, decoded, hash).await
+        self.finish(Some(origin), node, decoded, hash, LeftOut::default()).await
     }
 
     /// Stores a request in the agent's second schema: an Arrow stream of samples with their stacktraces.
@@ -307,30 +342,32 @@ impl Push {
         origin: &Origin,
         request_hash: Option<u128>,
     ) -> Result<Appended, PushError> {
+        let size_bytes = stream.len();
         let decoded = self
-            .agent(stream.len(), move |context| {
-                let decoded = agent::second::decode(&stream, context)?;
-                Ok(of_agent(decoded, stream.len()))
+            .agent("ipc_buffer", stream, size_bytes, move |stream, context| {
+                Ok(of_agent(agent::second::decode(stream, context)?, size_bytes))
             })
             .await;
-        self.finish(Some(origin), String::new(), decoded, request_hash).await
+        let (node, decoded) = taken_apart(decoded);
+        self.finish(Some(origin), node, decoded, request_hash, LeftOut::default()).await
     }
 
     /// Takes the first message of an exchange in the agent's first schema.
     ///
     /// Nothing is stored before [`end_write`](Self::end_write); a refusal is noted here.
     pub async fn begin_write(&self, stream: Bytes, origin: &Origin) -> Result<FirstHalf, PushError> {
+        let received_bytes = stream.len();
         let half = self
-            .agent(stream.len(), move |context| {
-                let pending = agent::first::samples(&stream, context)?;
+            .agent("record", stream, received_bytes, move |stream, context| {
+                let pending = agent::first::samples(stream, context)?;
                 let node = pending.node();
-                Ok((FirstHalf { pending, node, received_bytes: stream.len() as u64 }, BTreeSet::new()))
+                Ok((FirstHalf { pending, node, received_bytes: received_bytes as u64 }, BTreeSet::new()))
             })
             .await;
-        if let Err(error) = &half {
-            self.note(Some(origin), "", &Err(error.clone()), 0);
-        }
-        half
+        half.map_err(|Wrong { node, error }| {
+            self.note(Some(origin), &node, &Err(error.clone()), 0, LeftOut::default());
+            error
+        })
     }
 
     /// Stores an exchange in the agent's first schema, given its second message: the locations of the stacktraces.
@@ -343,12 +380,16 @@ impl Push {
     ) -> Result<Appended, PushError> {
         let FirstHalf { pending, node, received_bytes } = half;
         let received_bytes = received_bytes as usize + stream.len();
-        let decoded = self
-            .agent(received_bytes, move |context| {
-                Ok(of_agent(pending.with_locations(&stream, context)?, received_bytes))
+        let decoded = if pending.is_empty() {
+            Ok(Decoded { profiles: 1, received_bytes: received_bytes as u64, ..Decoded::default() })
+        } else {
+            self.agent("record", stream, received_bytes, move |stream, context| {
+                Ok(of_agent(pending.with_locations(stream, context)?, received_bytes))
             })
-            .await;
-        self.finish(Some(origin), node, decoded, request_hash).await
+            .await
+        };
+        let (_, decoded) = taken_apart(decoded);
+        self.finish(Some(origin), node, decoded, request_hash, LeftOut::default()).await
     }
 
     /// Stores an OTLP request. Profiles that are wrong are left out, unless all are.
@@ -365,15 +406,25 @@ impl Push {
         let remembered = self.shared.senders.layout(origin.address);
         let size_bytes = message.len();
         let decoded = self
-            .work(size_bytes, move || otlp::decode(&message, &limits, layout, remembered, received_ns))
+            .work(size_bytes, move || {
+                otlp::decode(&message, &limits, layout, remembered, received_ns)
+                    .map_err(|error| Wrong { node: otlp::node_of_wrong(&message), error: error.into() })
+            })
             .await;
-        let decoded = decoded.and_then(|decoded| Ok(decoded?));
-        let mut exported = Exported::default();
-        let decoded = decoded.and_then(|decoded| {
-            exported.rejected_profiles = decoded.rejected_profiles;
+        let (mut exported, mut left_out) = (Exported::default(), LeftOut::default());
+        let decoded = decoded.unwrap_or_else(|error| Err(error.into())).and_then(|decoded| {
+            exported.rejected_profiles = decoded.rejected_profiles.values().sum();
             match decoded.rejection {
-                Some(error) if decoded.profiles == 0 => return Err(error.into()),
-                Some(error) => exported.rejection = error.to_string(),
+                Some(error) if decoded.profiles == 0 => {
+                    return Err(Wrong { node: decoded.node, error: error.into() });
+                }
+                Some(error) => {
+                    exported.rejection = error.to_string();
+                    left_out = LeftOut {
+                        profiles: decoded.rejected_profiles,
+                        rejection: exported.rejection.clone(),
+                    };
+                }
                 None => {}
             }
             if let (None, Some(layout)) = (layout, decoded.layout) {
@@ -390,7 +441,8 @@ impl Push {
                 node: decoded.node,
             })
         });
-        exported.appended = self.finish(Some(origin), String::new(), decoded, request_hash).await?;
+        let (node, decoded) = taken_apart(decoded);
+        exported.appended = self.finish(Some(origin), node, decoded, request_hash, left_out).await?;
         Ok(exported)
     }
 
@@ -401,6 +453,7 @@ impl Push {
         mut node: String,
         decoded: Result<Decoded, PushError>,
         request_hash: Option<u128>,
+        left_out: LeftOut,
     ) -> Result<Appended, PushError> {
         let mut repaired_strings = 0;
         let outcome = match decoded {
@@ -418,7 +471,7 @@ impl Push {
                 }
             }
         };
-        self.note(origin, &node, &outcome, repaired_strings);
+        self.note(origin, &node, &outcome, repaired_strings, left_out);
         outcome
     }
 
@@ -428,6 +481,7 @@ impl Push {
         node: &str,
         outcome: &Result<Appended, PushError>,
         repaired_strings: u64,
+        left_out: LeftOut,
     ) {
         self.shared.counters.note(outcome);
         let Some(origin) = origin else { return };
@@ -438,20 +492,30 @@ impl Push {
             rejected_samples: appended.rejected,
             repaired_strings,
             refused: outcome.as_ref().err().map(|error| (error.refusal(), error.to_string())),
+            rejected_profiles: left_out.profiles,
+            rejection: left_out.rejection,
         };
         self.shared.senders.note(node, origin, outcome);
     }
 
-    /// Decodes what an agent sent, and learns which labels belong to samples.
+    /// Decodes what an agent sent in a field, and learns which labels belong to samples.
     async fn agent<T: Send + 'static>(
         &self,
+        field: &str,
+        stream: Bytes,
         size_bytes: usize,
-        decode: impl FnOnce(agent::Context<'_>) -> Result<(T, BTreeSet<String>), ArrowError> + Send + 'static,
-    ) -> Result<T, PushError> {
+        decode: impl FnOnce(&[u8], agent::Context<'_>) -> Result<(T, BTreeSet<String>), ArrowError>
+        + Send
+        + 'static,
+    ) -> Result<T, Wrong> {
+        if stream.is_empty() {
+            return Err(PushError::no_stream(field).into());
+        }
         let (limits, sample_labels) = (self.limits.clone(), self.shared.sample_labels.lock().clone());
         let decoded = self.work(size_bytes, move || {
             let context = agent::Context { limits: &limits, sample_labels: &sample_labels };
-            decode(context)
+            decode(&stream, context)
+                .map_err(|error| Wrong { node: agent::node_of_wrong(&stream, &limits), error: error.into() })
         });
         let (decoded, found) = decoded.await??;
         if !found.is_empty() {
@@ -494,6 +558,14 @@ impl Push {
                 Err(_) => Err(AppendError::Closed.into()),
             },
         }
+    }
+}
+
+/// Whose a request is, and what was decoded of it, which may tell better whose it is.
+fn taken_apart(decoded: Result<Decoded, Wrong>) -> (String, Result<Decoded, PushError>) {
+    match decoded {
+        Ok(decoded) => (String::new(), Ok(decoded)),
+        Err(Wrong { node, error }) => (node, Err(error)),
     }
 }
 

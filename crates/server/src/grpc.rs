@@ -34,6 +34,7 @@ use decima_proto::parca::{
     },
     query::v1alpha1::query_service_server::QueryServiceServer,
     scrape::v1alpha1::scrape_service_server::ScrapeServiceServer,
+    telemetry::v1alpha1::telemetry_service_server::TelemetryServiceServer,
 };
 use http::{HeaderMap, HeaderValue, Uri, header, uri::PathAndQuery};
 use http_body_util::{BodyExt as _, LengthLimitError};
@@ -48,14 +49,22 @@ use tower_http::{
 
 use crate::{
     deadline,
-    inflate::{Encoding, Inflation, Room, Unread},
+    inflate::{Inflation, Room, Unread, is_compressed},
     metrics::{Metrics, Protocol},
     service::{
-        agents::AgentsService, debuginfo::DebuginfoService, ingest::IngestService, note_refused, origin,
-        otlp::ProfilesService, profile_store::ProfileStoreService, protocol_of, query::QueryService,
+        agents::AgentsService,
+        debuginfo::DebuginfoService,
+        ingest::IngestService,
+        note_refused, origin,
+        otlp::ProfilesService,
+        profile_store::ProfileStoreService,
+        protocol_of,
+        query::QueryService,
         scrape::ScrapeService,
+        telemetry::{REPORT_BYTES_MAX, TelemetryService},
     },
     settings::Bounds,
+    shares::Progress,
     status,
 };
 
@@ -81,6 +90,7 @@ pub(crate) struct Services {
     pub(crate) scrape: ScrapeService,
     pub(crate) ingest: IngestService,
     pub(crate) debuginfo: DebuginfoService,
+    pub(crate) telemetry: TelemetryService,
 }
 
 /// What surrounds a call.
@@ -95,7 +105,7 @@ struct Surroundings {
 }
 
 /// Names whose health can be asked for; the empty one is the server as a whole.
-const HEALTH_NAMES: [&str; 9] = [
+const HEALTH_NAMES: [&str; 10] = [
     "",
     ProfileStoreServiceServer::<ProfileStoreService>::NAME,
     ProfilesServiceServer::<ProfilesService>::NAME,
@@ -105,6 +115,7 @@ const HEALTH_NAMES: [&str; 9] = [
     DebuginfoServiceServer::<DebuginfoService>::NAME,
     ObjectFileServiceServer::<DebuginfoService>::NAME,
     IngestServiceServer::<IngestService>::NAME,
+    TelemetryServiceServer::<TelemetryService>::NAME,
 ];
 
 /// Sets the health of all services, and of the server as a whole.
@@ -178,6 +189,7 @@ pub(crate) fn router(
         .add_service(bounded!(QueryServiceServer::new(services.query), bounds, question))
         .add_service(bounded!(ScrapeServiceServer::new(services.scrape), bounds, question))
         .add_service(bounded!(IngestServiceServer::new(services.ingest), bounds, question))
+        .add_service(bounded!(TelemetryServiceServer::new(services.telemetry), bounds, REPORT_BYTES_MAX))
         .add_service(bounded!(DebuginfoServiceServer::new(services.debuginfo.clone()), bounds))
         .add_service(bounded!(ObjectFileServiceServer::new(services.debuginfo), bounds, question))
         .add_service(health)
@@ -243,15 +255,17 @@ async fn surround(
     let streamed = surroundings.streamed.contains(&path);
     let timeout = if streamed {
         // The whole may take as long as its sender says or likes; a pause may not.
-        request = request.map(|body| Body::new(without_pauses(body, surroundings.bounds.stream_pause_max)));
+        let (pause_max, progress) = (surroundings.bounds.stream_pause_max, Progress::new());
+        request.extensions_mut().insert(progress.clone());
+        request = request.map(|body| Body::new(without_pauses(body, pause_max, progress)));
         deadline::given(request.headers())
     } else {
         Some(deadline::of(request.headers(), surroundings.bounds.request_timeout))
     };
     let answer = async {
         let mut _room = None;
-        if !streamed && let Some(encoding) = encoding(request.headers()) {
-            match plain(request, encoding, &surroundings).await {
+        if !streamed && has_compressed(request.headers()) {
+            match plain(request, &surroundings).await {
                 Ok((plain, room)) => (request, _room) = (plain, Some(room)),
                 Err(Unread { reason, status }) => {
                     if let Some(origin) = &origin {
@@ -291,8 +305,16 @@ async fn surround(
     response
 }
 
-/// The body, which fails once its sender has sent nothing for too long.
-fn without_pauses(body: Body, pause_max: Duration) -> impl http_body::Body<Data = Bytes, Error = BoxError> {
+/// The body, which notes what comes, and fails once its sender has sent nothing for too long.
+fn without_pauses(
+    body: Body,
+    pause_max: Duration,
+    progress: Progress,
+) -> impl http_body::Body<Data = Bytes, Error = BoxError> {
+    let body = body.map_frame(move |frame| {
+        progress.note();
+        frame
+    });
     TimeoutBody::new(pause_max, body).map_err(move |error| match error.downcast::<TimeoutError>() {
         Ok(_) => {
             let pause = humantime::format_duration(pause_max);
@@ -302,18 +324,14 @@ fn without_pauses(body: Body, pause_max: Duration) -> impl http_body::Body<Data 
     })
 }
 
-/// How the messages of a request are compressed, if they are in a way that is known: others the services refuse.
-fn encoding(headers: &HeaderMap) -> Option<Encoding> {
-    let name = headers.get(GRPC_ENCODING)?.to_str().ok();
-    Encoding::named(name).ok().flatten()
+/// Whether messages of a request may be compressed, in a way that is known: others the services refuse.
+fn has_compressed(headers: &HeaderMap) -> bool {
+    let name = headers.get(GRPC_ENCODING).and_then(|name| name.to_str().ok());
+    is_compressed(name).unwrap_or(false)
 }
 
 /// The request with its one message decompressed, and the room that this takes.
-async fn plain(
-    request: Request,
-    encoding: Encoding,
-    surroundings: &Surroundings,
-) -> Result<(Request, Room), Unread> {
+async fn plain(request: Request, surroundings: &Surroundings) -> Result<(Request, Room), Unread> {
     let (mut parts, body) = request.into_parts();
     parts.headers.remove(GRPC_ENCODING);
     parts.headers.remove(header::CONTENT_LENGTH);
@@ -339,7 +357,7 @@ async fn plain(
         surroundings.inflation.room(0).await?
     } else {
         let room;
-        (message, room) = surroundings.inflation.decompress(message, encoding, limit).await?;
+        (message, room) = surroundings.inflation.decompress(message, limit).await?;
         room
     };
     let [a, b, c, d] = u32::try_from(message.len()).unwrap_or(u32::MAX).to_be_bytes();

@@ -16,8 +16,10 @@ use tonic::{Code, Status};
 const PLAIN_BYTES_MAX: usize = 256 << 20;
 /// Room is counted in blocks of so many bytes.
 const BLOCK_BYTES: usize = 1 << 10;
-/// Deflate makes at most so many bytes of one. Zstandard has no such bound.
-const DEFLATE_RATIO_MAX: usize = 1032;
+/// Deflate makes at most so many bytes of one. Zstandard can make more, of nothing that anybody has to say, which is refused.
+const RATIO_MAX: usize = 1032;
+/// Bytes that a body may become however small it is.
+const SMALL_BYTES: usize = 1 << 20;
 
 /// A body that was not read.
 #[derive(Debug)]
@@ -49,28 +51,18 @@ impl From<DecompressError> for Unread {
     }
 }
 
-/// How a body is compressed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Encoding {
-    Gzip,
-    Zstd,
-}
-
-impl Encoding {
-    /// By its name in `content-encoding` or `grpc-encoding`, in whatever case; `None` if there is none or it is `identity`.
-    pub(crate) fn named(name: Option<&str>) -> Result<Option<Self>, Status> {
-        let name = name.unwrap_or_default().trim();
-        let is = |known: &str| name.eq_ignore_ascii_case(known);
-        if name.is_empty() || is("identity") {
-            Ok(None)
-        } else if is("gzip") || is("x-gzip") {
-            Ok(Some(Self::Gzip))
-        } else if is("zstd") {
-            Ok(Some(Self::Zstd))
-        } else {
-            let start: String = name.chars().take(40).collect();
-            Err(Status::invalid_argument(format!("content-encoding: {start} is not one of gzip, zstd")))
-        }
+/// Whether a body is compressed, by the name in `content-encoding` or `grpc-encoding`, in whatever case. How, its first bytes
+/// say.
+pub(crate) fn is_compressed(name: Option<&str>) -> Result<bool, Status> {
+    let name = name.unwrap_or_default().trim();
+    let is = |known: &str| name.eq_ignore_ascii_case(known);
+    if name.is_empty() || is("identity") {
+        Ok(false)
+    } else if is("gzip") || is("x-gzip") || is("zstd") {
+        Ok(true)
+    } else {
+        let start: String = name.chars().take(40).collect();
+        Err(Status::invalid_argument(format!("content-encoding: {start} is not one of gzip, zstd")))
     }
 }
 
@@ -99,18 +91,10 @@ impl Inflation {
         room.map(Room).map_err(|_| Status::unavailable("the server is stopping"))
     }
 
-    /// Decompresses a body to at most `limit` bytes. What it takes is held until the room is dropped.
-    pub(crate) async fn decompress(
-        &self,
-        body: Bytes,
-        encoding: Encoding,
-        limit: usize,
-    ) -> Result<(Bytes, Room), Unread> {
-        let may_become = match encoding {
-            Encoding::Gzip => body.len().saturating_mul(DEFLATE_RATIO_MAX).min(limit),
-            Encoding::Zstd => limit,
-        };
-        let room = self.room(may_become).await?;
+    /// Decompresses a body, whose first bytes say how, to at most `limit` bytes. What it takes is held until the room is dropped.
+    pub(crate) async fn decompress(&self, body: Bytes, limit: usize) -> Result<(Bytes, Room), Unread> {
+        let limit = limit.min(body.len().saturating_mul(RATIO_MAX).max(SMALL_BYTES));
+        let room = self.room(limit).await?;
         off_thread(move || {
             let plain = compression::decompress(&body, limit)?;
             Ok((plain.len(), Bytes::from(plain), room))
@@ -146,15 +130,15 @@ mod tests {
 
     #[test]
     fn names_of_encodings() {
-        let check = |name: Option<&str>, expected: Option<Encoding>| {
-            assert_eq!(Encoding::named(name).unwrap(), expected, "{name:?}");
+        let check = |name: Option<&str>, expected: bool| {
+            assert_eq!(is_compressed(name).unwrap(), expected, "{name:?}");
         };
-        check(None, None);
-        check(Some(" Identity"), None);
-        check(Some("GZIP"), Some(Encoding::Gzip));
-        check(Some("x-gzip"), Some(Encoding::Gzip));
-        check(Some("Zstd"), Some(Encoding::Zstd));
-        let refusal = Encoding::named(Some("gzip, gzip")).unwrap_err();
+        check(None, false);
+        check(Some(" Identity"), false);
+        check(Some("GZIP"), true);
+        check(Some("x-gzip"), true);
+        check(Some("Zstd"), true);
+        let refusal = is_compressed(Some("gzip, gzip")).unwrap_err();
         assert_eq!(refusal.message(), "content-encoding: gzip, gzip is not one of gzip, zstd");
     }
 
@@ -163,20 +147,19 @@ mod tests {
         let inflation = Inflation::new();
         let all = PLAIN_BYTES_MAX / BLOCK_BYTES;
         let body = Bytes::from(compression::gzip(&vec![7; 5 << 20]));
-        let (plain, room) = inflation.decompress(body.clone(), Encoding::Gzip, 64 << 20).await.unwrap();
+        let (plain, room) = inflation.decompress(body.clone(), 64 << 20).await.unwrap();
         assert_eq!((plain.len(), inflation.blocks.available_permits()), (5 << 20, all - (5 << 10)));
         let taken = inflation.room(PLAIN_BYTES_MAX - (5 << 20)).await.unwrap();
-        assert!(
-            inflation.decompress(body.clone(), Encoding::Gzip, 64 << 20).now_or_never().is_none(),
-            "waits"
-        );
+        assert!(inflation.decompress(body.clone(), 64 << 20).now_or_never().is_none(), "waits");
         drop(taken);
-        let failure = inflation.decompress(body, Encoding::Gzip, 1 << 20).await.unwrap_err();
+        let failure = inflation.decompress(body, 1 << 20).await.unwrap_err();
         assert_eq!((failure.reason, failure.status.code()), (Refusal::TooLarge, Code::InvalidArgument));
-        let failure =
-            inflation.decompress(Bytes::from_static(&[0x1f, 0x8b, 1]), Encoding::Gzip, 1 << 20).await;
+        let failure = inflation.decompress(Bytes::from_static(&[0x1f, 0x8b, 1]), 1 << 20).await;
         let failure = failure.unwrap_err();
         assert_eq!((failure.reason, failure.status.code()), (Refusal::Malformed, Code::InvalidArgument));
+        let zeros = zstd::bulk::compress(&vec![0; 16 << 20], 3).unwrap().into();
+        let failure = inflation.decompress(zeros, 64 << 20).await.unwrap_err();
+        assert_eq!(failure.reason, Refusal::TooLarge, "{}", failure.status.message());
         drop(room);
         assert_eq!(inflation.blocks.available_permits(), all);
         assert!(inflation.room(usize::MAX).now_or_never().is_some(), "no body wants more than there is");

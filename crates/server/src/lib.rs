@@ -71,6 +71,7 @@ use crate::{
         profile_store::ProfileStoreService,
         query::{Answers, QueryService},
         scrape::ScrapeService,
+        telemetry::TelemetryService,
     },
 };
 pub use crate::{
@@ -379,6 +380,8 @@ impl Server {
         let ingest = IngestService::new(Arc::clone(&senders), self.scraper.clone());
         let debuginfo = DebuginfoService::new(backend.files, Arc::clone(&senders));
         let scrape = ScrapeService::new(self.scraper.clone());
+        let telemetry = TelemetryService::new(Arc::clone(&senders));
+        self.guard.show_senders(Arc::clone(&senders));
         let gateway = Arc::new(Gateway {
             profile_store: profile_store.clone(),
             agents: agents.clone(),
@@ -386,6 +389,7 @@ impl Server {
             scrape: scrape.clone(),
             ingest: ingest.clone(),
             debuginfo: debuginfo.clone(),
+            telemetry: telemetry.clone(),
             senders: Arc::clone(&senders),
             forwarder,
             metrics: Arc::clone(&self.metrics),
@@ -399,7 +403,8 @@ impl Server {
             inflation: inflation.clone(),
             bounds: bounds.clone(),
         });
-        let services = grpc::Services { profile_store, profiles, agents, query, scrape, ingest, debuginfo };
+        let services =
+            grpc::Services { profile_store, profiles, agents, query, scrape, ingest, debuginfo, telemetry };
         let (grpc, health) = grpc::router(services, senders, Arc::clone(&self.metrics), inflation, bounds)
             .map_err(ServeError::Descriptors)?;
         let http = web::routes(

@@ -348,6 +348,24 @@ fn encode_senders(encoder: &mut DescriptorEncoder, senders: &Senders) -> Result<
             ConstCounter::new(count).encode(family.encode_family(&labels)?)?;
         }
     }
+    let mut family = encoder.encode_descriptor(
+        "sender_profiles_rejected",
+        "Profiles left out of requests of a sender that were taken",
+        None,
+        MetricType::Counter,
+    )?;
+    for (labels, counts) in counted() {
+        for (reason, &count) in &counts.rejected_profiles {
+            let [sender, address, protocol] = &labels;
+            let labels = [
+                (sender.0, sender.1.as_str()),
+                (address.0, address.1.as_str()),
+                (protocol.0, protocol.1.as_str()),
+                ("reason", reason.name()),
+            ];
+            ConstCounter::new(count).encode(family.encode_family(&labels)?)?;
+        }
+    }
     let numbers: [(&str, &str, SenderNumber); 3] = [
         ("sender_samples_accepted", "Samples of a sender that were stored", |counts| counts.samples),
         (

@@ -16,7 +16,7 @@ use axum::{
 use bytes::Bytes;
 use decima_ingest::{
     otlp::Layout,
-    push::{Protocol, Senders},
+    push::{Protocol, Refusal, Senders},
 };
 use decima_proto::opentelemetry::v1development::ExportProfilesServiceResponse;
 use http::{HeaderMap, StatusCode, header};
@@ -27,7 +27,7 @@ use tonic::{Code, Status};
 
 use crate::{
     deadline,
-    inflate::{Encoding, Inflation, Room, Unread, off_thread},
+    inflate::{Inflation, Room, Unread, is_compressed, off_thread},
     metrics::{Metrics, Protocol as CountedProtocol},
     service::{note_refused, origin, otlp::ProfilesService},
     settings::Bounds,
@@ -66,9 +66,12 @@ async fn export(State(receiver): State<Arc<Receiver>>, request: Request) -> Resp
     let form = form(request.headers());
     let timeout = deadline::of(request.headers(), receiver.bounds.request_timeout);
     let answer = async {
-        let form = form.ok_or_else(|| {
-            Status::invalid_argument(format!("content-type: neither {PROTOBUF} nor {JSON}"))
-        })?;
+        let Some(form) = form else {
+            let status = Status::invalid_argument(format!("content-type: neither {PROTOBUF} nor {JSON}"));
+            let origin = origin(Protocol::OtlpHttp, request.extensions());
+            note_refused(&receiver.senders, &origin, Refusal::Malformed, status.message());
+            return Err(status);
+        };
         receiver.store(form, request).await
     };
     let answer =
@@ -140,17 +143,15 @@ impl Receiver {
     /// The body, decompressed, of at most so many bytes, with its room.
     async fn read(&self, body: Body, headers: &HeaderMap, limit: usize) -> Result<(Bytes, Room), Unread> {
         let encoding = headers.get(header::CONTENT_ENCODING).map(|value| value.to_str().unwrap_or("?"));
-        let encoding = Encoding::named(encoding)?;
+        let compressed = is_compressed(encoding)?;
         let received = axum::body::to_bytes(body, limit).await.map_err(|_| {
             Status::resource_exhausted("the body is larger than a message may be, or ends early")
         })?;
-        match encoding {
-            None => {
-                let room = self.inflation.room(received.len()).await?;
-                Ok((received, room))
-            }
-            Some(encoding) => self.inflation.decompress(received, encoding, limit).await,
+        if compressed {
+            return self.inflation.decompress(received, limit).await;
         }
+        let room = self.inflation.room(received.len()).await?;
+        Ok((received, room))
     }
 }
 

@@ -20,7 +20,7 @@ use axum::{
 };
 use bytes::Bytes;
 use decima_forward::Forwarder;
-use decima_ingest::push::Senders;
+use decima_ingest::push::{self, Senders};
 use decima_proto::decima::{
     debuginfo::v1alpha1::object_file_service_server::ObjectFileService as _,
     ingest::v1alpha1::ingest_service_server::IngestService as _,
@@ -32,11 +32,13 @@ use decima_proto::parca::{
     },
     query::v1alpha1::query_service_server::QueryService as _,
     scrape::v1alpha1::scrape_service_server::ScrapeService as _,
+    telemetry::v1alpha1::telemetry_service_server::TelemetryService as _,
 };
 use http::{Extensions, HeaderMap, header, request::Parts};
 use http_body_util::LengthLimitError;
 use prost::Message;
 use prost_reflect::{DynamicMessage, MessageDescriptor};
+use tokio_stream::StreamExt as _;
 use tonic::{Code, Request, Status, metadata::MetadataMap};
 
 pub(crate) use self::report::EXPOSED;
@@ -48,10 +50,15 @@ use crate::{
     service::{
         agents::AgentsService, debuginfo::DebuginfoService, ingest::IngestService, note_refused, origin,
         profile_store::ProfileStoreService, protocol_of, query::QueryService, scrape::ScrapeService,
+        telemetry::TelemetryService,
     },
     settings::Bounds,
+    shares::{Party, Progress},
     status, transcode,
 };
+
+/// Messages of one body: an exchange has two.
+const MESSAGES_MAX: usize = 16;
 
 /// Query parameters in the order given.
 type Pairs = Vec<(String, String)>;
@@ -64,6 +71,7 @@ pub(crate) struct Gateway {
     pub(crate) scrape: ScrapeService,
     pub(crate) ingest: IngestService,
     pub(crate) debuginfo: DebuginfoService,
+    pub(crate) telemetry: TelemetryService,
     pub(crate) senders: Arc<Senders>,
     /// Who sends on what comes in, where that is not kept here.
     pub(crate) forwarder: Option<Forwarder>,
@@ -73,13 +81,10 @@ pub(crate) struct Gateway {
 }
 
 /// Methods of the gateway that are known and not offered, with the path that names them.
-const NOT_OFFERED: [(&str, &str); 4] = [
-    // An exchange of streams, which JSON over HTTP/1.1 cannot be.
-    ("/profiles/write", "parca.profilestore.v1alpha1.ProfileStoreService/Write"),
+const NOT_OFFERED: [(&str, &str); 2] = [
     ("/profiles/share", "parca.query.v1alpha1.QueryService/ShareProfile"),
     // A stream of hundreds of megabytes, which base64 and JSON would make half a gigabyte.
     ("/upload", "parca.debuginfo.v1alpha1.DebuginfoService/Upload"),
-    ("/telemetry/panic", "parca.telemetry.v1alpha1.TelemetryService/ReportPanic"),
 ];
 
 /// The routes below `/api`.
@@ -93,10 +98,12 @@ pub(crate) fn routes(gateway: Arc<Gateway>) -> Router {
         .route("/profiles/has_profile_data", get(has_profile_data))
         .route("/profiles/series", get(series))
         .route("/profiles/writeraw", post(write_raw))
+        .route("/profiles/write", post(write))
         .route("/profiles/writearrow", post(write_arrow))
         .route("/shouldinitiateupload", post(should_initiate_upload))
         .route("/initiateupload", post(initiate_upload))
         .route("/markuploadfinished", post(mark_upload_finished))
+        .route("/telemetry/panic", post(report_panic))
         .route("/debuginfo", get(object_files))
         .route("/agents", get(agents))
         .route("/targets", get(targets))
@@ -212,6 +219,33 @@ async fn write_raw(State(gateway): State<Arc<Gateway>>, request: axum::extract::
         .await
 }
 
+/// An exchange of streams, as gRPC-Gateway has it over HTTP/1.1: all requests, one after the other, then all answers, a line
+/// for each. Who sends does not know what will be asked for, and sends the locations of all stacktraces.
+async fn write(State(gateway): State<Arc<Gateway>>, request: axum::extract::Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let method = &Schema::get().write;
+    let answer = async {
+        let sent = gateway.sent_all(method, body).await;
+        let (requests, _room) = sent.inspect_err(|failure| {
+            gateway.note_unreadable(method, &parts.extensions, failure.clone());
+        })?;
+        let origin = origin(push::Protocol::Write, &parts.extensions);
+        let requests = tokio_stream::iter(requests.into_iter().map(decoded));
+        let sender = (Party::of(&parts.extensions), Progress::of(&parts.extensions));
+        let mut answers = gateway.profile_store.begin(requests, sender, origin);
+        let mut lines = Vec::new();
+        while let Some(answer) = answers.next().await.transpose()? {
+            let mut line = DynamicMessage::new(method.output.clone());
+            line.transcode_from(&answer).map_err(|error| unfit(method, &error))?;
+            lines.extend_from_slice(b"{\"result\":");
+            lines.extend(json::write(&line)?);
+            lines.extend_from_slice(b"}\n");
+        }
+        Ok(([(header::CONTENT_TYPE, "application/json")], lines).into_response())
+    };
+    gateway.observe(method, &parts.headers, answer).await
+}
+
 async fn write_arrow(State(gateway): State<Arc<Gateway>>, request: axum::extract::Request) -> Response {
     let (parts, body) = request.into_parts();
     let method = &Schema::get().write_arrow;
@@ -255,6 +289,14 @@ async fn mark_upload_finished(
         .unary(method, gateway.sent(method, body), parts, |request| {
             gateway.debuginfo.mark_upload_finished(request)
         })
+        .await
+}
+
+async fn report_panic(State(gateway): State<Arc<Gateway>>, request: axum::extract::Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let method = &Schema::get().report_panic;
+    gateway
+        .unary(method, gateway.sent(method, body), parts, |request| gateway.telemetry.report_panic(request))
         .await
 }
 
@@ -323,6 +365,18 @@ impl Gateway {
         Ok(Sent { message, room: Some(room) })
     }
 
+    /// Takes the messages of a method that stand one after the other in a body, with the room that they have.
+    async fn sent_all(&self, method: &Method, body: Body) -> Result<(Vec<Bytes>, Room), Status> {
+        let body = read_body(body, self.json_bytes_max()).await?;
+        let room = self.inflation.room(body.len()).await?;
+        let descriptor = method.input.clone();
+        let messages =
+            off_thread(move || transcode::all_to_protobuf(&descriptor, &body, MESSAGES_MAX)).await?;
+        let messages = messages
+            .map_err(|error| Status::invalid_argument(format!("not the messages as JSON: {error}")))?;
+        Ok((messages.into_iter().map(Bytes::from).collect(), room))
+    }
+
     /// Bytes of a message as JSON: its profiles are in base64, a third larger, and the rest of it wants room too.
     fn json_bytes_max(&self) -> usize {
         self.bounds.message_bytes_max / 3 * 4 + (1 << 20)
@@ -384,14 +438,16 @@ impl Gateway {
     }
 }
 
+fn unfit(method: &Method, error: &prost::DecodeError) -> Status {
+    tracing::error!(%error, method = method.name, "an answer does not fit its descriptor");
+    Status::internal("internal error; the server's log says more")
+}
+
 /// A typed answer as JSON.
 fn write_message<Res: Message>(method: &Method, response: tonic::Response<Res>) -> Result<Response, Status> {
     let (metadata, message, _) = response.into_parts();
     let mut dynamic = DynamicMessage::new(method.output.clone());
-    dynamic.transcode_from(&message).map_err(|error| {
-        tracing::error!(%error, method = method.name, "an answer does not fit its descriptor");
-        Status::internal("internal error; the server's log says more")
-    })?;
+    dynamic.transcode_from(&message).map_err(|error| unfit(method, &error))?;
     let body = json::write(&dynamic)?;
     let mut response = ([(header::CONTENT_TYPE, "application/json")], body).into_response();
     response.headers_mut().extend(metadata.into_headers());

@@ -8,6 +8,7 @@ pub(crate) mod otlp;
 pub(crate) mod profile_store;
 pub(crate) mod query;
 pub(crate) mod scrape;
+pub(crate) mod telemetry;
 
 use std::{sync::Arc, time::Instant};
 
@@ -52,9 +53,25 @@ pub(crate) fn protocol_of(path: &str) -> Option<Protocol> {
         ("parca.profilestore.v1alpha1.ProfileStoreService", "Write") => Some(Protocol::Write),
         ("parca.profilestore.v1alpha1.ProfileStoreService", "WriteArrow") => Some(Protocol::WriteArrow),
         ("parca.debuginfo.v1alpha1.DebuginfoService", _) => Some(Protocol::Debuginfo),
+        ("parca.telemetry.v1alpha1.TelemetryService", _) => Some(Protocol::Telemetry),
         ("opentelemetry.proto.collector.profiles.v1development.ProfilesService", _) => {
             Some(Protocol::OtlpGrpc)
         }
+        _ => None,
+    }
+}
+
+/// The way in that a path over HTTP is, below the path prefix.
+pub(crate) fn protocol_of_http(path: &str) -> Option<Protocol> {
+    match path {
+        crate::otlp_http::PATH => Some(Protocol::OtlpHttp),
+        "/api/profiles/writeraw" => Some(Protocol::WriteRaw),
+        "/api/profiles/writearrow" => Some(Protocol::WriteArrow),
+        "/api/profiles/write" => Some(Protocol::Write),
+        "/api/upload" | "/api/shouldinitiateupload" | "/api/initiateupload" | "/api/markuploadfinished" => {
+            Some(Protocol::Debuginfo)
+        }
+        "/api/telemetry/panic" => Some(Protocol::Telemetry),
         _ => None,
     }
 }

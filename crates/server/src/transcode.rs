@@ -41,6 +41,25 @@ pub(crate) fn to_protobuf(message: &MessageDescriptor, json: &[u8]) -> Result<Ve
     Ok(out)
 }
 
+/// The messages that JSON texts say, one after the other, each encoded; at most so many.
+pub(crate) fn all_to_protobuf(
+    message: &MessageDescriptor,
+    json: &[u8],
+    count_max: usize,
+) -> Result<Vec<Vec<u8>>, serde_json::Error> {
+    let mut deserializer = serde_json::Deserializer::from_slice(json);
+    let mut messages = Vec::new();
+    while deserializer.end().is_err() {
+        if messages.len() == count_max {
+            return Err(serde_json::Error::custom(format_args!("more than {count_max} messages")));
+        }
+        let mut out = Vec::new();
+        Body { message, out: &mut out }.deserialize(&mut deserializer)?;
+        messages.push(out);
+    }
+    Ok(messages)
+}
+
 /// Writes the fields of a message.
 struct Body<'a> {
     message: &'a MessageDescriptor,
@@ -478,6 +497,18 @@ mod tests {
     fn text_passes_as_it_is() {
         let json = b"{\"dictionary\":{\"stringTable\":[\"a\xffb\"]},\"?\xfe\":\"\xfd\"}";
         assert_eq!(to_protobuf(&descriptor(EXPORT), json).unwrap(), b"\x12\x05\x2a\x03a\xffb");
+    }
+
+    #[test]
+    fn several_messages() {
+        let descriptor = descriptor("parca.profilestore.v1alpha1.WriteRequest");
+        let all = |json: &str| all_to_protobuf(&descriptor, json.as_bytes(), 2).map_err(|e| e.to_string());
+        let first = vec![0x0a, 1, 0];
+        assert_eq!(all(r#"{"record":"AA=="}{} "#), Ok(vec![first.clone(), vec![]]));
+        assert_eq!(all("\n{\"record\":\"AA==\"}\n"), Ok(vec![first]));
+        assert_eq!(all(""), Ok(vec![]));
+        assert_eq!(all("{}{}{}"), Err("more than 2 messages".to_owned()));
+        assert!(all("{} {").is_err() && all("{} 7").is_err());
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! by name.
 
 use arrow_ipc as wire;
+use decima_ingest::arrow::framing::SUBSTITUTE;
 use flatbuffers::{FlatBufferBuilder, UnionWIPOffset, WIPOffset};
 
 use super::arrow::ArrowError;
@@ -165,7 +166,8 @@ impl Field {
             children.iter().map(|child| Self::read(child, depth + 1, left)).collect::<Result<_, _>>()
         });
         Ok(Self {
-            name: field.name().unwrap_or_default().to_owned(),
+            // Where a name was repaired.
+            name: field.name().unwrap_or_default().replace(SUBSTITUTE, "\u{fffd}"),
             kind: Kind::read(field)?,
             dictionary,
             children: children.transpose()?.unwrap_or_default(),

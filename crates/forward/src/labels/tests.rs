@@ -158,6 +158,19 @@ fn without_labels_everything_passes_as_it_came() {
 }
 
 #[test]
+fn names_that_are_not_utf_8_are_repaired() {
+    let (file, _) = files("agent-v2").remove(0);
+    let mut stream = second(&format!("agent-v2/{file}")).to_vec();
+    let name = b"\x04\0\0\0comm\0";
+    let at = stream.windows(name.len()).position(|window| window == name).unwrap();
+    stream[at + 5] = 0xff;
+    let added = external().add_to_second_schema(stream.into()).unwrap();
+    let batch = agent::batch_of(&added, &Limits::default()).unwrap();
+    let has = |name: &str| batch.series.iter().all(|series| series.labels.iter().any(|(n, _)| n == name));
+    assert!(has("c\u{fffd}mm") && has("zone"));
+}
+
+#[test]
 fn what_is_wrong_is_told() {
     let (file, _) = files("agent-v2").remove(0);
     let stream = second(&format!("agent-v2/{file}"));

@@ -26,6 +26,8 @@ use super::{
 use crate::arrow::{self, Array, ArrowError, Batch, Fault, NULL};
 
 const LABEL_PREFIX: &str = "labels.";
+/// The column of the label that names the sender.
+pub(super) const NODE: &str = "labels.node";
 const ID: &str = "stacktrace_id";
 const LOCATIONS: &str = "locations";
 /// Bytes of all ids of a request, which columns may take from each other's middle. An agent's have 16 each.
@@ -60,6 +62,9 @@ pub(crate) fn samples(stream: &[u8], context: Context<'_>) -> Result<Pending, Ar
         let samples = Samples::read(batch, &labels, &mut text, context)?;
         let rows = pending.ids.numbers(batch, batch.required(ID)?)?;
         totals.add_text(text.strings.buffer().len())?;
+        if totals.is_first() {
+            text.repaired += schema.repaired_names;
+        }
         pending.batches.push(PendingBatch { samples, text, rows });
         Ok::<_, ArrowError>(())
     })?;

@@ -2,6 +2,8 @@
 //!
 //! The same messages, and a sound one, are the corpora of the fuzz targets; `cargo xtask bless` writes them anew.
 
+mod growth;
+
 use std::{path::PathBuf, sync::Arc};
 
 use arrow_array::{

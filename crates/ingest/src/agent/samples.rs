@@ -22,7 +22,7 @@ const SERIES_LABELS: [&str; 8] =
 /// By this one labels that belong to samples are told from those that belong to processes.
 const THREAD: &str = "thread_id";
 /// The label that names the sender.
-const NODE: &str = "node";
+pub(super) const NODE: &str = "node";
 /// Values of one label in one request beyond which it is a sample's: hosts do not run more different programs.
 const VALUES_MAX: usize = 256;
 /// Bytes of a name in an error message.

@@ -26,7 +26,9 @@ pub(crate) fn decode(stream: &[u8], context: Context<'_>) -> Result<Decoded, Arr
     arrow::read(stream, bounds(context.limits), |schema, batch| {
         check_version(schema.metadata(super::VERSION_KEY), SECOND)?;
         totals.add(batch.rows())?;
+        let is_first = totals.is_first();
         decoded.add(record_batch(batch, context)?);
+        decoded.repaired_strings += if is_first { schema.repaired_names } else { 0 };
         Totals::check(&decoded.batch)
     })?;
     Ok(decoded)

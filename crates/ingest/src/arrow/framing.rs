@@ -1,6 +1,14 @@
 //! The framing of Arrow's streaming format: bytes in, messages out, each verified and none of its body read.
 
+use std::ops::Range;
+
 use arrow_ipc::MetadataVersion;
+use flatbuffers::InvalidFlatbuffer;
+
+/// Stands for bytes of a name that are no UTF-8 until the name is read: metadata must not change its length.
+pub const SUBSTITUTE: char = '\u{1a}';
+/// Names of one stream that are repaired. Each one means another look at the whole of the metadata.
+const REPAIRED_NAMES_MAX: usize = 256;
 
 const CONTINUATION: [u8; 4] = [0xff; 4];
 /// Messages of one stream; an agent sends a dozen.
@@ -24,7 +32,7 @@ pub enum FramingError {
     Metadata {
         /// Where in the stream.
         offset: usize,
-        /// What the verifier says.
+        /// What is wrong with it, and where in the metadata.
         reason: String,
     },
 }
@@ -35,6 +43,8 @@ pub struct Messages<'a> {
     bytes: &'a [u8],
     at: usize,
     count: usize,
+    /// Where the metadata of the last message is.
+    metadata: Range<usize>,
 }
 
 /// A message whose metadata is verified.
@@ -53,7 +63,7 @@ pub struct Message<'a> {
 impl<'a> Messages<'a> {
     /// The messages of a stream.
     pub fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, at: 0, count: 0 }
+        Self { bytes, at: 0, count: 0, metadata: 0..0 }
     }
 
     /// The next message; `None` at the end, which is an end marker or simply the end.
@@ -83,11 +93,9 @@ impl<'a> Messages<'a> {
         }
         let length = usize::try_from(length).map_err(|_| wrong("a message of negative length"))?;
         let metadata = self.take(length)?;
-        let header = arrow_ipc::root_as_message(metadata).map_err(|error| {
-            // The verifier tells a whole path over several lines.
-            let reason = error.to_string().lines().next().unwrap_or_default().to_owned();
-            FramingError::Metadata { offset, reason }
-        })?;
+        self.metadata = self.at - length..self.at;
+        let header = arrow_ipc::root_as_message(metadata)
+            .map_err(|error| FramingError::Metadata { offset, reason: words(&error) })?;
         if header.version() < MetadataVersion::V4 {
             return Err(wrong("a message of an Arrow version before 0.8"));
         }
@@ -103,5 +111,61 @@ impl<'a> Messages<'a> {
         };
         self.at += length;
         Ok(taken)
+    }
+}
+
+/// What the verifier says, without the path of tables that it adds.
+fn words(error: &InvalidFlatbuffer) -> String {
+    match error {
+        InvalidFlatbuffer::MissingRequiredField { required, .. } => {
+            format!("the field {required} is missing")
+        }
+        InvalidFlatbuffer::InconsistentUnion { field, .. } => format!("the union {field} is incomplete"),
+        InvalidFlatbuffer::Utf8Error { range, .. } => format!("text at byte {} is not UTF-8", range.start),
+        InvalidFlatbuffer::MissingNullTerminator { range, .. } => {
+            format!("text at byte {} does not end", range.start)
+        }
+        InvalidFlatbuffer::Unaligned { position, .. } => format!("byte {position} is not aligned"),
+        InvalidFlatbuffer::RangeOutOfBounds { range, .. } => {
+            format!("bytes {} to {} are beyond its end", range.start, range.end)
+        }
+        InvalidFlatbuffer::SignedOffsetOutOfBounds { position, .. } => {
+            format!("the offset at byte {position} leads beyond its end")
+        }
+        InvalidFlatbuffer::TooManyTables => "too many tables".to_owned(),
+        InvalidFlatbuffer::ApparentSizeTooLarge => "the same bytes are used too often".to_owned(),
+        InvalidFlatbuffer::DepthLimitReached => "tables are nested too deep".to_owned(),
+    }
+}
+
+/// A stream whose schema has names that are not UTF-8, with a substitute in place of each bad byte, and how many names that
+/// are; `None` if there are none, or the stream is wrong in another way.
+///
+/// The verifier refuses such a schema whole, and with it what a sender has to say, for a label that somebody else has named.
+pub fn with_repaired_names(stream: &[u8]) -> Option<(Vec<u8>, u64)> {
+    let mut messages = Messages::new(stream);
+    let Err(FramingError::Metadata { offset: 0, .. }) = messages.next() else { return None };
+    // What was taken last is the metadata.
+    let metadata = messages.metadata.clone();
+    let mut stream = stream.to_vec();
+    for repaired in 0..=REPAIRED_NAMES_MAX {
+        match arrow_ipc::root_as_message(stream.get(metadata.clone())?) {
+            Ok(_) => return Some((stream, repaired as u64)),
+            Err(InvalidFlatbuffer::Utf8Error { range, .. }) => {
+                substitute(stream.get_mut(metadata.clone())?.get_mut(range)?);
+            }
+            Err(_) => return None,
+        }
+    }
+    None
+}
+
+fn substitute(mut text: &mut [u8]) {
+    while let Err(error) = std::str::from_utf8(text) {
+        let bad = error.error_len().unwrap_or(text.len() - error.valid_up_to());
+        let (bad, rest) = std::mem::take(&mut text).split_at_mut(error.valid_up_to() + bad);
+        let start = error.valid_up_to();
+        bad.get_mut(start..).unwrap_or_default().fill(SUBSTITUTE as u8);
+        text = rest;
     }
 }

@@ -2,7 +2,10 @@
 
 use arrow_ipc::{Endianness, Field as WireField, Schema as WireSchema, TimeUnit, Type};
 
-use super::error::{ArrowError, Fault};
+use super::{
+    error::{ArrowError, Fault},
+    framing::SUBSTITUTE,
+};
 
 /// Fields of a schema, nested ones included. Labels are the only ones whose number depends on the sender.
 const FIELDS_MAX: usize = 4096;
@@ -17,6 +20,8 @@ pub(crate) struct Schema {
     pub(super) fields: Vec<Field>,
     /// Key-value pairs of the whole.
     metadata: Vec<(String, String)>,
+    /// Names that were not UTF-8 and were repaired.
+    pub(crate) repaired_names: u64,
 }
 
 /// A column, or a part of one.
@@ -99,7 +104,7 @@ impl Kind {
 }
 
 impl Schema {
-    pub(super) fn of(wire: WireSchema<'_>, offset: usize) -> Result<Self, ArrowError> {
+    pub(super) fn of(wire: WireSchema<'_>, offset: usize, repaired_names: u64) -> Result<Self, ArrowError> {
         if wire.endianness() != Endianness::Little {
             return Err(ArrowError::column("(schema)", Fault::Unsupported("big-endian streams")));
         }
@@ -112,7 +117,11 @@ impl Schema {
         let mut left = FIELDS_MAX;
         let wire = wire.fields().ok_or_else(|| ArrowError::framing("the schema has no fields", offset))?;
         let fields = wire.iter().map(|field| Field::of(field, "", 0, &mut left)).collect::<Result<_, _>>()?;
-        Ok(Self { fields, metadata: metadata.unwrap_or_default() })
+        let mut schema = Self { fields, metadata: metadata.unwrap_or_default(), repaired_names };
+        if repaired_names > 0 {
+            schema.fields.iter_mut().for_each(Field::repair);
+        }
+        Ok(schema)
     }
 
     /// The value of a key of the metadata.
@@ -122,6 +131,16 @@ impl Schema {
 }
 
 impl Field {
+    /// Puts U+FFFD in place of substitutes.
+    fn repair(&mut self) {
+        for text in [&mut self.name, &mut self.path] {
+            if text.contains(SUBSTITUTE) {
+                *text = text.replace(SUBSTITUTE, "\u{fffd}");
+            }
+        }
+        self.children.iter_mut().for_each(Self::repair);
+    }
+
     fn of(wire: WireField<'_>, parent: &str, depth: usize, left: &mut usize) -> Result<Self, ArrowError> {
         let name = wire.name().unwrap_or_default();
         let path = path(parent, name);

@@ -7,23 +7,41 @@ use super::{
     array::{Array, Batch, Dictionaries},
     body::{Budget, Buffer, Codec},
     error::{ArrowError, Fault},
-    framing::{Message, Messages},
+    framing::{self, Message, Messages},
     schema::{Field, Kind, Schema},
 };
 
 /// Reads a stream and hands every record batch to `take`, with the schema.
 ///
-/// A stream that ends without a schema is empty: nothing is handed over. `take` decides about the type of its error.
+/// A stream that ends without a schema is empty: nothing is handed over. Names of columns that are not UTF-8 are repaired. `take` decides about the type of its error.
 pub(crate) fn read<E: From<ArrowError>>(
     bytes: &[u8],
     bounds: Bounds,
-    mut take: impl FnMut(&Schema, &Batch<'_, '_>) -> Result<(), E>,
+    take: impl FnMut(&Schema, &Batch<'_, '_>) -> Result<(), E>,
 ) -> Result<(), E> {
     let mut messages = Messages::new(bytes);
-    let schema = match messages.next().map_err(ArrowError::from)? {
+    match messages.next() {
+        Ok(first) => read_after(first, messages, 0, bounds, take),
+        Err(error) => {
+            let (repaired, names) = framing::with_repaired_names(bytes).ok_or(ArrowError::from(error))?;
+            let mut messages = Messages::new(&repaired);
+            let first = messages.next().map_err(ArrowError::from)?;
+            read_after(first, messages, names, bounds, take)
+        }
+    }
+}
+
+fn read_after<'s, E: From<ArrowError>>(
+    first: Option<Message<'s>>,
+    mut messages: Messages<'s>,
+    repaired_names: u64,
+    bounds: Bounds,
+    mut take: impl FnMut(&Schema, &Batch<'_, '_>) -> Result<(), E>,
+) -> Result<(), E> {
+    let schema = match first {
         None => return Ok(()),
         Some(first) => match first.header.header_as_schema() {
-            Some(schema) => Schema::of(schema, first.offset)?,
+            Some(schema) => Schema::of(schema, first.offset, repaired_names)?,
             None => {
                 return Err(ArrowError::framing("the first message is no schema", first.offset).into());
             }

@@ -107,7 +107,7 @@ fn render(
     }
     each_field(message, place, |number, field| {
         match number {
-            1 => _ = write!(text, "{:?}", String::from_utf8_lossy(cut(field.message()?.rest()))),
+            1 => _ = write!(text, "{}", quoted(cut(field.message()?.rest()))),
             2 => text.push_str(if field.varint()? == 0 { "false" } else { "true" }),
             3 => _ = write!(text, "{}", field.varint()? as i64),
             4 => _ = write!(text, "{}", f64::from_bits(field.fixed64()?)),
@@ -117,7 +117,7 @@ fn render(
             6 => list(field.message()?, place, text, ['{', '}'], |pair, text| {
                 each_field(pair, place, |number, field| {
                     match number {
-                        1 => _ = write!(text, "{:?}:", String::from_utf8_lossy(cut(field.message()?.rest()))),
+                        1 => _ = write!(text, "{}:", quoted(cut(field.message()?.rest()))),
                         2 => render(field.message()?, place, dictionary, depth + 1, text)?,
                         _ => {}
                     }
@@ -127,12 +127,17 @@ fn render(
             7 => cut(field.message()?.rest()).iter().for_each(|byte| _ = write!(text, "{byte:02x}")),
             8 => {
                 let id = dictionary.string(field.varint()?, place)?;
-                _ = write!(text, "{:?}", dictionary.strings.get(id));
+                _ = write!(text, "{}", quoted(dictionary.strings.bytes(id)));
             }
             _ => {}
         }
         Ok(())
     })
+}
+
+/// Text as JSON has it.
+fn quoted(bytes: &[u8]) -> serde_json::Value {
+    String::from_utf8_lossy(bytes).into_owned().into()
 }
 
 fn cut(bytes: &[u8]) -> &[u8] {

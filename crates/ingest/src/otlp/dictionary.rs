@@ -96,6 +96,21 @@ impl Dictionary {
         Ok(tables)
     }
 
+    /// The strings alone, as far as they are right.
+    pub(super) fn of_strings(message: &[u8], parts: &[Reader<'_>]) -> Self {
+        let mut tables = Self { strings: Strings::over(message.to_vec()), ..Self::default() };
+        for &part in parts {
+            let _ = each_field(part, "", |number, field| {
+                if number == 5 && tables.string_ids.len() < TABLE_ROWS_MAX {
+                    let id = tables.text(field.message()?);
+                    tables.string_ids.push(id);
+                }
+                Ok(())
+            });
+        }
+        tables
+    }
+
     /// The id of text in the message; bytes that are not UTF-8 are replaced by U+FFFD and counted.
     pub(super) fn text(&mut self, text: Reader<'_>) -> StringId {
         let bytes = text.rest();

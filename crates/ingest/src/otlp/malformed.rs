@@ -219,6 +219,8 @@ fn names_of_profiles() {
         ("go.opentelemetry.io/ebpf-profiler", "go_opentelemetry_io_ebpf_profiler"),
         ("/opt/x/ebpf-profiler-19", "go_opentelemetry_io_ebpf_profiler"),
         ("my.profiler", "my_profiler"),
+        ("日本", "_65e5__672c_"),
+        ("日木.x", "_65e5__6728__x"),
     ] {
         assert_eq!(profile::profile_name(scope), expected, "{scope}");
     }
@@ -229,7 +231,7 @@ fn a_wrong_profile_does_not_cost_the_others() {
     let good = request(&[sample(&[4], 1, &[3], &[1001])], &dictionary_parts());
     let bad = request(&[sample(&[99], 1, &[3], &[1001])], &[]);
     let decoded = read(&[good, bad].concat()).unwrap();
-    assert_eq!((decoded.profiles, decoded.rejected_profiles), (1, 1));
+    assert_eq!((decoded.profiles, decoded.rejected_profiles.values().sum()), (1, 1_u64));
     let place = "resource_profiles[1].scope_profiles[0].profiles[0].samples[0]";
     assert_eq!(
         decoded.rejection.unwrap().to_string(),
@@ -346,6 +348,47 @@ fn a_hundred_thousand_labels() {
     assert!(refusal.ends_with("samples[0]: 65 attributes, the limit is 64"), "{refusal}");
 }
 
+/// Whose a request is can be read although its dictionary is wrong.
+#[test]
+fn nodes_of_wrong_requests() {
+    let sound = request(&[sample(&[4], 1, &[3], &[1001])], &dictionary_parts());
+    assert_eq!(node_of_wrong(&sound), "n1");
+    let wrong = [sound, message(2, &[message(7, &[number(1, 99)])])].concat();
+    assert!(read(&wrong).is_err());
+    assert_eq!(node_of_wrong(&wrong), "n1");
+    assert_eq!(node_of_wrong(b"\xff\xff"), "");
+}
+
+/// Lists that are refused before there is memory for them.
+#[test]
+fn lists_that_are_too_long() {
+    let check = |message: &[u8], expected: &str| {
+        let error = read(message).unwrap_err();
+        assert_eq!((error.reason, error.to_string().as_str()), (crate::push::Refusal::TooLarge, expected));
+    };
+    check(&bytes(1, b"").repeat(PARTS_MAX + 1), "request: 131073 resources or more, the limit is 131072");
+    let scopes = bytes(1, &bytes(2, b"").repeat(PARTS_MAX));
+    check(&scopes, "resource_profiles[0]: 131073 scopes or more, the limit is 131072");
+    let profiles = bytes(1, &bytes(2, &bytes(2, b"").repeat(PARTS_MAX - 1)));
+    check(&profiles, "resource_profiles[0].scope_profiles[0]: 131073 profiles or more, the limit is 131072");
+    let rows = [bytes(2, &bytes(5, b"").repeat(TABLE_ROWS_MAX)), bytes(2, &bytes(1, b""))].concat();
+    check(&rows, "dictionary.mapping_table: 2097153 rows of all tables, the limit is 2097152");
+    let attributes = bytes(1, &bytes(1, &bytes(1, b"").repeat(ATTRIBUTES_MAX + 1)));
+    check(&attributes, "resource_profiles[0]: 1025 attributes, the limit is 1024");
+    let many = packed(11, &vec![0; ATTRIBUTES_MAX + 5]);
+    let many = bytes(1, &bytes(2, &bytes(2, &many)));
+    check(
+        &many,
+        "resource_profiles[0].scope_profiles[0].profiles[0]: 1025 attributes or more, the limit is 1024",
+    );
+    let resource = bytes(1, &bytes(1, b"").repeat(ATTRIBUTES_MAX));
+    let profiles = bytes(2, &bytes(2, b"").repeat(PAIRS_MAX / ATTRIBUTES_MAX + 1));
+    check(
+        &bytes(1, &[resource, profiles].concat()),
+        "resource_profiles[0].scope_profiles[0].profiles[2048]: 2097153 attributes of profiles, the limit is 2097152",
+    );
+}
+
 #[test]
 fn values_of_every_kind() {
     let value = |parts: &[Vec<u8>]| {
@@ -367,6 +410,7 @@ fn values_of_every_kind() {
         value(&[message(6, &[pair("a", number(3, 1)), pair("b", number(2, 0))])]),
         "{\"a\":1,\"b\":false}"
     );
+    assert_eq!(value(&[message(5, &[message(1, &[text(1, "a\"\u{1}ü")])])]), "[\"a\\\"\\u0001ü\"]");
     // As deep as it likes, shown as deep as we like.
     let deep = (0..30).fold(number(3, 1), |inner, _| message(5, &[message(1, &[inner])]));
     assert!(value(&[deep]).ends_with("…]]]]]]]]]"));

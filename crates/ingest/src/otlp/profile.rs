@@ -1,5 +1,7 @@
 //! Profiles and their samples: fields as they came first, series once the layout is known.
 
+use std::{borrow::Cow, fmt::Write as _};
+
 use decima_profile::{ProfileType, attribute_name, batch::SeriesSamples, wire::Reader};
 
 use super::{
@@ -175,8 +177,25 @@ pub(super) fn profile_name(scope: &str) -> String {
     match scope {
         "" => UNKNOWN.to_owned(),
         _ if program.starts_with("ebpf-profiler") => EBPF_PROFILER.to_owned(),
-        _ => attribute_name::sanitized(scope).into_owned(),
+        _ => attribute_name::sanitized(&in_ascii(scope)).into_owned(),
     }
+}
+
+/// A name with what is not ASCII as `_` and the hexadecimal number of each character and `_`, as Prometheus escapes names:
+/// otherwise all names of one length in one script would be one.
+fn in_ascii(name: &str) -> Cow<'_, str> {
+    if name.is_ascii() {
+        return Cow::Borrowed(name);
+    }
+    let mut escaped = String::with_capacity(name.len() * 4);
+    for character in name.chars() {
+        if character.is_ascii() {
+            escaped.push(character);
+        } else {
+            let _ = write!(escaped, "_{:x}_", u32::from(character));
+        }
+    }
+    Cow::Owned(escaped)
 }
 
 fn value_type(message: Reader<'_>, place: &str) -> Result<(u64, u64), OtlpError> {

@@ -22,6 +22,10 @@ pub enum Refusal {
     Value,
     /// All samples are older than the retention or too far in the future.
     Time,
+    /// No token, or one that is not known.
+    Unauthenticated,
+    /// A token that does not allow it, or a page that may not call.
+    Forbidden,
     /// The sender paused or took too long in the middle of what it sent.
     Stalled,
     /// A step of an upload that does not belong to it: none was begun, or another one since.
@@ -41,6 +45,8 @@ impl Refusal {
             Self::TooLarge => "too_large",
             Self::Value => "value",
             Self::Time => "time",
+            Self::Unauthenticated => "unauthenticated",
+            Self::Forbidden => "forbidden",
             Self::Stalled => "stalled",
             Self::Upload => "upload",
             Self::Store => "store",

@@ -46,7 +46,7 @@ pub struct Sender {
     pub received_ns: i64,
     /// How long that took.
     pub took: Duration,
-    /// Why it was refused; empty if it was not.
+    /// Why it, or a part of it, was refused; empty if it was not.
     pub error: String,
     /// Whether metrics have numbers of its own; the first thousand do, the others are counted together
     /// ([`Senders::others`]).
@@ -78,6 +78,8 @@ pub struct SenderCounts {
     pub repaired_strings: u64,
     /// Requests refused, by reason.
     pub refused_requests: BTreeMap<Refusal, u64>,
+    /// Profiles left out of requests that were taken, by reason.
+    pub rejected_profiles: BTreeMap<Refusal, u64>,
 }
 
 /// What one push adds.
@@ -93,6 +95,10 @@ pub struct Outcome {
     pub repaired_strings: u64,
     /// Why it was refused, if it was.
     pub refused: Option<(Refusal, String)>,
+    /// Profiles left out, by reason.
+    pub rejected_profiles: BTreeMap<Refusal, u64>,
+    /// What was wrong with the first of them; empty if there is none.
+    pub rejection: String,
 }
 
 impl SenderCounts {
@@ -103,6 +109,9 @@ impl SenderCounts {
         match &outcome.refused {
             None => self.accepted_requests += 1,
             Some((reason, _)) => *self.refused_requests.entry(*reason).or_default() += 1,
+        }
+        for (reason, profiles) in &outcome.rejected_profiles {
+            *self.rejected_profiles.entry(*reason).or_default() += profiles;
         }
     }
 }
@@ -122,17 +131,30 @@ pub struct Senders {
 impl Senders {
     /// Notes a push. While the list is full, new senders are not listed.
     ///
-    /// Uploads of object files do not tell their node. They are those of the node whose profiles come from the same address,
-    /// if there is one such node.
+    /// Uploads of object files and reports of agents that ended do not tell their node. They are those of the node whose
+    /// profiles come from the same address, if there is one such node.
     pub fn note(&self, node: &str, origin: &Origin, outcome: Outcome) {
+        self.note_within(SENDERS_MAX, node, origin, outcome);
+    }
+
+    /// Notes a request that was not let in, whoever sent it. Half of the list is for those who were.
+    pub fn note_not_let_in(&self, origin: &Origin, reason: Refusal, message: &str) {
+        let refused = Some((reason, message.to_owned()));
+        let outcome = Outcome { took: origin.received.elapsed(), refused, ..Outcome::default() };
+        self.note_within(SENDERS_MAX / 2, "", origin, outcome);
+    }
+
+    fn note_within(&self, senders_max: usize, node: &str, origin: &Origin, outcome: Outcome) {
         let mut by_key = self.by_key.lock();
         let node = match origin.protocol {
-            Protocol::Debuginfo if node.is_empty() => only_node_at(&by_key, origin.address),
+            Protocol::Debuginfo | Protocol::Telemetry if node.is_empty() => {
+                only_node_at(&by_key, origin.address)
+            }
             _ => None,
         }
         .unwrap_or_else(|| node.to_owned());
         let key = (node.clone(), origin.address);
-        if !by_key.contains_key(&key) && !make_room(&mut by_key, origin.received) {
+        if !by_key.contains_key(&key) && !make_room(&mut by_key, origin.received, senders_max) {
             drop(by_key);
             self.others.lock().entry(origin.protocol).or_default().add(&outcome);
             return;
@@ -156,7 +178,7 @@ impl Senders {
         if !sender.named {
             self.others.lock().entry(origin.protocol).or_default().add(&outcome);
         }
-        sender.error = outcome.refused.map(|(_, error)| error).unwrap_or_default();
+        sender.error = outcome.refused.map_or(outcome.rejection, |(_, error)| error);
     }
 
     /// What became of the requests of senders without numbers of their own.
@@ -197,13 +219,13 @@ fn only_node_at(by_key: &BTreeMap<Key, Sender>, address: Option<IpAddr>) -> Opti
 }
 
 /// Forgets senders as long as there is no room for one more; whether there is now.
-fn make_room(by_key: &mut BTreeMap<Key, Sender>, now: Instant) -> bool {
+fn make_room(by_key: &mut BTreeMap<Key, Sender>, now: Instant, senders_max: usize) -> bool {
     for expiry in [COUNTS_EXPIRY, EXPIRY] {
         if by_key.len() >= SENDERS_MAX {
             by_key.retain(|_, sender| is_within(sender, now, expiry));
         }
     }
-    by_key.len() < SENDERS_MAX
+    by_key.len() < senders_max
 }
 
 fn is_within(sender: &Sender, now: Instant, time: Duration) -> bool {
@@ -225,6 +247,7 @@ mod tests {
             rejected_samples: 0,
             repaired_strings: 1,
             refused: refused.map(|reason| (reason, "no".to_owned())),
+            ..Outcome::default()
         }
     }
 
@@ -273,6 +296,34 @@ mod tests {
         // Nothing was known of the first address yet, and the second one is that of two nodes.
         let of = |id: &str, count| (id.to_owned(), count);
         assert_eq!(uploads, [of("10.0.0.1", 1), of("10.0.0.2", 1), of("a", 1), of("b", 0), of("c", 0)]);
+    }
+
+    #[test]
+    fn parts_that_are_left_out_are_told() {
+        let senders = Senders::default();
+        let rejected_profiles = BTreeMap::from([(Refusal::OutOfRange, 2)]);
+        let outcome = Outcome { rejected_profiles, rejection: "a stack".to_owned(), ..Outcome::default() };
+        senders.note("a", &origin(None, Instant::now()), outcome);
+        let sender = senders.all().remove(0);
+        let counts = &sender.counts[&Protocol::WriteArrow];
+        assert_eq!((sender.error.as_str(), counts.accepted_requests), ("a stack", 1));
+        assert_eq!(counts.rejected_profiles, BTreeMap::from([(Refusal::OutOfRange, 2)]));
+    }
+
+    #[test]
+    fn those_who_are_not_let_in_leave_room_for_others() {
+        let start = Instant::now();
+        let senders = Senders::default();
+        for last in 0..SENDERS_MAX as u32 {
+            let at = origin(Some(IpAddr::from(last.to_be_bytes())), start);
+            senders.note_not_let_in(&at, Refusal::Unauthenticated, "no token");
+        }
+        assert_eq!(senders.all().len(), SENDERS_MAX / 2);
+        let mut others = senders.others().remove(&Protocol::WriteArrow).unwrap();
+        let refused = others.refused_requests.remove(&Refusal::Unauthenticated).unwrap();
+        assert_eq!(refused as usize, SENDERS_MAX - NAMED_MAX);
+        senders.note("node", &origin(None, start), outcome(None));
+        assert_eq!(senders.all().len(), SENDERS_MAX / 2 + 1);
     }
 
     #[test]

@@ -458,6 +458,44 @@ async fn one_bad_series_stores_nothing_of_a_request() {
 }
 
 #[tokio::test]
+async fn refusals_are_those_of_the_node() {
+    let folder = tempfile::tempdir().unwrap();
+    let push = Push::new(store(folder.path()).await, Limits::default());
+    let origin = Origin {
+        protocol: Protocol::WriteRaw,
+        address: Some([10, 0, 0, 1].into()),
+        received: std::time::Instant::now(),
+        received_ns: 1,
+    };
+    let message = request::tests::series(&[(b"__name__", b"x"), (b"node", b"n\xff")], &[b"no profile"]);
+    let refusal = push.push_raw(message.into(), &origin).await.unwrap_err();
+    assert!(refusal.to_string().starts_with("series 0, sample 0: "), "{refusal}");
+    let senders = push.senders().all();
+    let [sender] = &senders[..] else { panic!("{senders:?}") };
+    assert_eq!((sender.node.as_str(), sender.error.as_str()), ("n\u{fffd}", &*refusal.to_string()));
+    push.store.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn text_of_labels_is_repaired() {
+    let folder = tempfile::tempdir().unwrap();
+    let push = Push::new(store(folder.path()).await, Limits::default());
+    let origin = Origin {
+        protocol: Protocol::WriteRaw,
+        address: None,
+        received: std::time::Instant::now(),
+        received_ns: 1,
+    };
+    let profile = profile_of(&["cpu"], 1, &[sample(1, &[])]);
+    let message = request::tests::series(&[(b"__name__", b"x"), (b"jo\xffb", b"\xfe")], &[&profile]);
+    let appended = push.push_raw(Bytes::from(message.clone()), &origin).await.unwrap();
+    assert_eq!((appended.samples, push.counts().repaired_strings), (1, 2));
+    // The same again is recognised.
+    assert!(push.push_raw(message.into(), &origin).await.unwrap().duplicate);
+    push.store.close().await.unwrap();
+}
+
+#[tokio::test]
 async fn large_requests_are_decoded_on_another_thread() {
     let folder = tempfile::tempdir().unwrap();
     let push = Push::new(store(folder.path()).await, Limits::default());

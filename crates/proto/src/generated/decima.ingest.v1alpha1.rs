@@ -21,7 +21,7 @@ pub struct Sender {
     /// Its address; empty if it is not known.
     #[prost(string, tag = "2")]
     pub address: ::prost::alloc::string::String,
-    /// Why its last push was refused; empty if it was not.
+    /// Why its last push, or a part of it, was refused; empty if it was not.
     #[prost(string, tag = "3")]
     pub last_error: ::prost::alloc::string::String,
     /// When its last push came.
@@ -55,6 +55,9 @@ pub struct Counts {
     /// Requests refused, by reason.
     #[prost(message, repeated, tag = "6")]
     pub refused: ::prost::alloc::vec::Vec<Refused>,
+    /// Profiles left out of requests that were taken, by reason.
+    #[prost(message, repeated, tag = "7")]
+    pub rejected_profiles: ::prost::alloc::vec::Vec<Rejected>,
 }
 /// Requests refused for one reason.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -65,6 +68,16 @@ pub struct Refused {
     /// How many.
     #[prost(uint64, tag = "2")]
     pub requests: u64,
+}
+/// Profiles left out for one reason.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Rejected {
+    /// Such as out_of_range.
+    #[prost(string, tag = "1")]
+    pub reason: ::prost::alloc::string::String,
+    /// How many.
+    #[prost(uint64, tag = "2")]
+    pub profiles: u64,
 }
 /// Asks for jobs.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

@@ -3,7 +3,7 @@
 
 use std::{
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     task::{Context, Poll},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -15,6 +15,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
+use decima_ingest::push::{self, Senders};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
 use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt as _;
@@ -33,6 +34,7 @@ use super::{
 use crate::{
     grpc,
     metrics::Metrics,
+    service::{origin, protocol_of, protocol_of_http},
     settings::{Holder, Settings, Transport},
     status,
     web::{self, Stripped},
@@ -55,6 +57,8 @@ pub(crate) struct Guard {
     path_prefix: Arc<str>,
     own_token: String,
     metrics: Arc<Metrics>,
+    /// Whose refused pushes are noted, once there are any: it listens before the store is open.
+    senders: OnceLock<Arc<Senders>>,
 }
 
 /// The protocol of a request, which is that of its answer.
@@ -94,7 +98,35 @@ impl Guard {
             own: Digest::of(&own_token),
             sessions: Sessions::new()?,
         };
-        Ok(Self { rules, tokens, path_prefix: settings.path_prefix.as_str().into(), own_token, metrics })
+        let (path_prefix, senders) = (settings.path_prefix.as_str().into(), OnceLock::new());
+        Ok(Self { rules, tokens, path_prefix, own_token, metrics, senders })
+    }
+
+    /// Notes pushes that are refused from now on as their senders'.
+    pub(crate) fn show_senders(&self, senders: Arc<Senders>) {
+        // Set once: a server serves once.
+        let _ = self.senders.set(senders);
+    }
+
+    /// Notes a push that is refused.
+    fn note(&self, form: Form, request: &Request, refusal: Refusal) {
+        let path = request.uri().path();
+        let protocol = if form == Form::Http {
+            match web::strip_prefix(request.uri(), &self.path_prefix) {
+                Stripped::Path(uri) => protocol_of_http(uri.path()),
+                Stripped::Answer(_) => None,
+            }
+        } else {
+            let service = path.rmatch_indices('/').nth(1).map_or(0, |(at, _)| at + 1);
+            path.get(service..).and_then(protocol_of)
+        };
+        if let (Some(senders), Some(protocol)) = (self.senders.get(), protocol) {
+            let reason = match refusal {
+                Refusal::Forbidden(_) => push::Refusal::Forbidden,
+                Refusal::Unauthenticated(_) => push::Refusal::Unauthenticated,
+            };
+            senders.note_not_let_in(&origin(protocol, request.extensions()), reason, refusal.message());
+        }
     }
 
     /// By which the server's metrics and profiles can be asked for, whatever the rules are.
@@ -131,6 +163,7 @@ pub(crate) async fn enforce(State(guard): State<Arc<Guard>>, mut request: Reques
     let asked = asked(need, form, &request);
     match decision::decide(&guard.rules, tokens.as_deref(), &asked, now_s()) {
         Err(refusal) => {
+            guard.note(form, &request, refusal);
             tokio::spawn(drain(request.into_body()));
             guard.refuse(form, refusal)
         }
@@ -335,6 +368,7 @@ mod tests {
     use tower::ServiceExt as _;
 
     use super::*;
+    use crate::settings::Peer;
 
     /// A router behind a guard whose tokens can be changed.
     fn bench() -> (Router, watch::Sender<Arc<Tokens>>, String) {
@@ -385,6 +419,44 @@ mod tests {
             }
             assert!(body.frame().await.is_none());
         }
+    }
+
+    #[tokio::test]
+    async fn refused_pushes_are_those_of_their_address() {
+        let mut tokens = Tokens::default();
+        let reader = tokens.create("a", Scope::Read).unwrap();
+        let (_change, current) = watch::channel(Arc::new(tokens));
+        let guard = Guard::new(&Settings::default(), Some(current), Arc::new(Metrics::new())).unwrap();
+        let senders = Arc::new(Senders::default());
+        guard.show_senders(Arc::clone(&senders));
+        let router = Router::new().layer(from_fn_with_state(Arc::new(guard), enforce));
+        for (path, token, content_type) in [
+            ("/parca.profilestore.v1alpha1.ProfileStoreService/WriteArrow", "?", "application/grpc"),
+            ("/parca.profilestore.v1alpha1.ProfileStoreService/WriteArrow", "?", "application/grpc"),
+            ("/api/x/parca.debuginfo.v1alpha1.DebuginfoService/Upload", &reader, "application/grpc"),
+            ("/v1development/profiles", &reader, "application/json"),
+            // No pushes.
+            ("/api/profiles/query", "?", ""),
+            ("/parca.query.v1alpha1.QueryService/Query", "?", "application/grpc"),
+        ] {
+            let mut request = request(path, token, content_type);
+            request.extensions_mut().insert(Peer(([10, 0, 0, 7], 1).into()));
+            router.clone().oneshot(request).await.unwrap();
+        }
+        let all = senders.all();
+        let [sender] = &all[..] else { panic!("{all:?}") };
+        assert_eq!(sender.id(), "10.0.0.7");
+        let counts: Vec<_> =
+            sender.counts.iter().map(|(way, counts)| (way.name(), counts.refused_requests.clone())).collect();
+        let refused = |reason, count| [(reason, count)].into();
+        assert_eq!(
+            counts,
+            [
+                ("write_arrow", refused(push::Refusal::Unauthenticated, 2)),
+                ("otlp_http", refused(push::Refusal::Forbidden, 1)),
+                ("debuginfo", refused(push::Refusal::Forbidden, 1)),
+            ]
+        );
     }
 
     #[tokio::test]

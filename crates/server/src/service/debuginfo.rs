@@ -24,7 +24,7 @@ use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::{note_refused, origin};
 use crate::{
-    shares::{self, Party, Shares},
+    shares::{self, Party, Place, Progress, Shares},
     status, time,
 };
 
@@ -164,18 +164,26 @@ impl DebuginfoService {
         &self,
         mut requests: Streaming<UploadRequest>,
         party: Party,
+        progress: Progress,
     ) -> Result<UploadResponse, Refused> {
         let debuginfo = match &self.files {
             Files::Here(debuginfo) => debuginfo,
             Files::There(remote) => {
                 let first = requests.message().await.map_err(Refused::of_stream)?;
-                let _upload = self.uploads.place(party).await;
-                let requests = tokio_stream::iter(first.map(Ok)).chain(requests);
+                let place = Arc::new(self.uploads.place(party).await);
+                let rest = futures::stream::unfold(requests, move |mut requests| {
+                    let (place, progress) = (Arc::clone(&place), progress.clone());
+                    async move {
+                        let next = place.hold(requests.message(), &progress).await.and_then(|next| next);
+                        Some((next.transpose()?, requests))
+                    }
+                });
+                let requests = tokio_stream::iter(first.map(Ok)).chain(Box::pin(rest));
                 return remote.upload(requests).await.map_err(Refused::by_remote);
             }
         };
         let within: Duration = debuginfo.upload_max_duration();
-        let received = tokio::time::timeout(within, self.keep(debuginfo, requests, party));
+        let received = tokio::time::timeout(within, self.keep(debuginfo, requests, party, progress));
         received.await.unwrap_or_else(|_| {
             let time = humantime::format_duration(within);
             let status = Status::deadline_exceeded(format!("the upload took longer than {time}"));
@@ -188,6 +196,7 @@ impl DebuginfoService {
         debuginfo: &Debuginfo,
         mut requests: Streaming<UploadRequest>,
         party: Party,
+        progress: Progress,
     ) -> Result<UploadResponse, Refused> {
         // Until it comes, nothing is held.
         let first = requests.message().await.map_err(Refused::of_stream)?.and_then(|request| request.data);
@@ -196,9 +205,9 @@ impl DebuginfoService {
             return Err(Refused::invalid(Refusal::Missing, message));
         };
         let kind = kind(r#type)?;
-        let _upload = self.uploads.place(party).await;
+        let place = self.uploads.place(party).await;
         let mut sink = debuginfo.upload(&build_id, kind, &upload_id).await?;
-        match fill(&mut sink, &mut requests).await {
+        match fill(&mut sink, &mut requests, &place, &progress).await {
             Ok(()) => {
                 let size = sink.finish().await?;
                 Ok(UploadResponse { build_id, size })
@@ -226,8 +235,14 @@ impl DebuginfoService {
 }
 
 /// Receives chunks until the sender has sent all.
-async fn fill(sink: &mut UploadSink<'_>, requests: &mut Streaming<UploadRequest>) -> Result<(), Refused> {
-    while let Some(request) = requests.message().await.map_err(Refused::of_stream)? {
+async fn fill(
+    sink: &mut UploadSink<'_>,
+    requests: &mut Streaming<UploadRequest>,
+    place: &Place,
+    progress: &Progress,
+) -> Result<(), Refused> {
+    let mut next = async || place.hold(requests.message(), progress).await.and_then(|next| next);
+    while let Some(request) = next().await.map_err(Refused::of_stream)? {
         match request.data {
             Some(Data::ChunkData(chunk)) => sink.write(chunk).await?,
             // An empty chunk is no field at all in some encoders.
@@ -264,8 +279,8 @@ impl debuginfo_service_server::DebuginfoService for DebuginfoService {
         request: Request<Streaming<UploadRequest>>,
     ) -> Result<Response<UploadResponse>, Status> {
         let origin = origin(Protocol::Debuginfo, request.extensions());
-        let party = Party::of(request.extensions());
-        let received = self.receive(request.into_inner(), party).await;
+        let (party, progress) = (Party::of(request.extensions()), Progress::of(request.extensions()));
+        let received = self.receive(request.into_inner(), party, progress).await;
         if received.is_ok() {
             let outcome = Outcome { took: origin.received.elapsed(), ..Outcome::default() };
             self.senders.note("", &origin, outcome);

@@ -8,8 +8,8 @@ use decima_ingest::{
     scrape::{JobStatus, Scraper},
 };
 use decima_proto::decima::ingest::v1alpha1::{
-    Counts, Discovery, Job, JobsRequest, JobsResponse, Refused, Sender, SendersRequest, SendersResponse,
-    ingest_service_server,
+    Counts, Discovery, Job, JobsRequest, JobsResponse, Refused, Rejected, Sender, SendersRequest,
+    SendersResponse, ingest_service_server,
 };
 use tonic::{Request, Response, Status};
 
@@ -62,6 +62,11 @@ fn sender(sender: Pusher) -> Sender {
             .refused_requests
             .iter()
             .map(|(reason, &requests)| Refused { reason: reason.name().to_owned(), requests })
+            .collect(),
+        rejected_profiles: counts
+            .rejected_profiles
+            .iter()
+            .map(|(reason, &profiles)| Rejected { reason: reason.name().to_owned(), profiles })
             .collect(),
     });
     Sender {
@@ -119,6 +124,7 @@ mod tests {
             samples: 20,
             repaired_strings: 1,
             refused_requests: BTreeMap::from([(Refusal::Malformed, 2)]),
+            rejected_profiles: BTreeMap::from([(Refusal::OutOfRange, 5)]),
             ..SenderCounts::default()
         };
         Pusher {
@@ -148,6 +154,7 @@ mod tests {
             ("write_arrow", 3, 20)
         );
         assert_eq!(counts.refused, [Refused { reason: "malformed".to_owned(), requests: 2 }]);
+        assert_eq!(counts.rejected_profiles, [Rejected { reason: "out_of_range".to_owned(), profiles: 5 }]);
         all.resize(SENDERS_MAX + 5, pusher("more", 3, ""));
         let answer = senders(all);
         assert_eq!((answer.senders.len(), answer.total), (SENDERS_MAX, SENDERS_MAX as u64 + 5));

@@ -48,7 +48,10 @@ impl ProfilesService {
             Way::Store(push) => push,
             Way::Forward(forwarder) => {
                 let _permit = self.permit().await?;
-                forwarder.export(message, origin).await.map_err(|error| status::of_forward(&error))?;
+                forwarder
+                    .export(message, layout, origin)
+                    .await
+                    .map_err(|error| status::of_forward(&error))?;
                 return Ok(ExportProfilesServiceResponse::default());
             }
         };

@@ -21,7 +21,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::{Way, note_refused, origin};
 use crate::{
-    shares::{self, Party, Shares},
+    shares::{self, Party, Progress, Shares},
     status,
 };
 
@@ -48,6 +48,16 @@ pub(crate) struct ProfileStoreService {
     exchanges: Arc<Shares>,
 }
 
+/// Messages of an exchange as they come.
+pub(crate) trait Requests: Stream<Item = Result<WriteRequest, Status>> + Unpin + Send {}
+
+impl<R: Stream<Item = Result<WriteRequest, Status>> + Unpin + Send> Requests for R {}
+
+/// The message that follows the question, when it is waited for.
+trait Second: Future<Output = Result<Option<WriteRequest>, Status>> + Send {}
+
+impl<F: Future<Output = Result<Option<WriteRequest>, Status>> + Send> Second for F {}
+
 impl ProfileStoreService {
     /// As many writes are worked on at once as there are `permits`.
     pub(crate) fn new(way: Way, permits: Arc<Semaphore>) -> Self {
@@ -58,21 +68,56 @@ impl ProfileStoreService {
         self.permits.acquire().await.map_err(|_| Status::unavailable("the server is stopping"))
     }
 
+    /// Begins an exchange in the first schema: its messages come one by one, and so do its answers. A failure is the last.
+    pub(crate) fn begin(
+        &self,
+        requests: impl Requests + 'static,
+        sender: (Party, Progress),
+        origin: Origin,
+    ) -> ReceiverStream<Result<WriteResponse, Status>> {
+        let (answers, stream) = mpsc::channel(1);
+        let service = self.clone();
+        tokio::spawn(async move {
+            let exchange = service.exchange(requests, sender, origin, &answers);
+            let exchange = tokio::time::timeout(EXCHANGE_TIMEOUT, exchange);
+            // The stream must not end as if all were well.
+            let status = match AssertUnwindSafe(exchange).catch_unwind().await {
+                Ok(Ok(Ok(()))) => return,
+                Ok(Ok(Err(status))) => match status::of_codec(&status) {
+                    Some((reason, status)) => service.refused(&origin, reason, status),
+                    None if status.code() == Code::DeadlineExceeded => {
+                        service.refused(&origin, Refusal::Stalled, status)
+                    }
+                    None => status,
+                },
+                Ok(Err(_)) => service.refused(&origin, Refusal::Stalled, status::deadline_exceeded()),
+                Err(panic) => {
+                    crate::log_panic(&*panic);
+                    Status::internal("internal error; the server's log says more")
+                }
+            };
+            // Nobody is left to tell if the sender is gone.
+            let _ = answers.send(Err(status)).await;
+        });
+        ReceiverStream::new(stream)
+    }
+
     /// Both messages of an exchange in the first schema.
     async fn exchange(
         &self,
-        mut requests: Streaming<WriteRequest>,
-        party: Party,
+        mut requests: impl Requests,
+        (party, progress): (Party, Progress),
         origin: Origin,
         answers: &mpsc::Sender<Result<WriteResponse, Status>>,
     ) -> Result<(), Status> {
         // Until it comes, nothing is held.
         let Some(first) = requests.next().await.transpose()? else { return Ok(()) };
-        let _exchange = self.exchanges.place(party).await;
+        let place = self.exchanges.place(party).await;
+        let second = async { place.hold(requests.next(), &progress).await?.transpose() };
         match &self.way {
-            Way::Store(push) => self.exchange_with_store(push, first, requests, origin, answers).await,
+            Way::Store(push) => self.exchange_with_store(push, first, second, origin, answers).await,
             Way::Forward(forwarder) => {
-                self.exchange_to_forward(forwarder, first, requests, origin, answers).await
+                self.exchange_to_forward(forwarder, first, second, origin, answers).await
             }
         }
     }
@@ -81,7 +126,7 @@ impl ProfileStoreService {
         &self,
         push: &Push,
         first: WriteRequest,
-        mut requests: Streaming<WriteRequest>,
+        second: impl Second,
         origin: Origin,
         answers: &mpsc::Sender<Result<WriteResponse, Status>>,
     ) -> Result<(), Status> {
@@ -92,7 +137,7 @@ impl ProfileStoreService {
         let second = match half.question().map_err(|error| status::of_push(&error))? {
             // No samples: nothing is asked for, and the agent takes the end for that.
             None => Bytes::new(),
-            Some(question) => self.ask(question, &mut requests, &origin, answers).await?,
+            Some(question) => self.ask(question, second, &origin, answers).await?,
         };
         let _permit = self.permit().await?;
         let hash = stream_hash("Write", &[&first.record, &second]);
@@ -105,7 +150,7 @@ impl ProfileStoreService {
         &self,
         forwarder: &Forwarder,
         first: WriteRequest,
-        mut requests: Streaming<WriteRequest>,
+        second: impl Second,
         origin: Origin,
         answers: &mpsc::Sender<Result<WriteResponse, Status>>,
     ) -> Result<(), Status> {
@@ -115,7 +160,7 @@ impl ProfileStoreService {
         };
         // Nothing to send on without samples.
         let Some(question) = question else { return Ok(()) };
-        let second = self.ask(question, &mut requests, &origin, answers).await?;
+        let second = self.ask(question, second, &origin, answers).await?;
         let _permit = self.permit().await?;
         forwarder.write(first.record, second, &origin).await.map_err(|error| status::of_forward(&error))
     }
@@ -124,15 +169,14 @@ impl ProfileStoreService {
     async fn ask(
         &self,
         question: Vec<u8>,
-        requests: &mut Streaming<WriteRequest>,
+        second: impl Second,
         origin: &Origin,
         answers: &mpsc::Sender<Result<WriteResponse, Status>>,
     ) -> Result<Bytes, Status> {
         if answers.send(Ok(WriteResponse { record: question.into() })).await.is_err() {
             return Err(Status::cancelled("the sender is gone"));
         }
-        let second = requests.next().await.transpose()?;
-        second.map(|second| second.record).ok_or_else(|| {
+        second.await?.map(|second| second.record).ok_or_else(|| {
             let message = "the stream ends without the locations that were asked for";
             self.refused(origin, Refusal::Missing, Status::invalid_argument(message))
         })
@@ -170,32 +214,8 @@ impl profile_store_service_server::ProfileStoreService for ProfileStoreService {
         request: Request<Streaming<WriteRequest>>,
     ) -> Result<Response<Self::WriteStream>, Status> {
         let origin = origin(Protocol::Write, request.extensions());
-        let party = Party::of(request.extensions());
-        let (answers, stream) = mpsc::channel(1);
-        let service = self.clone();
-        tokio::spawn(async move {
-            let exchange = service.exchange(request.into_inner(), party, origin, &answers);
-            let exchange = tokio::time::timeout(EXCHANGE_TIMEOUT, exchange);
-            // The stream must not end as if all were well.
-            let status = match AssertUnwindSafe(exchange).catch_unwind().await {
-                Ok(Ok(Ok(()))) => return,
-                Ok(Ok(Err(status))) => match status::of_codec(&status) {
-                    Some((reason, status)) => service.refused(&origin, reason, status),
-                    None if status.code() == Code::DeadlineExceeded => {
-                        service.refused(&origin, Refusal::Stalled, status)
-                    }
-                    None => status,
-                },
-                Ok(Err(_)) => service.refused(&origin, Refusal::Stalled, status::deadline_exceeded()),
-                Err(panic) => {
-                    crate::log_panic(&*panic);
-                    Status::internal("internal error; the server's log says more")
-                }
-            };
-            // Nobody is left to tell if the sender is gone.
-            let _ = answers.send(Err(status)).await;
-        });
-        Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
+        let sender = (Party::of(request.extensions()), Progress::of(request.extensions()));
+        Ok(Response::new(Box::pin(self.begin(request.into_inner(), sender, origin))))
     }
 
     async fn write_arrow(

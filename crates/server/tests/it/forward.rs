@@ -42,6 +42,7 @@ use decima_proto::{
     },
 };
 use decima_server::{ServeError, Server, Settings};
+use decima_testkit::pprof::ProfileBuilder;
 use http::Request;
 use parking_lot::Mutex;
 use prost::Message as _;
@@ -516,8 +517,10 @@ async fn an_hour_without_the_remote_store_loses_nothing() {
 /// A request that differs from every other.
 fn numbered(sender: u8, round: i64) -> WriteRawRequest {
     let label = |name: &str, value: String| Label { name: name.to_owned(), value };
-    let labels = vec![label("node", sender.to_string()), label("round", round.to_string())];
-    let sample = RawSample { raw_profile: vec![1, 2, 3].into(), ..RawSample::default() };
+    let mut labels = vec![label("node", sender.to_string()), label("round", round.to_string())];
+    labels.push(label("__name__", "cpu".to_owned()));
+    let profile = ProfileBuilder::cpu().at(1_795_366_894_000_000_000 + round).sample(&["main"], &[1]).gzip();
+    let sample = RawSample { raw_profile: profile.into(), ..RawSample::default() };
     let series = RawProfileSeries { labels: Some(LabelSet { labels }), samples: vec![sample] };
     WriteRawRequest { series: vec![series], ..WriteRawRequest::default() }
 }
@@ -545,11 +548,27 @@ async fn questions_are_answered_with_where_to_ask() {
     assert_eq!((status, &told["address"]), (200, &Value::from(format!("http://{nobody}"))));
     assert_eq!(told["spoolBytesMax"], 256 << 20);
     assert_eq!(told["droppedRequests"]["spool_full"], 0);
-    // What labels cannot be added to is refused at once.
+    // What a store would refuse is refused at once, and not taken to be dropped later.
     let mut store = ProfileStoreServiceClient::new(forwarding.channel().await);
+    let check = |status: Status, words: &str| {
+        assert_eq!(status.code(), Code::InvalidArgument);
+        assert!(status.message().contains(words), "{words}: {}", status.message());
+    };
     let garbage = WriteArrowRequest { ipc_buffer: vec![7; 100].into() };
-    assert_eq!(store.write_arrow(garbage).await.unwrap_err().code(), Code::InvalidArgument);
+    check(store.write_arrow(garbage).await.unwrap_err(), "not a readable Arrow stream");
+    check(store.write_arrow(WriteArrowRequest::default()).await.unwrap_err(), "ipc_buffer: missing");
+    let mut wrong = numbered(1, 1);
+    wrong.series[0].samples[0].raw_profile = vec![1, 2, 3].into();
+    check(store.write_raw(wrong.clone()).await.unwrap_err(), "series 0, sample 0: invalid profile");
+    wrong.series[0].labels.as_mut().unwrap().labels.pop();
+    check(store.write_raw(wrong).await.unwrap_err(), "missing __name__ label");
+    let mut profiles = ProfilesServiceClient::new(forwarding.channel().await);
+    let wrong = Encoded(vec![0x12, 4, 0x3a, 2, 8, 5].into());
+    check(profiles.export(wrong).await.unwrap_err(), "location index 5 is out of range");
     assert_eq!(forwarding.forwarder.counts().spool_requests, 0);
+    let senders: Value = serde_json::from_str(&forwarding.get("/api/senders").await.1).unwrap();
+    let nodes: Vec<_> = senders["senders"].as_array().unwrap().iter().map(|sender| &sender["node"]).collect();
+    assert_eq!(nodes, ["", "1"], "what is wrong is its node's where that can be read");
     forwarding.stop().await;
 }
 

@@ -91,11 +91,12 @@ async fn what_is_not_offered_says_its_name() {
 
     let mut client = tonic::client::Grpc::new(channel);
     client.ready().await.unwrap();
-    let path = http::uri::PathAndQuery::from_static("/parca.telemetry.v1alpha1.TelemetryService/ReportPanic");
+    let path =
+        http::uri::PathAndQuery::from_static("/opentelemetry.proto.collector.logs.v1.LogsService/Export");
     let codec = tonic_prost::ProstCodec::<HasProfileDataRequest, HasProfileDataRequest>::default();
     let status = client.unary(Request::new(HasProfileDataRequest {}), path, codec).await.unwrap_err();
     assert_eq!(status.code(), Code::Unimplemented);
-    assert_eq!(status.message(), "parca.telemetry.v1alpha1.TelemetryService/ReportPanic is not offered");
+    assert_eq!(status.message(), "opentelemetry.proto.collector.logs.v1.LogsService/Export is not offered");
 }
 
 #[tokio::test]

@@ -259,6 +259,23 @@ async fn opentelemetry_as_json() {
     ] {
         assert_eq!(top(&server, &of(selector)).await, samples * 50_000_000, "{selector}");
     }
+    // What was left out is counted, and told by the list of senders too.
+    let metrics = server.get("/metrics").await;
+    let left_out = r#"decima_sender_profiles_rejected_total{sender="127.0.0.1",address="127.0.0.1",protocol="otlp_http",reason="out_of_range"} 1"#;
+    assert!(text(&metrics).lines().any(|line| line == left_out), "{}", text(&metrics));
+    let senders: Value = serde_json::from_slice(server.get("/api/senders").await.body()).unwrap();
+    let sender = &senders["senders"][0];
+    assert_eq!(sender["counts"][0]["rejectedProfiles"][0]["profiles"], "1", "{sender}");
+    assert!(sender["lastError"].as_str().unwrap().contains("string index 99 is out of range"), "{sender}");
+    // Text that is not UTF-8 is repaired, whoever wrote the JSON.
+    let damaged: Vec<u8> =
+        JSON.replace("shop", "sh?p").bytes().map(|b| if b == b'?' { 0xff } else { b }).collect();
+    let response = server.send(request(), damaged).await;
+    assert_eq!(response.status(), 200, "{}", text(&response));
+    assert_eq!(top(&server, &of("service_name=\"sh\u{fffd}p\"")).await, 5 * 50_000_000);
+    let metrics = server.get("/metrics").await;
+    let repaired = r#"decima_sender_strings_repaired_total{sender="127.0.0.1",address="127.0.0.1",protocol="otlp_http"} 1"#;
+    assert!(text(&metrics).lines().any(|line| line == repaired), "{}", text(&metrics));
     for (body, code, message) in [
         ("{", 400, "not an OTLP request as JSON"),
         (
@@ -317,7 +334,7 @@ async fn good_requests_are_served_beside_bad_ones() {
             for end in (0..whole.len()).step_by(whole.len() / 200) {
                 let cut = WriteArrowRequest { ipc_buffer: whole.slice(..end) };
                 match client.write_arrow(cut).await {
-                    Ok(_) => assert_eq!(end, 0),
+                    Ok(_) => panic!("{end} bytes are taken"),
                     Err(status) => assert_eq!(status.code(), Code::InvalidArgument, "{end}: {status:?}"),
                 }
             }
@@ -328,4 +345,75 @@ async fn good_requests_are_served_beside_bad_ones() {
     tokio::time::timeout(Duration::from_secs(60), good).await.unwrap().unwrap();
     bad.await.unwrap();
     check_totals(&server, &expected("agent-v2")["messages"][0]["expected"], str::to_owned).await;
+}
+
+#[tokio::test]
+async fn agents_that_ended_are_told() {
+    let server = TestServer::start().await;
+    let request = || Request::post("/api/telemetry/panic").header("content-type", "application/json");
+    let report = r#"{"stderr":"msg=x\npanic: no maps\n\ngoroutine 1","metadata":{"agent_version":"v1"}}"#;
+    let response = server.send(request(), report).await;
+    assert_eq!((response.status().as_u16(), text(&response)), (200, "{}"));
+    let mut client = tonic::client::Grpc::new(server.channel().await);
+    client.ready().await.unwrap();
+    let path = http::uri::PathAndQuery::from_static("/parca.telemetry.v1alpha1.TelemetryService/ReportPanic");
+    let codec = tonic_prost::ProstCodec::<Encoded, Encoded>::default();
+    let message = Encoded(vec![0x0a, 3, b'o', b'o', b'm'].into());
+    client.unary(tonic::Request::new(message), path.clone(), codec).await.unwrap();
+    client.ready().await.unwrap();
+    let codec = tonic_prost::ProstCodec::<Encoded, Encoded>::default();
+    let status =
+        client.unary(tonic::Request::new(Encoded(vec![0x0a, 9].into())), path, codec).await.unwrap_err();
+    assert_eq!(
+        (status.code(), status.message()),
+        (Code::InvalidArgument, "not a report: cut short at byte 2")
+    );
+    let metrics = server.get("/metrics").await;
+    for (outcome, reason, count) in [("accepted", "", 2), ("refused", "malformed", 1)] {
+        let line = format!(
+            r#"decima_sender_writes_total{{sender="127.0.0.1",address="127.0.0.1",protocol="telemetry",outcome="{outcome}",reason="{reason}"}} {count}"#
+        );
+        assert!(text(&metrics).lines().any(|l| l == line), "{line} is not in\n{}", text(&metrics));
+    }
+    // Until it pushes again, it is told why.
+    server.send(request(), report).await;
+    let senders: Value = serde_json::from_slice(server.get("/api/senders").await.body()).unwrap();
+    assert_eq!(senders["senders"][0]["lastError"], "the agent ended: panic: no maps");
+}
+
+#[tokio::test]
+async fn requests_without_a_stream_are_refused() {
+    let server = TestServer::start().await;
+    let mut client = ProfileStoreServiceClient::new(server.channel().await);
+    let status = client.write_arrow(WriteArrowRequest::default()).await.unwrap_err();
+    let words = "missing, an Arrow stream begins with its schema";
+    assert_eq!((status.code(), status.message()), (Code::InvalidArgument, &*format!("ipc_buffer: {words}")));
+    let status = exchange(&mut client, WriteRequest::default(), None).await.unwrap_err();
+    assert_eq!((status.code(), status.message()), (Code::InvalidArgument, &*format!("record: {words}")));
+}
+
+#[tokio::test]
+async fn the_first_schema_over_rest() {
+    let server = TestServer::start().await;
+    let (samples, locations) = exchanges().remove(0);
+    let line = |file: &str| {
+        let record = base64::Engine::encode(&base64::prelude::BASE64_STANDARD, write_request(file).record);
+        serde_json::json!({ "record": record }).to_string()
+    };
+    let request = || Request::post("/api/profiles/write").header("content-type", "application/json");
+    let body = format!("{}\n{}", line(&samples), line(&locations));
+    let response = server.send(request(), body).await;
+    assert_eq!(response.status(), 200, "{}", text(&response));
+    assert!(text(&response).starts_with(r#"{"result":{"record":""#) && text(&response).ends_with("\"}}\n"));
+    let total = &expected("agent-v1")["messages"][0]["expected"];
+    check_totals(&server, total, str::to_owned).await;
+    for (body, words) in [
+        (line(&samples), "without the locations that were asked for"),
+        ("{".to_owned(), "not the messages as JSON"),
+        (format!("{}{}", line(&samples), line(&samples)), "column locations: missing"),
+    ] {
+        let response = server.send(request(), body).await;
+        assert_eq!(response.status(), 400, "{}", text(&response));
+        assert!(text(&response).contains(words), "{}", text(&response));
+    }
 }

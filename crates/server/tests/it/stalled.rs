@@ -54,21 +54,29 @@ async fn stall(
 async fn stalled_exchanges_keep_nobody_out() {
     let server = server(FOR_EVER).await;
     let (samples, locations) = exchanges().remove(0);
+    let good = async || {
+        let mut client = store(&server).await;
+        exchange(&mut client, write_request(&samples), Some(write_request(&locations))).await.unwrap();
+    };
     let mut stalled = Vec::new();
-    for _ in 0..3 {
-        let (client, first) = (store(&server).await, stalled.len());
-        for _ in 0..100 {
-            stalled.push(stall(client.clone(), write_request(&samples)).await);
+    let mut connect = async |count| {
+        for _ in 0..count {
+            let (client, first) = (store(&server).await, stalled.len());
+            for _ in 0..100 {
+                stalled.push(stall(client.clone(), write_request(&samples)).await);
+            }
+            // One of them at least has its question, so that the others of the connection have come too.
+            let (_, answers) = &mut stalled[first];
+            if let Ok(answers) = answers {
+                answers.message().await.unwrap();
+            }
         }
-        // One of them at least has its question, so that the others of the connection have come too.
-        let (_, answers) = &mut stalled[first];
-        if let Ok(answers) = answers {
-            answers.message().await.unwrap();
-        }
-    }
-    let mut client = store(&server).await;
-    exchange(&mut client, write_request(&samples), Some(write_request(&locations))).await.unwrap();
-    drop(stalled);
+    };
+    // As many connections as leave places to their address, then more.
+    connect(3).await;
+    good().await;
+    connect(3).await;
+    good().await;
 }
 
 fn upload_client(channel: Channel) -> DebuginfoServiceClient<Channel> {
