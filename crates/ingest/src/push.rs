@@ -156,6 +156,14 @@ impl PushError {
         }
     }
 
+    /// Samples that were left out for their time, if they were all of the request.
+    pub(crate) fn rejected_samples(&self) -> u64 {
+        match self {
+            Self::Append(AppendError::AllOutsideTimes { rejected, .. }) => *rejected,
+            _ => 0,
+        }
+    }
+
     /// A field that is to hold an Arrow stream and is empty.
     pub fn no_stream(field: &str) -> Self {
         let message = format!("{field}: missing, an Arrow stream begins with its schema");
@@ -489,7 +497,7 @@ impl Push {
         let outcome = Outcome {
             took: origin.received.elapsed(),
             samples: appended.samples,
-            rejected_samples: appended.rejected,
+            rejected_samples: outcome.as_ref().map_or_else(PushError::rejected_samples, |a| a.rejected),
             repaired_strings,
             refused: outcome.as_ref().err().map(|error| (error.refusal(), error.to_string())),
             rejected_profiles: left_out.profiles,

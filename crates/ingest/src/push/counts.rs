@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use decima_base::ErrorKind;
 use decima_store::Appended;
 
 use super::{Decoded, PushError};
@@ -72,8 +73,37 @@ impl Counters {
                 self.samples.fetch_add(appended.samples, Relaxed);
                 self.rejected_samples.fetch_add(appended.rejected, Relaxed);
             }
-            Err(PushError::InvalidArgument { .. }) => _ = self.refused_requests.fetch_add(1, Relaxed),
-            Err(PushError::Append(_)) => _ = self.failed_requests.fetch_add(1, Relaxed),
+            Err(error) if error.kind() == ErrorKind::InvalidArgument => {
+                self.refused_requests.fetch_add(1, Relaxed);
+                self.rejected_samples.fetch_add(error.rejected_samples(), Relaxed);
+            }
+            Err(_) => _ = self.failed_requests.fetch_add(1, Relaxed),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use decima_store::AppendError;
+
+    use super::*;
+
+    #[test]
+    fn samples_of_a_request_that_is_refused_for_their_times_are_rejected_ones() {
+        let check = |outcome: Result<Appended, AppendError>, expected: [u64; 4]| {
+            let counters = Counters::default();
+            counters.note(&outcome.map_err(PushError::from));
+            let counts = counters.read();
+            let found = [
+                counts.accepted_requests,
+                counts.refused_requests,
+                counts.failed_requests,
+                counts.rejected_samples,
+            ];
+            assert_eq!(found, expected);
+        };
+        check(Ok(Appended { samples: 5, rejected: 2, duplicate: false }), [1, 0, 0, 2]);
+        check(Err(AppendError::AllOutsideTimes { rejected: 3, oldest_ns: 0, newest_ns: 9 }), [0, 1, 0, 3]);
+        check(Err(AppendError::StorageFull), [0, 0, 1, 0]);
     }
 }
