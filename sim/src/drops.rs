@@ -79,6 +79,8 @@ mod tests {
             partition_nodes_max: 0,
             locations: 0,
             series: 0,
+            series_bytes: 0,
+            location_text_bytes: 0,
         }
     }
 
