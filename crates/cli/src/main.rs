@@ -34,7 +34,7 @@ use crate::{
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// Read by jemalloc before `main`: sample allocations, one each 2 MiB on average, so that the store can show where its
-/// memory comes from. That costs about a percent of the time that it takes to receive profiles; Go's 512 KiB cost four. Few arenas whose free pages go back after a
+/// memory comes from. Go's 512 KiB cost four times as much, which is felt where profiles are received. Few arenas whose free pages go back after a
 /// second: queries take and free hundreds of megabytes, and with jemalloc's defaults (four arenas a core, ten seconds) the
 /// process looked far larger than what it used.
 #[expect(unsafe_code, reason = "jemalloc finds its settings by this symbol")]
