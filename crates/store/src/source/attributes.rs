@@ -119,17 +119,24 @@ impl Attribute {
 
     /// Adds a value, not empty, that a series has in a range of times; closes the series' list if there is no room.
     pub fn add(&mut self, series: u32, value: &str, range: TimeRange) {
-        if !self.widen(series, range) {
+        let of = Arc::make_mut(self.by_series.entry(series).or_insert_with(|| {
+            Arc::new(SeriesAttribute { range, values: BTreeMap::new(), truncated: false })
+        }));
+        of.range = of.range.with(range);
+        if of.truncated {
             return;
         }
-        let id = self.ids.get(value);
-        let Some(of) = self.by_series.get(&series) else { return };
-        let is_listed = id.is_some_and(|id| of.values.contains_key(id));
+        // Mostly it is listed: what a thread is called is said again and again.
+        let listed = self.ids.get(value).and_then(|id| of.values.get_mut(id));
+        if let Some(known) = listed {
+            *known = known.with(range);
+            return;
+        }
         let bound = if self.pair_count < PAIRS_MAX { VALUES_MAX } else { VALUES_MIN };
-        if is_listed || of.values.len() < bound {
+        if of.values.len() < bound {
             self.list(series, value, range);
         } else {
-            self.truncate(series);
+            of.truncated = true;
         }
     }
 
