@@ -128,7 +128,7 @@ async fn read_sources(
     let label_names = label_names(&tables, &tasks);
     let period = common_period(&tasks);
     let plans = snapshot.sources.iter().zip(tables).zip(tasks).filter(|(_, tasks)| !tasks.is_empty());
-    let plans = plans.filter_map(|((source, table), tasks)| Some(SourcePlan::new(source, &*table?, tasks)));
+    let plans = plans.filter_map(|((source, table), tasks)| Some(SourcePlan::new(source, &table?, tasks)));
     let plans: Vec<SourcePlan> = plans.collect();
     let needed_bytes = plans.iter().fold(0u64, |all, plan| all.saturating_add(plan.needed_bytes));
     let share = Arc::new(memory.take(needed_bytes).await?);
@@ -155,13 +155,12 @@ struct SourcePlan {
     partitions: Vec<u32>,
     /// Places of partitions that are read one after another.
     parts: Vec<Range<usize>>,
-    /// Samples of each series.
-    sample_counts: Vec<u64>,
+    table: Arc<SeriesTable>,
     needed_bytes: u64,
 }
 
 impl SourcePlan {
-    fn new(source: &Arc<dyn Source>, table: &SeriesTable, tasks: Vec<(usize, Task)>) -> Self {
+    fn new(source: &Arc<dyn Source>, table: &Arc<SeriesTable>, tasks: Vec<(usize, Task)>) -> Self {
         let by_task: Vec<Vec<u32>> = tasks.iter().map(|(_, task)| task.partitions()).collect();
         let mut partitions = by_task.concat();
         partitions.sort_unstable();
@@ -174,14 +173,14 @@ impl SourcePlan {
             source: Arc::clone(source),
             needed_bytes: memory::needed_bytes(table, sizes),
             parts: parts(partitions.iter().map(|partition| u64::from(size(partition).node_count))),
-            sample_counts: table.series.iter().map(|series| series.sample_count).collect(),
+            table: Arc::clone(table),
             tasks,
             partitions,
         }
     }
 
     async fn read(self, share: Arc<Share>) -> Result<SourceRead, QueryError> {
-        let Self { source, tasks, partitions, parts, sample_counts, .. } = self;
+        let Self { source, tasks, partitions, parts, table, .. } = self;
         let partitions: Arc<[u32]> = partitions.into();
         let symbols = {
             let (source, partitions) = (Arc::clone(&source), Arc::clone(&partitions));
@@ -200,7 +199,7 @@ impl SourcePlan {
             for part in &parts {
                 let Some(task) = task.restricted_to(&partitions[part.clone()]) else { continue };
                 let task = Arc::new(task);
-                for part in sample_parts(&task, &sample_counts) {
+                for part in sample_parts(&task, &table) {
                     let (source, share, task) = (Arc::clone(&source), Arc::clone(&share), Arc::clone(&task));
                     scans.push(spawned(async move {
                         Ok((side, scan::scan(&task, &*source, part, &share).await?))
@@ -224,9 +223,10 @@ async fn spawned<T: Send + 'static>(
     job.await.map_err(|e| QueryError::Internal { message: format!("a read stopped: {e}") })?
 }
 
-/// Divides the samples of a task, given those of all series of its source.
-fn sample_parts(task: &Task, sample_counts: &[u64]) -> impl Iterator<Item = Part> + use<> {
-    let count_of = |series: &ChosenSeries| sample_counts.get(series.id as usize).copied().unwrap_or_default();
+/// Divides the samples of a task, given the series of its source.
+fn sample_parts(task: &Task, table: &SeriesTable) -> impl Iterator<Item = Part> + use<> {
+    let count_of =
+        |series: &ChosenSeries| table.series.get(series.id as usize).map_or(0, |series| series.sample_count);
     let samples = task.series.iter().map(count_of).fold(0u64, u64::saturating_add);
     let of = samples.div_ceil(PART_SAMPLES).clamp(1, SAMPLE_PARTS_MAX);
     (0..of).map(move |at| Part { at, of })

@@ -101,9 +101,7 @@ fn merges(manifest: &Manifest, settings: CompactionSettings, now_ns: i64) -> Vec
         let mut candidates: Vec<((Window, i64), &BlockEntry)> = manifest
             .blocks
             .iter()
-            .filter(|block| {
-                block.level < level || block.level == 2 && level == 2 || level == 1 && is_open(block, now_ns)
-            })
+            .filter(|block| block.level < level || level == 2 || is_open(block, now_ns))
             .filter(|block| !is_planned(&block.id))
             .filter(|block| coarser_ns(block, settings.tiers, now_ns).is_none())
             .filter_map(|block| Some(((window(block, width_ns)?, block.resolution_ns), block)))

@@ -103,11 +103,7 @@ impl Attribute {
 
     /// Adds that a series has samples with it in a range of times, and says whether its list of values is still open.
     pub fn widen(&mut self, series: u32, range: TimeRange) -> bool {
-        let of = Arc::make_mut(self.by_series.entry(series).or_insert_with(|| {
-            Arc::new(SeriesAttribute { range, values: BTreeMap::new(), truncated: false })
-        }));
-        of.range = of.range.with(range);
-        !of.truncated
+        !widened(&mut self.by_series, series, range).truncated
     }
 
     /// Closes the list of values of a series that has it.
@@ -119,10 +115,7 @@ impl Attribute {
 
     /// Adds a value, not empty, that a series has in a range of times; closes the series' list if there is no room.
     pub fn add(&mut self, series: u32, value: &str, range: TimeRange) {
-        let of = Arc::make_mut(self.by_series.entry(series).or_insert_with(|| {
-            Arc::new(SeriesAttribute { range, values: BTreeMap::new(), truncated: false })
-        }));
-        of.range = of.range.with(range);
+        let of = widened(&mut self.by_series, series, range);
         if of.truncated {
             return;
         }
@@ -161,6 +154,20 @@ impl Attribute {
             }
         }
     }
+}
+
+/// What a series has, with samples in a range of times beside those known.
+fn widened(
+    by_series: &mut BTreeMap<u32, Arc<SeriesAttribute>>,
+    series: u32,
+    range: TimeRange,
+) -> &mut SeriesAttribute {
+    let of =
+        Arc::make_mut(by_series.entry(series).or_insert_with(|| {
+            Arc::new(SeriesAttribute { range, values: BTreeMap::new(), truncated: false })
+        }));
+    of.range = of.range.with(range);
+    of
 }
 
 #[cfg(test)]
