@@ -174,6 +174,7 @@ impl Settings {
                 node_max: flags.limits.flamegraph_nodes_max,
                 report_bytes_max: flags.limits.report_size_max.as_usize(),
                 memory_bytes: flags.query_memory.0,
+                fold_bytes: flags.query_memory.0 / 2,
                 allow_partial: flags.allow_partial,
             },
             debuginfo,

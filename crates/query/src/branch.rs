@@ -161,10 +161,13 @@ fn leaves(
     });
     match lost {
         None => Ok(leaves),
-        Some(stacktrace) => Err(QueryError::Internal {
-            message: format!("stacktrace {stacktrace} of partition {} has no node", sums.partition),
-        }),
+        Some(stacktrace) => Err(lost_stacktrace(stacktrace, sums.partition)),
     }
+}
+
+/// What is wrong where a source has samples of a stacktrace that its trees do not have.
+pub(crate) fn lost_stacktrace(stacktrace: u32, partition: u32) -> QueryError {
+    QueryError::Internal { message: format!("stacktrace {stacktrace} of partition {partition} has no node") }
 }
 
 impl Branch {

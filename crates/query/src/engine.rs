@@ -31,6 +31,9 @@ pub struct Settings {
     pub report_bytes_max: usize,
     /// Memory of all queries that run at once, without the cache of blocks. A query that would take more is refused.
     pub memory_bytes: u64,
+    /// Blocks whose trees take more for one report are read a few at a time, and what they have in common is held once: less memory
+    /// for some more time. Never more than [`Self::memory_bytes`].
+    pub fold_bytes: u64,
     /// Answer without blocks that cannot be read, and say so.
     pub allow_partial: bool,
 }
@@ -42,6 +45,7 @@ impl Default for Settings {
             node_max: 1 << 20,
             report_bytes_max: 64 << 20,
             memory_bytes: 1 << 30,
+            fold_bytes: 1 << 29,
             allow_partial: false,
         }
     }

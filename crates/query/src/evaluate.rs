@@ -1,30 +1,30 @@
-//! Here is a report request and a snapshot, gives you the report: plan, scan, then [`render`](crate::render).
+//! Here is a report request and a snapshot, gives you the report: plan, [`gather`](crate::gather), then [`render`](crate::render).
 //!
-//! Reading is async and runs for all sources at once, and for large ones in parts; everything after it is pure and runs on a
-//! blocking thread that stops when the caller goes away.
+//! Everything after reading is pure and runs on a blocking thread that stops when the caller goes away.
 
-use std::{collections::BTreeSet, ops::Range, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc};
 
-use decima_store::source::{Part, SeriesTable, Snapshot, Source, Symbols, Tree};
+use decima_store::source::{SeriesTable, Snapshot, Symbols, Tree};
 use hashbrown::HashMap;
-use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
     api::{QueryError, ReportAnswer, ReportRequest},
     cancel::Cancel,
     coarse::Coarse,
     engine::Settings,
-    memory::{self, QueryMemory, Share},
-    plan::{self, ChosenSeries, Task},
+    gather::{self, SourcePlan},
+    memory::{QueryMemory, Share},
+    plan::{self, Task},
     question::Question,
     read::{self, Failures},
     render,
-    scan::{self, Partial},
+    scan::Partial,
     states,
     symbolize::{self, Reasons, Symbolizer},
 };
 
 /// What was read of one source.
+#[derive(Default)]
 pub(crate) struct SourceRead {
     pub(crate) symbols: Arc<Symbols>,
     /// Why some of them have no function.
@@ -61,7 +61,7 @@ pub(crate) async fn report(
     request: ReportRequest,
 ) -> Result<ReportAnswer, QueryError> {
     let question = Question::read(&request)?;
-    let (mut read, share) = read_sources(snapshot, &question, settings.allow_partial, memory).await?;
+    let (mut read, share) = read_sources(snapshot, &question, settings, memory).await?;
     let partials = || read.sources.iter().flat_map(|source| &source.partials);
     let is_empty = partials().all(|(_, partial)| partial.sample_count == 0);
     if is_empty && question.sides().all(|side| side.single) {
@@ -108,10 +108,10 @@ async fn symbolize(read: &mut Read, symbolizer: &Symbolizer) {
 async fn read_sources(
     snapshot: &Snapshot,
     question: &Question,
-    allow_partial: bool,
+    settings: &Settings,
     memory: &QueryMemory,
 ) -> Result<(Read, Arc<Share>), QueryError> {
-    let mut failures = Failures::new(allow_partial);
+    let mut failures = Failures::new(settings.allow_partial);
     let tables = read::series_tables(snapshot, &mut failures).await?;
     let mut tasks: Vec<Vec<(usize, Task)>> = snapshot.sources.iter().map(|_| Vec::new()).collect();
     let mut coarse = Coarse::default();
@@ -130,124 +130,10 @@ async fn read_sources(
     let plans = snapshot.sources.iter().zip(tables).zip(tasks).filter(|(_, tasks)| !tasks.is_empty());
     let plans = plans.filter_map(|((source, table), tasks)| Some(SourcePlan::new(source, &table?, tasks)));
     let plans: Vec<SourcePlan> = plans.collect();
-    let needed_bytes = plans.iter().fold(0u64, |all, plan| all.saturating_add(plan.needed_bytes));
-    let share = Arc::new(memory.take(needed_bytes).await?);
-    let jobs = plans.into_iter().map(|plan| (plan.source.name().to_owned(), plan.read(Arc::clone(&share))));
-    let sources = read::all(jobs.collect(), &mut failures).await?;
+    let (sources, share) = gather::gather(plans, settings.fold_bytes, memory, &mut failures).await?;
     let mut notices = failures.into_notices();
     notices.extend(coarse.notices());
     Ok((Read { sources, label_names, period, notices }, share))
-}
-
-/// Nodes of the trees that are read one after another: what is larger is read in parts at the same time.
-const PART_NODES: u64 = 1 << 20;
-
-/// Samples that are read one after another: more, which several row groups have, are read in parts at the same time.
-const PART_SAMPLES: u64 = 1 << 20;
-/// Parts at most: each adds up sums of its own.
-const SAMPLE_PARTS_MAX: u64 = 8;
-
-/// What is read of a source.
-struct SourcePlan {
-    source: Arc<dyn Source>,
-    tasks: Vec<(usize, Task)>,
-    /// Partitions that tasks need, ascending.
-    partitions: Vec<u32>,
-    /// Places of partitions that are read one after another.
-    parts: Vec<Range<usize>>,
-    table: Arc<SeriesTable>,
-    needed_bytes: u64,
-}
-
-impl SourcePlan {
-    fn new(source: &Arc<dyn Source>, table: &Arc<SeriesTable>, tasks: Vec<(usize, Task)>) -> Self {
-        let by_task: Vec<Vec<u32>> = tasks.iter().map(|(_, task)| task.partitions()).collect();
-        let mut partitions = by_task.concat();
-        partitions.sort_unstable();
-        partitions.dedup();
-        let size = |partition: &u32| table.partitions.get(*partition as usize).copied().unwrap_or_default();
-        let sides =
-            |partition| by_task.iter().filter(|own| own.binary_search(partition).is_ok()).count() as u64;
-        let sizes = partitions.iter().map(|partition| (size(partition), sides(partition)));
-        Self {
-            source: Arc::clone(source),
-            needed_bytes: memory::needed_bytes(table, sizes),
-            parts: parts(partitions.iter().map(|partition| u64::from(size(partition).node_count))),
-            table: Arc::clone(table),
-            tasks,
-            partitions,
-        }
-    }
-
-    async fn read(self, share: Arc<Share>) -> Result<SourceRead, QueryError> {
-        let Self { source, tasks, partitions, parts, table, .. } = self;
-        let partitions: Arc<[u32]> = partitions.into();
-        let symbols = {
-            let (source, partitions) = (Arc::clone(&source), Arc::clone(&partitions));
-            spawned(async move { Ok(source.symbols(&partitions).await?) })
-        };
-        let trees: Vec<_> = parts
-            .iter()
-            .cloned()
-            .map(|part| {
-                let (source, partitions) = (Arc::clone(&source), Arc::clone(&partitions));
-                spawned(async move { Ok(source.trees(&partitions, part).await?) })
-            })
-            .collect();
-        let mut scans = Vec::new();
-        for (side, task) in tasks {
-            for part in &parts {
-                let Some(task) = task.restricted_to(&partitions[part.clone()]) else { continue };
-                let task = Arc::new(task);
-                for part in sample_parts(&task, &table) {
-                    let (source, share, task) = (Arc::clone(&source), Arc::clone(&share), Arc::clone(&task));
-                    scans.push(spawned(async move {
-                        Ok((side, scan::scan(&task, &*source, part, &share).await?))
-                    }));
-                }
-            }
-        }
-        let trees = futures::future::try_join_all(trees);
-        let scans = futures::future::try_join_all(scans);
-        let (symbols, trees, partials) = tokio::try_join!(symbols, trees, scans)?;
-        let trees = partitions.iter().copied().zip(trees.into_iter().flatten()).collect();
-        Ok(SourceRead { symbols, reasons: Arc::default(), trees, partials })
-    }
-}
-
-/// Runs on its own until it is dropped.
-async fn spawned<T: Send + 'static>(
-    job: impl Future<Output = Result<T, QueryError>> + Send + 'static,
-) -> Result<T, QueryError> {
-    let job = AbortOnDropHandle::new(tokio::spawn(job));
-    job.await.map_err(|e| QueryError::Internal { message: format!("a read stopped: {e}") })?
-}
-
-/// Divides the samples of a task, given the series of its source.
-fn sample_parts(task: &Task, table: &SeriesTable) -> impl Iterator<Item = Part> + use<> {
-    let count_of =
-        |series: &ChosenSeries| table.series.get(series.id as usize).map_or(0, |series| series.sample_count);
-    let samples = task.series.iter().map(count_of).fold(0u64, u64::saturating_add);
-    let of = samples.div_ceil(PART_SAMPLES).clamp(1, SAMPLE_PARTS_MAX);
-    (0..of).map(move |at| Part { at, of })
-}
-
-/// Divides partitions with these numbers of nodes into parts of about [`PART_NODES`].
-fn parts(node_counts: impl ExactSizeIterator<Item = u64>) -> Vec<Range<usize>> {
-    let count = node_counts.len();
-    let mut parts = Vec::new();
-    let (mut first, mut nodes) = (0, 0);
-    for (at, node_count) in node_counts.enumerate() {
-        nodes += node_count;
-        if nodes >= PART_NODES {
-            parts.push(first..at + 1);
-            (first, nodes) = (at + 1, 0);
-        }
-    }
-    if first < count {
-        parts.push(first..count);
-    }
-    parts
 }
 
 fn label_names(tables: &[Option<Arc<SeriesTable>>], tasks: &[Vec<(usize, Task)>]) -> Vec<String> {

@@ -19,9 +19,9 @@ use crate::api::QueryError;
 const UNIT_BYTES: u64 = 64 << 10;
 
 /// What a query holds for each node of a tree: the tree, or its values and links.
-const NODE_BYTES: u64 = 16;
+pub(crate) const NODE_BYTES: u64 = 16;
 /// What it holds for each stacktrace, on each side of a comparison: its sum, leaf and running sum.
-const STACKTRACE_BYTES: u64 = 44;
+pub(crate) const STACKTRACE_BYTES: u64 = 44;
 /// What it holds for each location beside the location itself: numbers of its frames and their names.
 const LOCATION_BYTES: u64 = 16;
 
@@ -54,6 +54,11 @@ impl QueryMemory {
         Ok(Share { memory: self.clone(), permit: Mutex::new(permit) })
     }
 
+    /// What all queries may take.
+    pub(crate) fn limit_bytes(&self) -> u64 {
+        self.limit_bytes
+    }
+
     fn too_large(&self, size_bytes: u64) -> QueryError {
         let limit_bytes = self.limit_bytes;
         QueryError::ResourceExhausted {
@@ -77,8 +82,8 @@ impl Share {
             }
             None => Err(QueryError::ResourceExhausted {
                 message: format!(
-                    "queries may take {} bytes of memory together, and the groups or points of this one need more than is free; \
-                     group by fewer labels or ask for a shorter time",
+                    "queries may take {} bytes of memory together, and the stacktraces, groups or points of this one need more \
+                     than is free; group by fewer labels or ask for a shorter time",
                     self.memory.limit_bytes
                 ),
             }),

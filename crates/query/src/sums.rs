@@ -104,6 +104,36 @@ impl StackSums {
         }
     }
 
+    /// Adds sums, each to its stacktrace; returns whether one did not fit.
+    pub(crate) fn add_sums(&mut self, added: &[StackSum]) -> bool {
+        let end = added.iter().map(|sum| sum.stacktrace as usize + 1).max().unwrap_or_default();
+        // A value that was cut at the end of its type has the weight of what it would be.
+        if added.iter().any(|sum| sum.value < 0 || sum.weight != sum.value as u64) {
+            self.expect_negative();
+        }
+        self.expect(end);
+        let mut saturated = false;
+        match &mut self.cells {
+            Cells::Sparse { sums, .. } => {
+                for &StackSum { stacktrace, value, weight } in added {
+                    let (sum, all) = sums.entry(stacktrace).or_default();
+                    saturated |= add_saturating(sum, value);
+                    *all = all.saturating_add(weight);
+                }
+            }
+            Cells::Dense { values, weights } => {
+                for &StackSum { stacktrace, value, weight } in added {
+                    saturated |= add_saturating(&mut values[stacktrace as usize], value);
+                    if let Some(weights) = weights {
+                        let all = &mut weights[stacktrace as usize];
+                        *all = all.saturating_add(weight);
+                    }
+                }
+            }
+        }
+        saturated
+    }
+
     fn expect_negative(&mut self) {
         self.negative = true;
         if let Cells::Dense { values, weights } = &mut self.cells {

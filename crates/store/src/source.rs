@@ -244,6 +244,12 @@ impl Symbols {
     pub fn location_count(&self) -> usize {
         self.location_address.len()
     }
+
+    /// Memory that a query takes for them, with the names it makes of them, about.
+    pub fn query_bytes(&self) -> u64 {
+        let texts_bytes = (1 + NAME_COPIES) * self.strings.size_bytes() as u64;
+        LOCATION_BYTES * self.location_count() as u64 + texts_bytes
+    }
 }
 
 /// One value for all rows, or one each.

@@ -5,9 +5,9 @@ use proptest::prelude::*;
 
 use crate::{
     answers::{self, answer, column, flamegraph, flamegraph_record, texts, uints},
-    memory::{self, MemorySource, Sample},
+    memory::{self, LocationSpec, MemorySource, Sample},
     naive::{self, Look, Node},
-    world::{self, TYPE, World, counts, diff_of, filters, merge_of, request, run, signed, worlds},
+    world::{self, TYPE, World, counts, diff_of, filters, folding, merge_of, request, run, signed, worlds},
 };
 
 const FLAME: ReportType = ReportType::FlamegraphArrow;
@@ -152,10 +152,31 @@ proptest! {
         asked.group_by = group_by(grouping);
         asked.invert_call_stack = invert;
         let split = answer(&world.engine(), asked.clone()).unwrap();
+        let folded = answer(&world.engine_with(folding()), asked.clone()).unwrap();
         let joined = answer(&world.joined().engine(), asked).unwrap();
-        prop_assert_eq!(&flamegraph_record(&split).record, &flamegraph_record(&joined).record);
-        prop_assert_eq!(flamegraph_record(&split).trimmed, flamegraph_record(&joined).trimmed);
-        prop_assert_eq!((split.total, split.filtered, split.notices), (joined.total, joined.filtered, joined.notices));
+        for one in [split, folded] {
+            prop_assert_eq!(&flamegraph_record(&one).record, &flamegraph_record(&joined).record);
+            prop_assert_eq!(flamegraph_record(&one).trimmed, flamegraph_record(&joined).trimmed);
+            prop_assert_eq!((one.total, one.filtered), (joined.total, joined.filtered));
+            prop_assert_eq!(&one.notices, &joined.notices);
+        }
+    }
+
+    #[test]
+    fn what_is_folded_is_filtered_like_the_rest(
+        world in worlds(signed()),
+        filters in filters(),
+        sandwich in proptest::option::of(proptest::sample::select(vec!["Work", "main", "alloc"])),
+        invert in any::<bool>(),
+    ) {
+        let mut asked = request(merge_of("{}"), FLAME);
+        asked.filters = filters;
+        asked.sandwich_by_function = sandwich.map(str::to_owned);
+        asked.invert_call_stack = invert;
+        let split = answer(&world.engine(), asked.clone()).unwrap();
+        let folded = answer(&world.engine_with(folding()), asked).unwrap();
+        prop_assert_eq!(&flamegraph_record(&split).record, &flamegraph_record(&folded).record);
+        prop_assert_eq!((split.total, split.filtered), (folded.total, folded.filtered));
     }
 
     #[test]
@@ -434,6 +455,35 @@ fn wrong_requests() {
     let small = Settings { report_bytes_max: 10, ..Settings::default() };
     let error = answer(&world_of(Vec::new()).engine_with(small), request(merge_of("{}"), FLAME)).unwrap_err();
     assert_eq!(error.kind(), decima_base::ErrorKind::ResourceExhausted);
+}
+
+#[test]
+fn what_sources_have_in_common_is_held_once() {
+    const SOURCES: usize = 24;
+    let memory_bytes = 1 << 20;
+    let engine = |distinct: bool| {
+        let of = |source: usize| {
+            (0..1_728).map(move |at| {
+                let mut of_source = sample(&[at % 12, at / 12 % 12, at / 144], 1);
+                if distinct {
+                    of_source
+                        .stack
+                        .push(LocationSpec { address: 1_000 + source as u64, ..LocationSpec::default() });
+                }
+                of_source
+            })
+        };
+        let samples = (0..SOURCES).flat_map(of).collect();
+        let sources = (0..SOURCES).flat_map(|source| [source; 1_728]).collect();
+        World { samples, sources }.engine_with(Settings { memory_bytes, ..Settings::default() })
+    };
+    let asked = || request(merge_of("{}"), FLAME);
+    assert_eq!(answer(&engine(false), asked()).unwrap().total, (SOURCES * 1_728) as i64);
+    let error = answer(&engine(true), asked()).unwrap_err();
+    assert!(
+        error.to_string().contains("stacktraces, groups or points of this one need more than is free"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::{
     answers::{answer, batch, ints, keys, lists},
     memory::Sample,
     naive::{self, Look},
-    world::{World, counts, diff_of, filters, merge_of, request, signed, worlds},
+    world::{World, counts, diff_of, filters, folding, merge_of, request, signed, worlds},
 };
 
 type Values = BTreeMap<String, (i64, i64)>;
@@ -179,20 +179,21 @@ proptest! {
 
     #[test]
     fn any_split_gives_the_same(world in worlds(signed())) {
-        let (split, joined) = (world.engine(), world.joined().engine());
-        let both = |report| {
-            [&split, &joined].map(|engine| answer(engine, request(diff_of("{}", false), report)).unwrap().report)
+        let engines = [world.engine(), world.engine_with(folding()), world.joined().engine()];
+        let all = |report| {
+            let asked = || request(diff_of("{}", false), report);
+            engines.each_ref().map(|engine| answer(engine, asked()).unwrap().report)
         };
-        let [a, b] = both(ReportType::Top);
-        prop_assert_eq!(format!("{a:?}"), format!("{b:?}"));
-        let [a, b] = both(ReportType::TableArrow);
-        prop_assert_eq!(format!("{a:?}"), format!("{b:?}"));
-        let [a, b] = both(ReportType::Callgraph);
-        prop_assert_eq!(format!("{a:?}"), format!("{b:?}"));
-        let [a, b] = both(ReportType::ProfileMetadata);
-        prop_assert_eq!(format!("{a:?}"), format!("{b:?}"));
-        let [a, b] = both(ReportType::Pprof);
-        prop_assert_eq!(pprof_stacks(&a), pprof_stacks(&b));
+        for report in
+            [ReportType::Top, ReportType::TableArrow, ReportType::Callgraph, ReportType::ProfileMetadata]
+        {
+            let [split, folded, joined] = all(report).map(|report| format!("{report:?}"));
+            prop_assert_eq!(&split, &joined);
+            prop_assert_eq!(folded, joined);
+        }
+        let [split, folded, joined] = all(ReportType::Pprof).map(|report| pprof_stacks(&report));
+        prop_assert_eq!(&split, &joined);
+        prop_assert_eq!(folded, joined);
     }
 
     #[test]

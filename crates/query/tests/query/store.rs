@@ -15,7 +15,7 @@ use proptest::prelude::*;
 use crate::{
     answers::flamegraph_record,
     memory::{LocationSpec, Sample},
-    world::{ALL, TYPE, World, diff_of, merge_of, request, signed, worlds},
+    world::{ALL, TYPE, World, diff_of, folding, merge_of, request, signed, worlds},
 };
 
 /// One request with these samples.
@@ -133,6 +133,7 @@ pub(crate) fn settings(path: &std::path::Path, compaction_memory_bytes: u64) -> 
 /// `by_source` has the samples as the sources of the store have them.
 async fn compare(store: &Store, world: &World, by_source: &World) {
     let stored = Engine::new(store.clone(), Settings::default());
+    let folded = Engine::new(store.clone(), folding());
     let expected = world.joined().engine();
     let flame = ReportType::FlamegraphArrow;
     let mut asked = vec![
@@ -143,9 +144,11 @@ async fn compare(store: &Store, world: &World, by_source: &World) {
     asked[0].group_by = ["labels.pod", "labels.thread", "labels.number"].map(str::to_owned).into();
     asked[1].invert_call_stack = true;
     for asked in asked {
-        let (got, expected) =
-            (stored.query(asked.clone()).await.unwrap(), expected.query(asked).await.unwrap());
+        let expected = expected.query(asked.clone()).await.unwrap();
+        let folded = folded.query(asked.clone()).await.unwrap();
+        let got = stored.query(asked).await.unwrap();
         assert_eq!(flamegraph_record(&got).record, flamegraph_record(&expected).record);
+        assert_eq!(flamegraph_record(&folded).record, flamegraph_record(&expected).record);
         assert_eq!((got.total, got.notices), (expected.total, expected.notices));
     }
     for report in

@@ -44,6 +44,11 @@ pub(crate) fn locations() -> Vec<LocationSpec> {
     ]
 }
 
+/// Has sources folded, whatever they take.
+pub(crate) fn folding() -> Settings {
+    Settings { fold_bytes: 0, ..Settings::default() }
+}
+
 #[derive(Debug, Clone)]
 pub(crate) struct World {
     pub(crate) samples: Vec<Sample>,
