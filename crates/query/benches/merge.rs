@@ -15,6 +15,7 @@ use decima_query::{
     Condition, Engine, Filter, FrameCriteria, QueryRangeRequest, ReportRequest, ReportType, Selection,
     TimeRange, engine::Settings,
 };
+use decima_store::source::Snapshot;
 
 fn merge_of(matchers: &str) -> Selection {
     Selection::Merge { query: format!("{}{{{matchers}}}", fleet::TYPE), range: TimeRange::ALL }
@@ -22,10 +23,16 @@ fn merge_of(matchers: &str) -> Selection {
 
 fn reports(c: &mut Criterion) {
     let services = std::env::var("DECIMA_BENCH_SERVICES").ok().and_then(|n| n.parse().ok()).unwrap_or(200);
-    let engine = Engine::over(
-        fleet::snapshot(services),
-        Settings { report_bytes_max: 1 << 30, ..Settings::default() },
-    );
+    let enough_bytes = 1 << 33;
+    let settings = Settings {
+        report_bytes_max: 1 << 30,
+        memory_bytes: enough_bytes,
+        fold_bytes: enough_bytes,
+        ..Settings::default()
+    };
+    let snapshot = fleet::snapshot(services);
+    let twice = Snapshot { sources: [snapshot.sources.clone(), snapshot.sources.clone()].concat() };
+    let engine = Engine::over(snapshot, settings.clone());
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().expect("a runtime");
     let mut group = c.benchmark_group("fleet");
     group.sample_size(10);
@@ -56,6 +63,12 @@ fn reports(c: &mut Criterion) {
     bench("callgraph", ReportRequest::new(merge_of(""), ReportType::Callgraph));
     bench("metadata", ReportRequest::new(merge_of(""), ReportType::ProfileMetadata));
     bench("pprof", ReportRequest::new(merge_of(""), ReportType::Pprof));
+    for (name, fold_bytes) in [("flame, twice", enough_bytes), ("flame, twice, folded", 0)] {
+        let engine = Engine::over(twice.clone(), Settings { fold_bytes, ..settings.clone() });
+        group.bench_function(name, |b| {
+            b.iter(|| runtime.block_on(engine.query(black_box(flame()))).expect("an answer"));
+        });
+    }
     group.bench_function("range", |b| {
         let request = QueryRangeRequest {
             query: format!("{}{{}}", fleet::TYPE),
