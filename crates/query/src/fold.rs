@@ -36,6 +36,7 @@ const SIDES: usize = 2;
 /// What sources were folded into.
 pub(crate) struct Fold {
     seed: u64,
+    keeps_symbols: bool,
     known: HashMap<u128, Place>,
     kept: Vec<Kept>,
     groups: GroupTable,
@@ -71,12 +72,18 @@ impl Fold {
         Self {
             // Who sends stacktraces cannot make two that are taken for one.
             seed: std::hash::RandomState::new().hash_one(0),
+            keeps_symbols: false,
             known: HashMap::new(),
             kept: Vec::new(),
             groups: GroupTable::default(),
             sample_counts: [0; SIDES],
             saturated: false,
         }
+    }
+
+    /// Keeps symbols whole: what was made of them for an earlier question is found again then.
+    pub(crate) fn with_whole_symbols(self) -> Self {
+        Self { keeps_symbols: true, ..self }
     }
 
     /// Adds a source that is not symbolised.
@@ -105,7 +112,7 @@ impl Fold {
         if own.is_empty() {
             self.kept.pop();
         } else if let Some(kept) = self.kept.last_mut() {
-            kept.symbols = prune::symbols(symbols, &mut own);
+            kept.symbols = if self.keeps_symbols { symbols } else { prune::symbols(symbols, &mut own) };
             kept.trees = own;
         }
         Ok(())

@@ -1,7 +1,9 @@
 //! Here is what is wanted of each source, gives you what was read of them.
 //!
 //! All sources are read at once, and large ones in parts. Sources that would take too much memory together are read a few at a time
-//! and [folded](crate::fold): while some are folded on a blocking thread, the next are read.
+//! and [folded](crate::fold): while some are folded on a blocking thread, the next are read. Several small ones, as the blocks of one
+//! service are, are folded too: that costs half of a merge of all of them, as long as what is known of stacktraces is in a
+//! processor's cache.
 
 use std::{ops::Range, sync::Arc};
 
@@ -22,6 +24,10 @@ use crate::{
 /// Sources that are folded are read so many at a time as take this part of what all may take.
 const FOLDED_AT_ONCE: u64 = 4;
 
+/// Sources that are folded although there is memory for all: so many at least, with so many stacktraces together at most.
+const SMALL_SOURCES_MIN: usize = 4;
+const SMALL_STACKTRACES_MAX: u64 = 1 << 18;
+
 /// Reads sources. Those that take more than `fold_bytes` together are folded.
 pub(crate) async fn gather(
     plans: Vec<SourcePlan>,
@@ -35,7 +41,13 @@ pub(crate) async fn gather(
         return gather_folded(plans, fold_bytes, memory, failures).await;
     }
     let share = Arc::new(memory.take(needed_bytes).await?);
-    Ok((read_all(plans, &share, failures).await?, share))
+    let stacktrace_count: u64 = plans.iter().map(|plan| plan.stacktrace_count).sum();
+    let mut reads = read_all(plans, &share, failures).await?;
+    if reads.len() >= SMALL_SOURCES_MIN && stacktrace_count <= SMALL_STACKTRACES_MAX {
+        let (_guard, cancel) = Cancel::pair();
+        reads = folded(Fold::new().with_whole_symbols(), reads, cancel).await?.finish();
+    }
+    Ok((reads, share))
 }
 
 async fn read_all(
@@ -120,6 +132,8 @@ pub(crate) struct SourcePlan {
     /// Places of partitions that are read one after another.
     parts: Vec<Range<usize>>,
     table: Arc<SeriesTable>,
+    /// Of all its partitions.
+    stacktrace_count: u64,
     needed_bytes: u64,
 }
 
@@ -136,6 +150,7 @@ impl SourcePlan {
         Self {
             source: Arc::clone(source),
             needed_bytes: memory::needed_bytes(table, sizes),
+            stacktrace_count: partitions.iter().map(|p| u64::from(size(p).stacktrace_count)).sum(),
             parts: parts(partitions.iter().map(|partition| u64::from(size(partition).node_count))),
             table: Arc::clone(table),
             tasks,
