@@ -133,6 +133,7 @@ pub async fn inspect(place: &Place, verify: bool) -> Result<Inventory, OpenError
         Err(e) => inventory.findings.push(e.to_string()),
     }
     inventory.unknown.extend(storage.unknown().await?);
+    inventory.unknown.extend(place.hidden());
     inspect_log(&storage, manifest.log_floor, verify, &mut inventory).await?;
     Ok(inventory)
 }
