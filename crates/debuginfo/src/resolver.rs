@@ -145,6 +145,11 @@ impl Resolver {
         self.debuginfo.version()
     }
 
+    /// Whether a file that is here tells lines of a build ID: then what has no more than a name is worth a question. Never waits.
+    pub fn has_lines(&self, build_id: &str) -> bool {
+        BuildId::parse(build_id).is_ok_and(|build_id| self.debuginfo.has_lines(&build_id))
+    }
+
     /// Functions at addresses of a file, in their order.
     ///
     /// Waits for the disk and for its turn, but never longer than until the deadline, and never for the network.

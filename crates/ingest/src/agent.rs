@@ -19,7 +19,7 @@ mod symbols;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, ops::Range};
 
 use decima_profile::{
     SampleBatch,
@@ -231,6 +231,11 @@ impl Text {
         }
     }
 
+    /// The id of the next text.
+    fn next_id(&self) -> StringId {
+        self.strings.len().max(1) as StringId
+    }
+
     /// One string a row, 0 for null, of a column of text behind a dictionary, run ends, both or neither.
     fn column<'a>(&mut self, batch: &Batch<'a, '_>, array: &Array<'a>) -> Result<Vec<StringId>, ArrowError> {
         if let Some(values) = batch.dictionary_of(array)? {
@@ -255,24 +260,24 @@ impl Text {
         Ok(ids)
     }
 
-    /// As [`column`](Self::column), all null if the column is not there.
+    /// As [`column`](Self::column), nothing if the column is not there: see [`at`].
     fn optional_column<'a>(
         &mut self,
         batch: &Batch<'a, '_>,
         array: Option<&Array<'a>>,
-        rows: usize,
     ) -> Result<Vec<StringId>, ArrowError> {
-        array.map_or_else(|| Ok(vec![0; rows]), |array| self.column(batch, array))
+        array.map_or_else(|| Ok(Vec::new()), |array| self.column(batch, array))
     }
 }
 
-/// Numbers of a column, all 0 if it is not there.
-fn optional_integers<'a>(
-    batch: &Batch<'a, '_>,
-    array: Option<&Array<'a>>,
-    rows: usize,
-) -> Result<Vec<u64>, ArrowError> {
-    array.map_or_else(|| Ok(vec![0; rows]), |array| batch.integers(array))
+/// Numbers of a column, nothing if it is not there: see [`at`].
+fn optional_integers<'a>(batch: &Batch<'a, '_>, array: Option<&Array<'a>>) -> Result<Vec<u64>, ArrowError> {
+    array.map_or_else(|| Ok(Vec::new()), |array| batch.integers(array))
+}
+
+/// The value of a row: 0 in a column that is not there.
+fn at<T: Copy + Default>(column: &[T], row: usize) -> T {
+    column.get(row).copied().unwrap_or_default()
 }
 
 /// A column of structs: its table, and which row of it each entry is; [`NULL`] for null.
@@ -294,6 +299,17 @@ impl<'b, 'a> Structs<'b, 'a> {
         match &self.codes {
             Some(codes) => codes.get(entry as usize).copied().unwrap_or(NULL),
             None => entry,
+        }
+    }
+
+    /// Adds the rows of entries that are not null. The entries must be there.
+    fn extend(&self, rows: &mut Vec<u32>, entries: Range<u32>) {
+        let Some(codes) = &self.codes else { return rows.extend(entries) };
+        let codes = codes.get(entries.start as usize..entries.end as usize).unwrap_or_default();
+        if codes.contains(&NULL) {
+            rows.extend(codes.iter().filter(|&&code| code != NULL));
+        } else {
+            rows.extend_from_slice(codes);
         }
     }
 }

@@ -6,6 +6,8 @@
 //! Before frames are grouped, filtered or trimmed, so that all of that acts on functions. Nothing here fails and nobody waits
 //! beyond a deadline: what is not known stays an address, with a reason. Pure but for the resolver and the clock.
 
+mod bare;
+
 use std::{
     sync::{
         Arc, Weak,
@@ -15,6 +17,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use bare::{Bare, WithLines};
 use decima_debuginfo::{Address, Resolver};
 use decima_store::{
     Store,
@@ -165,7 +168,7 @@ impl Symbolizer {
                 let Ok(table) = source.series().await else { continue };
                 let partitions: Vec<u32> = (0..table.partitions.len() as u32).collect();
                 let Ok(symbols) = source.symbols(&partitions).await else { continue };
-                let bare = Bare::of(&symbols, |_| true);
+                let bare = Bare::of(&symbols, &WithLines::default(), |_| true);
                 // A head that is being read is copied by the next write to it.
                 drop((symbols, table, source));
                 self.resolve(&bare, Instant::now() + AHEAD_TIMEOUT).await;
@@ -180,7 +183,8 @@ impl Symbolizer {
         partitions: &[u32],
         wanted: impl FnOnce() -> Vec<bool>,
     ) -> Symbolized {
-        if !has_bare(&symbols) {
+        let telling = WithLines::of(&symbols, |build_id| self.0.resolver.has_lines(build_id));
+        if !telling.is_needed(&symbols) {
             return Symbolized { symbols, reasons: Arc::default() };
         }
         let version = self.0.resolver.version();
@@ -188,7 +192,8 @@ impl Symbolizer {
             return kept;
         }
         let wanted = wanted();
-        let bare = Bare::of(&symbols, |location| wanted.get(location as usize).copied().unwrap_or(false));
+        let is_wanted = |location| wanted.get(location as usize).copied().unwrap_or(false);
+        let bare = Bare::of(&symbols, &telling, is_wanted);
         let answers = self.resolve(&bare, Instant::now() + self.0.timeout).await;
         let symbolized = Symbolized {
             reasons: reasons(&symbols, &bare, &answers),
@@ -257,67 +262,14 @@ impl Symbolizer {
 #[async_trait]
 impl decima_store::symbolize::Symbolizer for Symbolizer {
     async fn symbolize(&self, symbols: Arc<Symbols>, timeout: Duration) -> Arc<Symbols> {
-        if !has_bare(&symbols) {
+        if !WithLines::default().is_needed(&symbols) {
             return symbols;
         }
         let stopping = self.0.stopping.load(Ordering::Relaxed);
         let timeout = if stopping { timeout.min(STOP_TIMEOUT) } else { timeout };
-        let bare = Bare::of(&symbols, |_| true);
+        let bare = Bare::of(&symbols, &WithLines::default(), |_| true);
         let answers = self.resolve(&bare, Instant::now() + timeout).await;
         Arc::new(with_lines(&symbols, &bare, &answers))
-    }
-}
-
-/// Locations without functions, by object file.
-#[derive(Debug, Default)]
-struct Bare {
-    groups: Vec<BareGroup>,
-}
-
-/// Those of one mapping.
-#[derive(Debug)]
-struct BareGroup {
-    /// Index of the mapping, beyond the last if there is none.
-    mapping: u32,
-    build_id: String,
-    locations: Vec<u32>,
-    addresses: Vec<Address>,
-}
-
-/// A location that has an address and no function. Without an address there is nothing to look for.
-fn is_bare(symbols: &Symbols, location: u32) -> bool {
-    symbols.location_address[location as usize] != 0 && symbols.location_lines(location).is_empty()
-}
-
-fn has_bare(symbols: &Symbols) -> bool {
-    (0..symbols.location_count() as u32).any(|location| is_bare(symbols, location))
-}
-
-impl Bare {
-    fn of(symbols: &Symbols, wanted: impl Fn(u32) -> bool) -> Self {
-        let mut groups: HashMap<u32, BareGroup> = HashMap::new();
-        for location in 0..symbols.location_count() as u32 {
-            if !is_bare(symbols, location) || !wanted(location) {
-                continue;
-            }
-            let mapping = symbols.location_mapping[location as usize];
-            let row = symbols.mappings.get(mapping as usize).copied().unwrap_or_default();
-            let group = groups.entry(mapping).or_insert_with(|| BareGroup {
-                mapping,
-                build_id: symbols.strings.get(row.build_id).to_owned(),
-                locations: Vec::new(),
-                addresses: Vec::new(),
-            });
-            group.locations.push(location);
-            group.addresses.push(Address {
-                address: symbols.location_address[location as usize],
-                mapping: normalize::Mapping { start: row.start, limit: row.limit, offset: row.offset },
-            });
-        }
-        // Small files first: they are read while there is time.
-        let mut groups: Vec<_> = groups.into_values().collect();
-        groups.sort_by_key(|group| (group.addresses.len(), group.mapping));
-        Self { groups }
     }
 }
 
@@ -334,7 +286,9 @@ fn reasons(symbols: &Symbols, bare: &Bare, answers: &[Vec<Answer>]) -> Reasons {
     let mut reasons = vec![None; symbols.location_count()];
     for (group, answers) in bare.groups.iter().zip(answers) {
         for (&location, answer) in group.locations.iter().zip(answers) {
-            if let Answer::Unresolved(reason) = answer {
+            if let Answer::Unresolved(reason) = answer
+                && symbols.location_lines(location).is_empty()
+            {
                 reasons[location as usize] = Some(*reason);
             }
         }
@@ -347,7 +301,8 @@ fn with_lines(symbols: &Symbols, bare: &Bare, answers: &[Vec<Answer>]) -> Symbol
     let mut found: Vec<Option<&Answer>> = vec![None; symbols.location_count()];
     for (group, answers) in bare.groups.iter().zip(answers) {
         for (&location, answer) in group.locations.iter().zip(answers) {
-            found[location as usize] = Some(answer);
+            found[location as usize] =
+                Some(answer).filter(|answer| bare::is_better(answer, symbols, location));
         }
     }
     let mut interner = Interner::of(symbols);
@@ -496,7 +451,7 @@ mod tests {
     #[test]
     fn lines_are_put_where_they_belong() {
         let symbols = symbols();
-        let bare = Bare::of(&symbols, |_| true);
+        let bare = Bare::of(&symbols, &WithLines::default(), |_| true);
         let locations: Vec<_> = bare.groups.iter().map(|group| group.locations.clone()).collect();
         assert_eq!(locations, [vec![3], vec![1, 4]]);
         let nothing = Answer::Unresolved(Unresolved::NoBuildId);
@@ -557,10 +512,56 @@ mod tests {
     #[test]
     fn only_what_is_wanted() {
         let symbols = symbols();
-        let bare = Bare::of(&symbols, |location| location == 4);
+        let bare = Bare::of(&symbols, &WithLines::default(), |location| location == 4);
         assert_eq!(bare.groups.len(), 1);
         assert_eq!(bare.groups[0].locations, [4]);
-        assert!(has_bare(&symbols));
-        assert!(!has_bare(&Symbols::default()));
+        assert!(WithLines::default().is_needed(&symbols));
+        assert!(!WithLines::default().is_needed(&Symbols::default()));
+    }
+
+    #[test]
+    fn a_name_alone_gives_way_to_lines() {
+        // What has a line is left alone, also where a file would tell another.
+        let lined = || {
+            let mut symbols = symbols();
+            symbols.first_line = vec![0, 1, 2, 2, 2, 3];
+            symbols.lines.extend([Line { function: 0, ..Line::default() }; 2]);
+            symbols
+        };
+        let asked = |symbols: &Symbols, has_lines: bool| -> Vec<u32> {
+            let telling = WithLines::of(symbols, |build_id| build_id == "abcd" && has_lines);
+            assert!(telling.is_needed(symbols), "location 3 is bare");
+            let mut groups = Bare::of(symbols, &telling, |_| true).groups;
+            groups.retain(|group| group.build_id == "abcd");
+            groups.into_iter().flat_map(|group| group.locations).collect()
+        };
+        assert_eq!(asked(&lined(), true), [1, 4]);
+        assert!(asked(&lined(), false).is_empty());
+        // An address in an interpreter's frame is none of the file.
+        let mut interpreted = lined();
+        interpreted.strings.push("cpython");
+        interpreted.location_frame_type[4] = 4;
+        assert_eq!(asked(&interpreted, true), [1]);
+        let symbols = lined();
+        let bare = Bare::of(&symbols, &WithLines::of(&symbols, |_| true), |location| location != 3);
+        let by_symtab = Answer::Resolved(Arc::new(Resolved {
+            frames: vec![Frame { function: function("main"), line: 0, column: 0 }],
+            source: Source::SymbolTable,
+        }));
+        let check = |answers: [Answer; 2], expected: [&[(&str, i64)]; 2]| {
+            let answers = vec![answers.to_vec()];
+            let made = with_lines(&symbols, &bare, &answers);
+            for (location, expected) in [1, 4].into_iter().zip(expected) {
+                let lines = made.location_lines(location).iter();
+                let names: Vec<_> = lines
+                    .map(|line| (made.strings.get(made.functions[line.function as usize].name), line.line))
+                    .collect();
+                assert_eq!(names, expected, "{location}");
+            }
+            assert!(reasons(&symbols, &bare, &answers).iter().all(Option::is_none));
+        };
+        check([resolved(&["leaf", "main"]), by_symtab], [&[("leaf", 1), ("main", 2)], &[("main", 0)]]);
+        let nothing = Answer::Unresolved(Unresolved::InNoFunction);
+        check([nothing, resolved(&["main"])], [&[("main", 0)], &[("main", 1)]]);
     }
 }

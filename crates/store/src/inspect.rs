@@ -133,6 +133,7 @@ pub async fn inspect(place: &Place, verify: bool) -> Result<Inventory, OpenError
         Err(e) => inventory.findings.push(e.to_string()),
     }
     inventory.unknown.extend(storage.unknown().await?);
+    inventory.unknown.extend(place.hidden());
     inspect_log(&storage, manifest.log_floor, verify, &mut inventory).await?;
     Ok(inventory)
 }
@@ -346,4 +347,22 @@ async fn inspect_log(
     }
     inventory.log_samples = verify.then_some(samples);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Found by a fuzzer: a page that goes on beyond the end of its column, which parquet panics of.
+    #[tokio::test]
+    async fn pages_beyond_their_column_are_told() {
+        let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../../fuzz/corpus/block_file/page-beyond-column");
+        let files = BTreeMap::from([("requests.parquet", std::fs::read(file).unwrap())]);
+        let findings = check_block(&files).await;
+        assert!(
+            findings.iter().any(|finding| finding.contains("its pages do not hold together")),
+            "{findings:?}"
+        );
+    }
 }

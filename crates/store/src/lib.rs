@@ -24,6 +24,7 @@ mod filter;
 mod flush;
 mod follow;
 mod head;
+mod hidden;
 mod host;
 pub mod inspect;
 pub mod log;

@@ -7,7 +7,12 @@
 //! ```
 //! A log in a directory has a name, which the manifest keeps: blocks of one log are not mixed with those of another.
 
-use std::{fs::File, io, path::Path, sync::Arc};
+use std::{
+    fs::File,
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use object_store::{ObjectStore, local::LocalFileSystem};
@@ -17,6 +22,7 @@ use crate::{
     bucket::Bucket,
     counted::{Counted, Requests},
     error::OpenError,
+    hidden,
     host::{Handle, Host},
     read_cache::{self, ReadCache},
     read_only::ReadOnly,
@@ -39,6 +45,8 @@ pub struct Place {
     is_doubtful: bool,
     /// Whether its objects are files, of which one that cannot be read now cannot be read later either.
     pub(crate) is_local: bool,
+    /// The directory that they are in then.
+    directory: Option<PathBuf>,
     pub(crate) abandons_log: bool,
     /// The machine it is used from, if it is not this one.
     host: Option<Arc<dyn Host>>,
@@ -56,7 +64,8 @@ impl Place {
     /// A data directory, which is made and locked.
     pub fn directory(path: &Path) -> Result<Self, OpenError> {
         let (lock, objects) = open_directory(path)?;
-        Ok(Self { name: path.display().to_string(), locks: vec![lock], ..Self::counted(objects, true) })
+        let (name, directory) = (path.display().to_string(), Some(path.to_owned()));
+        Ok(Self { name, directory, locks: vec![lock], ..Self::counted(objects, true) })
     }
 
     /// A bucket to write to. A directory is made and locked.
@@ -76,7 +85,8 @@ impl Place {
             None => (read_directory(&bucket.local_path().unwrap_or_default())?, true),
         };
         let objects = Arc::new(ReadOnly(objects));
-        Ok(Self { name: bucket.to_string(), ..Self::counted(objects, is_local) })
+        let (name, directory) = (bucket.to_string(), bucket.local_path());
+        Ok(Self { name, directory, ..Self::counted(objects, is_local) })
     }
 
     /// A data directory to read from, beside the process that writes it.
@@ -99,6 +109,7 @@ impl Place {
             read_cache: None,
             is_doubtful: false,
             is_local,
+            directory: None,
             abandons_log: false,
             host: None,
             locks: Vec::new(),
@@ -141,6 +152,11 @@ impl Place {
     /// The machine it is used from.
     pub(crate) fn host(&self) -> Handle {
         self.host.clone().map_or_else(Handle::machine, Handle::new)
+    }
+
+    /// Names of what a listing of objects does not show.
+    pub(crate) fn hidden(&self) -> Vec<String> {
+        self.directory.as_deref().map(hidden::names).unwrap_or_default()
     }
 
     /// Name of the log, if it is not where the blocks are.

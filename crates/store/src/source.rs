@@ -240,6 +240,15 @@ impl Symbols {
         }
     }
 
+    /// Adds a location, whose id is the number of those before it. Does not look for repeats.
+    pub(crate) fn push_location(&mut self, mapping: u32, address: u64, frame_type: u32, lines: &[Line]) {
+        self.location_mapping.push(mapping);
+        self.location_address.push(address);
+        self.location_frame_type.push(frame_type);
+        self.lines.extend_from_slice(lines);
+        self.first_line.push(self.lines.len() as u32);
+    }
+
     /// Number of locations.
     pub fn location_count(&self) -> usize {
         self.location_address.len()

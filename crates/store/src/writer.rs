@@ -140,6 +140,7 @@ pub(crate) struct Writer {
     is_head_start: bool,
     head_began: Option<Instant>,
     outstanding: Option<Outstanding>,
+    encoder: codec::Encoder,
     flushing: Option<Flushing>,
     flushed: (mpsc::UnboundedSender<Flushed>, mpsc::UnboundedReceiver<Flushed>),
     /// A block that is written but not yet in the manifest.
@@ -175,6 +176,7 @@ impl Writer {
             is_head_start: false,
             head_began: has_samples.then(Instant::now),
             outstanding: None,
+            encoder: codec::Encoder::default(),
             flushing: None,
             flushed: mpsc::unbounded_channel(),
             unlisted: None,
@@ -273,7 +275,7 @@ impl Writer {
         let position = self.log.next;
         let kind =
             if std::mem::take(&mut self.is_head_start) { ObjectKind::HeadStart } else { ObjectKind::Delta };
-        let object = match codec::encode(position, nonce, kind, &raw) {
+        let object = match self.encoder.encode(position, nonce, kind, &raw) {
             Ok(object) => Bytes::from(object),
             Err(e) => {
                 // zstd only fails for lack of memory; the rows stay interned and come with the next object's ids, so

@@ -46,13 +46,24 @@ impl Held {
     }
 }
 
+/// Kinds of files that tell functions, the one that tells most first.
+const TELLING: [FileKind; 3] = [FileKind::Fetched, FileKind::Debuginfo, FileKind::Executable];
+
 impl Debuginfo {
+    /// Whether a file that is here tells the lines of a program. Looks at what is known of files, not at files.
+    pub fn has_lines(&self, build_id: &BuildId) -> bool {
+        let names = self.names(build_id);
+        let records = self.records.lock();
+        let of_kind = |kind| records.usable(&names, kind).and_then(|record| record.quality);
+        TELLING.into_iter().filter_map(of_kind).any(|quality| !quality.is_stripped())
+    }
+
     /// What is here of a build ID.
     pub(super) async fn held(&self, build_id: &BuildId) -> Result<Option<HeldFiles>, DebuginfoError> {
         let names = self.names(build_id);
         let mut found = Vec::new();
         let mut damaged = None;
-        for kind in [FileKind::Fetched, FileKind::Debuginfo, FileKind::Executable] {
+        for kind in TELLING {
             match self.get(|records| records.usable(&names, kind)).await {
                 Ok(held) => found.extend(held),
                 // Another kind may tell as much.

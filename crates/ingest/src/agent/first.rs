@@ -208,8 +208,7 @@ impl Table {
                 let what = "entries of stacktraces";
                 return Err(column.at(row, Fault::Limit { what, found, limit: ENTRIES_MAX }));
             }
-            self.locations
-                .extend((start..start + count).map(|entry| structs.row(entry)).filter(|&row| row != NULL));
+            structs.extend(&mut self.locations, start..start + count);
             self.offsets.push(self.locations.len() as u32);
         }
         let mut ids = Ids::default();

@@ -6,7 +6,10 @@
 //! agent passes on), or that has more values in one request than a host has programs. Once a label has been seen to do that it
 //! stays an attribute; to queries it is a label either way.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    ops::Range,
+};
 
 use decima_profile::{
     ProfileType, attribute_name,
@@ -35,11 +38,11 @@ const TYPE_COLUMNS: [&str; 5] = ["producer", "sample_type", "sample_unit", "peri
 pub(super) struct Samples {
     values: Vec<i64>,
     times_ns: Vec<i64>,
-    /// Strings of [`TYPE_COLUMNS`].
-    types: [Vec<StringId>; 5],
+    /// Of [`TYPE_COLUMNS`].
+    types: Vec<TextColumn>,
     periods: Vec<u64>,
     durations_ns: Vec<u64>,
-    /// By name, sorted; equal texts of a label have equal ids.
+    /// By name, sorted.
     labels: Vec<Label>,
     /// Labels that turned out to belong to samples.
     pub(super) found: BTreeSet<String>,
@@ -47,7 +50,7 @@ pub(super) struct Samples {
 
 struct Label {
     name: String,
-    ids: Vec<StringId>,
+    text: TextColumn,
     is_attribute: bool,
 }
 
@@ -66,40 +69,38 @@ impl Samples {
         let times_ns = required("timestamp")?;
         let periods = batch.integers(batch.required("period")?)?;
         let durations_ns = batch.integers(batch.required("duration")?)?;
-        let mut types: [Vec<StringId>; 5] = Default::default();
-        for (name, ids) in TYPE_COLUMNS.into_iter().zip(&mut types) {
-            let column = batch.required(name)?;
-            *ids = text.column(batch, column)?;
-            unify(ids, text);
-            check_type_part(column, ids, text, context, name == "producer")?;
+        let mut types = Vec::with_capacity(TYPE_COLUMNS.len());
+        for name in TYPE_COLUMNS {
+            let check = |part: &str| check_type_part(part, context, name == "producer");
+            types.push(TextColumn::read(batch, batch.required(name)?, text, check)?);
         }
         let labels = read_labels(batch, labels, text, context)?;
         let mut samples =
             Self { values, times_ns, types, periods, durations_ns, labels, found: BTreeSet::new() };
-        samples.find_sample_labels(text, context);
+        samples.find_sample_labels(context);
         Ok(samples)
     }
 
     /// The first `node` label.
     pub(super) fn node(&self, text: &Text) -> String {
         let label = self.labels.iter().find(|label| label.name == NODE);
-        let id = label.and_then(|label| label.ids.iter().copied().find(|&id| id != 0));
+        let id = label.and_then(|label| label.text.ids.iter().copied().find(|&id| id != 0));
         id.map(|id| text.strings.get(id).to_owned()).unwrap_or_default()
     }
 
-    fn find_sample_labels(&mut self, text: &Text, context: Context<'_>) {
-        let threads = self.labels.iter().find(|label| label.name == THREAD).map(|label| label.ids.clone());
-        for label in &mut self.labels {
-            label.is_attribute = context.sample_labels.contains(&label.name);
-            if label.is_attribute || SERIES_LABELS.contains(&label.name.as_str()) {
-                continue;
-            }
-            let distinct = label.ids.iter().collect::<HashSet<_, foldhash::fast::RandomState>>().len();
-            let differs = threads.as_ref().is_some_and(|threads| {
-                distinct > 1 && differs_within(threads, &label.ids, text.strings.len())
-            });
-            if differs || distinct > VALUES_MAX {
-                label.is_attribute = true;
+    fn find_sample_labels(&mut self, context: Context<'_>) {
+        let threads = self.labels.iter().find(|label| label.name == THREAD).map(|label| &label.text);
+        let belongs_to_samples = |label: &Label| {
+            let differs = || threads.is_some_and(|threads| differs_within(threads, &label.text));
+            !SERIES_LABELS.contains(&label.name.as_str())
+                && (label.text.distinct > VALUES_MAX || label.text.distinct > 1 && differs())
+        };
+        let known = &context.sample_labels;
+        let found: Vec<bool> =
+            self.labels.iter().map(|l| !known.contains(&l.name) && belongs_to_samples(l)).collect();
+        for (label, found) in self.labels.iter_mut().zip(found) {
+            label.is_attribute = found || known.contains(&label.name);
+            if found {
                 self.found.insert(label.name.clone());
             }
         }
@@ -131,9 +132,9 @@ impl Samples {
         text: &Text,
     ) -> SeriesSamples {
         let first = rows[0] as usize;
-        let part = |column: usize| text.strings.get(self.types[column][first]).to_owned();
+        let part = |column: usize| text.strings.get(self.types[column].ids[first]).to_owned();
         let duration_ns = self.durations_ns[first] as i64;
-        let labels = self.labels.iter().filter(|label| !label.is_attribute && label.ids[first] != 0);
+        let labels = self.labels.iter().filter(|label| !label.is_attribute && label.text.ids[first] != 0);
         let attributes = self.labels.iter().filter(|label| label.is_attribute).zip(attribute_names);
         SeriesSamples {
             profile_type: ProfileType {
@@ -145,7 +146,7 @@ impl Samples {
                 delta: duration_ns != 0,
             },
             labels: labels
-                .map(|label| (label.name.clone(), text.strings.get(label.ids[first]).to_owned()))
+                .map(|label| (label.name.clone(), text.strings.get(label.text.ids[first]).to_owned()))
                 .collect(),
             period: self.periods[first] as i64,
             duration_ns,
@@ -153,10 +154,12 @@ impl Samples {
             stacktraces: rows.iter().map(|&row| stacktraces[row as usize]).collect(),
             values: rows.iter().map(|&row| self.values[row as usize]).collect(),
             attributes: attributes
-                .filter(|(label, _)| rows.iter().any(|&row| label.ids[row as usize] != 0))
+                .filter(|(label, _)| rows.iter().any(|&row| label.text.ids[row as usize] != 0))
                 .map(|(label, &name)| Attribute {
                     name,
-                    values: AttributeValues::Text(rows.iter().map(|&row| label.ids[row as usize]).collect()),
+                    values: AttributeValues::Text(
+                        rows.iter().map(|&row| label.text.ids[row as usize]).collect(),
+                    ),
                 })
                 .collect(),
         }
@@ -181,13 +184,13 @@ impl Samples {
     fn groups(&self) -> Vec<u32> {
         let mut groups = vec![0; self.values.len()];
         let mut count = 1;
-        for ids in &self.types {
-            refine(&mut groups, &mut count, ids.iter().map(|&id| u64::from(id)));
+        for column in &self.types {
+            refine_by_text(&mut groups, &mut count, column);
         }
         refine(&mut groups, &mut count, self.periods.iter().copied());
         refine(&mut groups, &mut count, self.durations_ns.iter().copied());
         for label in self.labels.iter().filter(|label| !label.is_attribute) {
-            refine(&mut groups, &mut count, label.ids.iter().map(|&id| u64::from(id)));
+            refine_by_text(&mut groups, &mut count, &label.text);
         }
         groups
     }
@@ -216,34 +219,107 @@ fn refine(groups: &mut [u32], count: &mut u32, column: impl Iterator<Item = u64>
     *count = ids.len() as u32;
 }
 
-/// Whether two rows of one thread have different values. Ids of threads are below `strings`.
-fn differs_within(threads: &[StringId], ids: &[StringId], strings: usize) -> bool {
+/// Splits groups by a column of text: through a table if that is not much larger than the column.
+fn refine_by_text(groups: &mut [u32], count: &mut u32, column: &TextColumn) {
+    const NEW: u32 = u32::MAX;
+    const CELLS_PER_ROW: usize = 4;
+    if column.distinct <= 1 {
+        return;
+    }
+    let width = column.place_count();
+    let cells = width.saturating_mul(*count as usize);
+    if cells > groups.len().saturating_mul(CELLS_PER_ROW) {
+        return refine(groups, count, column.ids.iter().map(|&id| u64::from(id)));
+    }
+    let mut ids = vec![NEW; cells];
+    let mut next = 0;
+    for (group, &id) in groups.iter_mut().zip(&column.ids) {
+        let new_group = &mut ids[*group as usize * width + column.place(id)];
+        if *new_group == NEW {
+            *new_group = next;
+            next += 1;
+        }
+        *group = *new_group;
+    }
+    *count = next;
+}
+
+/// A column of text, one a row. Equal texts have equal ids.
+struct TextColumn {
+    ids: Vec<StringId>,
+    /// All ids but 0 are among these, which no other column has: so tables by id are as small as the column.
+    range: Range<StringId>,
+    /// Number of different texts, the empty one included.
+    distinct: usize,
+}
+
+impl TextColumn {
+    /// Reads a column, and has each of its different texts checked.
+    fn read<'a>(
+        batch: &Batch<'a, '_>,
+        column: &Array<'a>,
+        text: &mut Text,
+        check: impl Fn(&str) -> Result<(), Fault>,
+    ) -> Result<Self, ArrowError> {
+        const UNUSED: u32 = u32::MAX;
+        let start = text.next_id();
+        let ids = text.column(batch, column)?;
+        let mut read = Self { ids, range: start..text.next_id(), distinct: 0 };
+        let mut first_rows = vec![UNUSED; read.place_count()];
+        for (row, &id) in read.ids.iter().enumerate() {
+            let first_row = &mut first_rows[read.place(id)];
+            *first_row = (*first_row).min(row as u32);
+        }
+        // A column without a dictionary has a string for each run, so that a text may be there many times.
+        let mut first_of: HashMap<&[u8], StringId, foldhash::fast::RandomState> = HashMap::default();
+        let mut unified: Vec<StringId> = Vec::with_capacity(first_rows.len());
+        let mut wrong: Option<(u32, Fault)> = None;
+        for (id, &row) in std::iter::once(0).chain(read.range.clone()).zip(&first_rows) {
+            unified.push(id);
+            if row == UNUSED {
+                continue;
+            }
+            let first = *first_of.entry(text.strings.bytes(id)).or_insert(id);
+            unified[read.place(id)] = first;
+            if let Err(fault) = check(text.strings.get(id))
+                && wrong.as_ref().is_none_or(|&(before, _)| row < before)
+            {
+                wrong = Some((row, fault));
+            }
+        }
+        if let Some((row, fault)) = wrong {
+            return Err(column.at(row as usize, fault));
+        }
+        read.distinct = first_of.len();
+        if unified.iter().zip(std::iter::once(0).chain(read.range.clone())).any(|(&first, id)| first != id) {
+            for at in 0..read.ids.len() {
+                read.ids[at] = unified[read.place(read.ids[at])];
+            }
+        }
+        Ok(read)
+    }
+
+    /// Where an id is in a table by id.
+    fn place(&self, id: StringId) -> usize {
+        id.checked_sub(self.range.start).map_or(0, |at| at as usize + 1)
+    }
+
+    /// Length of a table by id.
+    fn place_count(&self) -> usize {
+        self.range.len() + 1
+    }
+}
+
+/// Whether two rows of one thread have different values.
+fn differs_within(threads: &TextColumn, column: &TextColumn) -> bool {
     const UNSEEN: StringId = StringId::MAX;
-    let mut of_thread = vec![UNSEEN; strings];
-    threads.iter().zip(ids).any(|(&thread, &id)| {
-        let Some(seen) = of_thread.get_mut(thread as usize).filter(|_| thread != 0) else { return false };
+    let mut of_thread = vec![UNSEEN; threads.place_count()];
+    threads.ids.iter().zip(&column.ids).filter(|&(&thread, _)| thread != 0).any(|(&thread, &id)| {
+        let seen = &mut of_thread[threads.place(thread)];
         let differs = *seen != UNSEEN && *seen != id;
         *seen = id;
         differs
     })
-}
-
-/// Gives equal texts of a column equal ids: a column without a dictionary has a string for each run.
-fn unify(ids: &mut [StringId], text: &Text) {
-    let distinct: HashSet<StringId, foldhash::fast::RandomState> = ids.iter().copied().collect();
-    let mut first_of: HashMap<&[u8], StringId, foldhash::fast::RandomState> = HashMap::default();
-    let mut sorted: Vec<StringId> = distinct.into_iter().collect();
-    sorted.sort_unstable();
-    let mut renamed = HashMap::new();
-    for id in sorted {
-        let first = *first_of.entry(text.strings.bytes(id)).or_insert(id);
-        if first != id {
-            renamed.insert(id, first);
-        }
-    }
-    if !renamed.is_empty() {
-        ids.iter_mut().for_each(|id| *id = renamed.get(id).copied().unwrap_or(*id));
-    }
 }
 
 fn shown(name: &str) -> String {
@@ -255,48 +331,22 @@ fn shown(name: &str) -> String {
     shown
 }
 
-/// Calls `check` with the first row of each distinct id.
-fn each_distinct(
-    ids: &[StringId],
-    mut check: impl FnMut(usize, StringId) -> Result<(), Fault>,
-) -> Result<(), (usize, Fault)> {
-    let mut seen: HashSet<StringId, foldhash::fast::RandomState> = HashSet::default();
-    let mut last = None;
-    for (row, &id) in ids.iter().enumerate() {
-        if last != Some(id) && seen.insert(id) {
-            check(row, id).map_err(|fault| (row, fault))?;
-        }
-        last = Some(id);
+/// The parts of a type are joined with colons, and each is kept with every series.
+fn check_type_part(part: &str, context: Context<'_>, is_name: bool) -> Result<(), Fault> {
+    let limit = context.limits.label_value_bytes_max;
+    if is_name && part.is_empty() {
+        return Err(Fault::Value("is empty, and so the profile has no name".to_owned()));
+    }
+    if part.len() > limit {
+        return Err(Fault::Limit { what: "bytes of text", found: part.len(), limit });
+    }
+    if part.contains(':') {
+        let part = shown(part);
+        return Err(Fault::Value(format!(
+            "{part:?} contains ':', which separates the parts of a profile type"
+        )));
     }
     Ok(())
-}
-
-/// The parts of a type are joined with colons, and each is kept with every series.
-fn check_type_part(
-    column: &Array<'_>,
-    ids: &[StringId],
-    text: &Text,
-    context: Context<'_>,
-    is_name: bool,
-) -> Result<(), ArrowError> {
-    let limit = context.limits.label_value_bytes_max;
-    each_distinct(ids, |_, id| {
-        let part = text.strings.get(id);
-        if is_name && part.is_empty() {
-            return Err(Fault::Value("is empty, and so the profile has no name".to_owned()));
-        }
-        if part.len() > limit {
-            return Err(Fault::Limit { what: "bytes of text", found: part.len(), limit });
-        }
-        if part.contains(':') {
-            let part = shown(part);
-            return Err(Fault::Value(format!(
-                "{part:?} contains ':', which separates the parts of a profile type"
-            )));
-        }
-        Ok(())
-    })
-    .map_err(|(row, fault)| column.at(row, fault))
 }
 
 fn read_labels<'a>(
@@ -326,18 +376,14 @@ fn read_labels<'a>(
             let fault = Fault::Value(format!("invalid label name: {name}"));
             return Err(ArrowError::column(column.path(), fault));
         }
-        let mut ids = text.column(batch, column)?;
-        if ids.iter().all(|&id| id == 0) {
-            continue;
-        }
-        unify(&mut ids, text);
         let limit = limits.label_value_bytes_max;
-        each_distinct(&ids, |_, id| match text.strings.bytes(id).len() {
+        let text = TextColumn::read(batch, column, text, |value| match value.len() {
             found if found > limit => Err(Fault::Limit { what: "bytes of text", found, limit }),
             _ => Ok(()),
-        })
-        .map_err(|(row, fault)| column.at(row, fault))?;
-        labels.push(Label { name: name.to_owned(), ids, is_attribute: false });
+        })?;
+        if text.ids.iter().any(|&id| id != 0) {
+            labels.push(Label { name: name.to_owned(), text, is_attribute: false });
+        }
     }
     labels.sort_by(|a, b| a.name.cmp(&b.name));
     if let Some(pair) = labels.windows(2).find(|pair| pair[0].name == pair[1].name) {

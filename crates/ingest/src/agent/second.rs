@@ -18,7 +18,7 @@ use super::{
     samples::Samples,
     symbols::{self, Symbols},
 };
-use crate::arrow::{self, Array, ArrowError, Batch, Fault, Lists, NULL};
+use crate::arrow::{self, Array, ArrowError, Batch, Fault, Lists};
 
 /// Decodes a request.
 pub(crate) fn decode(stream: &[u8], context: Context<'_>) -> Result<Decoded, ArrowError> {
@@ -104,8 +104,7 @@ impl Stacktraces {
                     Fault::Limit { what: "entries of stacktraces", found: entries, limit: ENTRIES_MAX };
                 return Err(column.at(row, fault));
             }
-            self.locations
-                .extend((start..start + span.1).map(|entry| structs.row(entry)).filter(|&row| row != NULL));
+            structs.extend(&mut self.locations, start..start + span.1);
             let id = (self.offsets.len() - 1) as u32;
             self.offsets.push(self.locations.len() as u32);
             ids.insert(span, id);

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use decima_profile::batch::{Function, Line, Location, Mapping, NO_MAPPING, StringId};
 use foldhash::fast::RandomState;
 
-use super::{LOCATIONS_MAX, Structs, Text, optional_integers};
+use super::{LOCATIONS_MAX, Structs, Text, at, optional_integers};
 use crate::arrow::{Array, ArrowError, Batch, Fault, NULL};
 
 /// Lines of one location; inlining deeper than this is not seen.
@@ -39,22 +39,16 @@ pub(super) fn locations<'a>(
     if table.children().is_empty() && rows > 0 {
         return Err(table.wrong_type("struct of a location"));
     }
-    let address = optional_integers(batch, table.child("address"), rows)?;
-    let frame_type = text.optional_column(batch, table.child("frame_type"), rows)?;
+    let address = optional_integers(batch, table.child("address"))?;
+    let frame_type = text.optional_column(batch, table.child("frame_type"))?;
     let mut symbols = Symbols::default();
     let mapping = mappings(batch, table, text, &mut symbols)?;
     let spans = lines(batch, table, text, &mut symbols)?;
-    symbols.locations.reserve(rows);
-    for (row, &address) in address.iter().enumerate() {
-        let (first_line, line_count) = spans.get(row).copied().unwrap_or_default();
-        symbols.locations.push(Location {
-            mapping: mapping.get(row).copied().unwrap_or(NO_MAPPING),
-            address,
-            frame_type: frame_type.get(row).copied().unwrap_or(0),
-            first_line,
-            line_count,
-        });
-    }
+    symbols.locations.extend(mapping.into_iter().enumerate().map(|(row, mapping)| {
+        let (first_line, line_count) = at(&spans, row);
+        let (address, frame_type) = (at(&address, row), at(&frame_type, row));
+        Location { mapping, address, frame_type, first_line, line_count }
+    }));
     Ok(symbols)
 }
 
@@ -66,35 +60,37 @@ fn mappings<'a>(
     symbols: &mut Symbols,
 ) -> Result<Vec<u32>, ArrowError> {
     let rows = table.len();
-    let file = text.optional_column(batch, table.child("mapping_file"), rows)?;
-    let build_id = text.optional_column(batch, table.child("mapping_build_id"), rows)?;
-    let start = optional_integers(batch, table.child("mapping_start"), rows)?;
-    let end = optional_integers(batch, table.child("mapping_limit"), rows)?;
-    let offset = optional_integers(batch, table.child("mapping_offset"), rows)?;
+    let first_file = text.next_id();
+    let file = text.optional_column(batch, table.child("mapping_file"))?;
+    // Mostly a file has one mapping.
+    let mut of_file = vec![NO_MAPPING; (text.next_id() - first_file) as usize + 1];
+    let build_id = text.optional_column(batch, table.child("mapping_build_id"))?;
+    let start = optional_integers(batch, table.child("mapping_start"))?;
+    let limit = optional_integers(batch, table.child("mapping_limit"))?;
+    let offset = optional_integers(batch, table.child("mapping_offset"))?;
     let mut ids: HashMap<Mapping, u32, RandomState> = HashMap::default();
-    let mut last = (Mapping::default(), NO_MAPPING);
-    Ok((0..rows)
-        .map(|row| {
-            let mapping = Mapping {
-                start: start[row],
-                limit: end[row],
-                offset: offset[row],
-                file: file[row],
-                build_id: build_id[row],
-            };
-            if mapping == Mapping::default() {
-                return NO_MAPPING;
-            }
-            if mapping != last.0 {
-                let id = *ids.entry(mapping).or_insert_with(|| {
-                    symbols.mappings.push(mapping);
-                    (symbols.mappings.len() - 1) as u32
-                });
-                last = (mapping, id);
-            }
-            last.1
-        })
-        .collect())
+    let of_row = |row| {
+        let mapping = Mapping {
+            start: at(&start, row),
+            limit: at(&limit, row),
+            offset: at(&offset, row),
+            file: at(&file, row),
+            build_id: at(&build_id, row),
+        };
+        if mapping == Mapping::default() {
+            return NO_MAPPING;
+        }
+        let place = mapping.file.checked_sub(first_file).map_or(0, |at| at as usize + 1);
+        let last = &mut of_file[place];
+        if symbols.mappings.get(*last as usize) != Some(&mapping) {
+            *last = *ids.entry(mapping).or_insert_with(|| {
+                symbols.mappings.push(mapping);
+                (symbols.mappings.len() - 1) as u32
+            });
+        }
+        *last
+    };
+    Ok((0..rows).map(of_row).collect())
 }
 
 /// First line and number of lines of each location. Null and empty lists mean that the location is not symbolised.
@@ -109,8 +105,8 @@ fn lines<'a>(
     let structs = Structs::of(batch, lists.entries)?;
     let rows = structs.table.len();
     limit(structs.table, "lines", rows)?;
-    let line = optional_integers(batch, structs.table.child("line"), rows)?;
-    let column = optional_integers(batch, structs.table.child("column"), rows)?;
+    let line = optional_integers(batch, structs.table.child("line"))?;
+    let column = optional_integers(batch, structs.table.child("column"))?;
     let function = functions(batch, structs.table, text, symbols)?;
     let mut spans = Vec::with_capacity(lists.spans.len());
     for (row, &(start, count)) in lists.spans.iter().enumerate() {
@@ -127,7 +123,11 @@ fn lines<'a>(
             let entry = entry as usize;
             // A line without a function says nothing.
             let Some(&function) = function.get(entry).filter(|&&function| function != NULL) else { continue };
-            symbols.lines.push(Line { function, line: line[entry] as i64, column: column[entry] as i64 });
+            symbols.lines.push(Line {
+                function,
+                line: at(&line, entry) as i64,
+                column: at(&column, entry) as i64,
+            });
         }
         limit(array, "lines", symbols.lines.len())?;
         spans.push((first as u32, (symbols.lines.len() - first) as u32));
@@ -149,13 +149,15 @@ fn functions<'a>(
     if structs.table.children().is_empty() && rows > 0 {
         return Err(structs.table.wrong_type("struct of a function"));
     }
-    let name = text.optional_column(batch, structs.table.child("name"), rows)?;
-    let system_name = text.optional_column(batch, structs.table.child("system_name"), rows)?;
-    let filename = text.optional_column(batch, structs.table.child("filename"), rows)?;
-    let start_line = optional_integers(batch, structs.table.child("start_line"), rows)?;
-    symbols
-        .functions
-        .extend((0..rows).map(|row| named(name[row], system_name[row], filename[row], start_line[row])));
+    let name = text.optional_column(batch, structs.table.child("name"))?;
+    let system_name = text.optional_column(batch, structs.table.child("system_name"))?;
+    let filename = text.optional_column(batch, structs.table.child("filename"))?;
+    let start_line = optional_integers(batch, structs.table.child("start_line"))?;
+    symbols.functions.extend(
+        (0..rows).map(|row| {
+            named(at(&name, row), at(&system_name, row), at(&filename, row), at(&start_line, row))
+        }),
+    );
     Ok((0..lines.len() as u32).map(|line| structs.row(line)).collect())
 }
 
@@ -167,13 +169,13 @@ fn flat_functions<'a>(
     symbols: &mut Symbols,
 ) -> Result<Vec<u32>, ArrowError> {
     let rows = lines.len();
-    let name = text.optional_column(batch, lines.child("function_name"), rows)?;
-    let system_name = text.optional_column(batch, lines.child("function_system_name"), rows)?;
-    let filename = text.optional_column(batch, lines.child("function_filename"), rows)?;
-    let start_line = optional_integers(batch, lines.child("function_start_line"), rows)?;
+    let name = text.optional_column(batch, lines.child("function_name"))?;
+    let system_name = text.optional_column(batch, lines.child("function_system_name"))?;
+    let filename = text.optional_column(batch, lines.child("function_filename"))?;
+    let start_line = optional_integers(batch, lines.child("function_start_line"))?;
     let mut ids: HashMap<Function, u32, RandomState> = HashMap::default();
     let of_row = |row: usize| {
-        let function = named(name[row], system_name[row], filename[row], start_line[row]);
+        let function = named(at(&name, row), at(&system_name, row), at(&filename, row), at(&start_line, row));
         if function == Function::default() {
             return NULL;
         }

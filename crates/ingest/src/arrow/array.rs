@@ -152,7 +152,12 @@ impl<'a> Batch<'a, '_> {
         }
         let needed = array.len.div_ceil(8);
         let bits = array.buffer(0, "validity bits", needed, self.budget)?;
-        Ok(Some((0..array.len).map(|row| bits[row / 8] >> (row % 8) & 1 == 1).collect()))
+        let mut valid = Vec::with_capacity(8 * needed);
+        for &byte in bits.iter().take(needed) {
+            valid.extend((0..8).map(|bit| byte >> bit & 1 == 1));
+        }
+        valid.truncate(array.len);
+        Ok(Some(valid))
     }
 
     /// Whole numbers of any width, behind a dictionary, run ends or neither; negative ones in two's complement, times in
@@ -198,26 +203,25 @@ impl<'a> Batch<'a, '_> {
         let width = dictionary.index_width;
         let bytes = array.buffer(1, "indices", len.saturating_mul(width), self.budget)?;
         let valid = self.validity(array)?;
-        let is_valid = |row: usize| valid.as_ref().is_none_or(|valid| valid[row]);
-        let mut codes = Vec::with_capacity(len);
-        if width == 4 && valid.is_none() {
+        let mut codes: Vec<u32> = match width {
             // The usual case, and the largest column of a request: the locations of its stacktraces.
-            let words = bytes.as_chunks::<4>().0.iter().take(len);
-            codes.extend(words.map(|word| u32::from_le_bytes(*word)));
-        } else {
-            let wide = widened(&bytes, len, width, false);
-            codes.extend(wide.iter().enumerate().map(|(row, &code)| match is_valid(row) {
-                true => u32::try_from(code).unwrap_or(NULL - 1),
-                false => NULL,
-            }));
-        }
-        let limit = count.min(NULL as usize - 1);
-        let is_wrong = |row: usize, code: u32| code as usize >= limit && (code != NULL || is_valid(row));
-        if codes.iter().any(|&code| code as usize >= limit)
-            && let Some(row) = (0..len).find(|&row| is_wrong(row, codes[row]))
+            4 => bytes.as_chunks::<4>().0.iter().take(len).map(|word| u32::from_le_bytes(*word)).collect(),
+            _ => widened(&bytes, len, width, false)
+                .into_iter()
+                .map(|code| u32::try_from(code).unwrap_or(NULL - 1))
+                .collect(),
+        };
+        let limit = count.min(NULL as usize - 1) as u32;
+        let is_valid = |row: usize| valid.as_ref().is_none_or(|valid| valid[row]);
+        let are_wrong = |codes: &[u32]| codes.iter().fold(false, |wrong, &code| wrong | (code >= limit));
+        if are_wrong(&codes)
+            && let Some(row) = (0..len).find(|&row| codes[row] >= limit && is_valid(row))
         {
             let found = i128::from(widened(&bytes, len, width, false)[row]);
             return Err(array.at(row, Fault::OutOfRange { what: "dictionary index", found, count }));
+        }
+        if let Some(valid) = valid {
+            codes.iter_mut().zip(valid).filter(|(_, valid)| !valid).for_each(|(code, _)| *code = NULL);
         }
         Ok(codes)
     }
@@ -352,35 +356,13 @@ impl<'a> Batch<'a, '_> {
             return Err(array.wrong_type("list without a dictionary"));
         }
         let valid = self.validity(array)?;
-        let width = |is_large| if is_large { 8 } else { 4 };
-        let spans: Vec<(u64, u64)> = match array.field.kind {
-            Kind::List { .. } if len == 0 => Vec::new(),
-            Kind::List { is_large } => {
-                let width = width(is_large);
-                let offsets = array.buffer(1, "offsets", (len + 1).saturating_mul(width), self.budget)?;
-                let offsets = widened(&offsets, len + 1, width, false);
-                let span = |pair: &[u64]| match *pair {
-                    [start, end] => (start, end.wrapping_sub(start)),
-                    _ => (0, 0),
-                };
-                offsets.windows(2).map(span).collect()
-            }
-            Kind::ListViews { is_large } => {
-                let width = width(is_large);
-                let offsets = array.buffer(1, "offsets", len.saturating_mul(width), self.budget)?;
-                let sizes = array.buffer(2, "sizes", len.saturating_mul(width), self.budget)?;
-                let offsets = widened(&offsets, len, width, false);
-                offsets.into_iter().zip(widened(&sizes, len, width, false)).collect()
-            }
-            Kind::FixedList { size } => (0..len as u64).map(|row| (row * size as u64, size as u64)).collect(),
-            _ => return Err(array.wrong_type("list")),
-        };
         let count = entries.len as u64;
-        let mut checked = Vec::with_capacity(len);
-        for (row, &(start, size)) in spans.iter().enumerate() {
-            if valid.as_ref().is_some_and(|valid| !valid[row]) || size == 0 {
-                checked.push((0, 0));
-                continue;
+        let mut spans = Vec::with_capacity(len);
+        let mut add = |(start, size): (u64, u64)| {
+            let row = spans.len();
+            if size == 0 || valid.as_ref().is_some_and(|valid| !valid[row]) {
+                spans.push((0, 0));
+                return Ok(());
             }
             let end = start.checked_add(size).filter(|&end| end <= count && end < u64::from(NULL));
             if end.is_none() {
@@ -388,9 +370,31 @@ impl<'a> Batch<'a, '_> {
                 let fault = Fault::OutOfRange { what: "end of a list,", found, count: entries.len };
                 return Err(array.at(row, fault));
             }
-            checked.push((start as u32, size as u32));
+            spans.push((start as u32, size as u32));
+            Ok(())
+        };
+        let width = |is_large| if is_large { 8 } else { 4 };
+        match array.field.kind {
+            Kind::List { .. } if len == 0 => {}
+            Kind::List { is_large } => {
+                let width = width(is_large);
+                let offsets = array.buffer(1, "offsets", (len + 1).saturating_mul(width), self.budget)?;
+                let offsets = widened(&offsets, len + 1, width, false);
+                offsets.windows(2).try_for_each(|pair| add((pair[0], pair[1].wrapping_sub(pair[0]))))?;
+            }
+            Kind::ListViews { is_large } => {
+                let width = width(is_large);
+                let offsets = array.buffer(1, "offsets", len.saturating_mul(width), self.budget)?;
+                let sizes = array.buffer(2, "sizes", len.saturating_mul(width), self.budget)?;
+                let offsets = widened(&offsets, len, width, false);
+                offsets.into_iter().zip(widened(&sizes, len, width, false)).try_for_each(add)?;
+            }
+            Kind::FixedList { size } => {
+                (0..len as u64).try_for_each(|row| add((row * size as u64, size as u64)))?;
+            }
+            _ => return Err(array.wrong_type("list")),
         }
-        Ok(Lists { spans: checked, entries })
+        Ok(Lists { spans, entries })
     }
 }
 

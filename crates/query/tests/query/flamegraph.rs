@@ -153,8 +153,9 @@ proptest! {
         asked.invert_call_stack = invert;
         let split = answer(&world.engine(), asked.clone()).unwrap();
         let folded = answer(&world.engine_with(folding()), asked.clone()).unwrap();
+        let spread = answer(&world.spread().engine(), asked.clone()).unwrap();
         let joined = answer(&world.joined().engine(), asked).unwrap();
-        for one in [split, folded] {
+        for one in [split, folded, spread] {
             prop_assert_eq!(&flamegraph_record(&one).record, &flamegraph_record(&joined).record);
             prop_assert_eq!(flamegraph_record(&one).trimmed, flamegraph_record(&joined).trimmed);
             prop_assert_eq!((one.total, one.filtered), (joined.total, joined.filtered));
@@ -174,9 +175,12 @@ proptest! {
         asked.sandwich_by_function = sandwich.map(str::to_owned);
         asked.invert_call_stack = invert;
         let split = answer(&world.engine(), asked.clone()).unwrap();
-        let folded = answer(&world.engine_with(folding()), asked).unwrap();
-        prop_assert_eq!(&flamegraph_record(&split).record, &flamegraph_record(&folded).record);
-        prop_assert_eq!((split.total, split.filtered), (folded.total, folded.filtered));
+        let folded = answer(&world.engine_with(folding()), asked.clone()).unwrap();
+        let spread = answer(&world.spread().engine(), asked).unwrap();
+        for one in [folded, spread] {
+            prop_assert_eq!(&flamegraph_record(&split).record, &flamegraph_record(&one).record);
+            prop_assert_eq!((split.total, split.filtered), (one.total, one.filtered));
+        }
     }
 
     #[test]

@@ -179,7 +179,8 @@ proptest! {
 
     #[test]
     fn any_split_gives_the_same(world in worlds(signed())) {
-        let engines = [world.engine(), world.engine_with(folding()), world.joined().engine()];
+        let (folded, spread) = (world.engine_with(folding()), world.spread().engine());
+        let engines = [world.engine(), folded, spread, world.joined().engine()];
         let all = |report| {
             let asked = || request(diff_of("{}", false), report);
             engines.each_ref().map(|engine| answer(engine, asked()).unwrap().report)
@@ -187,13 +188,15 @@ proptest! {
         for report in
             [ReportType::Top, ReportType::TableArrow, ReportType::Callgraph, ReportType::ProfileMetadata]
         {
-            let [split, folded, joined] = all(report).map(|report| format!("{report:?}"));
+            let [split, folded, spread, joined] = all(report).map(|report| format!("{report:?}"));
             prop_assert_eq!(&split, &joined);
-            prop_assert_eq!(folded, joined);
+            prop_assert_eq!(&folded, &joined);
+            prop_assert_eq!(spread, joined);
         }
-        let [split, folded, joined] = all(ReportType::Pprof).map(|report| pprof_stacks(&report));
+        let [split, folded, spread, joined] = all(ReportType::Pprof).map(|report| pprof_stacks(&report));
         prop_assert_eq!(&split, &joined);
-        prop_assert_eq!(folded, joined);
+        prop_assert_eq!(&folded, &joined);
+        prop_assert_eq!(spread, joined);
     }
 
     #[test]

@@ -72,6 +72,11 @@ impl World {
         Engine::over(memory::snapshot(sources), settings)
     }
 
+    /// The same samples in so many sources that they are folded.
+    pub(crate) fn spread(&self) -> Self {
+        Self { samples: self.samples.clone(), sources: (0..self.samples.len()).map(|at| at % 5).collect() }
+    }
+
     /// The same samples in one source.
     pub(crate) fn joined(&self) -> Self {
         Self { samples: self.samples.clone(), sources: vec![0; self.samples.len()] }

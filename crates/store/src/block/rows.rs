@@ -1,9 +1,9 @@
 //! Row ranges of a block's files, as they are in Parquet.
 
-use std::{collections::VecDeque, ops::Range};
+use std::{collections::VecDeque, ops::Range, panic::AssertUnwindSafe};
 
 use arrow_array::RecordBatch;
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use parquet::arrow::{
     ParquetRecordBatchStreamBuilder, ProjectionMask,
     arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, RowSelection},
@@ -121,11 +121,7 @@ impl Chosen {
     }
 
     /// Reads them so many at a time, but for pages that are there already.
-    pub(crate) fn stream(
-        self,
-        held: Pages,
-        batch_rows: usize,
-    ) -> Result<ParquetRecordBatchStream<Ahead>, ReadError> {
+    pub(crate) fn stream(self, held: Pages, batch_rows: usize) -> Result<Batches, ReadError> {
         let pages = self.pages();
         let Self { file, footer, columns, rows } = self;
         let ahead = Ahead::new(file.clone(), pages, held);
@@ -135,7 +131,8 @@ impl Chosen {
         if let Some(rows) = rows {
             builder = builder.with_row_selection(rows);
         }
-        builder.build().map_err(|e| file.error(&e))
+        let stream = builder.build().map_err(|e| file.error(&e))?;
+        Ok(Batches { file, stream: Some(stream) })
     }
 
     /// The same, batch by batch.
@@ -145,13 +142,35 @@ impl Chosen {
         mut each: impl FnMut(&RecordBatch) -> Result<(), String> + Send,
     ) -> Result<(), ReadError> {
         let file = self.file.clone();
-        let mut stream = self.stream(held, BATCH_ROWS)?;
-        while let Some(batch) = stream.next().await {
-            let batch = batch.map_err(|e| file.error(&e))?;
+        let mut batches = self.stream(held, BATCH_ROWS)?;
+        while let Some(batch) = batches.next().await? {
             each(&batch).map_err(|reason| file.corrupt(reason))?;
             // What is fetched already never waits: others are to go on meanwhile, and whoever asked may be gone.
             tokio::task::yield_now().await;
         }
         Ok(())
+    }
+}
+
+/// Rows of a file, batch by batch.
+pub(crate) struct Batches {
+    file: BlockFile,
+    stream: Option<ParquetRecordBatchStream<Ahead>>,
+}
+
+impl Batches {
+    /// The next rows, if any are left.
+    pub(crate) async fn next(&mut self) -> Result<Option<RecordBatch>, ReadError> {
+        let Some(stream) = &mut self.stream else { return Ok(None) };
+        // Checksums keep damage from it. What was written wrong makes it panic, where a page's header says that the page is
+        // longer than its column.
+        let next = AssertUnwindSafe(stream.next()).catch_unwind().await;
+        match next {
+            Ok(batch) => batch.transpose().map_err(|e| self.file.error(&e)),
+            Err(_) => {
+                self.stream = None;
+                Err(self.file.corrupt("its pages do not hold together"))
+            }
+        }
     }
 }

@@ -3,16 +3,15 @@
 use std::{collections::HashMap, ops::Range, sync::Arc};
 
 use arrow_array::{Array, DictionaryArray, Int64Array, RecordBatch, StringArray, types::Int32Type};
-use futures::StreamExt;
-use parquet::arrow::async_reader::ParquetRecordBatchStream;
 
 use crate::{
     block::{
-        ahead::{Ahead, Pages},
+        ahead::Pages,
         columns::{self, INTEGER_PREFIX, PAGE_ROWS, TEXT_PREFIX},
         file::BlockFile,
         meta::LocationCounts,
         read::{BlockReader, PartitionRows, column, ids, numbers},
+        rows::Batches,
         scan,
         write::NodeColumns,
     },
@@ -104,7 +103,7 @@ pub(crate) struct Cursor<'a, R> {
     /// Rows whose pages are not fetched yet.
     unread: Range<usize>,
     /// Rows whose pages are fetched, a batch at a time.
-    fetched: Option<ParquetRecordBatchStream<Ahead>>,
+    fetched: Option<Batches>,
     decode: Decode<R>,
     /// The current batch.
     pub(crate) rows: R,
@@ -166,9 +165,9 @@ impl<'a, R: Rows> Cursor<'a, R> {
     async fn next_batch(&mut self) -> Result<Option<RecordBatch>, ReadError> {
         loop {
             if let Some(fetched) = &mut self.fetched
-                && let Some(batch) = fetched.next().await
+                && let Some(batch) = fetched.next().await?
             {
-                return batch.map(Some).map_err(|e| self.file.error(&e));
+                return Ok(Some(batch));
             }
             if self.unread.is_empty() {
                 self.fetched = None;

@@ -4,14 +4,13 @@
 //! partition's own are read with it: what two partitions have in different blocks only is there twice then. If not even the
 //! shared ones can be held, those of the blocks follow each other.
 
-use super::{CompactError, merge::Input, plan::locations_bytes};
+use super::{CompactError, merge::Input, plan::locations_bytes, symbols::SymbolMerger};
 use crate::{
     block::{
         locations::LocationPart,
         read::{BlockReader, PartitionRows},
         write::{BlockBuilder, LocationIds},
     },
-    head::symbols::SymbolIndex,
     source::Symbols,
 };
 
@@ -70,13 +69,13 @@ pub(super) async fn whole(
     builder: &mut BlockBuilder,
 ) -> Result<Locations, CompactError> {
     let mut symbols = Symbols::default();
-    let mut index = SymbolIndex::default();
+    let mut merger = SymbolMerger::default();
     let mut of_inputs = Vec::with_capacity(inputs.len());
     for input in inputs {
         let own = input.block.locations(&LocationPart::whole(input.block.meta.locations)).await?;
-        of_inputs.push(index.map_symbols(&mut symbols, &own));
+        of_inputs.push(merger.map_symbols(&mut symbols, &own));
     }
-    drop(index);
+    drop(merger);
     let shared = several_use(inputs, &of_inputs, partitions, symbols.location_count());
     builder.write_shared_locations(&symbols, &shared)?;
     let ids = LocationIds::with_shared(symbols.location_count(), &shared);
@@ -89,7 +88,7 @@ pub(super) async fn shared(
     builder: &mut BlockBuilder,
 ) -> Result<Locations, CompactError> {
     let mut symbols = Symbols::default();
-    let mut index = SymbolIndex::default();
+    let mut merger = SymbolMerger::default();
     let mut of_inputs = Vec::with_capacity(inputs.len());
     for input in inputs {
         let counts = input.block.meta.locations;
@@ -99,7 +98,7 @@ pub(super) async fn shared(
             own: Vec::new(),
         };
         let own = input.block.locations(&part).await?;
-        of_inputs.push(Shared::Numbered(index.map_symbols(&mut symbols, &own)));
+        of_inputs.push(Shared::Numbered(merger.map_symbols(&mut symbols, &own)));
     }
     let count = symbols.location_count() as u32;
     builder.write_shared_locations(&symbols, &(0..count).collect::<Vec<_>>())?;

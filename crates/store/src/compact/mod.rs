@@ -16,6 +16,7 @@ mod pending;
 pub(crate) mod plan;
 mod rollup;
 mod stacktraces;
+mod symbols;
 #[cfg(test)]
 mod tests;
 mod tree;

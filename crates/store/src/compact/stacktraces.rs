@@ -9,6 +9,7 @@ use super::{
     locations::{self, Locations, Shared},
     merge::{Input, Merger, Uploads},
     plan::{NODE_BYTES, locations_bytes},
+    symbols::SymbolMerger,
     tree::TreeMerger,
 };
 use crate::{
@@ -17,7 +18,6 @@ use crate::{
         read::PartitionRows,
         write::{LocationIds, NodeColumns},
     },
-    head::symbols::SymbolIndex,
     source::Symbols,
 };
 
@@ -77,7 +77,7 @@ pub(super) async fn merged(
 ) -> Result<Vec<StacktraceIds>, CompactError> {
     let mut trees = TreeMerger::new();
     let mut symbols = Symbols::default();
-    let mut index = SymbolIndex::default();
+    let mut symbol_merger = SymbolMerger::default();
     let mut numbers = Vec::with_capacity(parts.len());
     for &(at, partition) in parts {
         let input = &inputs[at];
@@ -87,7 +87,7 @@ pub(super) async fn merged(
         let merged = match &*locations {
             Locations::Whole { of_inputs, .. } => trees.add(tree, |l| of_inputs[at].get(l as usize).copied()),
             Locations::Parts { of_inputs, count } => {
-                let own = index.map_symbols(&mut symbols, &locations::own(input.block, &rows).await?);
+                let own = symbol_merger.map_symbols(&mut symbols, &locations::own(input.block, &rows).await?);
                 let place = Place { shared: &of_inputs[at], input, rows: &rows };
                 trees.add(tree, |location| match place.own(location) {
                     Some(at) => own.get(at as usize).map(|own| own + count),
@@ -102,7 +102,7 @@ pub(super) async fn merged(
             numbers: Numbers::Listed(merged),
         });
     }
-    drop(index);
+    drop(symbol_merger);
     let tree = trees.finish();
     let ids = match locations {
         Locations::Whole { symbols, ids, .. } => merger.builder.begin_partition(name, &tree, symbols, ids)?,

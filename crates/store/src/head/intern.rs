@@ -1,23 +1,21 @@
 //! A batch becomes chunks with the head's ids.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use decima_profile::{
     SampleBatch,
-    batch::{AttributeValues, SeriesSamples},
+    batch::{Attribute, AttributeValues, SeriesSamples},
 };
-use std::collections::HashMap;
 
 use super::{
     EMPTY_RANGE, Head, HeadSeries, Mark, SeriesKey,
     chunk::{Chunk, ChunkAttribute, ChunkAttributeValues},
+    locations::{LocationIndex, TOGETHER},
     partition::{Partition, StacktraceIndex},
-    symbols::{BatchIds, SymbolIndex},
+    rows::{BatchRows, UNMAPPED},
+    symbols::SymbolIndex,
 };
-use crate::duration::nominal_duration_ns;
-
-/// Marks a stacktrace of the batch that has no id in the partition yet.
-const UNMAPPED: u32 = u32::MAX;
+use crate::{duration::nominal_duration_ns, source::Tree};
 
 impl Head {
     /// Lengths of all tables now, to be passed to [`intern`](Self::intern) and the log codec.
@@ -33,103 +31,46 @@ impl Head {
         }
     }
 
-    /// Gives everything in the batch ids, adding what is new to the tables, and returns its chunks, not yet visible.
+    /// Gives everything in the batch that its samples refer to ids, adding what is new to the tables, and returns its chunks, not yet
+    /// visible.
     ///
     /// `mark` learns which partitions' trees grow.
     pub(crate) fn intern(&mut self, batch: &SampleBatch, mark: &mut Mark) -> Vec<Arc<Chunk>> {
-        let mut index = match self.symbol_index.take() {
-            Some(index) => index,
-            None => SymbolIndex::of(&self.view.symbols),
-        };
-        let mut ids = index.map_batch(&mut self.view.symbols, batch);
-        let mut chunks = Vec::with_capacity(batch.series.len());
+        let with_samples = batch.series.iter().filter(|samples| !samples.values.is_empty());
+        let all: Vec<(u32, &SeriesSamples)> =
+            with_samples.map(|samples| (self.series_id(samples), samples)).collect();
+        let Self { view, symbol_index, location_index, stacktrace_indexes, .. } = self;
+        let symbols = Arc::make_mut(&mut view.symbols);
+        let symbol_index = symbol_index.get_or_insert_with(|| SymbolIndex::of(symbols));
+        let location_index = location_index.get_or_insert_with(|| LocationIndex::of(symbols));
+        let mut rows = BatchRows::new(batch, symbols, symbol_index, location_index);
+        let partitions = Arc::make_mut(&mut view.partitions);
         // Series of one profile share their stacktraces and mostly their partition, so the mapping is kept between them.
         let mut mapped: Option<(u32, Vec<u32>)> = None;
-        for samples in &batch.series {
-            if samples.values.is_empty() {
-                continue;
-            }
-            let series = self.series_id(samples);
-            let partition = self.view.series[series as usize].partition;
+        let mut chunks = Vec::with_capacity(all.len());
+        for (series, samples) in all {
+            let partition = view.series[series as usize].partition;
             let mut stacktrace_ids = match mapped.take() {
                 Some((p, ids)) if p == partition => ids,
                 _ => vec![UNMAPPED; batch.stacktrace_offsets.len().saturating_sub(1)],
             };
-            let stacktraces =
-                self.map_stacktraces(batch, samples, partition, &ids, &mut stacktrace_ids, mark);
+            let tree = &mut Arc::make_mut(&mut partitions[partition as usize]).tree;
+            mark.trees.entry(partition).or_insert((tree.parent.len(), tree.leaf.len()));
+            let index = stacktrace_indexes[partition as usize]
+                .get_or_insert_with(|| StacktraceIndex::of(tree, rows.known_fingerprints()));
+            map_stacktraces(index, tree, &mut rows, &samples.stacktraces, &mut stacktrace_ids);
+            let stacktraces = samples.stacktraces.iter().map(|&s| stacktrace_ids[s as usize]).collect();
             mapped = Some((partition, stacktrace_ids));
-            let attributes = self.map_attributes(&mut index, batch, samples, &mut ids);
             chunks.push(Arc::new(Chunk {
                 series,
                 duration_ns: samples.duration_ns,
                 times_ns: samples.times_ns.clone(),
                 stacktraces,
                 values: samples.values.clone(),
-                attributes,
+                attributes: samples.attributes.iter().map(|a| map_attribute(a, &mut rows)).collect(),
             }));
         }
-        self.symbol_index = Some(index);
         chunks
-    }
-
-    fn map_stacktraces(
-        &mut self,
-        batch: &SampleBatch,
-        samples: &SeriesSamples,
-        partition: u32,
-        ids: &BatchIds,
-        stacktrace_ids: &mut [u32],
-        mark: &mut Mark,
-    ) -> Vec<u32> {
-        let row = Arc::make_mut(&mut Arc::make_mut(&mut self.view.partitions)[partition as usize]);
-        mark.trees.entry(partition).or_insert((row.tree.parent.len(), row.tree.leaf.len()));
-        let index =
-            self.stacktrace_indexes[partition as usize].get_or_insert_with(|| StacktraceIndex::of(&row.tree));
-        let mut scratch = Vec::with_capacity(64);
-        samples
-            .stacktraces
-            .iter()
-            .map(|&s| {
-                let known = stacktrace_ids[s as usize];
-                if known != UNMAPPED {
-                    return known;
-                }
-                scratch.clear();
-                scratch.extend(batch.stacktrace(s).iter().map(|&l| ids.locations[l as usize]));
-                let id = index.stacktrace(&mut row.tree, &scratch);
-                stacktrace_ids[s as usize] = id;
-                id
-            })
-            .collect()
-    }
-
-    fn map_attributes(
-        &mut self,
-        index: &mut SymbolIndex,
-        batch: &SampleBatch,
-        samples: &SeriesSamples,
-        ids: &mut BatchIds,
-    ) -> Vec<ChunkAttribute> {
-        if samples.attributes.is_empty() {
-            return Vec::new();
-        }
-        let symbols = Arc::make_mut(&mut self.view.symbols);
-        let mut map = |id| index.batch_string(symbols, batch, &mut ids.strings, id);
-        samples
-            .attributes
-            .iter()
-            .map(|a| ChunkAttribute {
-                name: map(a.name),
-                values: match &a.values {
-                    AttributeValues::Text(values) => {
-                        ChunkAttributeValues::Text(values.iter().map(|&v| map(v)).collect())
-                    }
-                    AttributeValues::Integer { unit, values } => {
-                        ChunkAttributeValues::Integer { unit: map(*unit), values: values.clone() }
-                    }
-                },
-            })
-            .collect()
     }
 
     fn series_id(&mut self, samples: &SeriesSamples) -> u32 {
@@ -184,5 +125,50 @@ impl Head {
         Arc::make_mut(&mut self.view.partitions).push(Arc::new(Partition::default()));
         self.stacktrace_indexes.push(None);
         id
+    }
+}
+
+/// Fills in the ids of stacktraces of a batch that have none yet.
+fn map_stacktraces(
+    index: &mut StacktraceIndex,
+    tree: &mut Arc<Tree>,
+    rows: &mut BatchRows<'_>,
+    stacktraces: &[u32],
+    ids: &mut [u32],
+) {
+    /// Marks one that is looked for, so that it is once.
+    const WANTED: u32 = UNMAPPED - 1;
+    let mut wanted = Vec::new();
+    for &stacktrace in stacktraces {
+        let id = &mut ids[stacktrace as usize];
+        if *id == UNMAPPED {
+            *id = WANTED;
+            wanted.push((stacktrace, index.fingerprint(rows.fingerprints(stacktrace))));
+        }
+    }
+    let mut locations = Vec::with_capacity(64);
+    for together in wanted.chunks(TOGETHER) {
+        let found = index.find(together.iter().map(|&(_, fingerprint)| fingerprint));
+        for (&(stacktrace, fingerprint), found) in together.iter().zip(found) {
+            ids[stacktrace as usize] = found.unwrap_or_else(|| {
+                locations.clear();
+                rows.map_locations(stacktrace, &mut locations);
+                index.stacktrace(tree, fingerprint, &locations)
+            });
+        }
+    }
+}
+
+fn map_attribute(attribute: &Attribute, rows: &mut BatchRows<'_>) -> ChunkAttribute {
+    ChunkAttribute {
+        name: rows.string(attribute.name),
+        values: match &attribute.values {
+            AttributeValues::Text(values) => {
+                ChunkAttributeValues::Text(values.iter().map(|&value| rows.string(value)).collect())
+            }
+            AttributeValues::Integer { unit, values } => {
+                ChunkAttributeValues::Integer { unit: rows.string(*unit), values: values.clone() }
+            }
+        },
     }
 }

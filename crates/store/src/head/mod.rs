@@ -9,7 +9,9 @@
 
 pub(crate) mod chunk;
 mod intern;
+mod locations;
 pub(crate) mod partition;
+mod rows;
 mod source;
 pub(crate) mod symbols;
 
@@ -23,6 +25,7 @@ use decima_profile::ProfileType;
 use crate::{
     head::{
         chunk::{Chunk, ValueTimes},
+        locations::LocationIndex,
         partition::{Partition, StacktraceIndex},
         symbols::SymbolIndex,
     },
@@ -81,6 +84,7 @@ pub(crate) struct Head {
     pub(crate) view: HeadView,
     partition_labels: Arc<[String]>,
     symbol_index: Option<SymbolIndex>,
+    location_index: Option<LocationIndex>,
     series_index: Option<HashMap<SeriesKey, u32>>,
     partition_index: Option<HashMap<String, u32>>,
     stacktrace_indexes: Vec<Option<StacktraceIndex>>,
@@ -93,7 +97,8 @@ impl Head {
         Self {
             view: HeadView::default(),
             partition_labels,
-            symbol_index: Some(SymbolIndex::default()),
+            symbol_index: None,
+            location_index: None,
             series_index: Some(HashMap::default()),
             partition_index: Some(HashMap::default()),
             stacktrace_indexes: Vec::new(),
@@ -109,6 +114,7 @@ impl Head {
             view,
             partition_labels,
             symbol_index: None,
+            location_index: None,
             series_index: None,
             partition_index: None,
             stacktrace_indexes,
@@ -135,6 +141,7 @@ impl Head {
             + stacktraces
             + symbols::symbols_size_bytes(&self.view.symbols)
             + self.symbol_index.as_ref().map_or(0, SymbolIndex::size_bytes)
+            + self.location_index.as_ref().map_or(0, LocationIndex::size_bytes)
             + self.view.attributes.size_bytes()
             + 400 * self.view.series.len()
     }
@@ -157,14 +164,12 @@ impl HeadView {
             }
             match times {
                 ValueTimes::Text(times) => {
-                    for (id, range) in sorted(times) {
-                        known.add(chunk.series, strings.get(id), range);
-                    }
+                    let values = sorted(times).into_iter().map(|(id, range)| (strings.get(id), range));
+                    known.add_all(chunk.series, all, values);
                 }
                 ValueTimes::Integer(times) => {
-                    for (value, range) in sorted(times) {
-                        known.add(chunk.series, &value.to_string(), range);
-                    }
+                    let values = sorted(times).into_iter().map(|(value, range)| (value.to_string(), range));
+                    known.add_all(chunk.series, all, values);
                 }
             }
         }

@@ -7,7 +7,7 @@ use hashbrown::HashTable;
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::{
-    head::chunk::Chunk,
+    head::{chunk::Chunk, locations::TOGETHER},
     source::{Point, Tree},
 };
 
@@ -34,11 +34,12 @@ pub(crate) struct StacktraceIndex {
     hasher: RandomState,
     /// Nodes by the hash of their path, compared through the tree.
     nodes: HashTable<u32>,
-    /// Stacktraces by the fingerprint of their locations.
+    /// Stacktraces by fingerprint.
     stacktraces: HashTable<Entry>,
     scratch: Vec<u8>,
 }
 
+/// Halves of a fingerprint, since a whole one would be padded.
 #[derive(Clone, Copy)]
 struct Entry {
     high: u64,
@@ -46,9 +47,15 @@ struct Entry {
     stacktrace: u32,
 }
 
+impl Entry {
+    fn fingerprint(self) -> u128 {
+        (u128::from(self.high) << 64) | u128::from(self.low)
+    }
+}
+
 impl StacktraceIndex {
-    /// The index of an existing tree, which is empty or has a root.
-    pub(crate) fn of(tree: &Tree) -> Self {
+    /// The index of an existing tree, which is empty or has a root, given the fingerprints of the locations.
+    pub(crate) fn of(tree: &Tree, locations: &[u128]) -> Self {
         let mut index = Self::default();
         let paths = index.paths(tree);
         index.nodes.reserve(paths.len(), |_| 0);
@@ -56,31 +63,52 @@ impl StacktraceIndex {
             index.nodes.insert_unique(path, node as u32, |&n| paths[n as usize]);
         }
         for (stacktrace, &leaf) in tree.leaf.iter().enumerate() {
-            index.scratch.clear();
-            let mut node = leaf;
-            while node != 0 {
-                index.scratch.extend_from_slice(&tree.location[node as usize].to_le_bytes());
-                node = tree.parent[node as usize];
-            }
-            let fingerprint = xxh3_128(&index.scratch);
+            let below = |&node: &u32| Some(tree.parent[node as usize]).filter(|&parent| parent != 0);
+            let path = std::iter::successors(Some(leaf).filter(|&leaf| leaf != 0), below);
+            let path = path.map(|node| locations[tree.location[node as usize] as usize]);
+            let fingerprint = index.fingerprint(path);
             index.insert(fingerprint, stacktrace as u32);
         }
         index
     }
 
-    /// The id of a stacktrace (locations leaf first, head ids), adding it if new.
+    /// The fingerprint of a stacktrace: that of the fingerprints of its locations, leaf first.
     ///
-    /// Identity is the 128-bit fingerprint of the locations' ids, which are exact: at 10⁹ stacktraces the chance of one
-    /// wrong merge is below 10⁻²⁰.
-    pub(crate) fn stacktrace(&mut self, tree: &mut Arc<Tree>, locations: &[u32]) -> u32 {
+    /// It is its identity: at 10⁹ stacktraces the chance of one wrong merge is below 10⁻²⁰.
+    pub(crate) fn fingerprint(&mut self, locations: impl Iterator<Item = u128>) -> u128 {
         self.scratch.clear();
         for location in locations {
             self.scratch.extend_from_slice(&location.to_le_bytes());
         }
-        let fingerprint = xxh3_128(&self.scratch);
-        let (high, low) = ((fingerprint >> 64) as u64, fingerprint as u64);
-        if let Some(entry) = self.stacktraces.find(low, |e| e.low == low && e.high == high) {
-            return entry.stacktrace;
+        xxh3_128(&self.scratch)
+    }
+
+    /// The ids of stacktraces with at most [`TOGETHER`] fingerprints; `None` for those that are new.
+    pub(crate) fn find(&self, fingerprints: impl Iterator<Item = u128> + Clone) -> [Option<u32>; TOGETHER] {
+        let mut found = [None; TOGETHER];
+        // The first entry in a slot for a fingerprint is mostly the right one.
+        for (found, fingerprint) in found.iter_mut().zip(fingerprints.clone()) {
+            *found = self.stacktraces.find(fingerprint as u64, |_| true);
+        }
+        let mut ids = [None; TOGETHER];
+        for ((id, found), fingerprint) in ids.iter_mut().zip(found).zip(fingerprints) {
+            *id = found.and_then(|entry| match entry.fingerprint() == fingerprint {
+                true => Some(entry.stacktrace),
+                false => self.get(fingerprint),
+            });
+        }
+        ids
+    }
+
+    fn get(&self, fingerprint: u128) -> Option<u32> {
+        let is = |entry: &Entry| entry.fingerprint() == fingerprint;
+        self.stacktraces.find(fingerprint as u64, is).map(|entry| entry.stacktrace)
+    }
+
+    /// The id of a stacktrace (locations leaf first, head ids), adding it if new.
+    pub(crate) fn stacktrace(&mut self, tree: &mut Arc<Tree>, fingerprint: u128, locations: &[u32]) -> u32 {
+        if let Some(known) = self.get(fingerprint) {
+            return known;
         }
         let tree = Arc::make_mut(tree);
         if tree.parent.is_empty() {

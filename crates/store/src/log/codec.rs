@@ -24,7 +24,7 @@
 use std::sync::Arc;
 
 use xxhash_rust::xxh3::Xxh3;
-use zstd::bulk::Decompressor;
+use zstd::bulk::{Compressor, Decompressor};
 
 use super::varint::{DecodeError, put, put_bytes, put_signed};
 use crate::{
@@ -109,25 +109,51 @@ pub(crate) fn encode(
     kind: ObjectKind,
     raw: &[u8],
 ) -> std::io::Result<Vec<u8>> {
-    let body = if raw.is_empty() { Vec::new() } else { zstd::bulk::compress(raw, ZSTD_LEVEL)? };
-    let mut out = Vec::with_capacity(HEADER_BYTES + body.len());
-    out.extend_from_slice(MAGIC);
-    out.push(VERSION);
-    out.push(match kind {
-        ObjectKind::Delta => 1,
-        ObjectKind::Seal => 2,
-        ObjectKind::HeadStart => 3,
-    });
-    out.extend_from_slice(&[0, 0]);
-    out.extend_from_slice(&position.epoch.to_le_bytes());
-    out.extend_from_slice(&position.seq.to_le_bytes());
-    out.extend_from_slice(&nonce.to_le_bytes());
-    out.extend_from_slice(&(raw.len() as u32).to_le_bytes());
-    out.extend_from_slice(&(body.len() as u32).to_le_bytes());
-    let checksum = checksum(&out, &body);
-    out.extend_from_slice(&checksum.to_le_bytes());
-    out.extend_from_slice(&body);
-    Ok(out)
+    Encoder::default().encode(position, nonce, kind, raw)
+}
+
+/// [`encode`] for many objects: making a compressor takes as long as using it for a small object.
+#[derive(Default)]
+pub(crate) struct Encoder {
+    compressor: Option<Compressor<'static>>,
+}
+
+impl Encoder {
+    /// Encodes an object.
+    pub(crate) fn encode(
+        &mut self,
+        position: LogPosition,
+        nonce: u128,
+        kind: ObjectKind,
+        raw: &[u8],
+    ) -> std::io::Result<Vec<u8>> {
+        let body = if raw.is_empty() { Vec::new() } else { self.compressor()?.compress(raw)? };
+        let mut out = Vec::with_capacity(HEADER_BYTES + body.len());
+        out.extend_from_slice(MAGIC);
+        out.push(VERSION);
+        out.push(match kind {
+            ObjectKind::Delta => 1,
+            ObjectKind::Seal => 2,
+            ObjectKind::HeadStart => 3,
+        });
+        out.extend_from_slice(&[0, 0]);
+        out.extend_from_slice(&position.epoch.to_le_bytes());
+        out.extend_from_slice(&position.seq.to_le_bytes());
+        out.extend_from_slice(&nonce.to_le_bytes());
+        out.extend_from_slice(&(raw.len() as u32).to_le_bytes());
+        out.extend_from_slice(&(body.len() as u32).to_le_bytes());
+        let checksum = checksum(&out, &body);
+        out.extend_from_slice(&checksum.to_le_bytes());
+        out.extend_from_slice(&body);
+        Ok(out)
+    }
+
+    fn compressor(&mut self) -> std::io::Result<&mut Compressor<'static>> {
+        match &mut self.compressor {
+            Some(compressor) => Ok(compressor),
+            none => Ok(none.insert(Compressor::new(ZSTD_LEVEL)?)),
+        }
+    }
 }
 
 fn checksum(header: &[u8], body: &[u8]) -> u64 {

@@ -29,10 +29,18 @@ pub struct AttributeTable {
 /// One attribute of a source.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Attribute {
-    texts: Vec<Arc<str>>,
-    ids: HashMap<Arc<str>, u32>,
+    texts: Texts,
     by_series: BTreeMap<u32, Arc<SeriesAttribute>>,
     pair_count: usize,
+}
+
+/// Distinct texts of the values of an attribute, by id.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Texts {
+    all: Vec<Arc<str>>,
+    ids: HashMap<Arc<str>, u32>,
+    /// Memory held, about.
+    size_bytes: usize,
 }
 
 /// One attribute of one series.
@@ -75,20 +83,20 @@ impl AttributeTable {
 
     /// Memory held, about.
     pub fn size_bytes(&self) -> usize {
-        let text = |attribute: &Attribute| attribute.texts.iter().map(|t| t.len() + 72).sum::<usize>();
-        self.by_name.values().map(|a| 200 + text(a) + 100 * a.by_series.len() + 32 * a.pair_count).sum()
+        let of = |a: &Attribute| 200 + a.texts.size_bytes + 100 * a.by_series.len() + 32 * a.pair_count;
+        self.by_name.values().map(|attribute| of(attribute)).sum()
     }
 }
 
 impl Attribute {
     /// The text of a value, integers in decimal; `""` for an id that there is not.
     pub fn text(&self, id: u32) -> &str {
-        self.texts.get(id as usize).map_or("", |text| text)
+        self.texts.all.get(id as usize).map_or("", |text| text)
     }
 
     /// Number of distinct values listed; their ids are below it.
     pub fn value_count(&self) -> usize {
-        self.texts.len()
+        self.texts.all.len()
     }
 
     /// What a series has of it.
@@ -115,42 +123,73 @@ impl Attribute {
 
     /// Adds a value, not empty, that a series has in a range of times; closes the series' list if there is no room.
     pub fn add(&mut self, series: u32, value: &str, range: TimeRange) {
+        self.add_all(series, range, std::iter::once((value, range)));
+    }
+
+    /// Adds values as [`add`](Self::add) does, all of one series, which has samples with them in a `range` of times.
+    pub fn add_all<T: AsRef<str>>(
+        &mut self,
+        series: u32,
+        range: TimeRange,
+        values: impl IntoIterator<Item = (T, TimeRange)>,
+    ) {
         let of = widened(&mut self.by_series, series, range);
-        if of.truncated {
-            return;
-        }
-        // Mostly it is listed: what a thread is called is said again and again.
-        let listed = self.ids.get(value).and_then(|id| of.values.get_mut(id));
-        if let Some(known) = listed {
-            *known = known.with(range);
-            return;
-        }
-        let bound = if self.pair_count < PAIRS_MAX { VALUES_MAX } else { VALUES_MIN };
-        if of.values.len() < bound {
-            self.list(series, value, range);
-        } else {
-            of.truncated = true;
+        for (value, range) in values {
+            if of.truncated {
+                return;
+            }
+            // Mostly it is listed: what a thread is called is said again and again.
+            let listed = self.texts.id(value.as_ref()).and_then(|id| of.values.get_mut(&id));
+            if let Some(known) = listed {
+                *known = known.with(range);
+                continue;
+            }
+            let bound = if self.pair_count < PAIRS_MAX { VALUES_MAX } else { VALUES_MIN };
+            if of.values.len() < bound {
+                self.pair_count += of.list(self.texts.add(value.as_ref()), range);
+            } else {
+                of.truncated = true;
+            }
         }
     }
 
     /// Lists a value of a series that has the attribute, as another list has it: closed or not, and without bounds of its own.
     pub(crate) fn list(&mut self, series: u32, value: &str, range: TimeRange) {
         let Some(of) = self.by_series.get_mut(&series) else { return };
-        let id = match self.ids.get(value) {
-            Some(&id) => id,
-            None => {
-                let text: Arc<str> = value.into();
-                let id = self.texts.len() as u32;
-                self.texts.push(text.clone());
-                self.ids.insert(text, id);
-                id
+        self.pair_count += Arc::make_mut(of).list(self.texts.add(value), range);
+    }
+}
+
+impl Texts {
+    fn id(&self, text: &str) -> Option<u32> {
+        self.ids.get(text).copied()
+    }
+
+    /// The id of a text, adding it if new.
+    fn add(&mut self, text: &str) -> u32 {
+        if let Some(id) = self.id(text) {
+            return id;
+        }
+        let text: Arc<str> = text.into();
+        let id = self.all.len() as u32;
+        self.size_bytes += text.len() + 72;
+        self.all.push(text.clone());
+        self.ids.insert(text, id);
+        id
+    }
+}
+
+impl SeriesAttribute {
+    /// Lists a value, and gives the number of values by which the list grew.
+    fn list(&mut self, id: u32, range: TimeRange) -> usize {
+        match self.values.entry(id) {
+            Entry::Occupied(mut known) => {
+                *known.get_mut() = known.get().with(range);
+                0
             }
-        };
-        match Arc::make_mut(of).values.entry(id) {
-            Entry::Occupied(mut known) => *known.get_mut() = known.get().with(range),
             Entry::Vacant(free) => {
                 free.insert(range);
-                self.pair_count += 1;
+                1
             }
         }
     }

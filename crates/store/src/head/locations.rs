@@ -1,0 +1,166 @@
+//! Interning of locations by content, for the rows of a batch that are mostly known.
+//!
+//! A batch brings thousands of locations with all that they consist of, and the tables that they are in are larger than the caches of a
+//! processor. So a location is known by a fingerprint of its content, which takes nothing but the batch: its strings, functions and mapping
+//! are not looked up unless it is new. Stacktraces are known by the fingerprints of their locations in turn, see
+//! [`StacktraceIndex`](super::partition::StacktraceIndex), so that most locations are not looked up either.
+//!
+//! A fingerprint has 128 bits: at 10⁹ locations the chance of one wrong merge is below 10⁻²⁰. Its seed is of this process, so that nobody
+//! can send two locations with one fingerprint on purpose; it is kept nowhere.
+
+use std::hash::BuildHasher;
+
+use decima_profile::batch::{Location, SampleBatch};
+use hashbrown::HashTable;
+use xxhash_rust::xxh3::xxh3_128_with_seed;
+
+use crate::source::{Function, Line, Mapping, Symbols};
+
+/// Rows that are looked up together, so that the memory which one of them waits for is fetched beside that of others.
+pub(crate) const TOGETHER: usize = 32;
+
+/// Content → id, for the locations of one [`Symbols`].
+pub(crate) struct LocationIndex {
+    seed: u64,
+    /// By location.
+    fingerprints: Vec<u128>,
+    /// Locations by fingerprint.
+    ids: HashTable<u32>,
+}
+
+impl LocationIndex {
+    /// The index of existing rows.
+    pub(crate) fn of(symbols: &Symbols) -> Self {
+        let seed = foldhash::fast::RandomState::default().hash_one(());
+        let mut index = Self { seed, fingerprints: Vec::new(), ids: HashTable::new() };
+        let texts = (0..symbols.strings.len() as u32).map(|id| symbols.strings.get(id).as_bytes());
+        let mut contents = Contents::new(seed, texts, &symbols.mappings, &symbols.functions);
+        for location in 0..symbols.location_count() {
+            let fingerprint = contents.location(
+                symbols.location_mapping[location],
+                symbols.location_address[location],
+                symbols.location_frame_type[location],
+                symbols.location_lines(location as u32),
+            );
+            index.push(fingerprint);
+        }
+        index
+    }
+
+    /// The fingerprints of the locations of a batch.
+    pub(crate) fn of_batch(&self, batch: &SampleBatch) -> Vec<u128> {
+        let texts = (0..batch.strings.len() as u32).map(|id| batch.strings.bytes(id));
+        let mut contents = Contents::new(self.seed, texts, &batch.mappings, &batch.functions);
+        let of = |l: &Location| {
+            let lines = &batch.lines[l.first_line as usize..][..l.line_count as usize];
+            contents.location(l.mapping, l.address, l.frame_type, lines)
+        };
+        batch.locations.iter().map(of).collect()
+    }
+
+    /// The fingerprints of the locations that have ids, by id.
+    pub(crate) fn fingerprints(&self) -> &[u128] {
+        &self.fingerprints
+    }
+
+    /// The ids of locations with at most [`TOGETHER`] fingerprints; `None` for those that are new.
+    pub(crate) fn find(&self, fingerprints: impl Iterator<Item = u128> + Clone) -> [Option<u32>; TOGETHER] {
+        let mut found = [None; TOGETHER];
+        // The first id in a slot for a fingerprint is mostly the right one.
+        for (found, fingerprint) in found.iter_mut().zip(fingerprints.clone()) {
+            *found = self.ids.find(fingerprint as u64, |_| true).copied();
+        }
+        for (found, fingerprint) in found.iter_mut().zip(fingerprints) {
+            if found.is_some_and(|id| self.fingerprints[id as usize] != fingerprint) {
+                *found = self.get(fingerprint);
+            }
+        }
+        found
+    }
+
+    /// The id of the location with a fingerprint.
+    pub(crate) fn get(&self, fingerprint: u128) -> Option<u32> {
+        let is = |&id: &u32| self.fingerprints[id as usize] == fingerprint;
+        self.ids.find(fingerprint as u64, is).copied()
+    }
+
+    /// Gives the next id to a location that has none.
+    pub(crate) fn push(&mut self, fingerprint: u128) -> u32 {
+        let id = self.fingerprints.len() as u32;
+        self.fingerprints.push(fingerprint);
+        let fingerprints = &self.fingerprints;
+        self.ids.insert_unique(fingerprint as u64, id, |&id| fingerprints[id as usize] as u64);
+        id
+    }
+
+    /// Memory of the tables.
+    pub(crate) fn size_bytes(&self) -> usize {
+        16 * self.fingerprints.capacity() + 5 * self.ids.capacity()
+    }
+}
+
+/// Fingerprints of what locations consist of, by the ids of its rows.
+struct Contents {
+    seed: u64,
+    texts: Vec<u128>,
+    mappings: Vec<u128>,
+    functions: Vec<u128>,
+    scratch: Vec<u8>,
+}
+
+impl Contents {
+    fn new<'a>(
+        seed: u64,
+        texts: impl Iterator<Item = &'a [u8]>,
+        mappings: &[Mapping],
+        functions: &[Function],
+    ) -> Self {
+        let texts = texts.map(|text| xxh3_128_with_seed(text, seed)).collect();
+        let mut contents =
+            Self { seed, texts, mappings: Vec::new(), functions: Vec::new(), scratch: Vec::new() };
+        contents.mappings = mappings
+            .iter()
+            .map(|m| {
+                let mut row = [0; 56];
+                let texts = [m.file, m.build_id].map(|id| contents.text(id).to_le_bytes());
+                row[..32].copy_from_slice(texts.as_flattened());
+                row[32..].copy_from_slice([m.start, m.limit, m.offset].map(u64::to_le_bytes).as_flattened());
+                xxh3_128_with_seed(&row, seed)
+            })
+            .collect();
+        contents.functions = functions
+            .iter()
+            .map(|f| {
+                let mut row = [0; 56];
+                let texts = [f.name, f.system_name, f.filename].map(|id| contents.text(id).to_le_bytes());
+                row[..48].copy_from_slice(texts.as_flattened());
+                row[48..].copy_from_slice(&f.start_line.to_le_bytes());
+                xxh3_128_with_seed(&row, seed)
+            })
+            .collect();
+        contents
+    }
+
+    /// 0 stands for the empty text where there are no texts.
+    fn text(&self, id: u32) -> u128 {
+        self.texts.get(id as usize).copied().unwrap_or_else(|| xxh3_128_with_seed(&[], self.seed))
+    }
+
+    /// The fingerprint of a location. One without a mapping has one that no mapping has.
+    fn location(&mut self, mapping: u32, address: u64, frame_type: u32, lines: &[Line]) -> u128 {
+        let mapping = self.mappings.get(mapping as usize).copied().unwrap_or_default();
+        let frame_type = self.text(frame_type);
+        self.scratch.clear();
+        self.scratch.extend_from_slice(&mapping.to_le_bytes());
+        self.scratch.extend_from_slice(&frame_type.to_le_bytes());
+        self.scratch.extend_from_slice(&address.to_le_bytes());
+        for line in lines {
+            let mut row = [0; 32];
+            row[..16].copy_from_slice(&self.functions[line.function as usize].to_le_bytes());
+            row[16..24].copy_from_slice(&line.line.to_le_bytes());
+            row[24..].copy_from_slice(&line.column.to_le_bytes());
+            self.scratch.extend_from_slice(&row);
+        }
+        xxh3_128_with_seed(&self.scratch, self.seed)
+    }
+}
