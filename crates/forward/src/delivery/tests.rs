@@ -211,6 +211,25 @@ async fn what_is_in_doubt_when_the_process_stops_is_in_the_spool() {
     assert_eq!(parca.attempts.load(Ordering::Relaxed), attempts, "nothing goes on");
 }
 
+/// Nothing else arrives that could tell against the first.
+#[tokio::test]
+async fn what_is_behind_a_request_in_doubt_goes_past_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let answer = |name: &str| match name {
+        "doubtful" => Err(Status::internal("broken")),
+        _ => Ok(()),
+    };
+    let forwarding = Forwarding::start(folder.path(), move |name, _| answer(name)).await;
+    forwarding.append(1, "doubtful").await;
+    for _ in 0..20 {
+        forwarding.append(1, "behind").await;
+    }
+    forwarding.until("those behind", |forwarding| forwarding.parca.arrived.lock().len() == 20).await;
+    let rest = |counts: Counts| counts.dropped[&DropReason::Refused] + counts.spool_requests;
+    forwarding.until("the rest", |forwarding| rest(forwarding.counts()) == 1).await;
+    forwarding.delivery.stop().await;
+}
+
 /// A request at which an attempt fails, by no fault of its own, while others arrive: it is kept, and does not hold them up.
 #[tokio::test]
 async fn a_request_that_is_put_off_holds_up_its_lane_for_a_few_attempts_only() {
