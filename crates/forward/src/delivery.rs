@@ -210,8 +210,10 @@ impl Shared {
                     let lane = lanes.get((record.sender % LANES as u64) as usize);
                     let (segment, waits) = (segment.clone(), self.waits.begin());
                     let parcel = Parcel { record, segment, trouble: Trouble::default(), waits };
-                    // Lanes end only when everything does.
-                    let _ = lane.map(|lane| lane.send(parcel));
+                    if let Some(lane) = lane {
+                        // Lanes end only when everything does.
+                        let _ = lane.send(parcel);
+                    }
                 }
             }
         };

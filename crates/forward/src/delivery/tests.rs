@@ -23,10 +23,12 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(120);
 const QUICK: Waits = Waits { min: Duration::from_millis(1), max: Duration::from_millis(8) };
 
+type Answer = dyn Fn(&str, u64) -> Result<(), Status> + Send + Sync;
+
 /// A remote store: requests are names, of which it takes those that `answer` takes; that has the number of the attempt, too.
 #[derive(Clone)]
 struct Parca {
-    answer: Arc<dyn Fn(&str, u64) -> Result<(), Status> + Send + Sync>,
+    answer: Arc<Answer>,
     attempts: Arc<AtomicU64>,
     arrived: Arc<Mutex<Vec<String>>>,
 }
