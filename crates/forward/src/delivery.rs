@@ -2,13 +2,21 @@
 //!
 //! ```text
 //! take segment ─► read ─► lane of the sender: attempt, wait, attempt … ─► arrived or dropped ─► all of it: finish
+//!                              └─► aside, if it is the request: attempt, wait, attempt … ─┘
 //! ```
-//! A sender's requests are in one lane and so arrive in their order; a request that is tried again holds up its lane only,
-//! until the bounds on what is under way are reached. Invariants: a segment is finished after the last of its requests
-//! arrived or was dropped, never before; what is under way is bounded in bytes and in segments.
+//! A sender's requests are in one lane and so arrive in their order. While the remote store is away, lanes wait. A request
+//! that may be at fault itself ([`trouble`]) leaves its lane, and with it the order, so that others go past it and show
+//! whether the remote store is well. Invariants: a segment is finished after the last of its requests arrived or was dropped,
+//! never before; what is under way is bounded in bytes, as is what is aside, which is bounded in number too. When there is no
+//! room aside, requests in doubt stay in their lanes.
+
+mod aside;
+#[cfg(test)]
+mod tests;
+mod trouble;
 
 use std::{
-    collections::HashSet,
+    collections::HashMap,
     error::Error as _,
     sync::{
         Arc,
@@ -17,16 +25,23 @@ use std::{
     time::{Duration, Instant},
 };
 
-use backon::{BackoffBuilder as _, ExponentialBuilder};
+use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
 use parking_lot::Mutex;
 use tokio::{
-    sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc},
+    sync::{Notify, Semaphore, futures::Notified, mpsc},
     task::JoinSet,
     time::{MissedTickBehavior, interval},
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::{
+    sync::{CancellationToken, DropGuard},
+    task::TaskTracker,
+};
 use tonic::Status;
 
+use self::{
+    aside::{Aside, Place, Room},
+    trouble::{Ground, Trouble},
+};
 use crate::{
     clock,
     counts::{Counters, DropReason},
@@ -38,28 +53,30 @@ use crate::{
 
 /// Requests on their way at once, each of another sender. At 50 ms from here to the store and back that is 300 a second.
 const LANES: usize = 16;
-/// Bytes of requests that were read and have not arrived. The largest message fits.
+/// Bytes of segments that are being sent: they are read into memory and cannot be dropped to make room. The largest message
+/// fits.
 const BYTES_MAX: usize = 64 << 20;
-/// What a request weighs at least.
-const REQUEST_BYTES_MIN: usize = 1 << 10;
-/// Segments that are read and not finished: they cannot be dropped to make room.
-const SEGMENTS_MAX: usize = 8;
-/// First wait after a failure; doubled each time, up to the longest, and up to twice as long by chance.
-const WAIT_MIN: Duration = Duration::from_millis(500);
-const WAIT_MAX: Duration = Duration::from_secs(15);
-/// Attempts of a request that may be at fault itself, if others arrive meanwhile: half a minute.
-const DOUBTS_MAX: u32 = 6;
-/// Time for such a request if nothing else arrives either, so that it may be the remote store that is at fault.
-const DOUBT_TIME_MAX: Duration = Duration::from_secs(10 * 60);
+/// What each of their requests weighs at least.
+const REQUEST_BYTES_MIN: u64 = 1 << 10;
 /// Old segments are looked for so often.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
 /// Time for requests under way to arrive when the process stops. What does not is sent after the next start.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What runs until it is stopped.
+/// How long a request waits after a failure: doubled each time, up to the longest, and up to twice as long by chance.
+#[derive(Debug, Clone, Copy)]
+struct Waits {
+    min: Duration,
+    max: Duration,
+}
+
+const WAITS: Waits = Waits { min: Duration::from_millis(500), max: Duration::from_secs(15) };
+
+/// What runs until it is stopped, or dropped.
 pub(crate) struct Delivery {
-    stop: CancellationToken,
+    stop: DropGuard,
     tasks: JoinSet<()>,
+    aside: TaskTracker,
 }
 
 /// What lanes share.
@@ -68,73 +85,105 @@ struct Shared {
     remote: Remote,
     counters: Arc<Counters>,
     age_max: Duration,
+    waits: Waits,
     stop: CancellationToken,
+    aside: Aside,
     /// Told when the remote store takes requests again.
     recovered: Notify,
     /// Requests that have arrived.
     arrivals: AtomicU64,
-    /// Methods of which a request was given up while others arrived, and none has arrived since: the remote store does not
-    /// offer them, or all are wrong in the same way. One doubt is enough then.
-    given_up: Mutex<HashSet<Method>>,
+    /// Methods of which a request was given up, and none has arrived since.
+    given_up: Mutex<HashMap<Method, Ground>>,
 }
 
 /// A segment whose requests are on their way.
 struct Open {
     taken: Taken,
     left: AtomicUsize,
-    _place: OwnedSemaphorePermit,
+    room: Mutex<Room>,
 }
 
 /// A request on its way.
 struct Parcel {
     record: Record,
     segment: Arc<Open>,
-    _weight: OwnedSemaphorePermit,
+    trouble: Trouble,
+    waits: ExponentialBackoff,
 }
 
-/// The process stops before the request arrived.
+/// What became of a request.
+enum Outcome {
+    /// It arrived, or was dropped.
+    Over,
+    /// It gets out of the way of others.
+    Leaves(Place),
+    /// The process stops before.
+    Stopped,
+}
+
+/// The process stops.
 struct Stopped;
 
-/// What is held against a request.
-struct Doubt {
-    /// Attempts that may have failed by its fault.
-    count: u32,
-    since: Instant,
-    /// Requests that had arrived when it began.
-    arrivals: u64,
+impl Waits {
+    fn begin(self) -> ExponentialBackoff {
+        ExponentialBuilder::default()
+            .with_min_delay(self.min)
+            .with_max_delay(self.max)
+            .with_jitter()
+            .without_max_times()
+            .build()
+    }
 }
 
 impl Delivery {
     /// Begins to send what is in the spool. Must be called in a Tokio runtime.
     pub(crate) fn start(spool: Spool, remote: Remote, counters: Arc<Counters>, age_max: Duration) -> Self {
+        Self::with_waits(spool, remote, counters, age_max, WAITS)
+    }
+
+    fn with_waits(
+        spool: Spool,
+        remote: Remote,
+        counters: Arc<Counters>,
+        age_max: Duration,
+        waits: Waits,
+    ) -> Self {
         let stop = CancellationToken::new();
         let shared = Arc::new(Shared {
             spool,
             remote,
             counters,
             age_max,
+            waits,
             stop: stop.clone(),
+            aside: Aside::default(),
             recovered: Notify::new(),
             arrivals: AtomicU64::new(0),
             given_up: Mutex::default(),
         });
         let mut tasks = JoinSet::new();
         let lanes = (0..LANES).map(|_| {
-            // Bounded by the weights.
+            // Bounded by the room for segments.
             let (lane, parcels) = mpsc::unbounded_channel();
             tasks.spawn(shared.clone().lane(parcels));
             lane
         });
         let lanes = lanes.collect();
         tasks.spawn(shared.clone().dispatch(lanes));
+        let aside = shared.aside.tasks.clone();
         tasks.spawn(shared.sweep());
-        Self { stop, tasks }
+        Self { stop: stop.drop_guard(), tasks, aside }
     }
 
     /// Lets requests under way arrive, for a while, and ends.
-    pub(crate) async fn stop(mut self) {
-        self.stop.cancel();
-        let ended = async { while self.tasks.join_next().await.is_some() {} };
+    pub(crate) async fn stop(self) {
+        let Self { stop, mut tasks, aside } = self;
+        drop(stop);
+        let ended = async {
+            while tasks.join_next().await.is_some() {}
+            aside.close();
+            aside.wait().await;
+        };
         if tokio::time::timeout(STOP_TIMEOUT, ended).await.is_err() {
             tracing::warn!("requests were still on their way; they are sent again after the next start");
         }
@@ -143,25 +192,28 @@ impl Delivery {
 
 impl Shared {
     async fn dispatch(self: Arc<Self>, lanes: Vec<mpsc::UnboundedSender<Parcel>>) {
-        let segments = Arc::new(Semaphore::new(SEGMENTS_MAX));
         let bytes = Arc::new(Semaphore::new(BYTES_MAX));
         let work = async {
             loop {
-                let Ok(place) = segments.clone().acquire_owned().await else { return };
                 let taken = self.spool.take().await;
+                let weight = taken.size_bytes().max(taken.requests().saturating_mul(REQUEST_BYTES_MIN));
+                let weight = u32::try_from(weight.min(BYTES_MAX as u64)).unwrap_or(u32::MAX);
+                let Ok(permit) = bytes.clone().acquire_many_owned(weight).await else { return };
                 let records = self.spool.read(taken).await;
                 if records.is_empty() {
                     self.spool.finish(taken).await;
                     continue;
                 }
-                let segment = Arc::new(Open { taken, left: AtomicUsize::new(records.len()), _place: place });
+                let (left, room) = (AtomicUsize::new(records.len()), Mutex::new(Room::under_way(permit)));
+                let segment = Arc::new(Open { taken, left, room });
                 for record in records {
-                    let weight = record.size_bytes().clamp(REQUEST_BYTES_MIN, BYTES_MAX) as u32;
-                    let Ok(weight) = bytes.clone().acquire_many_owned(weight).await else { return };
                     let lane = lanes.get((record.sender % LANES as u64) as usize);
-                    let parcel = Parcel { record, segment: segment.clone(), _weight: weight };
-                    // Lanes end only when everything does.
-                    let _ = lane.map(|lane| lane.send(parcel));
+                    let (segment, waits) = (segment.clone(), self.waits.begin());
+                    let parcel = Parcel { record, segment, trouble: Trouble::default(), waits };
+                    if let Some(lane) = lane {
+                        // Lanes end only when everything does.
+                        let _ = lane.send(parcel);
+                    }
                 }
             }
         };
@@ -179,73 +231,104 @@ impl Shared {
                 () = self.stop.cancelled() => return,
                 parcel = parcels.recv() => parcel,
             };
-            let Some(parcel) = parcel else { return };
-            let Ok(()) = self.deliver(&parcel.record).await else { return };
-            if parcel.segment.left.fetch_sub(1, Ordering::AcqRel) == 1 {
-                self.spool.finish(parcel.segment.taken).await;
+            let Some(mut parcel) = parcel else { return };
+            let leaves = |parcel: &Parcel| match parcel.trouble.is_its_own() {
+                true => self.aside.place(&mut parcel.segment.room.lock()),
+                false => None,
+            };
+            match self.deliver(&mut parcel, leaves).await {
+                Outcome::Over => self.over(parcel).await,
+                Outcome::Leaves(place) => {
+                    self.aside.tasks.spawn(self.clone().beside(parcel, place));
+                }
+                Outcome::Stopped => return,
             }
         }
     }
 
-    /// Tries until the request has arrived, or is dropped.
-    async fn deliver(&self, record: &Record) -> Result<(), Stopped> {
-        let mut waits = ExponentialBuilder::default()
-            .with_min_delay(WAIT_MIN)
-            .with_max_delay(WAIT_MAX)
-            .with_jitter()
-            .without_max_times()
-            .build();
-        let mut doubt = None;
+    /// Goes on with a request that left its lane.
+    async fn beside(self: Arc<Self>, mut parcel: Parcel, place: Place) {
+        let waited = self.wait(self.recovered.notified(), &mut parcel).await;
+        if waited.is_ok() && matches!(self.deliver(&mut parcel, |_| None).await, Outcome::Over) {
+            self.over(parcel).await;
+        }
+        drop(place);
+    }
+
+    async fn over(&self, parcel: Parcel) {
+        if parcel.segment.left.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.spool.finish(parcel.segment.taken).await;
+        }
+    }
+
+    /// Tries until the request has arrived, is dropped, or `leaves` has a place for it.
+    async fn deliver(&self, parcel: &mut Parcel, leaves: impl Fn(&Parcel) -> Option<Place>) -> Outcome {
         loop {
-            if self.is_old(record) {
-                self.counters.dropped(DropReason::Age, 1, "older than --spool-max-age");
-                return Ok(());
-            }
             let recovered = self.recovered.notified();
-            match self.remote.send(record).await {
-                Ok(sent) => {
-                    self.arrived(record, sent.left_out);
-                    return Ok(());
-                }
-                Err(status) => match verdict::of(&status) {
-                    Verdict::Never => {
-                        self.refused(record, &status);
-                        return Ok(());
-                    }
-                    Verdict::Doubtful => {
-                        if self.gives_up(record.method, &mut doubt) {
-                            self.refused(record, &status);
-                            return Ok(());
-                        }
-                        self.failed(record.method, &status);
-                    }
-                    Verdict::Later => self.failed(record.method, &status),
-                },
+            if self.attempt(&parcel.record, &mut parcel.trouble).await {
+                return Outcome::Over;
             }
-            let wait = waits.next().unwrap_or(WAIT_MAX);
-            tokio::select! {
-                biased;
-                () = self.stop.cancelled() => return Err(Stopped),
-                () = recovered => {}
-                () = tokio::time::sleep(wait) => {}
+            if let Some(place) = leaves(parcel) {
+                return Outcome::Leaves(place);
             }
+            if self.wait(recovered, parcel).await.is_err() {
+                return Outcome::Stopped;
+            }
+        }
+    }
+
+    /// Tries once; whether the request has arrived, or is dropped.
+    async fn attempt(&self, record: &Record, trouble: &mut Trouble) -> bool {
+        if self.is_old(record) {
+            self.counters.dropped(DropReason::Age, 1, "older than --spool-max-age");
+            return true;
+        }
+        let status = match self.remote.send(record).await {
+            Ok(sent) => {
+                self.arrived(record, sent.left_out);
+                return true;
+            }
+            Err(status) => status,
+        };
+        let arrivals = self.arrivals.load(Ordering::Relaxed);
+        let is_refused = match verdict::of(&status) {
+            Verdict::Never => true,
+            Verdict::Doubtful => {
+                trouble.doubt(arrivals, Instant::now());
+                self.gives_up(record.method, trouble)
+            }
+            Verdict::Later => {
+                trouble.later(arrivals);
+                false
+            }
+        };
+        match is_refused {
+            true => self.refused(record, &status),
+            false => self.failed(record.method, &status),
+        }
+        is_refused
+    }
+
+    /// Waits for the next attempt.
+    async fn wait(&self, recovered: Notified<'_>, parcel: &mut Parcel) -> Result<(), Stopped> {
+        let wait = parcel.waits.next().unwrap_or(self.waits.max);
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => Err(Stopped),
+            () = recovered => Ok(()),
+            () = tokio::time::sleep(wait) => Ok(()),
         }
     }
 
     /// Whether one more doubt is one too many.
-    fn gives_up(&self, method: Method, doubt: &mut Option<Doubt>) -> bool {
-        let arrivals = self.arrivals.load(Ordering::Relaxed);
-        let doubt = doubt.get_or_insert_with(|| Doubt { count: 0, since: Instant::now(), arrivals });
-        doubt.count += 1;
-        if self.given_up.lock().contains(&method) {
-            return true;
+    fn gives_up(&self, method: Method, trouble: &Trouble) -> bool {
+        let mut given_up = self.given_up.lock();
+        let known = given_up.get(&method).copied();
+        let ground = trouble.given_up(known, self.aside.is_crowded(), Instant::now());
+        if let Some(ground) = ground {
+            given_up.insert(method, ground);
         }
-        let others_arrive = arrivals != doubt.arrivals;
-        if doubt.count >= DOUBTS_MAX && others_arrive {
-            self.given_up.lock().insert(method);
-            return true;
-        }
-        doubt.since.elapsed() >= DOUBT_TIME_MAX
+        ground.is_some()
     }
 
     fn is_old(&self, record: &Record) -> bool {
@@ -299,81 +382,5 @@ fn words(status: &Status) -> String {
     match status.source() {
         None => format!("{:?}: {}", status.code(), status.message()),
         Some(cause) => format!("{:?}: {}", status.code(), chain(cause)),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::settings::{Remote as RemoteSettings, Trust};
-
-    async fn shared(folder: &std::path::Path) -> Shared {
-        let remote = RemoteSettings {
-            origin: http::Uri::from_static("http://127.0.0.1:1"),
-            trust: Trust::System,
-            token: None,
-            headers: Vec::new(),
-        };
-        let counters = Arc::new(Counters::default());
-        let age_max = Duration::from_secs(60);
-        let bounds = crate::spool::Bounds { size_bytes_max: 1 << 20, age_max };
-        Shared {
-            spool: Spool::open(folder, bounds, counters.clone()).await.unwrap(),
-            remote: Remote::new(&remote).unwrap(),
-            counters,
-            age_max,
-            stop: CancellationToken::new(),
-            recovered: Notify::new(),
-            arrivals: AtomicU64::new(0),
-            given_up: Mutex::default(),
-        }
-    }
-
-    fn record(method: Method) -> Record {
-        Record { method, sender: 1, received_ms: clock::now_ms(), parts: Vec::new() }
-    }
-
-    #[tokio::test]
-    async fn doubts_count_while_others_arrive() {
-        let folder = tempfile::tempdir().unwrap();
-        let shared = shared(folder.path()).await;
-        // Nothing arrives: it may be the remote store.
-        let mut doubt = None;
-        for _ in 0..DOUBTS_MAX * 2 {
-            assert!(!shared.gives_up(Method::Export, &mut doubt));
-        }
-        shared.arrived(&record(Method::WriteRaw), 0);
-        assert!(shared.gives_up(Method::Export, &mut doubt), "others arrive, and this one does not");
-        // The next ones of this method have no more than one attempt, others have all.
-        assert!(shared.gives_up(Method::Export, &mut None));
-        assert!(!shared.gives_up(Method::WriteRaw, &mut None));
-        // Until one arrives.
-        shared.arrived(&record(Method::Export), 0);
-        let mut doubt = None;
-        for attempt in 1..=DOUBTS_MAX {
-            shared.arrived(&record(Method::WriteRaw), 0);
-            assert_eq!(shared.gives_up(Method::Export, &mut doubt), attempt == DOUBTS_MAX, "{attempt}");
-            shared.arrivals.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    #[tokio::test]
-    async fn nothing_is_kept_for_ever() {
-        let folder = tempfile::tempdir().unwrap();
-        let shared = shared(folder.path()).await;
-        let mut doubt = None;
-        assert!(!shared.gives_up(Method::Write, &mut doubt));
-        let long_ago = Instant::now().checked_sub(DOUBT_TIME_MAX).unwrap();
-        doubt.as_mut().unwrap().since = long_ago;
-        assert!(shared.gives_up(Method::Write, &mut doubt));
-        let old = Record { received_ms: clock::now_ms() - 61_000, ..record(Method::Write) };
-        assert!(shared.is_old(&old) && !shared.is_old(&record(Method::Write)));
-    }
-
-    #[test]
-    fn statuses_in_words() {
-        assert_eq!(words(&Status::unavailable("stopping")), "Unavailable: stopping");
-        let broken = Status::from_error(Box::new(std::io::Error::other("reset")));
-        assert_eq!(words(&broken), "Unknown: reset");
     }
 }

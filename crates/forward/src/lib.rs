@@ -7,8 +7,9 @@
 //! Constraints: what a store like ours would refuse is refused here, where its sender hears of it, and all else goes on as it
 //! came (what the remote store makes of it is its business, be it a Decima or a Parca); the remote store may be away for as
 //! long as the spool has room. Invariants: a request is answered after it is durable; the requests of a sender arrive in
-//! their order; a request arrives at least once, and what does not arrive is counted and named. Not kept: object files, whose
-//! uploads go straight through, and nothing of this process is asked for here: no query reads the spool. Start at
+//! their order, but for those that would hold up others; a request arrives at least once, and what does not arrive is counted
+//! and named. Not kept: object files, whose uploads go straight through, and nothing of this process is asked for here: no
+//! query reads the spool. Start at
 //! [`Forwarder`].
 
 mod clock;

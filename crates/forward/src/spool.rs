@@ -42,7 +42,7 @@ use crate::{
 
 /// Segments are closed at this size: small enough that dropping or repeating one is little, large enough that hundreds of
 /// senders share an fsync.
-const SEGMENT_BYTES: usize = 8 << 20;
+pub(crate) const SEGMENT_BYTES: usize = 8 << 20;
 /// Requests of one segment, for the same reasons.
 const SEGMENT_REQUESTS: usize = 1024;
 /// Bytes of requests that wait to be written; further senders wait. Twice the largest message.
@@ -158,6 +158,18 @@ struct Segment {
 pub(crate) struct Taken {
     number: u64,
     segment: Segment,
+}
+
+impl Taken {
+    /// On disk.
+    pub(crate) fn size_bytes(&self) -> u64 {
+        self.segment.size_bytes
+    }
+
+    /// As many as its name tells.
+    pub(crate) fn requests(&self) -> u64 {
+        self.segment.requests
+    }
 }
 
 impl Index {
