@@ -41,7 +41,7 @@ const STARTS_MAX: u32 = 30;
 /// After how many starts the faults end.
 const FAULTY_STARTS: u32 = 10;
 /// After how long without requests no object is left that is not needed: blocks that were merged, or that a process before left,
-/// stay for two minutes, and are looked at once a minute.
+/// stay for half a minute, and retention is looked at once a minute.
 const TIDY: Duration = Duration::from_secs(300);
 /// How often, where there is a limit: some are merged only when others are gone.
 const TIDY_ROUNDS: u32 = 3;

@@ -458,6 +458,7 @@ impl Writer {
         {
             self.begin_flush(runtime);
         }
+        self.delete_retired(runtime);
         self.make_space(runtime);
         self.compact(runtime);
         self.count_head();

@@ -29,8 +29,8 @@ use crate::{
 /// Pause before a failed flush is tried again.
 const FLUSH_RETRY: Duration = Duration::from_secs(2);
 /// How long files of a block that is in no manifest any more stay, for other processes that have not seen the new one. Queries of this
-/// process keep them as long as they last.
-const RETIRED_GRACE: Duration = Duration::from_secs(120);
+/// process keep them as long as they last; one of another that lasts longer asks a newer snapshot.
+const RETIRED_GRACE: Duration = Duration::from_secs(30);
 
 /// A flush under way.
 pub(super) struct Flushing {
@@ -235,7 +235,8 @@ impl Writer {
         self.retired.extend(retired);
     }
 
-    fn delete_retired(&mut self, runtime: &Handle) {
+    /// Deletes the files of blocks that were dropped a while ago.
+    pub(super) fn delete_retired(&mut self, runtime: &Handle) {
         let (ready, waiting): (Vec<_>, Vec<_>) = std::mem::take(&mut self.retired)
             .into_iter()
             .partition(|r| r.at.elapsed() >= RETIRED_GRACE && !r.is_read());
@@ -248,9 +249,8 @@ impl Writer {
         }
     }
 
-    /// Drops blocks that the retention has passed, and deletes the files of those dropped a while ago.
+    /// Drops blocks that the retention has passed.
     pub(super) fn expire(&mut self, runtime: &Handle) {
-        self.delete_retired(runtime);
         if self.shared.settings.retention.is_none() || self.is_fenced {
             return;
         }
