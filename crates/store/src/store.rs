@@ -95,7 +95,7 @@ pub(crate) struct Shared {
     /// What queries asked of a bucket.
     costs: Arc<QueryCosts>,
     /// Whether the blocks are files of this machine.
-    is_local: bool,
+    pub(crate) is_local: bool,
     pub(crate) settings: Settings,
     pub(crate) host: Handle,
     pub(crate) symbolizer: OnceLock<Arc<dyn Symbolizer>>,

@@ -31,6 +31,8 @@ const FLUSH_RETRY: Duration = Duration::from_secs(2);
 /// How long files of a block that is in no manifest any more stay, for other processes that have not seen the new one. Queries of this
 /// process keep them as long as they last; one of another that lasts longer asks a newer snapshot.
 const RETIRED_GRACE: Duration = Duration::from_secs(30);
+/// The same of a directory, where a new manifest is seen within a second.
+const RETIRED_GRACE_LOCAL: Duration = Duration::from_secs(5);
 
 /// A flush under way.
 pub(super) struct Flushing {
@@ -237,9 +239,10 @@ impl Writer {
 
     /// Deletes the files of blocks that were dropped a while ago.
     pub(super) fn delete_retired(&mut self, runtime: &Handle) {
+        let grace = if self.shared.is_local { RETIRED_GRACE_LOCAL } else { RETIRED_GRACE };
         let (ready, waiting): (Vec<_>, Vec<_>) = std::mem::take(&mut self.retired)
             .into_iter()
-            .partition(|r| r.at.elapsed() >= RETIRED_GRACE && !r.is_read());
+            .partition(|r| r.at.elapsed() >= grace && !r.is_read());
         self.retired = waiting;
         for block in ready {
             if let Err(e) = runtime.block_on(self.shared.storage.delete_block(&block.id)) {
