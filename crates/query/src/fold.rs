@@ -2,19 +2,19 @@
 //!
 //! Blocks that are not merged yet have most stacktraces of a fleet again and again, each with its path in a tree of its own. A
 //! [`Fold`] keeps a stacktrace once, in the first source that has it, and adds the sums of later ones there; of a later source only
-//! the part of its trees and symbols is kept that no one before it had. Stacktraces are told apart by [fingerprints] of their
+//! the part of its trees and symbols is kept that no one before it had. Stacktraces are told apart by 128-bit fingerprints of their
 //! content, so that no name is translated and no node looked up: a node costs one hash, a stacktrace one lookup.
 //!
 //! Invariants: sums by side, group and content of the stacktrace are those of all sources added, so that every report is the same
 //! as without. Filters see whole stacktraces, later. Pure: no I/O, no clock.
 
-mod fingerprints;
 mod prune;
 
 use std::{collections::BTreeMap, hash::BuildHasher, sync::Arc};
 
 use decima_store::source::{Symbols, Tree};
 use hashbrown::HashMap;
+use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 use crate::{
     api::QueryError,
@@ -90,7 +90,7 @@ impl Fold {
     pub(crate) fn add(&mut self, read: SourceRead, cancel: &Cancel) -> Result<(), QueryError> {
         let SourceRead { symbols, trees, partials, .. } = read;
         let by_partition = self.take_sums(partials)?;
-        let locations = fingerprints::of_locations(&symbols, self.seed);
+        let locations = symbols.location_fingerprints(self.seed);
         self.kept.push(Kept::default());
         let mut own: HashMap<u32, Arc<Tree>> = HashMap::new();
         for (partition, sums) in by_partition {
@@ -98,7 +98,7 @@ impl Fold {
             let tree = trees.get(&partition).ok_or_else(|| QueryError::Internal {
                 message: format!("partition {partition} has no tree"),
             })?;
-            let nodes = fingerprints::of_nodes(tree, &locations, self.seed).ok_or_else(|| {
+            let nodes = node_fingerprints(tree, &locations, self.seed).ok_or_else(|| {
                 QueryError::Internal { message: format!("partition {partition} has a node of no location") }
             })?;
             let (places, first_here) = self.place(partition, tree, &nodes, &sums)?;
@@ -233,6 +233,20 @@ impl Fold {
         sources.push(SourceRead { partials: counts, ..SourceRead::default() });
         sources
     }
+}
+
+/// The fingerprint of each node: of the locations from the root to it. `None` if a location has none.
+fn node_fingerprints(tree: &Tree, locations: &[u128], seed: u64) -> Option<Vec<u128>> {
+    let mut nodes = vec![0u128; tree.parent.len()];
+    for node in 1..nodes.len() {
+        let above = nodes[tree.parent[node] as usize];
+        let location = locations.get(tree.location[node] as usize)?;
+        let mut content = [0u8; 32];
+        content[..16].copy_from_slice(&above.to_le_bytes());
+        content[16..].copy_from_slice(&location.to_le_bytes());
+        nodes[node] = xxh3_128_with_seed(&content, seed);
+    }
+    Some(nodes)
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@
 //! ```
 
 mod attributes;
+mod fingerprints;
 
 use std::{ops::Range, sync::Arc};
 
@@ -16,6 +17,7 @@ use async_trait::async_trait;
 use decima_profile::ProfileType;
 
 pub use self::attributes::{Attribute, AttributeTable, SeriesAttribute};
+pub(crate) use self::fingerprints::Contents;
 use crate::error::ReadError;
 
 /// A closed range of Unix times.

@@ -12,9 +12,8 @@ use std::hash::BuildHasher;
 
 use decima_profile::batch::{Location, SampleBatch};
 use hashbrown::HashTable;
-use xxhash_rust::xxh3::xxh3_128_with_seed;
 
-use crate::source::{Function, Line, Mapping, Symbols};
+use crate::source::{Contents, Symbols};
 
 /// Rows that are looked up together, so that the memory which one of them waits for is fetched beside that of others.
 pub(crate) const TOGETHER: usize = 32;
@@ -33,15 +32,7 @@ impl LocationIndex {
     pub(crate) fn of(symbols: &Symbols) -> Self {
         let seed = foldhash::fast::RandomState::default().hash_one(());
         let mut index = Self { seed, fingerprints: Vec::new(), ids: HashTable::new() };
-        let texts = (0..symbols.strings.len() as u32).map(|id| symbols.strings.get(id).as_bytes());
-        let mut contents = Contents::new(seed, texts, &symbols.mappings, &symbols.functions);
-        for location in 0..symbols.location_count() {
-            let fingerprint = contents.location(
-                symbols.location_mapping[location],
-                symbols.location_address[location],
-                symbols.location_frame_type[location],
-                symbols.location_lines(location as u32),
-            );
+        for fingerprint in symbols.location_fingerprints(seed) {
             index.push(fingerprint);
         }
         index
@@ -96,71 +87,5 @@ impl LocationIndex {
     /// Memory of the tables.
     pub(crate) fn size_bytes(&self) -> usize {
         16 * self.fingerprints.capacity() + 5 * self.ids.capacity()
-    }
-}
-
-/// Fingerprints of what locations consist of, by the ids of its rows.
-struct Contents {
-    seed: u64,
-    texts: Vec<u128>,
-    mappings: Vec<u128>,
-    functions: Vec<u128>,
-    scratch: Vec<u8>,
-}
-
-impl Contents {
-    fn new<'a>(
-        seed: u64,
-        texts: impl Iterator<Item = &'a [u8]>,
-        mappings: &[Mapping],
-        functions: &[Function],
-    ) -> Self {
-        let texts = texts.map(|text| xxh3_128_with_seed(text, seed)).collect();
-        let mut contents =
-            Self { seed, texts, mappings: Vec::new(), functions: Vec::new(), scratch: Vec::new() };
-        contents.mappings = mappings
-            .iter()
-            .map(|m| {
-                let mut row = [0; 56];
-                let texts = [m.file, m.build_id].map(|id| contents.text(id).to_le_bytes());
-                row[..32].copy_from_slice(texts.as_flattened());
-                row[32..].copy_from_slice([m.start, m.limit, m.offset].map(u64::to_le_bytes).as_flattened());
-                xxh3_128_with_seed(&row, seed)
-            })
-            .collect();
-        contents.functions = functions
-            .iter()
-            .map(|f| {
-                let mut row = [0; 56];
-                let texts = [f.name, f.system_name, f.filename].map(|id| contents.text(id).to_le_bytes());
-                row[..48].copy_from_slice(texts.as_flattened());
-                row[48..].copy_from_slice(&f.start_line.to_le_bytes());
-                xxh3_128_with_seed(&row, seed)
-            })
-            .collect();
-        contents
-    }
-
-    /// 0 stands for the empty text where there are no texts.
-    fn text(&self, id: u32) -> u128 {
-        self.texts.get(id as usize).copied().unwrap_or_else(|| xxh3_128_with_seed(&[], self.seed))
-    }
-
-    /// The fingerprint of a location. One without a mapping has one that no mapping has.
-    fn location(&mut self, mapping: u32, address: u64, frame_type: u32, lines: &[Line]) -> u128 {
-        let mapping = self.mappings.get(mapping as usize).copied().unwrap_or_default();
-        let frame_type = self.text(frame_type);
-        self.scratch.clear();
-        self.scratch.extend_from_slice(&mapping.to_le_bytes());
-        self.scratch.extend_from_slice(&frame_type.to_le_bytes());
-        self.scratch.extend_from_slice(&address.to_le_bytes());
-        for line in lines {
-            let mut row = [0; 32];
-            row[..16].copy_from_slice(&self.functions[line.function as usize].to_le_bytes());
-            row[16..24].copy_from_slice(&line.line.to_le_bytes());
-            row[24..].copy_from_slice(&line.column.to_le_bytes());
-            self.scratch.extend_from_slice(&row);
-        }
-        xxh3_128_with_seed(&self.scratch, self.seed)
     }
 }
