@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    fmt,
     sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant},
 };
@@ -98,9 +99,52 @@ struct ByKind {
 struct Dropped {
     count: u64,
     logged: Option<Instant>,
-    since_logged: u64,
+    since_logged: ByMethod,
     /// What was said of the last of these.
     detail: String,
+}
+
+/// Requests by method, as far as that is known.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct ByMethod(BTreeMap<Option<Method>, u64>);
+
+impl ByMethod {
+    pub(crate) fn one(method: Method) -> Self {
+        Self([(Some(method), 1)].into())
+    }
+
+    pub(crate) fn unknown(requests: u64) -> Self {
+        Self([(None, requests)].into())
+    }
+
+    /// Requests of these methods, and unknown ones, if they are to be more.
+    pub(crate) fn of(methods: impl IntoIterator<Item = Method>, requests: u64) -> Self {
+        let mut all = Self::default();
+        methods.into_iter().for_each(|method| all.add(&Self::one(method)));
+        all.add(&Self::unknown(requests.saturating_sub(all.requests())));
+        all
+    }
+
+    fn add(&mut self, more: &Self) {
+        for (&method, &requests) in more.0.iter().filter(|&(_, &requests)| requests > 0) {
+            let all = self.0.entry(method).or_default();
+            *all = all.saturating_add(requests);
+        }
+    }
+
+    fn requests(&self) -> u64 {
+        self.0.values().fold(0, |all, &requests| all.saturating_add(requests))
+    }
+}
+
+impl fmt::Display for ByMethod {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, (method, requests)) in self.0.iter().enumerate() {
+            let separator = if at == 0 { "" } else { ", " };
+            write!(f, "{separator}{} {requests}", method.map_or("unknown", Method::name))?;
+        }
+        Ok(())
+    }
 }
 
 impl Counters {
@@ -137,43 +181,50 @@ impl Counters {
     }
 
     /// Counts and logs requests that are dropped; `detail` says more.
-    pub(crate) fn dropped(&self, reason: DropReason, requests: u64, detail: &str) {
-        if requests == 0 {
+    pub(crate) fn dropped(&self, reason: DropReason, requests: &ByMethod, detail: &str) {
+        if requests.requests() == 0 {
             return;
         }
         let mut by_kind = self.by_kind.lock();
         let dropped = by_kind.dropped.entry(reason).or_default();
-        dropped.count += requests;
-        dropped.since_logged += requests;
+        dropped.count = dropped.count.saturating_add(requests.requests());
+        dropped.since_logged.add(requests);
         detail.clone_into(&mut dropped.detail);
         if dropped.logged.is_some_and(|at| at.elapsed() < LOG_INTERVAL) {
             return;
         }
         dropped.logged = Some(Instant::now());
-        let requests = std::mem::take(&mut dropped.since_logged);
+        let methods = std::mem::take(&mut dropped.since_logged);
         drop(by_kind);
-        tracing::warn!(
-            reason = reason.name(),
-            requests,
-            detail,
-            "dropped requests instead of forwarding them"
-        );
+        let (reason, requests) = (reason.name(), methods.requests());
+        tracing::warn!(reason, requests, %methods, detail, "dropped requests instead of forwarding them");
     }
 
-    /// Logs what was dropped after the last line of its reason: nothing else may be dropped, and it is to be told.
+    /// Logs what was dropped after the last line of its reason, if a line is due: nothing else may be dropped, and it is to be
+    /// told.
     pub(crate) fn log_rest(&self) {
-        for (reason, requests, detail) in self.rest() {
-            let reason = reason.name();
-            tracing::warn!(reason, requests, detail, "dropped more requests instead of forwarding them");
+        self.log(LOG_INTERVAL);
+    }
+
+    /// Logs what was dropped and has no line yet: the process ends.
+    pub(crate) fn log_all(&self) {
+        self.log(Duration::ZERO);
+    }
+
+    fn log(&self, interval: Duration) {
+        for (reason, methods, detail) in self.rest(interval) {
+            let (reason, requests) = (reason.name(), methods.requests());
+            tracing::warn!(reason, requests, %methods, detail, "dropped more requests instead of forwarding them");
         }
     }
 
-    /// What was dropped after the last line of its reason, with what was said of the last of it, if a line is due.
-    fn rest(&self) -> Vec<(DropReason, u64, String)> {
+    /// What was dropped after the last line of its reason, with what was said of the last of it, if that line was so long
+    /// ago.
+    pub(crate) fn rest(&self, interval: Duration) -> Vec<(DropReason, ByMethod, String)> {
         let mut rest = Vec::new();
         for (reason, dropped) in &mut self.by_kind.lock().dropped {
-            let is_due = dropped.logged.is_none_or(|at| at.elapsed() >= LOG_INTERVAL);
-            if is_due && dropped.since_logged > 0 {
+            let is_due = dropped.logged.is_none_or(|at| at.elapsed() >= interval);
+            if is_due && dropped.since_logged.requests() > 0 {
                 dropped.logged = Some(Instant::now());
                 let detail = std::mem::take(&mut dropped.detail);
                 rest.push((*reason, std::mem::take(&mut dropped.since_logged), detail));
@@ -207,14 +258,22 @@ mod tests {
     #[test]
     fn later_drops_are_named_too() {
         let counters = Counters::default();
-        for detail in ["write: first", "write: second", "write_raw: third"] {
-            counters.dropped(DropReason::Refused, 1, detail);
+        let requests = [(Method::Write, "first"), (Method::Write, "second"), (Method::WriteRaw, "third")];
+        for (method, detail) in requests {
+            counters.dropped(DropReason::Refused, &ByMethod::one(method), detail);
         }
-        assert!(counters.rest().is_empty(), "there was a line just now");
+        assert!(counters.rest(LOG_INTERVAL).is_empty(), "there was a line just now");
         let long_ago = Instant::now().checked_sub(LOG_INTERVAL);
         counters.by_kind.lock().dropped.get_mut(&DropReason::Refused).unwrap().logged = long_ago;
-        assert_eq!(counters.rest(), [(DropReason::Refused, 2, "write_raw: third".to_owned())]);
-        assert!(counters.rest().is_empty());
+        let second_and_third = ByMethod::of([Method::WriteRaw, Method::Write], 2);
+        let rest = [(DropReason::Refused, second_and_third, "third".to_owned())];
+        assert_eq!(counters.rest(LOG_INTERVAL), rest);
+        assert!(counters.rest(Duration::ZERO).is_empty());
         assert_eq!(counters.read().dropped[&DropReason::Refused], 3);
+        // At the end nothing is kept back.
+        counters.dropped(DropReason::Refused, &ByMethod::of([Method::Export], 3), "last");
+        assert!(counters.rest(LOG_INTERVAL).is_empty());
+        let [(_, methods, _)] = &*counters.rest(Duration::ZERO) else { panic!("one reason") };
+        assert_eq!(methods.to_string(), "unknown 2, otlp_export 1");
     }
 }

@@ -44,7 +44,7 @@ use self::{
 };
 use crate::{
     clock,
-    counts::{Counters, DropReason},
+    counts::{ByMethod, Counters, DropReason},
     record::{Method, Record},
     remote::Remote,
     spool::{Spool, Taken, chain},
@@ -77,6 +77,7 @@ pub(crate) struct Delivery {
     stop: DropGuard,
     tasks: JoinSet<()>,
     aside: TaskTracker,
+    counters: Arc<Counters>,
 }
 
 /// What lanes share.
@@ -152,7 +153,7 @@ impl Delivery {
         let shared = Arc::new(Shared {
             spool,
             remote,
-            counters,
+            counters: counters.clone(),
             age_max,
             waits,
             stop: stop.clone(),
@@ -172,12 +173,12 @@ impl Delivery {
         tasks.spawn(shared.clone().dispatch(lanes));
         let aside = shared.aside.tasks.clone();
         tasks.spawn(shared.sweep());
-        Self { stop: stop.drop_guard(), tasks, aside }
+        Self { stop: stop.drop_guard(), tasks, aside, counters }
     }
 
     /// Lets requests under way arrive, for a while, and ends.
     pub(crate) async fn stop(self) {
-        let Self { stop, mut tasks, aside } = self;
+        let Self { stop, mut tasks, aside, counters } = self;
         drop(stop);
         let ended = async {
             while tasks.join_next().await.is_some() {}
@@ -187,6 +188,7 @@ impl Delivery {
         if tokio::time::timeout(STOP_TIMEOUT, ended).await.is_err() {
             tracing::warn!("requests were still on their way; they are sent again after the next start");
         }
+        counters.log_all();
     }
 }
 
@@ -280,7 +282,8 @@ impl Shared {
     /// Tries once; whether the request has arrived, or is dropped.
     async fn attempt(&self, record: &Record, trouble: &mut Trouble) -> bool {
         if self.is_old(record) {
-            self.counters.dropped(DropReason::Age, 1, "older than --spool-max-age");
+            let method = ByMethod::one(record.method);
+            self.counters.dropped(DropReason::Age, &method, "older than --spool-max-age");
             return true;
         }
         let status = match self.remote.send(record).await {
@@ -358,8 +361,7 @@ impl Shared {
 
     fn refused(&self, record: &Record, status: &Status) {
         self.counters.refused(record.method, status.code());
-        let detail = format!("{}: {}", record.method.name(), words(status));
-        self.counters.dropped(DropReason::Refused, 1, &detail);
+        self.counters.dropped(DropReason::Refused, &ByMethod::one(record.method), &words(status));
     }
 
     async fn sweep(self: Arc<Self>) {

@@ -18,6 +18,7 @@ mod debuginfo;
 mod delivery;
 mod fields;
 pub mod labels;
+mod otlp;
 mod pprof;
 mod raw;
 mod record;
@@ -252,7 +253,14 @@ impl Forwarder {
     ) -> Result<(), ForwardError> {
         let (shared, limits, received_ns) = (self.shared.clone(), self.limits(), origin.received_ns);
         let parts = self.checked(request.len(), move || {
-            let checked = check::export(&request, layout, &limits, received_ns);
+            let mut checked = check::export(&request, layout, &limits, received_ns);
+            let request = match self::otlp::repaired(&request) {
+                None => request,
+                Some((repaired, strings)) => {
+                    checked.repaired_strings = strings;
+                    repaired
+                }
+            };
             Ready::of(checked, || {
                 Ok(vec![shared.external.add_to_otlp(request).map_err(ForwardError::malformed)?])
             })

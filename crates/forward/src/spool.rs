@@ -36,7 +36,7 @@ use tracing::warn;
 
 use crate::{
     clock,
-    counts::{Counters, Counts, DropReason},
+    counts::{ByMethod, Counters, Counts, DropReason},
     record::Record,
 };
 
@@ -273,7 +273,8 @@ impl Spool {
             match read.await {
                 Ok(bytes) => break bytes,
                 Err(error) if tried == READ_TRIES => {
-                    self.shared.counters.dropped(DropReason::Damaged, segment.requests, &chain(&error));
+                    let lost = ByMethod::unknown(segment.requests);
+                    self.shared.counters.dropped(DropReason::Damaged, &lost, &chain(&error));
                     return Vec::new();
                 }
                 Err(_) => {}
@@ -287,7 +288,7 @@ impl Spool {
         if lost > 0 || decoded.damaged_at.is_some() {
             let offset = decoded.damaged_at.unwrap_or(bytes.len());
             let detail = format!("segment {number} is damaged at byte {offset}");
-            self.shared.counters.dropped(DropReason::Damaged, lost, &detail);
+            self.shared.counters.dropped(DropReason::Damaged, &ByMethod::unknown(lost), &detail);
         }
         decoded.records
     }
@@ -313,8 +314,9 @@ impl Spool {
                 }
             };
             let (number, segment) = removed;
+            let methods = self.shared.methods(number, &segment).await;
             self.shared.delete(number, &segment).await;
-            self.shared.counters.dropped(DropReason::Age, segment.requests, "older than --spool-max-age");
+            self.shared.counters.dropped(DropReason::Age, &methods, "older than --spool-max-age");
         }
     }
 
@@ -389,9 +391,18 @@ impl Shared {
                 (number, segment)
             };
             let (number, segment) = removed;
+            let methods = self.methods(number, &segment).await;
             self.delete(number, &segment).await;
-            self.counters.dropped(DropReason::SpoolFull, segment.requests, "beyond --spool-max-bytes");
+            self.counters.dropped(DropReason::SpoolFull, &methods, "beyond --spool-max-bytes");
         }
+    }
+
+    /// The methods of a segment that is dropped, for the log.
+    async fn methods(&self, number: u64, segment: &Segment) -> ByMethod {
+        let read = async { self.objects.get(&path(number, segment)).await?.bytes().await };
+        // What cannot be read is dropped all the same.
+        let records = read.await.map_or_else(|_| Vec::new(), |bytes| segment::decode(&bytes).records);
+        ByMethod::of(records.into_iter().map(|record| record.method), segment.requests)
     }
 
     /// Deletes a segment that the index does not have any more. One that stays is sent again after the next start.

@@ -24,6 +24,7 @@ pub(crate) enum Verdict {
 pub(crate) fn of(status: &Status) -> Verdict {
     match status.code() {
         Code::ResourceExhausted if is_too_large(status.message()) => Verdict::Never,
+        Code::Internal if status.message().starts_with(UNREADABLE) => Verdict::Never,
         Code::Unavailable
         | Code::ResourceExhausted
         | Code::DeadlineExceeded
@@ -41,6 +42,9 @@ pub(crate) fn of(status: &Status) -> Verdict {
         | Code::AlreadyExists => Verdict::Never,
     }
 }
+
+/// What gRPC for Go says of a message that is no message of its type, in the words that Parca was recorded to answer with.
+const UNREADABLE: &str = "grpc: error unmarshalling request";
 
 /// What gRPC for Go, tonic and Decima say of messages beyond their limit, under the code of a server that is busy.
 fn is_too_large(message: &str) -> bool {
@@ -74,8 +78,9 @@ mod tests {
         check(
             Code::Internal,
             "grpc: error unmarshalling request: string field contains invalid UTF-8",
-            Verdict::Doubtful,
+            Verdict::Never,
         );
+        check(Code::Internal, "failed to write: grpc: error unmarshalling request", Verdict::Doubtful);
         check(Code::Unimplemented, "unknown method WriteArrow", Verdict::Doubtful);
     }
 

@@ -95,6 +95,10 @@ async fn the_oldest_go_when_it_is_full() {
     assert_eq!(describe(&spool).spool_bytes, one * 3);
     assert_eq!(counters.read().dropped[&DropReason::SpoolFull], 2);
     assert_eq!(drain(&spool, false).await, [1003, 1004]);
+    // The first had a line in the log.
+    let second = ByMethod::one(Method::WriteArrow);
+    let rest = counters.rest(Duration::ZERO);
+    assert_eq!(rest, [(DropReason::SpoolFull, second, "beyond --spool-max-bytes".to_owned())]);
     // Now all is being sent, and nothing can go.
     let error = spool.append(record(1005, 5)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ResourceExhausted);
