@@ -120,7 +120,22 @@ fn text_of(symbol: &str, mode: Mode) -> Option<String> {
     }
     let mut text = Bounded::default();
     parsed.structured_demangle(&mut text, &options).ok()?;
-    Some(text.0)
+    Some(literals_whole(text.0))
+}
+
+/// Names the operators of literals `operator"" _kb`: the demangler writes `operator_kb::operator ""`.
+fn literals_whole(mut text: String) -> String {
+    const WORD: &str = "operator";
+    const BEHIND: &str = "::operator \"\"";
+    // What is written instead does not match again.
+    while let Some(end) = text.find(BEHIND) {
+        let start = text[..end]
+            .rfind(|c: char| !c.is_alphanumeric() && c != '_')
+            .map_or(0, |before| before + text[before..].chars().next().map_or(0, char::len_utf8));
+        let Some(suffix) = text[start..end].strip_prefix(WORD) else { break };
+        text = [&text[..start], WORD, "\"\" ", suffix, &text[end + BEHIND.len()..]].concat();
+    }
+    text
 }
 
 /// Whether the types of a function template, or of a member, may begin where the demangler gave up.
@@ -162,7 +177,8 @@ fn with_return_type(symbol: &str) -> Option<String> {
     /// Longer ones are looked at as they are; each try reads what is before.
     const LENGTH_MAX: usize = 4096;
     const TRIES_MAX: usize = 64;
-    let is_template = ["C1I", "C2I", "C3I"].iter().any(|constructor| symbol.contains(constructor));
+    // `C4` is what GCC's debug information calls those that it inlined.
+    let is_template = ["C1I", "C2I", "C3I", "C4I"].iter().any(|constructor| symbol.contains(constructor));
     if !is_template || symbol.len() > LENGTH_MAX || !symbol.starts_with("_ZN") {
         return None;
     }
@@ -304,14 +320,14 @@ fn qualifiers_last(mut text: String) -> String {
     text
 }
 
-/// Length of `, const&` or `(&&` before a parenthesis that ends parameters, which says something of no type.
+/// Length of `, const&`, `(&&` or `<&&` before what ends parameters or arguments, which says something of no type.
 fn nothing_qualified(text: &str) -> Option<usize> {
-    let rest = text.strip_prefix(", ").or_else(|| text.strip_prefix('('))?;
-    let end = ["&&)", "&)", "const&)", " const&)"].iter().find(|end| rest.starts_with(**end))?;
-    let behind = &rest[end.len()..];
+    let rest = text.strip_prefix(", ").or_else(|| text.strip_prefix(['(', '<']))?;
+    let end = [" const&", "const&", "&&", "&"].iter().find(|end| rest.starts_with(**end))?;
+    let behind = rest[end.len()..].strip_prefix([')', '>'])?;
     // `void (&)(int)` and `char (&) [3]` are of one.
     let is_of_type = text.starts_with('(') && (behind.starts_with('(') || behind.starts_with(" ["));
-    (!is_of_type).then_some(text.len() - rest.len() + end.len() - 1)
+    (!is_of_type).then_some(text.len() - rest.len() + end.len())
 }
 
 /// Length of what is said of a type at the end of a text.
@@ -350,7 +366,7 @@ fn as_others_write(text: &str) -> String {
     ];
     let mut written = String::with_capacity(text.len());
     let mut rest = text;
-    while let Some(at) = rest.find([',', '(']) {
+    while let Some(at) = rest.find([',', '(', '<']) {
         written.push_str(&rest[..at]);
         rest = &rest[at..];
         let number = CASTS.iter().find_map(|(cast, suffix)| {
@@ -364,10 +380,11 @@ fn as_others_write(text: &str) -> String {
                 written.push_str(suffix);
                 rest = behind;
             }
-            None if rest.starts_with(", >") => rest = &rest[2..],
+            // Packs of no arguments, one behind the other.
+            None if rest.starts_with(", >") || rest.starts_with(", , ") => rest = &rest[2..],
             // A pack of no parameters, of which its qualifiers are left.
             None if let Some(end) = nothing_qualified(rest) => {
-                written.push_str(if rest.starts_with('(') { "(" } else { "" });
+                written.push_str(if rest.starts_with(',') { "" } else { &rest[..1] });
                 rest = &rest[end..];
             }
             None => {
@@ -455,6 +472,18 @@ mod tests {
             Mode::Full,
             "ns::Bar<char>::Bar<int, double>(int, double const&)",
         );
+        check(
+            "_ZN3app2v25FixedIdLi3EEC4IiEET_RKSt6vectorIiSaIiEE",
+            Mode::Full,
+            "app::v2::Fixed<double, 3>::Fixed<int>(int, std::vector<int, std::allocator<int> > const&)",
+        );
+        check("_ZN3FooD4Ev", Mode::Full, "Foo::~Foo()");
+        check("_ZN3app2v2li3_kbEy", Mode::Full, "app::v2::operator\"\" _kb(unsigned long long)");
+        check("_ZN3app2v2li3_kbEy", Mode::Templates, "app::v2::operator\"\" _kb");
+        check("_ZN3app2v2li3_kbEy", Mode::Simple, "app::v2::operator\"\" _kb");
+        check("_Zli3_kby", Mode::Full, "operator\"\" _kb(unsigned long long)");
+        check("_ZN1aIiEli2_xIcEEvT_", Mode::Full, "void a<int>::operator\"\" _x<char>(char)");
+        check("_ZN1aIiEli2_xIcEEvT_", Mode::Simple, "a::operator\"\" _x");
         check("_ZN3FooC1IiEET_", Mode::Templates, "Foo::Foo<int>");
         check("_ZN3FooC1IiEET_", Mode::Simple, "Foo::Foo");
         check("_ZN3C1I4initIiEEvT_", Mode::Full, "void C1I::init<int>(int)");
@@ -491,10 +520,13 @@ mod tests {
             "a::operator&(a const&)::{lambda()#1}::operator()() const",
         );
         check("_ZN1a1pIJEEEvDpRKT_", Mode::Full, "void a::p<>()");
+        check("_ZN1a1tIJEEEvSt5tupleIJDpOT_EE", Mode::Full, "void a::t<>(std::tuple<>)");
+        check("_ZN1a1tIJEEEvSt5tupleIJiDpRKT_EE", Mode::Full, "void a::t<>(std::tuple<int>)");
         check("_ZN1a1pIiJEEEvRKT_DpOT0_", Mode::Full, "void a::p<int>(int const&)");
         check("_ZN1a1qEOFviERA3_c", Mode::Full, "a::q(void (&&)(int), char (&) [3])");
         check("_ZN1a3runERNS_2AMINS_1MEJEEE", Mode::Full, "a::run(a::AM<a::M>&)");
         check("_ZN1a1vILj8ELm5ELl7ELi3ELb1EEEvv", Mode::Templates, "a::v<8u, 5ul, 7l, 3, true>");
+        check("_ZN1a1vILm0EJEJEEEvv", Mode::Templates, "a::v<0ul>");
         check("_Z", Mode::Simple, "_Z");
         check("_ZN", Mode::Simple, "_ZN");
     }
