@@ -59,8 +59,8 @@ struct Kept {
     symbols: Arc<Symbols>,
     /// By partition.
     trees: HashMap<u32, Arc<Tree>>,
-    /// By side, group and partition.
-    sums: HashMap<(usize, u32, u32), StackSums>,
+    /// By side, group and partition, in whose order they are reported: an answer is the same each time.
+    sums: BTreeMap<(usize, u32, u32), StackSums>,
 }
 
 /// Sums of one partition of a source that is added, with their side and group.

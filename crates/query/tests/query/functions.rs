@@ -193,7 +193,9 @@ proptest! {
             prop_assert_eq!(&folded, &joined);
             prop_assert_eq!(spread, joined);
         }
-        let [split, folded, spread, joined] = all(ReportType::Pprof).map(|report| pprof_stacks(&report));
+        let [first, again] = [all(ReportType::Pprof), all(ReportType::Pprof)];
+        prop_assert_eq!(format!("{first:?}"), format!("{again:?}"));
+        let [split, folded, spread, joined] = first.map(|report| pprof_stacks(&report));
         prop_assert_eq!(&split, &joined);
         prop_assert_eq!(&folded, &joined);
         prop_assert_eq!(spread, joined);
