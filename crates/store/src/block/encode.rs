@@ -5,7 +5,8 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use arrow_array::{ArrayRef, Int64Array, builder::StringDictionaryBuilder, types::Int32Type};
+use arrow_array::{ArrayRef, DictionaryArray, Int32Array, Int64Array, StringArray};
+use foldhash::HashMap;
 use parquet::errors::ParquetError;
 
 use super::{
@@ -74,7 +75,7 @@ fn encode_partition(
         let sample_count = chunks.map(|chunk| chunk.values.len() as u64).sum();
         builder.begin_profile_type(sample_count, points.iter().map(|of| of.len() as u64).sum())?;
         for (&id, points) in series.iter().zip(&points) {
-            let samples = series_samples(builder, &by_series[&id], &stacktrace_ids, &view.symbols.strings);
+            let samples = series_samples(builder, &by_series[&id], &stacktrace_ids, &view.symbols.strings)?;
             builder.write_samples(samples)?;
             builder.write_points(points)?;
             builder.end_series(key(id).clone(), view.series[id as usize].range);
@@ -91,7 +92,7 @@ fn series_samples(
     chunks: &[&Arc<Chunk>],
     stacktrace_ids: &[u32],
     strings: &StringColumn,
-) -> SampleColumns {
+) -> Result<SampleColumns, ParquetError> {
     let mut rows: Vec<SortedRow> = Vec::with_capacity(chunks.iter().map(|c| c.values.len()).sum());
     for (at, chunk) in chunks.iter().enumerate() {
         for (row, &stacktrace) in chunk.stacktraces.iter().enumerate() {
@@ -102,18 +103,23 @@ fn series_samples(
     rows.sort_unstable();
     let text = builder.text_attributes().iter().map(|name| text_column(strings, name, chunks, &rows));
     let integer = builder.integer_attributes().keys();
-    let integer = integer.map(|name| integer_column(strings, name, chunks, &rows));
-    let attributes = text.chain(integer).collect();
-    SampleColumns {
+    let integer = integer.map(|name| Ok(integer_column(strings, name, chunks, &rows)));
+    let attributes = text.chain(integer).collect::<Result<_, _>>()?;
+    Ok(SampleColumns {
         times_ns: rows.iter().map(|r| r.0).collect(),
         durations_ns: rows.iter().map(|r| chunks[r.2 as usize].duration_ns).collect(),
         stacktraces: rows.iter().map(|r| r.1 as i32).collect(),
         values: rows.iter().map(|r| chunks[r.2 as usize].values[r.3 as usize]).collect(),
         attributes,
-    }
+    })
 }
 
-fn text_column(strings: &StringColumn, name: &str, chunks: &[&Arc<Chunk>], rows: &[SortedRow]) -> ArrayRef {
+fn text_column(
+    strings: &StringColumn,
+    name: &str,
+    chunks: &[&Arc<Chunk>],
+    rows: &[SortedRow],
+) -> Result<ArrayRef, ParquetError> {
     let by_chunk: Vec<Option<&Vec<u32>>> = chunks
         .iter()
         .map(|chunk| {
@@ -123,14 +129,17 @@ fn text_column(strings: &StringColumn, name: &str, chunks: &[&Arc<Chunk>], rows:
             })
         })
         .collect();
-    let mut builder = StringDictionaryBuilder::<Int32Type>::new();
-    for row in rows {
-        match by_chunk[row.2 as usize].map(|ids| ids[row.3 as usize]) {
-            Some(id) if id != 0 => builder.append_value(strings.get(id)),
-            _ => builder.append_null(),
-        }
-    }
-    Arc::new(builder.finish())
+    let mut keys: HashMap<u32, i32> = HashMap::default();
+    let mut texts = Vec::new();
+    let key_of_row = |row: &SortedRow| {
+        let id = by_chunk[row.2 as usize].map(|ids| ids[row.3 as usize]).filter(|&id| id != 0)?;
+        Some(*keys.entry(id).or_insert_with(|| {
+            texts.push(strings.get(id));
+            (texts.len() - 1) as i32
+        }))
+    };
+    let keys: Int32Array = rows.iter().map(key_of_row).collect();
+    Ok(Arc::new(DictionaryArray::try_new(keys, Arc::new(StringArray::from(texts)))?))
 }
 
 fn integer_column(

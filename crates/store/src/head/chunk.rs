@@ -1,8 +1,6 @@
 //! A chunk: the samples that one request brought for one series.
 
-use std::{collections::BTreeMap, hash::Hash, sync::Arc};
-
-use foldhash::HashMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use crate::source::{AttributeRun, Each, Point, SampleRun, StringColumn, TimeRange};
 
@@ -46,37 +44,51 @@ pub(crate) enum ChunkAttributeValues {
     },
 }
 
-/// Distinct values of an attribute in a chunk, each with the times of the first and last sample that has it.
+/// Distinct values of an attribute in a chunk, ascending, each with the times of the first and last sample that has it.
 pub(crate) enum ValueTimes {
-    /// By string id.
-    Text(HashMap<u32, TimeRange>),
-    Integer(HashMap<i64, TimeRange>),
+    /// String ids.
+    Text(Vec<(u32, TimeRange)>),
+    Integer(Vec<(i64, TimeRange)>),
 }
 
 impl ValueTimes {
     /// Times of the first and last sample that has any value.
     pub(crate) fn all(&self) -> Option<TimeRange> {
         match self {
-            Self::Text(times) => times.values().copied().reduce(TimeRange::with),
-            Self::Integer(times) => times.values().copied().reduce(TimeRange::with),
+            Self::Text(times) => times.iter().map(|(_, range)| *range).reduce(TimeRange::with),
+            Self::Integer(times) => times.iter().map(|(_, range)| *range).reduce(TimeRange::with),
         }
     }
 }
 
+/// Values that are looked for one after the other; a chunk with more of them is sorted.
+const FEW_VALUES: usize = 16;
+
 /// Times by value; rows without one have `None`.
-fn times_by_value<T: Hash + Eq>(
+fn times_by_value<T: Ord + Copy>(
     times_ns: &[i64],
     values: impl Iterator<Item = Option<T>>,
-) -> HashMap<T, TimeRange> {
-    let mut out: HashMap<T, TimeRange> = HashMap::default();
-    let mut times =
+) -> Vec<(T, TimeRange)> {
+    let times =
         times_ns.iter().copied().chain(std::iter::repeat(times_ns.first().copied().unwrap_or_default()));
-    for value in values {
-        let time = times.next().unwrap_or_default();
-        let Some(value) = value else { continue };
+    let mut out: Vec<(T, TimeRange)> = Vec::new();
+    for (value, time) in values.zip(times).filter_map(|(value, time)| Some((value?, time))) {
         let range = TimeRange { start_ns: time, end_ns: time };
-        out.entry(value).and_modify(|known| *known = known.with(range)).or_insert(range);
+        // Neighbours mostly have the same one.
+        let known = out.iter_mut().rev().take(FEW_VALUES).find(|(known, _)| *known == value);
+        match known {
+            Some((_, known)) => *known = known.with(range),
+            None => out.push((value, range)),
+        }
     }
+    out.sort_unstable_by_key(|(value, _)| *value);
+    out.dedup_by(|next, kept| {
+        let is_same = next.0 == kept.0;
+        if is_same {
+            kept.1 = kept.1.with(next.1);
+        }
+        is_same
+    });
     out
 }
 
@@ -263,6 +275,34 @@ fn add_value(mut point: Point, value: i64, full: &mut Vec<Point>) -> Point {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn values_have_the_times_of_all_their_rows() {
+        // More distinct values than are looked for one after the other, and each of them twice, far apart.
+        let values: Vec<u32> = (0..100).chain((0..100).rev()).map(|value| value * 7 % 100).collect();
+        let times_ns: Vec<i64> = (1000..1200).collect();
+        let chunk = |times_ns: Vec<i64>| Chunk {
+            series: 0,
+            duration_ns: 0,
+            times_ns,
+            stacktraces: vec![0; 200],
+            values: vec![1; 200],
+            attributes: vec![ChunkAttribute { name: 1, values: ChunkAttributeValues::Text(values.clone()) }],
+        };
+        let times = |chunk: &Chunk| match chunk.times_of_values(&chunk.attributes[0]) {
+            ValueTimes::Text(times) => times,
+            ValueTimes::Integer(_) => Vec::new(),
+        };
+        let each = chunk(times_ns.clone());
+        let mut expected: BTreeMap<u32, TimeRange> = BTreeMap::new();
+        for (&value, &time) in values.iter().zip(&times_ns).filter(|(value, _)| **value != 0) {
+            let at = TimeRange { start_ns: time, end_ns: time };
+            expected.entry(value).and_modify(|known| *known = known.with(at)).or_insert(at);
+        }
+        assert_eq!(times(&each), expected.into_iter().collect::<Vec<_>>());
+        let at = TimeRange { start_ns: 5, end_ns: 5 };
+        assert_eq!(times(&chunk(vec![5])), (1..100).map(|value| (value, at)).collect::<Vec<_>>());
+    }
 
     #[test]
     fn a_sum_that_does_not_fit_is_in_several_points() {

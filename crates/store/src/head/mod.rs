@@ -164,11 +164,11 @@ impl HeadView {
             }
             match times {
                 ValueTimes::Text(times) => {
-                    let values = sorted(times).into_iter().map(|(id, range)| (strings.get(id), range));
+                    let values = times.into_iter().map(|(id, range)| (strings.get(id), range));
                     known.add_all(chunk.series, all, values);
                 }
                 ValueTimes::Integer(times) => {
-                    let values = sorted(times).into_iter().map(|(value, range)| (value.to_string(), range));
+                    let values = times.into_iter().map(|(value, range)| (value.to_string(), range));
                     known.add_all(chunk.series, all, values);
                 }
             }
@@ -228,13 +228,6 @@ impl HeadView {
             end_ns: all.end_ns.max(s.range.end_ns),
         })
     }
-}
-
-/// Values in order, so that which of them are listed does not depend on the order of a hash table.
-fn sorted<T: Ord>(times: impl IntoIterator<Item = (T, TimeRange)>) -> Vec<(T, TimeRange)> {
-    let mut sorted: Vec<(T, TimeRange)> = times.into_iter().collect();
-    sorted.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-    sorted
 }
 
 /// The range of nothing.
