@@ -254,13 +254,58 @@ fn second_cases() -> Vec<(&'static str, Vec<u8>, &'static str)> {
             patched(sound(), &le(&[1, 2, 3]), &le(&[1, 1, 3])),
             "column labels.comm, row 1: run ends must be positive and grow",
         ),
-        ("bomb", bomb, "column producer: "),
+        ("bomb", bomb, "column producer, row 0: 2097"),
+        (
+            "damaged-lz4",
+            damaged_lz4().pop().unwrap(),
+            "column timestamp, rows 0 to 99: buffer 1 (values) is damaged: it is no LZ4 frame",
+        ),
+        (
+            "run-ends-short",
+            patched(sound(), &le(&[1, 2, 3]), &le(&[1, 2, 2])),
+            "column labels.comm, row 2: ",
+        ),
         (
             "deep-stacktrace",
             plain("stacktrace", views(&[(0, 1), (0, 10_000), (0, 1)], deep)),
             "column stacktrace, row 1: 10000 locations in one stacktrace, the limit is 8192",
         ),
     ]
+}
+
+/// Enough samples for compressed columns, with one frame after the other damaged; the times come last.
+fn damaged_lz4() -> Vec<Vec<u8>> {
+    const ROWS: usize = 100;
+    let columns = without(second_columns(), "labels").into_iter().map(|(name, _)| {
+        let longer: ArrayRef = match name {
+            "stacktrace" => stacktraces(&[(0, 4); ROWS]),
+            "value" => array(Int64Array::from(vec![1; ROWS])),
+            "timestamp" => array(TimestampNanosecondArray::from(vec![TIME; ROWS]).with_timezone("UTC")),
+            "period" => runs(&array(Int64Array::from(vec![52_631_578])), &[ROWS as i32]),
+            "duration" => runs(&array(UInt64Array::from(vec![1_000_000_000])), &[ROWS as i32]),
+            _ => text("x", ROWS as i32),
+        };
+        (name, longer)
+    });
+    let sound = encoded(SECOND, columns.collect(), Some(CompressionType::LZ4_FRAME));
+    assert_eq!(batch_of(&sound, &limits()).unwrap().sample_count(), ROWS);
+    let frames = sound.windows(4).enumerate().filter(|(_, bytes)| *bytes == [0x04, 0x22, 0x4d, 0x18]);
+    let damaged = frames.map(|(at, _)| {
+        let mut damaged = sound.clone();
+        damaged[at] = 0;
+        damaged
+    });
+    damaged.collect()
+}
+
+#[test]
+fn damaged_frames_name_their_rows() {
+    let damaged = damaged_lz4();
+    assert!(damaged.len() >= 4, "{}", damaged.len());
+    for stream in damaged {
+        let refusal = refusal(&stream);
+        assert!(refusal.contains(", row") && refusal.contains(") is damaged: it is no LZ4 frame"), "{refusal}");
+    }
 }
 
 fn refusal(stream: &[u8]) -> String {
@@ -445,7 +490,7 @@ fn first_cases() -> Vec<(&'static str, Vec<u8>, Vec<u8>, &'static str)> {
             "unknown-id",
             samples(),
             ids(&["id-1", "other"]),
-            "column stacktrace_id: the locations of 69642d32 (number 1) are missing",
+            "column stacktrace_id, row 2: the locations of 69642d32 (number 1) are missing",
         ),
         (
             "no-locations",
@@ -465,7 +510,7 @@ fn first_cases() -> Vec<(&'static str, Vec<u8>, Vec<u8>, &'static str)> {
             "nothing",
             samples(),
             Vec::new(),
-            "column stacktrace_id: the locations of 69642d31 (number 0) are missing",
+            "column stacktrace_id, row 0: the locations of 69642d31 (number 0) are missing",
         ),
         (
             "other-schema",
