@@ -19,9 +19,9 @@ use crate::Malformed;
 pub const NO_MESSAGE: &str = "failed to decode Protobuf message: ";
 
 /// Decodes a message, or says which of its fields is wrong, and where.
-pub fn decode<M: Message + Default + Name>(message: Bytes) -> Result<M, Malformed> {
+pub fn decode<M: Message + Default + Name>(message: &Bytes) -> Result<M, Malformed> {
     // Fields of bytes are slices of it.
-    M::decode(message.clone()).map_err(|error| Malformed::explain(&M::full_name(), &message, error))
+    M::decode(message.clone()).map_err(|error| Malformed::explain(&M::full_name(), message, error))
 }
 
 /// The codec of our services and their clients: encodes as tonic's does, and decodes with [`decode`].
@@ -64,7 +64,7 @@ impl<U: Message + Default + Name> tonic::codec::Decoder for Decoder<U> {
     /// The code is gRPC's for this, which blames the other side of a call; a server knows better.
     fn decode(&mut self, buf: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
         let message = buf.copy_to_bytes(buf.remaining());
-        decode(message).map(Some).map_err(|malformed| Status::internal(format!("{NO_MESSAGE}{malformed}")))
+        decode(&message).map(Some).map_err(|malformed| Status::internal(format!("{NO_MESSAGE}{malformed}")))
     }
 
     fn buffer_settings(&self) -> BufferSettings {

@@ -119,7 +119,11 @@ impl Walk<'_> {
                 }
             };
             let is_repeated = field.is_list() || field.is_map();
-            self.path.push(if is_repeated { format!("{}[{index}]", field.name()) } else { field.name().to_owned() });
+            self.path.push(if is_repeated {
+                format!("{}[{index}]", field.name())
+            } else {
+                field.name().to_owned()
+            });
             self.value(&field, wire_type, start, end, depth)?;
             self.path.pop();
         }
@@ -268,7 +272,7 @@ mod tests {
     };
 
     fn check<M: Message + Default + Name>(bytes: &[u8], expected: &str) {
-        let malformed = decode::<M>(Bytes::copy_from_slice(bytes)).err().unwrap();
+        let malformed = decode::<M>(&Bytes::copy_from_slice(bytes)).err().unwrap();
         assert_eq!(malformed.to_string(), expected);
     }
 
@@ -277,9 +281,15 @@ mod tests {
         check::<WriteArrowRequest>(&[0x0a, 5, 1], "WriteArrowRequest.ipc_buffer: cut short at byte 2");
         check::<WriteArrowRequest>(&[0x0a], "WriteArrowRequest.ipc_buffer: cut short at byte 1");
         check::<WriteArrowRequest>(&[0x08, 5], "WriteArrowRequest.ipc_buffer: wrong wire type at byte 0");
-        check::<WriteArrowRequest>(&[0x0a, 0, 0x0b], "WriteArrowRequest.ipc_buffer: wrong wire type at byte 2");
+        check::<WriteArrowRequest>(
+            &[0x0a, 0, 0x0b],
+            "WriteArrowRequest.ipc_buffer: wrong wire type at byte 2",
+        );
         check::<WriteArrowRequest>(&[0x0a, 0, 0x14], "WriteArrowRequest: end of another group at byte 2");
-        check::<WriteArrowRequest>(&[0x13, 0x08, 1, 0x1c], "WriteArrowRequest: end of another group at byte 3");
+        check::<WriteArrowRequest>(
+            &[0x13, 0x08, 1, 0x1c],
+            "WriteArrowRequest: end of another group at byte 3",
+        );
         check::<WriteArrowRequest>(&[0x13, 0x08], "WriteArrowRequest: cut short at byte 2");
         check::<WriteRequest>(&[0x0a, 0, 0x02, 0], "WriteRequest: impossible field number at byte 2");
         check::<WriteRequest>(&[0x0f], "WriteRequest: unknown wire type at byte 0");
@@ -319,7 +329,8 @@ mod tests {
             upload(Data::Info(info)),
             upload(Data::ChunkData(vec![1, 2, 3].into())),
             query.encode_to_vec(),
-            InitiateUploadRequest { build_id: "b".to_owned(), size: 1 << 40, ..Default::default() }.encode_to_vec(),
+            InitiateUploadRequest { build_id: "b".to_owned(), size: 1 << 40, ..Default::default() }
+                .encode_to_vec(),
         ]
     }
 

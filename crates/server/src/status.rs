@@ -217,7 +217,8 @@ mod tests {
         let no_message = prost::bytes::Bytes::from_static(&[7]);
         let error = <prost_types::Timestamp as prost::Message>::decode(no_message).unwrap_err();
         check(Status::internal(error.to_string()), Some((Refusal::Malformed, Code::InvalidArgument)));
-        let told = of_codec(&Status::internal(format!("{}X.y: cut short at byte 1", decima_proto::NO_MESSAGE)));
+        let told =
+            of_codec(&Status::internal(format!("{}X.y: cut short at byte 1", decima_proto::NO_MESSAGE)));
         assert_eq!(told.unwrap().1.message(), "X.y: cut short at byte 1");
         check(
             Status::out_of_range(

@@ -23,11 +23,11 @@ use crate::{
 };
 
 /// A program with its build ID, 7,320 bytes.
-const PROGRAM: &[u8] = include_bytes!("../../../../fuzz/corpus/elf/program-dwarf5");
+pub(crate) const PROGRAM: &[u8] = include_bytes!("../../../../fuzz/corpus/elf/program-dwarf5");
 
-type Client = DebuginfoServiceClient<Channel>;
+pub(crate) type Client = DebuginfoServiceClient<Channel>;
 
-async fn client(server: &TestServer) -> Client {
+pub(crate) async fn client(server: &TestServer) -> Client {
     DebuginfoServiceClient::new(server.channel().await).max_encoding_message_size(64 << 20)
 }
 
@@ -46,7 +46,12 @@ async fn should_initiate(client: &mut Client, build_id: &str, hash: &str) -> (bo
     (answer.should_initiate_upload, answer.reason)
 }
 
-async fn initiate(client: &mut Client, build_id: &str, hash: &str, size: i64) -> Result<String, Status> {
+pub(crate) async fn initiate(
+    client: &mut Client,
+    build_id: &str,
+    hash: &str,
+    size: i64,
+) -> Result<String, Status> {
     let asked = InitiateUploadRequest {
         build_id: build_id.to_owned(),
         size,
@@ -57,20 +62,23 @@ async fn initiate(client: &mut Client, build_id: &str, hash: &str, size: i64) ->
     Ok(answer.upload_instructions.unwrap().upload_id)
 }
 
-fn info(build_id: &str, upload_id: &str) -> UploadRequest {
+pub(crate) fn info(build_id: &str, upload_id: &str) -> UploadRequest {
     let info = UploadInfo { build_id: build_id.to_owned(), upload_id: upload_id.to_owned(), r#type: 0 };
     UploadRequest { data: Some(Data::Info(info)) }
 }
 
-fn chunk(bytes: &[u8]) -> UploadRequest {
+pub(crate) fn chunk(bytes: &[u8]) -> UploadRequest {
     UploadRequest { data: Some(Data::ChunkData(bytes.to_vec().into())) }
 }
 
-async fn send(client: &mut Client, requests: Vec<UploadRequest>) -> Result<UploadResponse, Status> {
+pub(crate) async fn send(
+    client: &mut Client,
+    requests: Vec<UploadRequest>,
+) -> Result<UploadResponse, Status> {
     client.upload(tokio_stream::iter(requests)).await.map(tonic::Response::into_inner)
 }
 
-async fn finish(client: &mut Client, build_id: &str, upload_id: &str) -> Result<(), Status> {
+pub(crate) async fn finish(client: &mut Client, build_id: &str, upload_id: &str) -> Result<(), Status> {
     let finished = MarkUploadFinishedRequest {
         build_id: build_id.to_owned(),
         upload_id: upload_id.to_owned(),

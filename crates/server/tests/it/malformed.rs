@@ -1,6 +1,26 @@
 //! Requests that are wrong: refused with what is wrong and where, while good ones are served.
 
-use decima_proto::Encoded;
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use decima_ingest::push::Limits;
+use decima_proto::{
+    Encoded,
+    opentelemetry::v1development::profiles_service_client::ProfilesServiceClient,
+    parca::{
+        profilestore::v1alpha1::{
+            WriteArrowRequest, WriteRequest, profile_store_service_client::ProfileStoreServiceClient,
+        },
+        query::v1alpha1::{HasProfileDataRequest, query_service_client::QueryServiceClient},
+    },
+};
+use decima_server::Settings;
+use decima_testkit::malformed::{PLAIN_BYTES_MAX, Wrong, agent, otlp};
 use futures::StreamExt as _;
 use http::{Request as HttpRequest, uri::PathAndQuery};
 use prost::Message as _;
@@ -9,7 +29,11 @@ use prost_reflect::{
 };
 use tonic::{Code, Request, Status, client::Grpc, transport::Channel};
 
-use crate::harness::{TestServer, header, text};
+use crate::{
+    debuginfo::{PROGRAM, chunk, client, finish, info, initiate, send},
+    harness::{TestServer, header, text},
+    senders::{JSON, exchange},
+};
 
 /// Requests under way at once.
 const AT_ONCE: usize = 16;
@@ -182,4 +206,240 @@ async fn damaged_messages_of_browsers_and_in_json() {
     let response = server.send(json, &b"{\"buildId\":\"a\xff\"}"[..]).await;
     assert_eq!(response.status(), 400);
     assert!(text(&response).contains(place), "{}", text(&response));
+}
+
+/// Refusals that were answered, each checked as it comes.
+struct Refusals {
+    count: usize,
+}
+
+impl Refusals {
+    fn check(&mut self, name: &str, status: &Status, words: &str) {
+        assert_eq!(status.code(), Code::InvalidArgument, "{name}: {status:?}");
+        assert!(status.message().contains(words), "{name}: {}", status.message());
+        self.count += 1;
+    }
+}
+
+/// Parts of a protobuf message.
+fn field(number: u64, body: &[u8]) -> Vec<u8> {
+    otlp::bytes(number, body)
+}
+
+/// A request of `WriteRaw` with one series.
+fn raw_request(labels: usize, profile: &[u8]) -> Encoded {
+    let name = field(1, &[field(1, b"__name__"), field(2, b"process_cpu")].concat());
+    let others =
+        (1..labels).map(|i| field(1, &[field(1, format!("l{i}").as_bytes()), field(2, b"v")].concat()));
+    let labels = std::iter::once(name).chain(others).collect::<Vec<_>>().concat();
+    Encoded(field(2, &[field(1, &labels), field(2, &field(1, profile))].concat()).into())
+}
+
+async fn wrong_arrow(channel: Channel, refusals: &mut Refusals) {
+    let mut client = ProfileStoreServiceClient::new(channel).max_encoding_message_size(64 << 20);
+    let mut cases = agent::second_cases();
+    cases.extend([
+        Wrong {
+            name: "labels",
+            messages: vec![agent::labels(100)],
+            refusal: "column labels: 100 labels, the limit is 64",
+        },
+        Wrong {
+            name: "many-labels",
+            messages: vec![agent::labels(100_000)],
+            refusal: "column labels.l4095: 4097 columns, the limit is 4096",
+        },
+    ]);
+    for wrong in cases {
+        let request = WriteArrowRequest { ipc_buffer: wrong.messages[0].clone().into() };
+        let status = client.write_arrow(request).await.expect_err(wrong.name);
+        refusals.check(wrong.name, &status, wrong.refusal);
+    }
+}
+
+async fn wrong_exchanges(channel: Channel, refusals: &mut Refusals) {
+    let mut client = ProfileStoreServiceClient::new(channel);
+    // More often than one sender has places.
+    for _ in 0..8 {
+        for wrong in agent::first_cases() {
+            let [samples, locations] = &wrong.messages[..] else { panic!("{}", wrong.name) };
+            let request = |record: &Vec<u8>| WriteRequest { record: record.clone().into() };
+            // A stream that is left out is missing; one that is there and empty is told so.
+            let words = if locations.is_empty() { "record: missing" } else { wrong.refusal };
+            let status = exchange(&mut client, request(samples), Some(request(locations))).await;
+            refusals.check(wrong.name, &status.expect_err(wrong.name), words);
+        }
+    }
+}
+
+async fn wrong_otlp(server: &TestServer, channel: Channel, refusals: &mut Refusals) {
+    let mut client = ProfilesServiceClient::new(channel).max_encoding_message_size(64 << 20);
+    let mut cases: Vec<_> = otlp::cases()
+        .into_iter()
+        .map(|wrong| (wrong.name, wrong.messages[0].clone(), wrong.refusal))
+        .collect();
+    cases.push(("attributes", otlp::with_attributes(100_000), "samples[0]: 65 attributes, the limit is 64"));
+    for (name, message, words) in cases {
+        let status = client.export(Encoded(message.clone().into())).await.expect_err(name);
+        refusals.check(name, &status, words);
+        let request =
+            HttpRequest::post("/v1development/profiles").header("content-type", "application/x-protobuf");
+        let response = server.send(request, message).await;
+        assert_eq!(response.status(), 400, "{name}");
+        assert!(String::from_utf8_lossy(response.body()).contains(words), "{name}: {response:?}");
+    }
+}
+
+async fn wrong_json(server: &TestServer) {
+    let mut cases: Vec<(String, String)> = (0..JSON.len())
+        .step_by(97)
+        .map(|end| (JSON[..end].to_owned(), "not an OTLP request as JSON: EOF".to_owned()))
+        .collect();
+    let changed = |from: &str, to: &str| {
+        assert!(JSON.contains(from), "{from}");
+        JSON.replacen(from, to, 1)
+    };
+    let many: Vec<String> =
+        (0..100_000).map(|i| format!(r#"{{"key":"k{i}","value":{{"intValue":"1"}}}}"#)).collect();
+    let deep = format!("{}{}", r#"{"arrayValue":{"values":["#.repeat(10_000), "]}}".repeat(10_000));
+    let stack = format!(r#"{{"locationIndices": [{}1]}}"#, "1,".repeat(9_999));
+    for (json, words) in [
+        (changed(r#""attributes": ["#, r#""attributes": 7, "x": ["#), "line 3 column"),
+        (changed(r#""values": ["3"]"#, r#""values": ["three"]"#), "values: not a number at line 15 column"),
+        (
+            changed(r#""intValue": "77""#, r#""intValue": "9223372036854775808""#),
+            "intValue: a number that does not fit at line 5 column",
+        ),
+        (changed("0102030405060708090a0b0c0d0e0f10", "xy"), "traceId: not hex at line"),
+        (changed(r#"{"stringValue": "shop"}"#, &deep), "recursion limit exceeded at line 4 column"),
+        (
+            changed(r#""attributes": ["#, &format!(r#""attributes": [{},"#, many.join(","))),
+            "resource_profiles[0]: 1025 attributes, the limit is 1024",
+        ),
+        (
+            changed(r#"{"locationIndices": [1]}"#, &stack),
+            "dictionary.stack_table[1]: 8193 locations or more in one stack, the limit is 8192",
+        ),
+        (
+            changed(r#""functionIndex": 1"#, r#""functionIndex": 9"#),
+            "dictionary.location_table[1]: function index 9 is out of range (2)",
+        ),
+        (
+            changed(r#""mappingTable": [{}]"#, r#""mappingTable": [{"filenameStrindex": 99}]"#),
+            "dictionary.mapping_table[0]: string index 99 is out of range (8)",
+        ),
+    ] {
+        cases.push((json, words.to_owned()));
+    }
+    for (json, words) in cases {
+        let request = HttpRequest::post("/v1development/profiles").header("content-type", "application/json");
+        let start = json[..json.len().min(80)].to_owned();
+        let response = server.send(request, json).await;
+        assert_eq!(response.status(), 400, "{start}");
+        assert!(text(&response).contains(&words), "{words}: {start}: {}", text(&response));
+    }
+}
+
+async fn wrong_raw(channel: Channel, refusals: &mut Refusals) {
+    let mut client = ProfileStoreServiceClient::new(channel);
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/corpus/pprof");
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let entry = entry.unwrap();
+        let (name, bytes) = (entry.file_name().into_string().unwrap(), std::fs::read(entry.path()).unwrap());
+        // What the decoder says of it is tested beside it; here it has to arrive, with the place of the profile.
+        let Err(error) =
+            decima_profile::pprof::decode(bytes.clone(), &decima_profile::pprof::Limits::default())
+        else {
+            continue;
+        };
+        let status = client.write_raw(raw_request(1, &bytes)).await.expect_err(&name);
+        refusals.check(&name, &status, &format!("series 0, sample 0: invalid profile: {error}"));
+    }
+    let zeros = decima_profile::compression::gzip(&vec![0; 2 * PLAIN_BYTES_MAX]);
+    let deep: Vec<u8> = vec![1; 10_000];
+    for (name, request, words) in [
+        (
+            "bomb",
+            raw_request(1, &zeros),
+            "series 0, sample 0: raw_profile: gzip data holds more than 1048576 bytes",
+        ),
+        ("labels", raw_request(100_000, b""), "series 0: 100000 labels, the limit is 64"),
+        ("deep", raw_request(1, &field(2, &field(1, &deep))), "series 0, sample 0: invalid profile: sample["),
+    ] {
+        let status = client.write_raw(request).await.expect_err(name);
+        refusals.check(name, &status, words);
+    }
+    let Encoded(sound) = raw_request(3, b"");
+    for end in 1..sound.len() {
+        let status = client.write_raw(Encoded(sound.slice(..end))).await.expect_err("cut short");
+        refusals.check("cut short", &status, " at byte ");
+    }
+}
+
+async fn wrong_uploads(server: &TestServer, refusals: &mut Refusals) {
+    let mut client = client(server).await;
+    // More often than one sender has places.
+    for round in 0..20 {
+        let id = format!("abcd{round:02}");
+        let status = initiate(&mut client, &format!("../{id}"), "h", 1).await.expect_err("path");
+        refusals.check("path", &status, "build ID has '.' at byte 0");
+        let status = initiate(&mut client, &id, "h", -1).await.expect_err("size");
+        refusals.check("size", &status, "size: is below 0");
+        let upload = initiate(&mut client, &id, "h", 5).await.unwrap();
+        for (name, requests, words) in [
+            ("no info", vec![chunk(b"x")], "the first message must be info, which says what follows"),
+            ("nothing", vec![], "the first message must be info, which says what follows"),
+            ("other upload", vec![info(&id, "1"), chunk(b"x")], "the upload ID does not match"),
+            ("info again", vec![info(&id, &upload), chunk(b"x"), info(&id, &upload)], "info came again"),
+        ] {
+            let status = send(&mut client, requests).await.expect_err(name);
+            refusals.check(name, &status, words);
+        }
+    }
+    let id = initiate(&mut client, "abcd", "h", PROGRAM.len() as i64).await.unwrap();
+    send(&mut client, vec![info("abcd", &id), chunk(PROGRAM)]).await.unwrap();
+    finish(&mut client, "abcd", &id).await.unwrap();
+}
+
+/// Every message of the generated corpora, of every decoder, in the words of its refusal; on other connections good ones are
+/// stored and answered meanwhile.
+#[tokio::test]
+async fn good_requests_are_served_beside_all_wrong_ones() {
+    let limits = Limits { profile_bytes_max: PLAIN_BYTES_MAX, ..Limits::default() };
+    let server = TestServer::within(Settings::default(), limits).await;
+    let is_over = Arc::new(AtomicBool::new(false));
+    let good = tokio::spawn({
+        let (channel, is_over) = (server.channel().await, Arc::clone(&is_over));
+        async move {
+            let mut rounds = 0;
+            while !is_over.load(Ordering::Relaxed) {
+                let mut client = ProfileStoreServiceClient::new(channel.clone());
+                let stream = agent::second(agent::second_columns()).into();
+                client.write_arrow(WriteArrowRequest { ipc_buffer: stream }).await.unwrap();
+                let record = |stream: Vec<u8>| WriteRequest { record: stream.into() };
+                let (samples, locations) =
+                    (agent::first(agent::first_samples()), agent::first(agent::first_locations()));
+                exchange(&mut client, record(samples), Some(record(locations))).await.unwrap();
+                let sound = otlp::request(&[otlp::sample(&[4], 1, &[3], &[1001])], &otlp::dictionary_parts());
+                ProfilesServiceClient::new(channel.clone()).export(Encoded(sound.into())).await.unwrap();
+                let mut queries = QueryServiceClient::new(channel.clone());
+                let has = queries.has_profile_data(HasProfileDataRequest {}).await.unwrap();
+                assert!(has.into_inner().has_data);
+                rounds += 1;
+            }
+            rounds
+        }
+    });
+    let mut refusals = Refusals { count: 0 };
+    wrong_arrow(server.channel().await, &mut refusals).await;
+    wrong_exchanges(server.channel().await, &mut refusals).await;
+    wrong_otlp(&server, server.channel().await, &mut refusals).await;
+    wrong_json(&server).await;
+    wrong_raw(server.channel().await, &mut refusals).await;
+    wrong_uploads(&server, &mut refusals).await;
+    is_over.store(true, Ordering::Relaxed);
+    let rounds = good.await.unwrap();
+    assert!(rounds > 5, "{rounds} rounds of good requests");
+    assert!(refusals.count > 150, "{} refusals", refusals.count);
+    server.stop().await.unwrap();
 }

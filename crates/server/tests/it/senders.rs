@@ -188,7 +188,7 @@ async fn opentelemetry_over_http() {
 }
 
 /// A recorded request as JSON, which OpenTelemetry's own exporters would have sent.
-const JSON: &str = r#"{
+pub(crate) const JSON: &str = r#"{
   "resourceProfiles": [{
     "resource": {"attributes": [
       {"key": "service.name", "value": {"stringValue": "shop"}},
