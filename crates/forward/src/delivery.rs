@@ -16,13 +16,13 @@ mod tests;
 mod trouble;
 
 use std::{
-    collections::HashMap,
+    collections::HashSet,
     error::Error as _,
     sync::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
@@ -40,11 +40,11 @@ use tonic::Status;
 
 use self::{
     aside::{Aside, Place, Room},
-    trouble::{Ground, Trouble},
+    trouble::Trouble,
 };
 use crate::{
     clock,
-    counts::{ByMethod, Counters, DropReason},
+    counts::{ByMethod, Counters, DropReason, Line},
     record::{Method, Record},
     remote::Remote,
     spool::{Spool, Taken, chain},
@@ -94,7 +94,7 @@ struct Shared {
     /// Requests that have arrived.
     arrivals: AtomicU64,
     /// Methods of which a request was given up, and none has arrived since.
-    given_up: Mutex<HashMap<Method, Ground>>,
+    given_up: Mutex<HashSet<Method>>,
 }
 
 /// A segment whose requests are on their way.
@@ -294,10 +294,11 @@ impl Shared {
             Err(status) => status,
         };
         let arrivals = self.arrivals.load(Ordering::Relaxed);
-        let is_refused = match verdict::of(&status) {
+        let verdict = verdict::of(&status);
+        let is_refused = match verdict {
             Verdict::Never => true,
             Verdict::Doubtful => {
-                trouble.doubt(arrivals, Instant::now());
+                trouble.doubt(arrivals);
                 self.gives_up(record.method, trouble)
             }
             Verdict::Later => {
@@ -307,7 +308,7 @@ impl Shared {
         };
         match is_refused {
             true => self.refused(record, &status),
-            false => self.failed(record.method, &status),
+            false => self.failed(record.method, &status, verdict),
         }
         is_refused
     }
@@ -326,12 +327,11 @@ impl Shared {
     /// Whether one more doubt is one too many.
     fn gives_up(&self, method: Method, trouble: &Trouble) -> bool {
         let mut given_up = self.given_up.lock();
-        let known = given_up.get(&method).copied();
-        let ground = trouble.given_up(known, self.aside.is_crowded(), Instant::now());
-        if let Some(ground) = ground {
-            given_up.insert(method, ground);
+        let gives_up = trouble.is_given_up(given_up.contains(&method), self.aside.is_crowded());
+        if gives_up {
+            given_up.insert(method);
         }
-        ground.is_some()
+        gives_up
     }
 
     fn is_old(&self, record: &Record) -> bool {
@@ -348,14 +348,18 @@ impl Shared {
         }
     }
 
-    fn failed(&self, method: Method, status: &Status) {
-        let (code, error) = (status.code(), words(status));
-        let (store, method_name) = (self.remote.origin(), method.name());
-        if self.counters.failed(method, code) {
-            let method = method_name;
-            tracing::warn!(%store, method, error, "the remote store does not take requests; they wait in the spool");
-        } else {
-            tracing::debug!(%store, method = method_name, error, "the remote store still does not take requests");
+    fn failed(&self, method: Method, status: &Status, verdict: Verdict) {
+        let (store, error) = (self.remote.origin(), words(status));
+        let line = self.counters.failed(method, status.code(), verdict);
+        let method = method.name();
+        match line {
+            Some(Line::Away) => {
+                tracing::warn!(%store, method, error, "the remote store does not take requests; they wait in the spool");
+            }
+            Some(Line::InDoubt) => {
+                tracing::warn!(%store, method, error, "a request is in doubt; it is tried again beside the others");
+            }
+            None => tracing::debug!(%store, method, error, "the remote store did not take a request"),
         }
     }
 

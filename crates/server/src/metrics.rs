@@ -459,7 +459,7 @@ fn encode_forward(encoder: &mut DescriptorEncoder, counts: &ForwardCounts) -> Re
     let gauges = [
         (
             "forward_remote_good",
-            "1 if the last attempt succeeded",
+            "1 if the remote store takes requests, as far as the last attempt tells",
             u64::from(counts.remote_good == Some(true)),
         ),
         ("spool_bytes", "Bytes of the spool", counts.spool_bytes),

@@ -19,7 +19,7 @@ use crate::status;
 #[serde(rename_all = "camelCase")]
 struct Forwarding {
     address: String,
-    /// Whether the last attempt succeeded; null before the first.
+    /// Whether the remote store takes requests, as far as the last attempt tells; null before the first.
     remote_good: Option<bool>,
     spool_bytes: u64,
     spool_bytes_max: u64,
