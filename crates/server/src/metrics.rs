@@ -11,7 +11,7 @@ use std::{
 };
 
 use decima_debuginfo::Debuginfo;
-use decima_forward::{Counts as ForwardCounts, Forwarder, Method};
+use decima_forward::{Counts as ForwardCounts, FileCounts, Forwarder, Method};
 use decima_ingest::{
     discovery,
     push::{Counts, Push, SenderCounts, Senders},
@@ -470,6 +470,44 @@ fn encode_forward(encoder: &mut DescriptorEncoder, counts: &ForwardCounts) -> Re
             "When the oldest of them came; 0 if there is none",
             oldest_ms / 1000,
         ),
+    ];
+    for (name, help, amount) in gauges {
+        encode_gauge(encoder, name, help, amount)?;
+    }
+    encode_forwarded_files(encoder, &counts.object_files)
+}
+
+fn encode_forwarded_files(encoder: &mut DescriptorEncoder, counts: &FileCounts) -> Result<(), fmt::Error> {
+    let counters = [
+        ("forward_debuginfo_spooled", "Object files that were put into the spool", counts.spooled),
+        ("forward_debuginfo", "Object files that the remote store has taken", counts.forwarded),
+        ("forward_debuginfo_bytes", "Bytes of object files that it has taken", counts.forwarded_bytes),
+        ("forward_debuginfo_not_wanted", "Object files that it did not want", counts.not_wanted),
+    ];
+    encode_counters(encoder, &counters)?;
+    let mut family = encoder.encode_descriptor(
+        "forward_debuginfo_attempts_failed",
+        "Attempts to send object files that are repeated",
+        None,
+        MetricType::Counter,
+    )?;
+    for (&code, &count) in &counts.failed_attempts {
+        let code = status::code_name(Code::from_i32(code));
+        ConstCounter::new(count).encode(family.encode_family(&[("code", code)])?)?;
+    }
+    let mut family = encoder.encode_descriptor(
+        "forward_debuginfo_dropped",
+        "Object files that were taken and are not sent on, by reason",
+        None,
+        MetricType::Counter,
+    )?;
+    for (reason, &count) in &counts.dropped {
+        ConstCounter::new(count).encode(family.encode_family(&[("reason", reason.name())])?)?;
+    }
+    let gauges = [
+        ("spool_debuginfo_files", "Object files that wait in the spool or are under way", counts.waiting),
+        ("spool_debuginfo_bytes", "Bytes of these, and of those that are being received", counts.bytes),
+        ("spool_debuginfo_bytes_limit", "Bytes that object files in the spool may have", counts.bytes_max),
     ];
     for (name, help, amount) in gauges {
         encode_gauge(encoder, name, help, amount)?;
