@@ -11,6 +11,8 @@
 //! call fails with it. A file is known by build ID and kind as its sender named it, and by no other name: a Parca knows files
 //! by these.
 
+mod upload_sink;
+
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
@@ -20,12 +22,13 @@ use std::{
 use bytes::Bytes;
 use decima_debuginfo::{DebuginfoError, decision::Reason};
 use futures::TryStreamExt as _;
-use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt as _, WriteMultipart, path::Path};
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt as _, path::Path};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use uuid::Uuid;
 use xxhash_rust::xxh3::Xxh3;
 
+pub use self::upload_sink::UploadSink;
 use super::{
     UploadError,
     counts::{FileCounters, FileCounts},
@@ -42,8 +45,6 @@ const RECORD: &str = ".record";
 const FILES_MAX: usize = 16_384;
 /// Without so much room no sender is told to upload: programs are larger.
 const ROOM_MIN_BYTES: u64 = 1 << 20;
-/// Parts of an upload that are written at one time.
-const PARTS_MAX: usize = 2;
 /// How long after the time for an upload has passed its place is kept, as Parca does.
 const STALE_GRACE: Duration = Duration::from_secs(120);
 /// Read at one time.
@@ -311,21 +312,11 @@ impl Files {
             index.next += 1;
             (number, announced_bytes, before)
         };
-        // From here on, what happens to it ends the arriving.
-        let mut sink = UploadSink {
-            files: self.clone(),
-            name,
-            upload_id: upload_id.to_owned(),
-            number,
-            announced_bytes,
-            parts: None,
-            size_bytes: 0,
-            checksum: Xxh3::new(),
-        };
+        let mut sink = UploadSink::new(self.clone(), name, upload_id, number, announced_bytes);
         if let Part::Arrived { number, .. } = before {
             delete(&*self.objects, &bytes_path(number)).await;
         }
-        sink.parts = Some(WriteMultipart::new(self.objects.put_multipart(&bytes_path(number)).await?));
+        sink.open().await?;
         Ok(sink)
     }
 
@@ -510,88 +501,6 @@ impl Files {
         // What names it, then the bytes.
         delete(&*self.objects, &record_path(number)).await;
         delete(&*self.objects, &bytes_path(number)).await;
-    }
-}
-
-/// A file while its bytes arrive. One that is dropped leaves nothing.
-pub struct UploadSink {
-    files: Arc<Files>,
-    name: Name,
-    upload_id: String,
-    number: u64,
-    announced_bytes: u64,
-    parts: Option<WriteMultipart>,
-    size_bytes: u64,
-    checksum: Xxh3,
-}
-
-impl UploadSink {
-    /// Takes the next bytes.
-    ///
-    /// # Errors
-    /// If there are more than were announced, or the disk does not take them. The upload is over then.
-    pub async fn write(&mut self, bytes: Bytes) -> Result<(), UploadError> {
-        self.size_bytes += bytes.len() as u64;
-        if self.size_bytes > self.announced_bytes {
-            return Err(self.wrong_size());
-        }
-        let Some(parts) = &mut self.parts else { return Err(DebuginfoError::NotInitiated.into()) };
-        parts.wait_for_capacity(PARTS_MAX).await?;
-        self.checksum.update(&bytes);
-        parts.put(bytes);
-        Ok(())
-    }
-
-    /// All bytes have arrived: makes them durable, and gives how many there are.
-    ///
-    /// # Errors
-    /// If there are fewer than were announced, another upload was announced meanwhile, or the disk does not take them.
-    pub async fn finish(mut self) -> Result<u64, UploadError> {
-        if self.size_bytes != self.announced_bytes {
-            let error = self.wrong_size();
-            self.abort().await;
-            return Err(error);
-        }
-        if let Some(parts) = self.parts.take() {
-            parts.finish().await?;
-        }
-        let arrived = Part::Arrived { number: self.number, checksum: self.checksum.digest() };
-        if !self.end(arrived) {
-            delete(&*self.files.objects, &bytes_path(self.number)).await;
-            return Err(DebuginfoError::OtherUpload.into());
-        }
-        Ok(self.size_bytes)
-    }
-
-    /// Gives up; what has arrived is forgotten.
-    pub async fn abort(mut self) {
-        if let Some(parts) = self.parts.take() {
-            // What cannot be removed now goes at the next start.
-            let _ = parts.abort().await;
-        }
-    }
-
-    fn wrong_size(&self) -> UploadError {
-        UploadError::Size { arrived_bytes: self.size_bytes, announced_bytes: self.announced_bytes }
-    }
-
-    /// Ends the arriving of the upload, if it is still the one that was announced last.
-    fn end(&self, part: Part) -> bool {
-        let mut index = self.files.index.lock();
-        let receiving = index.receiving.get_mut(&self.name);
-        let Some(receiving) = receiving.filter(|receiving| receiving.upload_id == self.upload_id) else {
-            return false;
-        };
-        if matches!(receiving.part, Part::Arriving) {
-            receiving.part = part;
-        }
-        true
-    }
-}
-
-impl Drop for UploadSink {
-    fn drop(&mut self) {
-        self.end(Part::Announced);
     }
 }
 

@@ -27,13 +27,16 @@ const SIZE_BYTES: usize = (2 << 20) + 17;
 /// What to answer: by step, build ID, and how often that was said before.
 type Answer = dyn Fn(&str, &str, usize) -> Result<(), Status> + Send + Sync;
 
+/// Build ID and content of a file.
+type Arrived = (String, Vec<u8>);
+
 /// A remote store.
 #[derive(Clone)]
 struct Parca {
     answer: Arc<Answer>,
     /// Steps as they came, with force.
     steps: Arc<Mutex<Vec<String>>>,
-    arrived: Arc<Mutex<Vec<(String, Vec<u8>)>>>,
+    arrived: Arc<Mutex<Vec<Arrived>>>,
 }
 
 impl Parca {
