@@ -10,7 +10,7 @@ use std::{
 use parking_lot::Mutex;
 use tonic::Code;
 
-use crate::{record::Method, verdict::Verdict};
+use crate::{debuginfo::FileCounts, record::Method, verdict::Verdict};
 
 /// Drops of one kind, and failures, are logged at most so often.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
@@ -76,6 +76,8 @@ pub struct Counts {
     pub spool_requests: u64,
     /// Unix time of the newest request of its oldest segment.
     pub spool_oldest_ms: Option<i64>,
+    /// Object files, which are counted apart.
+    pub object_files: FileCounts,
 }
 
 /// The numbers as they grow.

@@ -5,7 +5,7 @@
 //!                              └─► aside, if it is the request: attempt, wait, attempt … ─┘
 //! ```
 //! A sender's requests are in one lane and so arrive in their order. While the remote store is away, lanes wait. A request
-//! that may be at fault itself ([`trouble`]) leaves its lane, and with it the order, so that others go past it and show
+//! that may be at fault itself ([`crate::trouble`]) leaves its lane, and with it the order, so that others go past it and show
 //! whether the remote store is well. Invariants: a segment is finished after the last of its requests arrived or was dropped,
 //! never before; what is under way is bounded in bytes, as is what is aside, which is bounded in number too. When there is no
 //! room aside, requests in doubt stay in their lanes.
@@ -13,7 +13,6 @@
 mod aside;
 #[cfg(test)]
 mod tests;
-mod trouble;
 
 use std::{
     collections::HashSet,
@@ -38,16 +37,14 @@ use tokio_util::{
 };
 use tonic::Status;
 
-use self::{
-    aside::{Aside, Place, Room},
-    trouble::Trouble,
-};
+use self::aside::{Aside, Place, Room};
 use crate::{
     clock,
     counts::{ByMethod, Counters, DropReason, Line},
     record::{Method, Record},
     remote::Remote,
     spool::{Spool, Taken, chain},
+    trouble::Trouble,
     verdict::{self, Verdict},
 };
 
@@ -59,18 +56,18 @@ const BYTES_MAX: usize = 64 << 20;
 /// What each of their requests weighs at least.
 const REQUEST_BYTES_MIN: u64 = 1 << 10;
 /// Old segments are looked for so often.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
+pub(crate) const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
 /// Time for requests under way to arrive when the process stops. What does not is sent after the next start.
-const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a request waits after a failure: doubled each time, up to the longest, and up to twice as long by chance.
 #[derive(Debug, Clone, Copy)]
-struct Waits {
-    min: Duration,
-    max: Duration,
+pub(crate) struct Waits {
+    pub(crate) min: Duration,
+    pub(crate) max: Duration,
 }
 
-const WAITS: Waits = Waits { min: Duration::from_millis(500), max: Duration::from_secs(15) };
+pub(crate) const WAITS: Waits = Waits { min: Duration::from_millis(500), max: Duration::from_secs(15) };
 
 /// What runs until it is stopped, or dropped.
 pub(crate) struct Delivery {
@@ -126,7 +123,7 @@ enum Outcome {
 struct Stopped;
 
 impl Waits {
-    fn begin(self) -> ExponentialBackoff {
+    pub(crate) fn begin(self) -> ExponentialBackoff {
         ExponentialBuilder::default()
             .with_min_delay(self.min)
             .with_max_delay(self.max)
@@ -384,7 +381,7 @@ impl Shared {
 }
 
 /// A status in one line: code, message, and what is behind it if the remote store did not say it.
-fn words(status: &Status) -> String {
+pub(crate) fn words(status: &Status) -> String {
     match status.source() {
         None => format!("{:?}: {}", status.code(), status.message()),
         Some(cause) => format!("{:?}: {}", status.code(), chain(cause)),

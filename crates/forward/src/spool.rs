@@ -134,7 +134,28 @@ struct Shared {
     arrived: Notify,
     counters: Arc<Counters>,
     /// Held for as long as the spool is open.
-    _lock: Option<File>,
+    _lock: Option<Arc<File>>,
+}
+
+/// The directory of a spool. It is this process's for as long as a clone is held.
+#[derive(Clone)]
+pub(crate) struct Directory {
+    pub(crate) objects: Arc<dyn ObjectStore>,
+    lock: Option<Arc<File>>,
+}
+
+impl Directory {
+    /// Locks a directory, which is made if it is not there, and removes what a killed process was writing.
+    pub(crate) fn open(path: &std::path::Path) -> Result<Self, OpenError> {
+        let (lock, objects) = open_directory(path)?;
+        Ok(Self { objects, lock: Some(Arc::new(lock)) })
+    }
+
+    /// Nobody else's from the beginning.
+    #[cfg(test)]
+    pub(crate) fn of(objects: Arc<dyn ObjectStore>) -> Self {
+        Self { objects, lock: None }
+    }
 }
 
 /// The segments that there are. Those before `next_take` are being sent.
@@ -192,23 +213,13 @@ impl Index {
 }
 
 impl Spool {
-    /// Opens the spool in a directory, and makes it if it is not there.
+    /// Opens the spool in a directory. Must be called in a Tokio runtime.
     pub(crate) async fn open(
-        path: &std::path::Path,
+        directory: Directory,
         bounds: Bounds,
         counters: Arc<Counters>,
     ) -> Result<Self, OpenError> {
-        let (lock, objects) = open_directory(path)?;
-        Self::over(objects, Some(lock), bounds, counters).await
-    }
-
-    /// A spool whose segments are objects of `objects`. Must be called in a Tokio runtime.
-    async fn over(
-        objects: Arc<dyn ObjectStore>,
-        lock: Option<File>,
-        bounds: Bounds,
-        counters: Arc<Counters>,
-    ) -> Result<Self, OpenError> {
+        let Directory { objects, lock } = directory;
         let listed: Vec<ObjectMeta> = objects.list(None).try_collect().await.map_err(OpenError::List)?;
         let mut index = Index::default();
         for object in listed {

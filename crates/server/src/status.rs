@@ -5,7 +5,7 @@ use std::error::Error;
 use axum::response::{IntoResponse, Response};
 use decima_base::ErrorKind;
 use decima_debuginfo::DebuginfoError;
-use decima_forward::ForwardError;
+use decima_forward::{ForwardError, UploadError};
 use decima_ingest::push::{PushError, Refusal};
 use decima_query::QueryError;
 use http::{StatusCode, header};
@@ -121,6 +121,18 @@ pub(crate) fn of_debuginfo(error: &DebuginfoError) -> Status {
 /// The status of a write that is not sent on. Logs what is our own fault.
 pub(crate) fn of_forward(error: &ForwardError) -> Status {
     of(error.kind(), error)
+}
+
+/// The status of a step of an upload into a spool that was refused.
+pub(crate) fn of_upload(error: &UploadError) -> Status {
+    match error {
+        UploadError::Refused(error) => of_debuginfo(error),
+        // The code upon which agents begin anew in five minutes.
+        UploadError::NoRoom { .. } => Status::failed_precondition(error.to_string()),
+        UploadError::Field { .. } | UploadError::Size { .. } => of(ErrorKind::InvalidArgument, error),
+        UploadError::Write(_) => of(ErrorKind::Unavailable, error),
+        UploadError::Remote(status) => status.clone(),
+    }
 }
 
 /// The status of a request that waited or worked for too long.

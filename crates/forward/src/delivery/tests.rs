@@ -16,7 +16,7 @@ use super::*;
 use crate::{
     counts::Counts,
     settings::{Remote as Settings, Trust},
-    spool::Bounds,
+    spool::{Bounds, Directory},
 };
 
 /// Far longer than any of this takes.
@@ -91,7 +91,8 @@ impl Forwarding {
         );
         let (counters, age_max) = (Arc::<Counters>::default(), Duration::from_secs(3600));
         let bounds = Bounds { size_bytes_max: 1 << 30, age_max };
-        let spool = Spool::open(folder, bounds, counters.clone()).await.unwrap();
+        let directory = Directory::open(folder).unwrap();
+        let spool = Spool::open(directory, bounds, counters.clone()).await.unwrap();
         let remote = Remote::new(&settings).unwrap();
         let delivery = Delivery::with_waits(spool.clone(), remote, counters.clone(), age_max, QUICK);
         Self { spool, counters, delivery, parca }

@@ -28,15 +28,19 @@ pub(crate) const PROGRAM: &[u8] = include_bytes!("../../../../fuzz/corpus/elf/pr
 pub(crate) type Client = DebuginfoServiceClient<Channel>;
 
 pub(crate) async fn client(server: &TestServer) -> Client {
-    DebuginfoServiceClient::new(server.channel().await).max_encoding_message_size(64 << 20)
+    client_of(server.channel().await)
 }
 
-async fn list(server: &TestServer, build_id: &str) -> Vec<ObjectFile> {
+pub(crate) fn client_of(channel: Channel) -> Client {
+    DebuginfoServiceClient::new(channel).max_encoding_message_size(64 << 20)
+}
+
+pub(crate) async fn list(server: &TestServer, build_id: &str) -> Vec<ObjectFile> {
     let mut client = ObjectFileServiceClient::new(server.channel().await);
     client.list(ListRequest { build_id: build_id.to_owned() }).await.unwrap().into_inner().object_files
 }
 
-async fn should_initiate(client: &mut Client, build_id: &str, hash: &str) -> (bool, String) {
+pub(crate) async fn should_initiate(client: &mut Client, build_id: &str, hash: &str) -> (bool, String) {
     let asked = ShouldInitiateUploadRequest {
         build_id: build_id.to_owned(),
         hash: hash.to_owned(),
@@ -93,8 +97,7 @@ fn recorded<M: Message + Default>(file: &Value) -> M {
 
 /// Sends the uploads of the recording. Every call is answered as Parca answered it; only upload IDs differ. Gives the sizes by
 /// build ID.
-async fn replay_uploads(server: &TestServer) -> std::collections::BTreeMap<String, u64> {
-    let mut client = client(server).await;
+pub(crate) async fn replay_uploads(mut client: Client) -> std::collections::BTreeMap<String, u64> {
     let calls: Value = serde_json::from_slice(&fixture("agent-v2/debuginfo.json")).unwrap();
     let mut upload_ids = std::collections::HashMap::new();
     let mut sizes = std::collections::BTreeMap::new();
@@ -153,7 +156,7 @@ fn expected_id_length(recorded: &InitiateUploadResponse) -> usize {
 #[tokio::test]
 async fn uploads_of_an_agent() {
     let server = TestServer::start().await;
-    let sizes = replay_uploads(&server).await;
+    let sizes = replay_uploads(client(&server).await).await;
     let mut client = client(&server).await;
     let files = list(&server, "").await;
     let held: std::collections::BTreeMap<_, _> =
@@ -318,7 +321,7 @@ async fn steps_over_rest() {
 async fn stacks_of_an_agent_have_functions() {
     for folder in ["agent-v1", "agent-v2"] {
         let server = TestServer::start().await;
-        replay_uploads(&server).await;
+        replay_uploads(client(&server).await).await;
         match folder {
             "agent-v1" => replay_exchanges(&server).await,
             _ => replay_arrow(&server, folder).await,
@@ -391,7 +394,7 @@ fn locations_of(pprof: &[u8], file: &str) -> Vec<Vec<String>> {
 }
 
 /// A profile of one address: where the program begins.
-fn profile_of_an_address(build_id: &str) -> Vec<u8> {
+pub(crate) fn profile_of_an_address(build_id: &str) -> Vec<u8> {
     use decima_testkit::pprof::{Location, Mapping, Profile, Sample, ValueType};
     let entry = u64::from_le_bytes(PROGRAM[24..32].try_into().unwrap());
     let strings = ["", "samples", "count", "cpu", "nanoseconds", "/opt/program", build_id];

@@ -22,7 +22,7 @@ pub(crate) struct TestServer {
     pub(crate) address: SocketAddr,
     stop: oneshot::Sender<()>,
     served: JoinHandle<Result<(), ServeError>>,
-    _data: tempfile::TempDir,
+    data: tempfile::TempDir,
 }
 
 /// Largest object file that the server takes.
@@ -81,7 +81,7 @@ impl TestServer {
         let served = tokio::spawn(server.serve(handles, async {
             let _ = stopped.await;
         }));
-        let server = Self { address, stop, served, _data: data };
+        let server = Self { address, stop, served, data };
         server.until_ready().await;
         server
     }
@@ -94,6 +94,11 @@ impl TestServer {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         panic!("the server does not become ready");
+    }
+
+    /// Where its objects are.
+    pub(crate) fn data(&self) -> &std::path::Path {
+        self.data.path()
     }
 
     /// A gRPC channel.

@@ -11,7 +11,7 @@ const DOUBTS_MIN: u32 = 3;
 
 /// What is held against a request.
 #[derive(Debug, Default)]
-pub(super) struct Trouble {
+pub(crate) struct Trouble {
     /// Requests that had arrived at its last failure.
     arrivals: Option<u64>,
     /// Failures since whose predecessor others arrived.
@@ -24,13 +24,13 @@ pub(super) struct Trouble {
 
 impl Trouble {
     /// It failed, by no fault of its own.
-    pub(super) fn later(&mut self, arrivals: u64) {
+    pub(crate) fn later(&mut self, arrivals: u64) {
         self.passes(arrivals);
         self.is_in_doubt = false;
     }
 
     /// It failed, and may be at fault.
-    pub(super) fn doubt(&mut self, arrivals: u64) {
+    pub(crate) fn doubt(&mut self, arrivals: u64) {
         if self.passes(arrivals) {
             self.passed_in_doubt += 1;
         }
@@ -44,13 +44,13 @@ impl Trouble {
     }
 
     /// Whether others should not wait for it: it may be at fault, or fails again and again while others arrive.
-    pub(super) fn is_its_own(&self) -> bool {
+    pub(crate) fn is_its_own(&self) -> bool {
         self.is_in_doubt || self.passed >= DOUBTS_MIN
     }
 
     /// Whether it is given up. Less is needed if the last one of its method was given up and none has arrived since (`known`:
     /// the remote store does not offer the method, or all are wrong in the same way), or if there is no room for more.
-    pub(super) fn is_given_up(&self, known: bool, is_crowded: bool) -> bool {
+    pub(crate) fn is_given_up(&self, known: bool, is_crowded: bool) -> bool {
         let doubts_max = if known || is_crowded { DOUBTS_MIN } else { DOUBTS_MAX };
         self.is_in_doubt && self.passed_in_doubt + 1 >= doubts_max
     }
