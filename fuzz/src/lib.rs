@@ -5,6 +5,7 @@
 //! in `corpus/`.
 
 pub mod debuginfo;
+pub mod message;
 pub mod symbols;
 
 use std::path::Path;
@@ -23,6 +24,7 @@ use decima_store::inspect;
 
 pub use self::{
     debuginfo::{debuginfo_record, debuginfo_upload},
+    message::message,
     symbols::{companions, dwarf, elf, mangled, pclntab},
 };
 
@@ -33,6 +35,7 @@ pub type Target = (&'static str, fn(&[u8]));
 pub const TARGETS: &[Target] = &[
     ("pprof", pprof),
     ("write_raw", write_raw),
+    ("message", message),
     ("selector", selector),
     ("config", config),
     ("target_list", target_list),
