@@ -79,9 +79,10 @@ pub(crate) fn of_push(error: &PushError) -> Status {
     of(error.kind(), error)
 }
 
-/// How the codec begins to say that bytes are no message, which it calls a fault of our own.
+/// How the codec begins to say that bytes are no message, which it calls a fault of our own. The first is left out of what is
+/// told, which names message, field and byte.
 const NO_MESSAGE: [&str; 5] = [
-    "failed to decode Protobuf message",
+    decima_proto::NO_MESSAGE,
     "Error decompressing",
     "Unexpected EOF decoding stream",
     "protocol error: received message",
@@ -101,7 +102,9 @@ pub(crate) fn of_codec(status: &Status) -> Option<(Refusal, Status)> {
         Code::Internal if begins(&NO_MESSAGE) => (Refusal::Malformed, Code::InvalidArgument),
         _ => return None,
     };
-    Some((reason, Status::new(code, shortened(status.message().to_owned()))))
+    let message = status.message();
+    let message = message.strip_prefix(decima_proto::NO_MESSAGE).unwrap_or(message);
+    Some((reason, Status::new(code, shortened(message.to_owned()))))
 }
 
 /// The status of a step of an upload that was refused, with the codes that Parca's senders look for.
@@ -226,6 +229,9 @@ mod tests {
         let no_message = prost::bytes::Bytes::from_static(&[7]);
         let error = <prost_types::Timestamp as prost::Message>::decode(no_message).unwrap_err();
         check(Status::internal(error.to_string()), Some((Refusal::Malformed, Code::InvalidArgument)));
+        let told =
+            of_codec(&Status::internal(format!("{}X.y: cut short at byte 1", decima_proto::NO_MESSAGE)));
+        assert_eq!(told.unwrap().1.message(), "X.y: cut short at byte 1");
         check(
             Status::out_of_range(
                 "Error, decoded message length too large: found 9 bytes, the limit is: 8 bytes",

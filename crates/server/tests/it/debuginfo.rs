@@ -27,7 +27,7 @@ pub(crate) const PROGRAM: &[u8] = include_bytes!("../../../../fuzz/corpus/elf/pr
 
 pub(crate) type Client = DebuginfoServiceClient<Channel>;
 
-async fn client(server: &TestServer) -> Client {
+pub(crate) async fn client(server: &TestServer) -> Client {
     client_of(server.channel().await)
 }
 

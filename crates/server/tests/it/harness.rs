@@ -49,6 +49,11 @@ impl TestServer {
     }
 
     pub(crate) async fn with(settings: Settings) -> Self {
+        Self::within(settings, Limits::default()).await
+    }
+
+    /// With other limits of what one request may carry.
+    pub(crate) async fn within(settings: Settings, limits: Limits) -> Self {
         let data = tempfile::tempdir().unwrap();
         let store = Store::open(store_settings(data.path())).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -70,7 +75,7 @@ impl TestServer {
             debuginfo,
             engine: Engine::new(store.clone(), decima_query::engine::Settings::default())
                 .with_symbolizer(symbolizer),
-            push: Push::new(store, Limits::default()),
+            push: Push::new(store, limits),
         };
         let (stop, stopped) = oneshot::channel();
         let served = tokio::spawn(server.serve(handles, async {
