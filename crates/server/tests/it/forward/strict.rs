@@ -123,6 +123,7 @@ fn check(is_so: bool, otherwise: impl FnOnce() -> String) -> Result<(), String> 
     if is_so { Ok(()) } else { Err(otherwise()) }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "has the shape that map_err wants")]
 fn words(error: impl ToString) -> String {
     error.to_string()
 }
@@ -199,7 +200,10 @@ fn dictionary_of(values: DataType) -> DataType {
     DataType::Dictionary(Box::new(DataType::UInt32), Box::new(values))
 }
 
-fn check_columns(schema: &Schema, columns: &[(&[&str], &dyn Fn(&DataType) -> bool)]) -> Result<(), String> {
+/// Columns, and what their type is to be.
+type Typed<'a> = (&'a [&'a str], &'a dyn Fn(&DataType) -> bool);
+
+fn check_columns(schema: &Schema, columns: &[Typed<'_>]) -> Result<(), String> {
     for (names, is_right) in columns {
         for name in *names {
             let field = schema.field_with_name(name).map_err(words)?;
