@@ -367,7 +367,7 @@ async fn agents_that_ended_are_told() {
         client.unary(tonic::Request::new(Encoded(vec![0x0a, 9].into())), path, codec).await.unwrap_err();
     assert_eq!(
         (status.code(), status.message()),
-        (Code::InvalidArgument, "not a report: cut short at byte 2")
+        (Code::InvalidArgument, "ReportPanicRequest.stderr: cut short at byte 2")
     );
     let metrics = server.get("/metrics").await;
     for (outcome, reason, count) in [("accepted", "", 2), ("refused", "malformed", 1)] {

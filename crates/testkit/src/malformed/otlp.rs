@@ -154,7 +154,11 @@ pub fn cases() -> Vec<Wrong> {
             b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff".to_vec(),
             "request: varint of more than 64 bits",
         ),
-        ("request-of-number", number(1, 5), "request: field 1 has the wrong wire type"),
+        (
+            "request-of-number",
+            number(1, 5),
+            "request: resource_profiles has the wrong wire type or is cut short at byte 2",
+        ),
         (
             "no-dictionary",
             request(&[sound()], &[]),
@@ -175,7 +179,7 @@ pub fn cases() -> Vec<Wrong> {
         (
             "sample-of-number",
             of([number(1, 1), fixed(2, 1)].concat()),
-            "samples[0]: field 2 has the wrong wire type",
+            "samples[0]: attribute_indices (up to 1.9: values) has the wrong wire type",
         ),
         (
             "location-out-of-range",
