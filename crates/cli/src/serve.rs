@@ -200,8 +200,9 @@ async fn send_on(
     stop: &mut StopSignals,
 ) -> anyhow::Result<()> {
     let forwarder = Forwarder::start(settings).await?;
-    let waiting = forwarder.counts().spool_requests;
-    tracing::info!(store = forwarder.address(), waiting, "forwarding");
+    let counts = forwarder.counts();
+    let (requests, files) = (counts.spool_requests, counts.object_files.waiting);
+    tracing::info!(store = forwarder.address(), requests, files, "forwarding what waits and what comes");
     let scraper = Scraper::new(forwarder.clone(), scrape::Settings::default());
     let serving = async {
         announce(url);

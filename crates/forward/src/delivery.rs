@@ -8,9 +8,10 @@
 //! that may be at fault itself ([`crate::trouble`]) leaves its lane, and with it the order, so that others go past it and show
 //! whether the remote store is well. Invariants: a segment is finished after the last of its requests arrived or was dropped,
 //! never before; what is under way is bounded in bytes, as is what is aside, which is bounded in number too. When there is no
-//! room aside, requests in doubt stay in their lanes.
+//! room aside, requests in doubt stay in their lanes; if then nothing arrives, others are tried before their turn ([`probe`]).
 
 mod aside;
+mod probe;
 #[cfg(test)]
 mod tests;
 
@@ -37,7 +38,10 @@ use tokio_util::{
 };
 use tonic::Status;
 
-use self::aside::{Aside, Place, Room};
+use self::{
+    aside::{Aside, Place, Room},
+    probe::{Ahead, PROBES, Probes},
+};
 use crate::{
     clock,
     counts::{ByMethod, Counters, DropReason, Line},
@@ -69,6 +73,15 @@ pub(crate) struct Waits {
 
 pub(crate) const WAITS: Waits = Waits { min: Duration::from_millis(500), max: Duration::from_secs(15) };
 
+/// What differs in tests.
+#[derive(Debug, Clone, Copy)]
+struct Timing {
+    waits: Waits,
+    probes: Probes,
+    /// Bytes of segments that are being sent.
+    bytes_max: usize,
+}
+
 /// What runs until it is stopped, or dropped.
 pub(crate) struct Delivery {
     stop: DropGuard,
@@ -83,9 +96,11 @@ struct Shared {
     remote: Remote,
     counters: Arc<Counters>,
     age_max: Duration,
-    waits: Waits,
+    timing: Timing,
     stop: CancellationToken,
     aside: Aside,
+    /// Requests that arrived before their turn.
+    ahead: Ahead,
     /// Told when the remote store takes requests again.
     recovered: Notify,
     /// Requests that have arrived.
@@ -136,15 +151,16 @@ impl Waits {
 impl Delivery {
     /// Begins to send what is in the spool. Must be called in a Tokio runtime.
     pub(crate) fn start(spool: Spool, remote: Remote, counters: Arc<Counters>, age_max: Duration) -> Self {
-        Self::with_waits(spool, remote, counters, age_max, WAITS)
+        let timing = Timing { waits: WAITS, probes: PROBES, bytes_max: BYTES_MAX };
+        Self::with(spool, remote, counters, age_max, timing)
     }
 
-    fn with_waits(
+    fn with(
         spool: Spool,
         remote: Remote,
         counters: Arc<Counters>,
         age_max: Duration,
-        waits: Waits,
+        timing: Timing,
     ) -> Self {
         let stop = CancellationToken::new();
         let shared = Arc::new(Shared {
@@ -152,9 +168,10 @@ impl Delivery {
             remote,
             counters: counters.clone(),
             age_max,
-            waits,
+            timing,
             stop: stop.clone(),
             aside: Aside::default(),
+            ahead: Ahead::default(),
             recovered: Notify::new(),
             arrivals: AtomicU64::new(0),
             given_up: Mutex::default(),
@@ -168,6 +185,7 @@ impl Delivery {
         });
         let lanes = lanes.collect();
         tasks.spawn(shared.clone().dispatch(lanes));
+        tasks.spawn(shared.clone().probe());
         let aside = shared.aside.tasks.clone();
         tasks.spawn(shared.sweep());
         Self { stop: stop.drop_guard(), tasks, aside, counters }
@@ -191,14 +209,15 @@ impl Delivery {
 
 impl Shared {
     async fn dispatch(self: Arc<Self>, lanes: Vec<mpsc::UnboundedSender<Parcel>>) {
-        let bytes = Arc::new(Semaphore::new(BYTES_MAX));
+        let bytes_max = self.timing.bytes_max;
+        let bytes = Arc::new(Semaphore::new(bytes_max));
         let work = async {
             loop {
                 let taken = self.spool.take().await;
                 let weight = taken.size_bytes().max(taken.requests().saturating_mul(REQUEST_BYTES_MIN));
-                let weight = u32::try_from(weight.min(BYTES_MAX as u64)).unwrap_or(u32::MAX);
+                let weight = u32::try_from(weight.min(bytes_max as u64)).unwrap_or(u32::MAX);
                 let Ok(permit) = bytes.clone().acquire_many_owned(weight).await else { return };
-                let records = self.spool.read(taken).await;
+                let records = self.ahead.rest(taken, self.spool.read(taken).await);
                 if records.is_empty() {
                     self.spool.finish(taken).await;
                     continue;
@@ -207,7 +226,7 @@ impl Shared {
                 let segment = Arc::new(Open { taken, left, room });
                 for record in records {
                     let lane = lanes.get((record.sender % LANES as u64) as usize);
-                    let (segment, waits) = (segment.clone(), self.waits.begin());
+                    let (segment, waits) = (segment.clone(), self.timing.waits.begin());
                     let parcel = Parcel { record, segment, trouble: Trouble::default(), waits };
                     if let Some(lane) = lane {
                         // Lanes end only when everything does.
@@ -312,7 +331,7 @@ impl Shared {
 
     /// Waits for the next attempt.
     async fn wait(&self, recovered: Notified<'_>, parcel: &mut Parcel) -> Result<(), Stopped> {
-        let wait = parcel.waits.next().unwrap_or(self.waits.max);
+        let wait = parcel.waits.next().unwrap_or(self.timing.waits.max);
         tokio::select! {
             biased;
             () = self.stop.cancelled() => Err(Stopped),

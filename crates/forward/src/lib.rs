@@ -17,7 +17,7 @@ mod debuginfo;
 mod delivery;
 mod fields;
 pub mod labels;
-mod otlp;
+pub mod otlp;
 mod pprof;
 mod raw;
 mod record;

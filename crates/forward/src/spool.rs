@@ -182,6 +182,11 @@ pub(crate) struct Taken {
 }
 
 impl Taken {
+    /// Of the segment.
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
     /// On disk.
     pub(crate) fn size_bytes(&self) -> u64 {
         self.segment.size_bytes
@@ -273,6 +278,18 @@ impl Spool {
             }
             arrived.await;
         }
+    }
+
+    /// The newest segment that was not handed out, which it is not by this.
+    pub(crate) fn newest(&self) -> Option<Taken> {
+        let index = self.shared.index.lock();
+        let (&number, &segment) = index.segments.range(index.next_take..).next_back()?;
+        Some(Taken { number, segment })
+    }
+
+    /// The requests of a segment that can be read.
+    pub(crate) async fn peek(&self, taken: Taken) -> Vec<Record> {
+        self.shared.records(taken.number, &taken.segment).await
     }
 
     /// The requests of a segment, in order. Those that cannot be read are dropped.
@@ -410,10 +427,15 @@ impl Shared {
 
     /// The methods of a segment that is dropped, for the log.
     async fn methods(&self, number: u64, segment: &Segment) -> ByMethod {
-        let read = async { self.objects.get(&path(number, segment)).await?.bytes().await };
         // What cannot be read is dropped all the same.
-        let records = read.await.map_or_else(|_| Vec::new(), |bytes| segment::decode(&bytes).records);
+        let records = self.records(number, segment).await;
         ByMethod::of(records.into_iter().map(|record| record.method), segment.requests)
+    }
+
+    /// The requests of a segment that can be read.
+    async fn records(&self, number: u64, segment: &Segment) -> Vec<Record> {
+        let read = async { self.objects.get(&path(number, segment)).await?.bytes().await };
+        read.await.map_or_else(|_| Vec::new(), |bytes| segment::decode(&bytes).records)
     }
 
     /// Deletes a segment that the index does not have any more. One that stays is sent again after the next start.

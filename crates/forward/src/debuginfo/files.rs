@@ -385,8 +385,8 @@ impl Files {
 
     /// A file is over: it arrived, is not wanted, or is dropped.
     pub(crate) async fn finish(&self, number: u64) {
-        self.index.lock().remove(number);
         self.delete(number).await;
+        self.index.lock().remove(number);
     }
 
     /// Whether a file that is handed out was not replaced meanwhile.

@@ -2,6 +2,7 @@
 //! Parca was recorded to.
 
 mod object_files;
+mod strict;
 
 use std::{
     collections::VecDeque,
@@ -92,7 +93,7 @@ fn recording(folder: &str) -> Vec<Sending> {
                     question: recorded_question(locations),
                 }
             }
-            "agent-v2" => Sending::Arrow(WriteArrowRequest::decode(&*bytes).unwrap()),
+            "agent-v2" | "agent-v2-memory" => Sending::Arrow(WriteArrowRequest::decode(&*bytes).unwrap()),
             _ => Sending::Export(Encoded(bytes.into())),
         }
     });
@@ -244,32 +245,6 @@ fn name(folder: &str) -> fn(&str) -> String {
         |_| "go_opentelemetry_io_ebpf_profiler".to_owned()
     } else {
         str::to_owned
-    }
-}
-
-#[tokio::test]
-async fn recordings_arrive_exactly() {
-    for folder in ["scraper", "agent-v1", "agent-v2", "otlp", "otlp-1.9"] {
-        for labels in [&[][..], &[("region", "eu")]] {
-            let store = TestServer::start().await;
-            let spool = tempfile::tempdir().unwrap();
-            let forwarding = Forwarding::start(spool.path(), store.address, labels).await;
-            let messages = recording(folder);
-            let count = messages.len() as u64;
-            for sending in messages {
-                forwarding.send(sending).await;
-            }
-            forwarding.until_empty().await;
-            let counts = forwarding.forwarder.counts();
-            assert_eq!(counts.forwarded.values().sum::<u64>(), count, "{folder}");
-            assert!(counts.dropped.values().all(|&count| count == 0), "{counts:?}");
-            check_totals(&store, &expected(folder)["total"], name(folder)).await;
-            if !labels.is_empty() {
-                let values = store.get("/api/profiles/labels/region/values").await;
-                assert!(text(&values).contains("\"eu\""), "{folder}: {}", text(&values));
-            }
-            forwarding.stop().await;
-        }
     }
 }
 
