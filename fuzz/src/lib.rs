@@ -5,13 +5,15 @@
 //! in `corpus/`.
 
 pub mod debuginfo;
+pub mod message;
+mod otlp;
 pub mod symbols;
 
 use std::path::Path;
 
 use decima_config::Config;
 use decima_forward::labels::External;
-use decima_ingest::{agent, discovery, otlp, push};
+use decima_ingest::{agent, discovery, otlp as export, push};
 use decima_profile::{
     SampleBatch,
     batch::{AttributeValues, NO_MAPPING},
@@ -23,6 +25,8 @@ use decima_store::inspect;
 
 pub use self::{
     debuginfo::{debuginfo_record, debuginfo_upload},
+    message::message,
+    otlp::otlp_repair,
     symbols::{companions, dwarf, elf, mangled, pclntab},
 };
 
@@ -33,6 +37,7 @@ pub type Target = (&'static str, fn(&[u8]));
 pub const TARGETS: &[Target] = &[
     ("pprof", pprof),
     ("write_raw", write_raw),
+    ("message", message),
     ("selector", selector),
     ("config", config),
     ("target_list", target_list),
@@ -42,6 +47,7 @@ pub const TARGETS: &[Target] = &[
     ("agent_first", agent_first),
     ("agent_second", agent_second),
     ("otlp", otlp),
+    ("otlp_repair", otlp_repair),
     ("debuginfo_upload", debuginfo_upload),
     ("debuginfo_record", debuginfo_record),
     ("elf", elf),
@@ -165,13 +171,13 @@ pub fn agent_first(input: &[u8]) {
 
 /// An OTLP request, read in either layout.
 pub fn otlp(input: &[u8]) {
-    for layout in [None, Some(otlp::Layout::UpTo1_9), Some(otlp::Layout::From1_10)] {
-        let decoded = otlp::decode(input, &push_limits(), layout, None, 1);
+    for layout in [None, Some(export::Layout::UpTo1_9), Some(export::Layout::From1_10)] {
+        let decoded = export::decode(input, &push_limits(), layout, None, 1);
         if let Ok(decoded) = &decoded {
             check_batch(&decoded.batch);
         }
         let Ok(labelled) = external().add_to_otlp(input.to_vec().into()) else { continue };
-        let labelled = otlp::decode(&labelled, &push_limits(), layout, None, 1);
+        let labelled = export::decode(&labelled, &push_limits(), layout, None, 1);
         check_same_samples(decoded.ok().map(|d| d.batch), labelled.ok().map(|d| d.batch));
     }
 }

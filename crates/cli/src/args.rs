@@ -309,7 +309,10 @@ pub(crate) struct Forward {
     /// Size of the spool. Beyond it, the oldest requests are dropped.
     #[arg(long, value_name = "SIZE", default_value = "4GiB", value_parser = value::or_default(Bytes::parse, "4GiB"))]
     pub(crate) spool_max_bytes: Bytes,
-    /// How long requests may wait in the spool; older ones are dropped.
+    /// Size of the object files in the spool, beside the requests; beyond it no more are taken, and senders ask again. 0 = none.
+    #[arg(long, value_name = "SIZE", default_value = "2GiB", value_parser = value::or_default(Bytes::parse, "2GiB"))]
+    pub(crate) spool_debuginfo_max_bytes: Bytes,
+    /// How long requests and object files may wait in the spool; older ones are dropped.
     #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = value::or_default(Span::parse, "24h"))]
     pub(crate) spool_max_age: Span,
 }

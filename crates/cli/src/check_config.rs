@@ -5,7 +5,7 @@ use std::{
     io::{self, Write},
 };
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 use decima_config::{Config, ScrapeConfig, format_duration};
 use decima_ingest::files::wrong_files;
 
@@ -14,6 +14,9 @@ use crate::args::CheckConfig;
 /// Reads the file as `serve` does; an error names file, line and field.
 pub(crate) fn run(flags: &CheckConfig) -> anyhow::Result<()> {
     let config = Config::load(&flags.file)?;
+    if let Some(bucket) = config.object_storage.as_ref().filter(|_| !flags.syntax_only) {
+        bucket.check().context("object_storage of the configuration")?;
+    }
     let wrong = if flags.syntax_only { Vec::new() } else { wrong_files(&config) };
     let mut text = String::new();
     for job in &config.scrape_configs {

@@ -4,7 +4,7 @@ use std::{path::Path, sync::Arc};
 
 use decima_config::Config;
 use decima_ingest::scrape::Scraper;
-use decima_server::{Reloaded, Server};
+use decima_server::Reloaded;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::watch,
@@ -13,8 +13,8 @@ use tokio::{
 /// What the file says, now and later.
 pub(crate) type Current = watch::Receiver<Arc<Config>>;
 
-/// Reads the file, which must be right now, and follows it from now on.
-pub(crate) fn follow(path: &Path, server: &mut Server) -> anyhow::Result<Current> {
+/// Reads the file, which must be right.
+pub(crate) fn open(path: &Path) -> anyhow::Result<Reloaded<Config>> {
     // An error of this one says no more than it has to.
     Config::load(path)?;
     let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
@@ -23,8 +23,7 @@ pub(crate) fn follow(path: &Path, server: &mut Server) -> anyhow::Result<Current
         let text = std::str::from_utf8(contents.first().map_or(&[], Vec::as_slice))?;
         Ok(Config::parse(text, &name, &directory)?)
     };
-    let file = Reloaded::open(decima_server::CONFIG, vec![path.to_owned()], Box::new(build))?;
-    Ok(server.follow(file))
+    Ok(Reloaded::open(decima_server::CONFIG, vec![path.to_owned()], Box::new(build))?)
 }
 
 /// Scrapes what the configuration says, for ever.

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use decima_forward::settings::{Remote, Settings, Token, Trust};
+use decima_forward::settings::{ObjectFiles, Remote, Settings, Token, Trust};
 use tonic::transport::Uri;
 
 use crate::{
-    args::{Forward, Mode},
+    args::{self, Forward, Mode},
     settings::UsageError,
     value::{Maybe, Pairs},
 };
@@ -29,6 +29,7 @@ pub(crate) struct Forwarding {
 /// Checks the flags of forwarding.
 pub(crate) fn forwarding(
     flags: Forward,
+    debuginfo: &args::ObjectFiles,
     storage_path: &Path,
     profile_bytes_max: usize,
 ) -> Result<Forwarding, UsageError> {
@@ -63,6 +64,11 @@ pub(crate) fn forwarding(
         spool_path: storage_path.join(SPOOL_FOLDER),
         spool_bytes_max: flags.spool_max_bytes.0,
         spool_age_max: flags.spool_max_age.0,
+        object_files: ObjectFiles {
+            bytes_max: flags.spool_debuginfo_max_bytes.0,
+            file_bytes_max: debuginfo.debuginfo_upload_max_size.0,
+            upload_max_duration: debuginfo.debuginfo_upload_max_duration.0,
+        },
         profile_bytes_max,
     };
     if forward.external_labels.iter().any(|(name, _)| name == "__name__") {
@@ -132,8 +138,8 @@ mod tests {
 
     fn checked(line: &[&str]) -> Result<Forwarding, UsageError> {
         let line = std::iter::once("decima").chain(line.iter().copied()).map(OsString::from);
-        let flags = Arguments::parse_from_line(line).expect("flags parse").serve.forward;
-        forwarding(flags, Path::new("data"), 1)
+        let flags = Arguments::parse_from_line(line).expect("flags parse").serve;
+        forwarding(flags.forward, &flags.debuginfo, Path::new("data"), 1)
     }
 
     #[test]
@@ -184,6 +190,8 @@ mod tests {
             "--external-label=region=eu;zone=1",
             "--external-label=rack=7",
             "--grpc-headers=projectid=a=b",
+            "--spool-debuginfo-max-bytes=3GiB",
+            "--debuginfo-upload-max-size=2GB",
         ];
         let settings = checked(&line).unwrap().forward.unwrap();
         assert!(matches!(&settings.remote.token, Some(Token::Inline(token)) if token == "secret"));
@@ -191,6 +199,8 @@ mod tests {
         assert_eq!(settings.external_labels, [pair("region", "eu"), pair("zone", "1"), pair("rack", "7")]);
         assert_eq!(settings.remote.headers, [pair("projectid", "a=b")]);
         assert_eq!(settings.spool_path, Path::new("data/spool"));
+        let ObjectFiles { bytes_max, file_bytes_max, .. } = settings.object_files;
+        assert_eq!((bytes_max, file_bytes_max), (3 << 30, 2_000_000_000));
         let with_file: Vec<_> = line.into_iter().chain(["--bearer-token-file=token"]).collect();
         let token = checked(&with_file).unwrap().forward.unwrap().remote.token;
         assert!(matches!(token, Some(Token::File(_))), "the file goes before");

@@ -7,7 +7,7 @@ use clap::{ArgMatches, parser::ValueSource};
 pub(crate) const STORAGE_PATH: &str = "storage-path";
 
 /// Flags of what only a store does, and a forwarder does not.
-pub(crate) const OF_STORES: [&str; 33] = [
+pub(crate) const OF_STORES: [&str; 31] = [
     "log-path",
     "read-cache-path",
     "read-cache-size",
@@ -30,8 +30,6 @@ pub(crate) const OF_STORES: [&str; 33] = [
     "flamegraph-nodes",
     "flamegraph-nodes-max",
     "report-size-max",
-    "debuginfo-upload-max-size",
-    "debuginfo-upload-max-duration",
     "debuginfo-retention",
     "debuginfo-retention-size",
     "debuginfo-cache-dir",

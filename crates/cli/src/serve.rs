@@ -38,8 +38,8 @@ use crate::{
 
 /// Runs the store until a signal asks it to stop, then drains and flushes.
 ///
-/// It listens before the store is open, so that probes get an answer while a long log is replayed, and says where it is
-/// when it serves.
+/// It reads the configuration before it listens, so that a wrong one ends a start that nobody has noticed. It listens before the
+/// store is open, so that probes get an answer while a long log is replayed, and says where it is when it serves.
 pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
     logging::start(settings.log_level, settings.log_format);
     for flag in &settings.without_effect {
@@ -47,6 +47,14 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
     }
     let mut stop = StopSignals::listen()?;
     let hangup = ReloadSignal::listen()?;
+    let config_file = settings.config_path.as_deref().map(config_file::open).transpose()?;
+    // A forwarder keeps nothing in the bucket.
+    if settings.forward.is_none()
+        && let Some(file) = &config_file
+        && let Some(bucket) = &file.subscribe().borrow().object_storage
+    {
+        bucket.check().context("object_storage of the configuration")?;
+    }
     let listeners = listen(&settings).await?;
     let tls: Vec<_> = listeners.iter().map(|listener| listener.tls).collect();
     let path_prefix = settings.server.path_prefix.clone();
@@ -81,9 +89,8 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
     let url = bound.first().map(|&(address, tls)| page_url(address, tls, &path_prefix)).unwrap_or_default();
     let mut background = JoinSet::new();
     background.spawn(hangup.serve(server.reloads()));
-    let followed = settings.config_path.as_deref().map(|path| config_file::follow(path, &mut server));
-    let config = match followed.transpose()? {
-        Some(config) => config,
+    let config = match config_file {
+        Some(file) => server.follow(file),
         // Who forwards does not ask for profiles of the forwarder unless the configuration does.
         None if settings.forward.is_some() => unchanging(Config::default()),
         None => unchanging(of_itself(&bound, &path_prefix, server.own_token())),
@@ -193,8 +200,9 @@ async fn send_on(
     stop: &mut StopSignals,
 ) -> anyhow::Result<()> {
     let forwarder = Forwarder::start(settings).await?;
-    let waiting = forwarder.counts().spool_requests;
-    tracing::info!(store = forwarder.address(), waiting, "forwarding");
+    let counts = forwarder.counts();
+    let (requests, files) = (counts.spool_requests, counts.object_files.waiting);
+    tracing::info!(store = forwarder.address(), requests, files, "forwarding what waits and what comes");
     let scraper = Scraper::new(forwarder.clone(), scrape::Settings::default());
     let serving = async {
         announce(url);

@@ -115,7 +115,7 @@ impl Settings {
         let tiers = tiers(&flags);
         let profile_bytes_max = flags.limits.profile_size_max.as_usize();
         let Forwarding { forward, mut without_effect } =
-            forwarding(flags.forward, &flags.storage_path, profile_bytes_max)?;
+            forwarding(flags.forward, &flags.debuginfo, &flags.storage_path, profile_bytes_max)?;
         if forward.is_some() {
             without_effect.extend(flags.given.iter().filter(|flag| OF_STORES.contains(*flag)));
         }

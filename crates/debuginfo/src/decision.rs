@@ -185,6 +185,7 @@ mod tests {
             gnu_build_id: None,
             file_hash: None,
             crc32: None,
+            linked_crc32: None,
             split_units: crate::record::SplitUnits::default(),
             last_used_ns: 0,
         }

@@ -129,6 +129,7 @@ pub(crate) struct Contents {
     pub(crate) gnu_build_id: Option<BuildId>,
     pub(crate) file_hash: Option<BuildId>,
     pub(crate) crc32: Option<u32>,
+    pub(crate) linked_crc32: Option<u32>,
     pub(crate) split_units: SplitUnits,
 }
 
@@ -150,6 +151,7 @@ impl Contents {
             gnu_build_id: BuildId::gnu(&elf),
             file_hash: Some(BuildId::hash(bytes)),
             crc32: Some(crc32fast::hash(bytes)),
+            linked_crc32: elf.debug_link().and_then(|link| link.crc32),
             split_units,
         }
     }
@@ -216,6 +218,9 @@ pub struct Record {
     /// Checksum of the file, by which `.gnu_debuglink` of another may name it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub crc32: Option<u32>,
+    /// The checksum that `.gnu_debuglink` in it names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub linked_crc32: Option<u32>,
     /// Split DWARF in it.
     #[serde(default, skip_serializing_if = "SplitUnits::is_empty")]
     pub split_units: SplitUnits,
@@ -276,6 +281,7 @@ mod tests {
             gnu_build_id: None,
             file_hash: None,
             crc32: None,
+            linked_crc32: None,
             split_units: SplitUnits::default(),
             last_used_ns: 9,
         };
@@ -286,10 +292,14 @@ mod tests {
         assert_eq!(json, format!("{signed},\"checksum\":\"{checksum:016x}\"}}"));
         assert_eq!(codec::decode(json.as_bytes()).unwrap(), record);
         assert_eq!(codec::decode(format!("{{{fields}}}").as_bytes()).unwrap(), record, "without a checksum");
-        let split = Record { split_units: SplitUnits([1, u64::MAX].into()), crc32: Some(3), ..record };
+        let split_units = SplitUnits([1, u64::MAX].into());
+        let split = Record { split_units, crc32: Some(3), linked_crc32: Some(4), ..record };
         let bytes = codec::encode(&split).unwrap();
         let json = String::from_utf8(bytes.clone()).unwrap();
-        assert!(json.contains(r#""crc32":3,"split_units":"0000000000000001ffffffffffffffff""#), "{json}");
+        assert!(
+            json.contains(r#""crc32":3,"linked_crc32":4,"split_units":"0000000000000001ffffffffffffffff""#),
+            "{json}"
+        );
         assert_eq!(codec::decode(&bytes).unwrap(), split);
         for bit in 0..bytes.len() * 8 {
             let mut damaged = bytes.clone();

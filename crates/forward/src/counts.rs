@@ -10,13 +10,16 @@ use std::{
 use parking_lot::Mutex;
 use tonic::Code;
 
-use crate::record::Method;
+use crate::{debuginfo::FileCounts, record::Method, verdict::Verdict};
 
 /// Drops of one kind, and failures, are logged at most so often.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 /// A remote store that takes nothing for so long is away. One that refuses now and then is not: each refusal has its own
 /// wait.
 const AWAY_AFTER: Duration = Duration::from_secs(2);
+/// One of which nothing but requests in doubt has been heard for so long is held to be away too: what may be wrong with one
+/// request is not wrong with all.
+const AWAY_BY_DOUBTS_AFTER: Duration = Duration::from_secs(30);
 
 /// Why a request that had been taken does not arrive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -62,7 +65,8 @@ pub struct Counts {
     pub refused: BTreeMap<(Method, i32), u64>,
     /// Samples and OTLP profiles that the remote store left out of requests that it took.
     pub left_out: u64,
-    /// Whether the last attempt was answered with success; `None` before the first.
+    /// Whether the remote store takes requests, as far as the last attempt tells; `None` before the first. One of a request
+    /// in doubt tells nothing, unless nothing has arrived for half a minute.
     pub remote_good: Option<bool>,
     /// Bytes of the spool.
     pub spool_bytes: u64,
@@ -72,6 +76,8 @@ pub struct Counts {
     pub spool_requests: u64,
     /// Unix time of the newest request of its oldest segment.
     pub spool_oldest_ms: Option<i64>,
+    /// Object files, which are counted apart.
+    pub object_files: FileCounts,
 }
 
 /// The numbers as they grow.
@@ -90,9 +96,26 @@ struct ByKind {
     refused: BTreeMap<(Method, i32), u64>,
     dropped: BTreeMap<DropReason, Dropped>,
     remote_good: Option<bool>,
-    /// Since when attempts have failed and none succeeded.
-    failing_since: Option<Instant>,
-    failure_logged: Option<Instant>,
+    /// Attempts have failed, and none has succeeded since.
+    failing: Option<Failing>,
+    away_logged: Option<Instant>,
+    doubt_logged: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Failing {
+    since: Instant,
+    /// Whether that is because of the remote store, and not of requests in doubt.
+    is_away: bool,
+}
+
+/// What a failed attempt is worth a line for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Line {
+    /// The remote store took requests before, and does not now.
+    Away,
+    /// It may be the request.
+    InDoubt,
 }
 
 #[derive(Debug, Default)]
@@ -159,21 +182,31 @@ impl Counters {
         let mut by_kind = self.by_kind.lock();
         *by_kind.forwarded.entry(method).or_default() += 1;
         by_kind.remote_good = Some(true);
-        by_kind.failing_since.take().is_some_and(|since| since.elapsed() >= AWAY_AFTER)
+        let failing = by_kind.failing.take();
+        failing.is_some_and(|failing| failing.is_away && failing.since.elapsed() >= AWAY_AFTER)
     }
 
-    /// Counts an attempt that failed. Whether that is worth a line: it had succeeded, and the last line was not just now.
-    pub(crate) fn failed(&self, method: Method, code: Code) -> bool {
+    /// Counts an attempt that failed and is repeated. The line that it is worth: something new, and not what was logged just
+    /// now.
+    pub(crate) fn failed(&self, method: Method, code: Code, verdict: Verdict) -> Option<Line> {
         let mut by_kind = self.by_kind.lock();
+        let by_kind = &mut *by_kind;
         *by_kind.failed_attempts.entry((method, code as i32)).or_default() += 1;
         let now = Instant::now();
-        by_kind.failing_since.get_or_insert(now);
-        let is_new = by_kind.remote_good.replace(false) != Some(false);
-        let was_logged = by_kind.failure_logged.is_some_and(|at| now.duration_since(at) < LOG_INTERVAL);
-        if is_new && !was_logged {
-            by_kind.failure_logged = Some(now);
+        let failing = by_kind.failing.get_or_insert(Failing { since: now, is_away: false });
+        failing.is_away |=
+            verdict != Verdict::Doubtful || now.duration_since(failing.since) >= AWAY_BY_DOUBTS_AFTER;
+        let (line, logged) = match failing.is_away {
+            // What was known is not said again.
+            true if by_kind.remote_good.replace(false) == Some(false) => return None,
+            true => (Line::Away, &mut by_kind.away_logged),
+            false => (Line::InDoubt, &mut by_kind.doubt_logged),
+        };
+        if logged.is_some_and(|at| now.duration_since(at) < LOG_INTERVAL) {
+            return None;
         }
-        is_new && !was_logged
+        *logged = Some(now);
+        Some(line)
     }
 
     pub(crate) fn refused(&self, method: Method, code: Code) {
@@ -254,6 +287,32 @@ impl Counters {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_request_in_doubt_is_not_a_remote_store_that_is_away() {
+        let counters = Counters::default();
+        let fail = |verdict| counters.failed(Method::Write, Code::Unknown, verdict);
+        let arrive = || counters.forwarded(Method::Write, 1, 0);
+        let long_ago = || counters.by_kind.lock().failing.as_mut().unwrap().since -= AWAY_BY_DOUBTS_AFTER;
+        assert_eq!(fail(Verdict::Doubtful), Some(Line::InDoubt));
+        assert_eq!((fail(Verdict::Doubtful), counters.read().remote_good), (None, None), "just now");
+        assert!(!arrive(), "it was not away");
+        assert_eq!((fail(Verdict::Doubtful), counters.read().remote_good), (None, Some(true)));
+        // Nothing arrives: whatever the words, it takes no requests.
+        long_ago();
+        assert_eq!(fail(Verdict::Doubtful), Some(Line::Away));
+        assert_eq!(
+            (fail(Verdict::Doubtful), counters.read().remote_good),
+            (None, Some(false)),
+            "it is known"
+        );
+        assert!(arrive());
+        assert_eq!((fail(Verdict::Later), counters.read().remote_good), (None, Some(false)), "just now");
+        assert!(!arrive(), "one that refuses now and then is not away");
+        fail(Verdict::Later);
+        long_ago();
+        assert!(arrive());
+    }
 
     #[test]
     fn later_drops_are_named_too() {

@@ -5,24 +5,24 @@
 //!                              └─► aside, if it is the request: attempt, wait, attempt … ─┘
 //! ```
 //! A sender's requests are in one lane and so arrive in their order. While the remote store is away, lanes wait. A request
-//! that may be at fault itself ([`trouble`]) leaves its lane, and with it the order, so that others go past it and show
+//! that may be at fault itself ([`crate::trouble`]) leaves its lane, and with it the order, so that others go past it and show
 //! whether the remote store is well. Invariants: a segment is finished after the last of its requests arrived or was dropped,
 //! never before; what is under way is bounded in bytes, as is what is aside, which is bounded in number too. When there is no
-//! room aside, requests in doubt stay in their lanes.
+//! room aside, requests in doubt stay in their lanes; if then nothing arrives, others are tried before their turn ([`probe`]).
 
 mod aside;
+mod probe;
 #[cfg(test)]
 mod tests;
-mod trouble;
 
 use std::{
-    collections::HashMap,
+    collections::HashSet,
     error::Error as _,
     sync::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
@@ -40,14 +40,15 @@ use tonic::Status;
 
 use self::{
     aside::{Aside, Place, Room},
-    trouble::{Ground, Trouble},
+    probe::{Ahead, PROBES, Probes},
 };
 use crate::{
     clock,
-    counts::{ByMethod, Counters, DropReason},
+    counts::{ByMethod, Counters, DropReason, Line},
     record::{Method, Record},
     remote::Remote,
     spool::{Spool, Taken, chain},
+    trouble::Trouble,
     verdict::{self, Verdict},
 };
 
@@ -59,18 +60,27 @@ const BYTES_MAX: usize = 64 << 20;
 /// What each of their requests weighs at least.
 const REQUEST_BYTES_MIN: u64 = 1 << 10;
 /// Old segments are looked for so often.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
+pub(crate) const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
 /// Time for requests under way to arrive when the process stops. What does not is sent after the next start.
-const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a request waits after a failure: doubled each time, up to the longest, and up to twice as long by chance.
 #[derive(Debug, Clone, Copy)]
-struct Waits {
-    min: Duration,
-    max: Duration,
+pub(crate) struct Waits {
+    pub(crate) min: Duration,
+    pub(crate) max: Duration,
 }
 
-const WAITS: Waits = Waits { min: Duration::from_millis(500), max: Duration::from_secs(15) };
+pub(crate) const WAITS: Waits = Waits { min: Duration::from_millis(500), max: Duration::from_secs(15) };
+
+/// What differs in tests.
+#[derive(Debug, Clone, Copy)]
+struct Timing {
+    waits: Waits,
+    probes: Probes,
+    /// Bytes of segments that are being sent.
+    bytes_max: usize,
+}
 
 /// What runs until it is stopped, or dropped.
 pub(crate) struct Delivery {
@@ -86,15 +96,17 @@ struct Shared {
     remote: Remote,
     counters: Arc<Counters>,
     age_max: Duration,
-    waits: Waits,
+    timing: Timing,
     stop: CancellationToken,
     aside: Aside,
+    /// Requests that arrived before their turn.
+    ahead: Ahead,
     /// Told when the remote store takes requests again.
     recovered: Notify,
     /// Requests that have arrived.
     arrivals: AtomicU64,
     /// Methods of which a request was given up, and none has arrived since.
-    given_up: Mutex<HashMap<Method, Ground>>,
+    given_up: Mutex<HashSet<Method>>,
 }
 
 /// A segment whose requests are on their way.
@@ -126,7 +138,7 @@ enum Outcome {
 struct Stopped;
 
 impl Waits {
-    fn begin(self) -> ExponentialBackoff {
+    pub(crate) fn begin(self) -> ExponentialBackoff {
         ExponentialBuilder::default()
             .with_min_delay(self.min)
             .with_max_delay(self.max)
@@ -139,15 +151,16 @@ impl Waits {
 impl Delivery {
     /// Begins to send what is in the spool. Must be called in a Tokio runtime.
     pub(crate) fn start(spool: Spool, remote: Remote, counters: Arc<Counters>, age_max: Duration) -> Self {
-        Self::with_waits(spool, remote, counters, age_max, WAITS)
+        let timing = Timing { waits: WAITS, probes: PROBES, bytes_max: BYTES_MAX };
+        Self::with(spool, remote, counters, age_max, timing)
     }
 
-    fn with_waits(
+    fn with(
         spool: Spool,
         remote: Remote,
         counters: Arc<Counters>,
         age_max: Duration,
-        waits: Waits,
+        timing: Timing,
     ) -> Self {
         let stop = CancellationToken::new();
         let shared = Arc::new(Shared {
@@ -155,9 +168,10 @@ impl Delivery {
             remote,
             counters: counters.clone(),
             age_max,
-            waits,
+            timing,
             stop: stop.clone(),
             aside: Aside::default(),
+            ahead: Ahead::default(),
             recovered: Notify::new(),
             arrivals: AtomicU64::new(0),
             given_up: Mutex::default(),
@@ -171,6 +185,7 @@ impl Delivery {
         });
         let lanes = lanes.collect();
         tasks.spawn(shared.clone().dispatch(lanes));
+        tasks.spawn(shared.clone().probe());
         let aside = shared.aside.tasks.clone();
         tasks.spawn(shared.sweep());
         Self { stop: stop.drop_guard(), tasks, aside, counters }
@@ -194,14 +209,15 @@ impl Delivery {
 
 impl Shared {
     async fn dispatch(self: Arc<Self>, lanes: Vec<mpsc::UnboundedSender<Parcel>>) {
-        let bytes = Arc::new(Semaphore::new(BYTES_MAX));
+        let bytes_max = self.timing.bytes_max;
+        let bytes = Arc::new(Semaphore::new(bytes_max));
         let work = async {
             loop {
                 let taken = self.spool.take().await;
                 let weight = taken.size_bytes().max(taken.requests().saturating_mul(REQUEST_BYTES_MIN));
-                let weight = u32::try_from(weight.min(BYTES_MAX as u64)).unwrap_or(u32::MAX);
+                let weight = u32::try_from(weight.min(bytes_max as u64)).unwrap_or(u32::MAX);
                 let Ok(permit) = bytes.clone().acquire_many_owned(weight).await else { return };
-                let records = self.spool.read(taken).await;
+                let records = self.ahead.rest(taken, self.spool.read(taken).await);
                 if records.is_empty() {
                     self.spool.finish(taken).await;
                     continue;
@@ -210,7 +226,7 @@ impl Shared {
                 let segment = Arc::new(Open { taken, left, room });
                 for record in records {
                     let lane = lanes.get((record.sender % LANES as u64) as usize);
-                    let (segment, waits) = (segment.clone(), self.waits.begin());
+                    let (segment, waits) = (segment.clone(), self.timing.waits.begin());
                     let parcel = Parcel { record, segment, trouble: Trouble::default(), waits };
                     if let Some(lane) = lane {
                         // Lanes end only when everything does.
@@ -294,10 +310,11 @@ impl Shared {
             Err(status) => status,
         };
         let arrivals = self.arrivals.load(Ordering::Relaxed);
-        let is_refused = match verdict::of(&status) {
+        let verdict = verdict::of(&status);
+        let is_refused = match verdict {
             Verdict::Never => true,
             Verdict::Doubtful => {
-                trouble.doubt(arrivals, Instant::now());
+                trouble.doubt(arrivals);
                 self.gives_up(record.method, trouble)
             }
             Verdict::Later => {
@@ -307,14 +324,14 @@ impl Shared {
         };
         match is_refused {
             true => self.refused(record, &status),
-            false => self.failed(record.method, &status),
+            false => self.failed(record.method, &status, verdict),
         }
         is_refused
     }
 
     /// Waits for the next attempt.
     async fn wait(&self, recovered: Notified<'_>, parcel: &mut Parcel) -> Result<(), Stopped> {
-        let wait = parcel.waits.next().unwrap_or(self.waits.max);
+        let wait = parcel.waits.next().unwrap_or(self.timing.waits.max);
         tokio::select! {
             biased;
             () = self.stop.cancelled() => Err(Stopped),
@@ -326,12 +343,11 @@ impl Shared {
     /// Whether one more doubt is one too many.
     fn gives_up(&self, method: Method, trouble: &Trouble) -> bool {
         let mut given_up = self.given_up.lock();
-        let known = given_up.get(&method).copied();
-        let ground = trouble.given_up(known, self.aside.is_crowded(), Instant::now());
-        if let Some(ground) = ground {
-            given_up.insert(method, ground);
+        let gives_up = trouble.is_given_up(given_up.contains(&method), self.aside.is_crowded());
+        if gives_up {
+            given_up.insert(method);
         }
-        ground.is_some()
+        gives_up
     }
 
     fn is_old(&self, record: &Record) -> bool {
@@ -348,14 +364,18 @@ impl Shared {
         }
     }
 
-    fn failed(&self, method: Method, status: &Status) {
-        let (code, error) = (status.code(), words(status));
-        let (store, method_name) = (self.remote.origin(), method.name());
-        if self.counters.failed(method, code) {
-            let method = method_name;
-            tracing::warn!(%store, method, error, "the remote store does not take requests; they wait in the spool");
-        } else {
-            tracing::debug!(%store, method = method_name, error, "the remote store still does not take requests");
+    fn failed(&self, method: Method, status: &Status, verdict: Verdict) {
+        let (store, error) = (self.remote.origin(), words(status));
+        let line = self.counters.failed(method, status.code(), verdict);
+        let method = method.name();
+        match line {
+            Some(Line::Away) => {
+                tracing::warn!(%store, method, error, "the remote store does not take requests; they wait in the spool");
+            }
+            Some(Line::InDoubt) => {
+                tracing::warn!(%store, method, error, "a request is in doubt; it is tried again beside the others");
+            }
+            None => tracing::debug!(%store, method, error, "the remote store did not take a request"),
         }
     }
 
@@ -380,7 +400,7 @@ impl Shared {
 }
 
 /// A status in one line: code, message, and what is behind it if the remote store did not say it.
-fn words(status: &Status) -> String {
+pub(crate) fn words(status: &Status) -> String {
     match status.source() {
         None => format!("{:?}: {}", status.code(), status.message()),
         Some(cause) => format!("{:?}: {}", status.code(), chain(cause)),

@@ -8,9 +8,8 @@
 //! came (what the remote store makes of it is its business, be it a Decima or a Parca); the remote store may be away for as
 //! long as the spool has room. Invariants: a request is answered after it is durable; the requests of a sender arrive in
 //! their order, but for those that would hold up others; a request arrives at least once, and what does not arrive is counted
-//! and named. Not kept: object files, whose uploads go straight through, and nothing of this process is asked for here: no
-//! query reads the spool. Start at
-//! [`Forwarder`].
+//! and named. Object files go the same way beside the requests ([`debuginfo`]). Nothing of this process is asked for here:
+//! no query reads the spool. Start at [`Forwarder`].
 
 mod clock;
 mod counts;
@@ -18,13 +17,14 @@ mod debuginfo;
 mod delivery;
 mod fields;
 pub mod labels;
-mod otlp;
+pub mod otlp;
 mod pprof;
 mod raw;
 mod record;
 mod remote;
 pub mod settings;
 mod spool;
+mod trouble;
 mod verdict;
 
 use std::{error::Error, net::IpAddr, num::NonZero, sync::Arc};
@@ -48,12 +48,18 @@ use tokio::sync::Semaphore;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use self::{
-    counts::Counters, delivery::Delivery, labels::External, raw::Additions, record::Record, remote::Remote,
-    spool::Spool,
+    counts::Counters,
+    debuginfo::{Files, HandOver},
+    delivery::Delivery,
+    labels::External,
+    raw::Additions,
+    record::Record,
+    remote::Remote,
+    spool::{Directory, Spool},
 };
 pub use self::{
     counts::{Counts, DropReason},
-    debuginfo::Debuginfo,
+    debuginfo::{Debuginfo, FileCounts, UploadError, UploadSink},
     record::Method,
     remote::{CredentialsError, RemoteError},
     settings::Settings,
@@ -153,7 +159,8 @@ struct Shared {
     /// For checking large requests: as many at once as there are processors.
     large: Arc<Semaphore>,
     senders: Arc<Senders>,
-    delivery: Mutex<Option<Delivery>>,
+    debuginfo: Debuginfo,
+    deliveries: Mutex<Option<(Delivery, debuginfo::Delivery)>>,
 }
 
 impl Forwarder {
@@ -163,14 +170,21 @@ impl Forwarder {
         let counters = Arc::new(Counters::default());
         let bounds =
             spool::Bounds { size_bytes_max: settings.spool_bytes_max, age_max: settings.spool_age_max };
-        let spool = Spool::open(&settings.spool_path, bounds, counters.clone()).await?;
+        let directory = Directory::open(&settings.spool_path)?;
+        let spool = Spool::open(directory.clone(), bounds, counters.clone()).await?;
+        let files = Files::open(directory, settings.object_files, settings.spool_age_max).await;
+        let files = files.map_err(OpenError::List)?;
         let delivery =
             Delivery::start(spool.clone(), remote.clone(), counters.clone(), settings.spool_age_max);
+        let hand_over = HandOver::new(files.clone(), remote.clone(), settings.remote.trust.clone());
+        let file_delivery = debuginfo::Delivery::start(files.clone(), hand_over);
+        let debuginfo = Debuginfo::new(files, remote.clone());
         let external = External::new(settings.external_labels.clone());
-        let (senders, delivery) = (Arc::default(), Mutex::new(Some(delivery)));
+        let (senders, deliveries) = (Arc::default(), Mutex::new(Some((delivery, file_delivery))));
         let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
         let large = Arc::new(Semaphore::new(processors));
-        let shared = Shared { settings, external, remote, spool, counters, large, senders, delivery };
+        let shared =
+            Shared { settings, external, remote, spool, counters, large, senders, debuginfo, deliveries };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -183,6 +197,7 @@ impl Forwarder {
     pub fn counts(&self) -> Counts {
         let mut counts = self.shared.counters.read();
         self.shared.spool.describe(&mut counts);
+        counts.object_files = self.shared.debuginfo.counts();
         counts
     }
 
@@ -192,9 +207,9 @@ impl Forwarder {
         &self.shared.senders
     }
 
-    /// The remote store's side of uploads.
-    pub fn debuginfo(&self) -> Debuginfo {
-        Debuginfo::new(self.shared.remote.debuginfo())
+    /// What takes object files.
+    pub fn debuginfo(&self) -> &Debuginfo {
+        &self.shared.debuginfo
     }
 
     /// Takes an encoded request of profiles with their labels.
@@ -305,9 +320,9 @@ impl Forwarder {
 
     /// Lets requests under way arrive, for a while, and sends no more. What is in the spool stays.
     pub async fn stop(&self) {
-        let delivery = self.shared.delivery.lock().take();
-        if let Some(delivery) = delivery {
-            delivery.stop().await;
+        let deliveries = self.shared.deliveries.lock().take();
+        if let Some((requests, files)) = deliveries {
+            tokio::join!(requests.stop(), files.stop());
         }
     }
 

@@ -6,8 +6,8 @@ use prost::DecodeError;
 
 use crate::fields::{Fields, put};
 
-/// Values within values that are looked into. Beyond that text stays as it is.
-const DEPTH_MAX: usize = 32;
+/// Messages within messages that are looked into, as many as our own decoders take. Beyond that text stays as it is.
+const DEPTH_MAX: usize = 100;
 
 /// Messages that have text, or messages that do, by the numbers of opentelemetry-proto 1.10. Those of samples, which are
 /// others up to 1.9, have none.
@@ -65,7 +65,7 @@ impl Kind {
 
 /// The request with its text in UTF-8, each run of bytes that is not replaced by U+FFFD, and how many strings that changed;
 /// `None` if that is none, or the request cannot be taken apart.
-pub(crate) fn repaired(request: &Bytes) -> Option<(Bytes, u64)> {
+pub fn repaired(request: &Bytes) -> Option<(Bytes, u64)> {
     let mut strings = 0;
     let repaired = message(request, Kind::Request, 0, &mut strings).ok()??;
     Some((repaired.freeze(), strings))
@@ -162,7 +162,7 @@ mod tests {
             let lists = (0..depth).fold(field(1, &[text]), |value, _| field(5, &[&field(1, &[&value])]));
             Bytes::from(field(2, &[&field(6, &[&field(2, &[&lists])])]))
         };
-        assert_eq!(repaired(&deep(10, b"\xff")), Some((deep(10, "\u{fffd}".as_bytes()), 1)));
+        assert_eq!(repaired(&deep(40, b"\xff")), Some((deep(40, "\u{fffd}".as_bytes()), 1)));
         assert_eq!(repaired(&deep(10_000, b"\xff")), None);
     }
 

@@ -4,7 +4,7 @@
 //! stacktraces. Stores that ask for some of them get all, which they are to take.
 
 mod credentials;
-mod trust;
+pub(crate) mod trust;
 
 use std::{fs, path::PathBuf, time::Duration};
 

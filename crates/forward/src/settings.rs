@@ -17,8 +17,21 @@ pub struct Settings {
     pub spool_bytes_max: u64,
     /// Requests that wait for longer are dropped.
     pub spool_age_max: Duration,
+    /// Object files that may wait beside the requests.
+    pub object_files: ObjectFiles,
     /// Bytes of one profile or Arrow buffer that is looked into, decompressed.
     pub profile_bytes_max: usize,
+}
+
+/// Bounds on object files in the spool; how long they may wait is as for requests.
+#[derive(Debug, Clone, Copy)]
+pub struct ObjectFiles {
+    /// Bytes of all, those that are being received included; beyond it, no more are taken.
+    pub bytes_max: u64,
+    /// Bytes of one.
+    pub file_bytes_max: u64,
+    /// How long an upload may take, from its sender and to the remote store.
+    pub upload_max_duration: Duration,
 }
 
 /// The remote store and how to speak to it.

@@ -134,7 +134,28 @@ struct Shared {
     arrived: Notify,
     counters: Arc<Counters>,
     /// Held for as long as the spool is open.
-    _lock: Option<File>,
+    _lock: Option<Arc<File>>,
+}
+
+/// The directory of a spool. It is this process's for as long as a clone is held.
+#[derive(Clone)]
+pub(crate) struct Directory {
+    pub(crate) objects: Arc<dyn ObjectStore>,
+    lock: Option<Arc<File>>,
+}
+
+impl Directory {
+    /// Locks a directory, which is made if it is not there, and removes what a killed process was writing.
+    pub(crate) fn open(path: &std::path::Path) -> Result<Self, OpenError> {
+        let (lock, objects) = open_directory(path)?;
+        Ok(Self { objects, lock: Some(Arc::new(lock)) })
+    }
+
+    /// Nobody else's from the beginning.
+    #[cfg(test)]
+    pub(crate) fn of(objects: Arc<dyn ObjectStore>) -> Self {
+        Self { objects, lock: None }
+    }
 }
 
 /// The segments that there are. Those before `next_take` are being sent.
@@ -161,6 +182,11 @@ pub(crate) struct Taken {
 }
 
 impl Taken {
+    /// Of the segment.
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
     /// On disk.
     pub(crate) fn size_bytes(&self) -> u64 {
         self.segment.size_bytes
@@ -192,23 +218,13 @@ impl Index {
 }
 
 impl Spool {
-    /// Opens the spool in a directory, and makes it if it is not there.
+    /// Opens the spool in a directory. Must be called in a Tokio runtime.
     pub(crate) async fn open(
-        path: &std::path::Path,
+        directory: Directory,
         bounds: Bounds,
         counters: Arc<Counters>,
     ) -> Result<Self, OpenError> {
-        let (lock, objects) = open_directory(path)?;
-        Self::over(objects, Some(lock), bounds, counters).await
-    }
-
-    /// A spool whose segments are objects of `objects`. Must be called in a Tokio runtime.
-    async fn over(
-        objects: Arc<dyn ObjectStore>,
-        lock: Option<File>,
-        bounds: Bounds,
-        counters: Arc<Counters>,
-    ) -> Result<Self, OpenError> {
+        let Directory { objects, lock } = directory;
         let listed: Vec<ObjectMeta> = objects.list(None).try_collect().await.map_err(OpenError::List)?;
         let mut index = Index::default();
         for object in listed {
@@ -262,6 +278,18 @@ impl Spool {
             }
             arrived.await;
         }
+    }
+
+    /// The newest segment that was not handed out, which it is not by this.
+    pub(crate) fn newest(&self) -> Option<Taken> {
+        let index = self.shared.index.lock();
+        let (&number, &segment) = index.segments.range(index.next_take..).next_back()?;
+        Some(Taken { number, segment })
+    }
+
+    /// The requests of a segment that can be read.
+    pub(crate) async fn peek(&self, taken: Taken) -> Vec<Record> {
+        self.shared.records(taken.number, &taken.segment).await
     }
 
     /// The requests of a segment, in order. Those that cannot be read are dropped.
@@ -399,10 +427,15 @@ impl Shared {
 
     /// The methods of a segment that is dropped, for the log.
     async fn methods(&self, number: u64, segment: &Segment) -> ByMethod {
-        let read = async { self.objects.get(&path(number, segment)).await?.bytes().await };
         // What cannot be read is dropped all the same.
-        let records = read.await.map_or_else(|_| Vec::new(), |bytes| segment::decode(&bytes).records);
+        let records = self.records(number, segment).await;
         ByMethod::of(records.into_iter().map(|record| record.method), segment.requests)
+    }
+
+    /// The requests of a segment that can be read.
+    async fn records(&self, number: u64, segment: &Segment) -> Vec<Record> {
+        let read = async { self.objects.get(&path(number, segment)).await?.bytes().await };
+        read.await.map_or_else(|_| Vec::new(), |bytes| segment::decode(&bytes).records)
     }
 
     /// Deletes a segment that the index does not have any more. One that stays is sent again after the next start.

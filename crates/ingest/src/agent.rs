@@ -255,7 +255,7 @@ impl Text {
                 found: TEXT_BYTES_MAX + 1,
                 limit: TEXT_BYTES_MAX,
             };
-            return Err(ArrowError::column(array.path(), fault));
+            return Err(array.rows(fault));
         }
         Ok(ids)
     }

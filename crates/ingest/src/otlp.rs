@@ -140,7 +140,7 @@ pub(crate) fn node_of_wrong(message: &[u8]) -> String {
     for &resource in &request.resources {
         let mut pairs = Vec::new();
         // What comes before a mistake counts.
-        let _ = error::each_field(resource, "", |number, field| {
+        let _ = error::each_field(resource, "", &["resource"], |number, field| {
             if number == 1 {
                 attributes(field.message()?, 1, "", &mut dictionary, &mut pairs)?;
             }
@@ -172,14 +172,25 @@ struct Placed<'a> {
 impl<'a> Request<'a> {
     fn read(message: &'a [u8]) -> Result<Self, OtlpError> {
         let mut request = Self { resources: Vec::new(), dictionaries: Vec::new() };
-        error::each_field(Reader::new(message), "request", |number, field| {
-            match number {
-                1 => push(&mut request.resources, field.message()?, "request", "resources", PARTS_MAX)?,
-                2 => push(&mut request.dictionaries, field.message()?, "request", "dictionaries", PARTS_MAX)?,
-                _ => {}
-            }
-            Ok(())
-        })?;
+        error::each_field(
+            Reader::new(message),
+            "request",
+            &["resource_profiles", "dictionary"],
+            |number, field| {
+                match number {
+                    1 => push(&mut request.resources, field.message()?, "request", "resources", PARTS_MAX)?,
+                    2 => push(
+                        &mut request.dictionaries,
+                        field.message()?,
+                        "request",
+                        "dictionaries",
+                        PARTS_MAX,
+                    )?,
+                    _ => {}
+                }
+                Ok(())
+            },
+        )?;
         Ok(request)
     }
 
@@ -190,7 +201,7 @@ impl<'a> Request<'a> {
         for (index, &resource) in self.resources.iter().enumerate() {
             let place = format!("resource_profiles[{index}]");
             let (mut of_resource, mut scopes) = (Vec::new(), Vec::new());
-            error::each_field(resource, &place, |number, field| {
+            error::each_field(resource, &place, &["resource", "scope_profiles"], |number, field| {
                 match number {
                     1 => attributes(field.message()?, 1, &place, dictionary, &mut of_resource)?,
                     2 => push(&mut scopes, field.message()?, &place, "scopes", parts_left)?,
@@ -202,7 +213,7 @@ impl<'a> Request<'a> {
             for (index, &scope) in scopes.iter().enumerate() {
                 let place = format!("{place}.scope_profiles[{index}]");
                 let (mut name, mut of_scope, mut found) = (0, Vec::new(), Vec::new());
-                error::each_field(scope, &place, |number, field| {
+                error::each_field(scope, &place, &["scope", "profiles"], |number, field| {
                     match number {
                         1 => {
                             name = scope_name(field.message()?, &place, dictionary)?;
@@ -256,7 +267,8 @@ fn attributes(
     dictionary: &mut Dictionary,
     found: &mut Vec<KeyValue>,
 ) -> Result<(), OtlpError> {
-    error::each_field(message, place, |number, field| {
+    // The former of a resource, the latter of a scope.
+    error::each_field(message, place, &["attributes", "", "attributes"], |number, field| {
         if number == attribute_field {
             if found.len() == ATTRIBUTES_MAX {
                 return Err(OtlpError::limit(place, "attributes", found.len() + 1, ATTRIBUTES_MAX).into());
@@ -269,7 +281,7 @@ fn attributes(
 
 fn scope_name(message: Reader<'_>, place: &str, dictionary: &mut Dictionary) -> Result<StringId, OtlpError> {
     let mut name = 0;
-    error::each_field(message, place, |number, field| {
+    error::each_field(message, place, &["name"], |number, field| {
         if number == 1 {
             name = dictionary.text(field.message()?);
         }

@@ -1,7 +1,7 @@
 //! Messages that are not read where they arrive.
 
 use prost::{
-    DecodeError, Message,
+    DecodeError, Message, Name,
     bytes::{Buf, BufMut, Bytes},
     encoding::{self, DecodeContext, WireType, skip_field},
 };
@@ -70,6 +70,12 @@ impl Message for Encoded {
     fn clear(&mut self) {
         self.0.clear();
     }
+}
+
+/// Stands for messages of several names.
+impl Name for Encoded {
+    const NAME: &'static str = "Encoded";
+    const PACKAGE: &'static str = "";
 }
 
 impl From<WriteRawRequest> for Encoded {

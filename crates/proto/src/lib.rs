@@ -1,5 +1,5 @@
 //! Messages and services of Parca's wire protocol and of OTLP profiles, declared by us from field numbers and types, and what
-//! of our own has no place in them. No logic.
+//! of our own has no place in them. No logic but that of the [codec](Codec), which says where a message is wrong.
 //!
 //! What is in `src/generated` is made from the files in `proto` by this crate's test, which also compares the two.
 //!
@@ -8,9 +8,13 @@
 /// All files with their imports, encoded as a `google.protobuf.FileDescriptorSet`.
 pub const DESCRIPTORS: &[u8] = include_bytes!("generated/descriptors.bin");
 
+mod codec;
 mod encoded;
+mod malformed;
 
+pub use codec::{Codec, NO_MESSAGE, decode};
 pub use encoded::Encoded;
+pub use malformed::{Malformed, Reason};
 
 /// OpenTelemetry's way in.
 pub mod opentelemetry {

@@ -21,6 +21,9 @@ const FILES: [&str; 9] = [
 fn generate(protos: &Path, out: &Path) -> Result<(), Box<dyn Error>> {
     let descriptors = protox::compile(FILES, [protos])?;
     fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
+    let mut config = tonic_prost_build::Config::new();
+    // By which the codec finds the descriptor.
+    config.enable_type_names();
     tonic_prost_build::configure()
         // Profiles and records are large: they stay slices of the message that they came in.
         .bytes(".")
@@ -32,10 +35,12 @@ fn generate(protos: &Path, out: &Path) -> Result<(), Box<dyn Error>> {
         )
         .extern_path(".parca.profilestore.v1alpha1.WriteRawRequest", "crate::Encoded")
         .extern_path(".parca.telemetry.v1alpha1.ReportPanicRequest", "crate::Encoded")
+        // Says which field of a message is wrong, and at which byte.
+        .codec_path("crate::Codec")
         .build_transport(false)
         .emit_rerun_if_changed(false)
         .out_dir(out)
-        .compile_fds(descriptors)?;
+        .compile_fds_with_config(descriptors, config)?;
     Ok(())
 }
 

@@ -328,7 +328,7 @@ impl Server {
         self.metrics.show_forwarder(forwarder.clone());
         let backend = Backend {
             answers: Answers::Elsewhere(forwarder.address()),
-            files: Files::There(forwarder.debuginfo()),
+            files: Files::There(forwarder.debuginfo().clone()),
             way: Way::Forward(forwarder),
         };
         self.serve_backend(backend, shutdown).await

@@ -1,6 +1,7 @@
 //! What `/metrics` shows, in Prometheus' text format: requests counted here, the store's and the scraper's own numbers,
 //! asked for when somebody looks.
 
+mod forward;
 mod store;
 
 use std::{
@@ -11,7 +12,7 @@ use std::{
 };
 
 use decima_debuginfo::Debuginfo;
-use decima_forward::{Counts as ForwardCounts, Forwarder, Method};
+use decima_forward::Forwarder;
 use decima_ingest::{
     discovery,
     push::{Counts, Push, SenderCounts, Senders},
@@ -275,7 +276,7 @@ impl Collector for Sources {
             store::encode(&mut encoder, &store.counts())?;
         }
         if let Some(forwarder) = self.forwarder.get() {
-            encode_forward(&mut encoder, &forwarder.counts())?;
+            forward::encode(&mut encoder, &forwarder.counts())?;
             encode_senders(&mut encoder, forwarder.senders())?;
         }
         if let Some(scraper) = self.scraper.get() {
@@ -410,69 +411,6 @@ fn encode_symbolizer(encoder: &mut DescriptorEncoder, counts: &SymbolizerCounts)
     let unresolved = counts.unresolved.iter().map(|(reason, count)| (reason.as_str(), *count));
     for (outcome, count) in unresolved.chain([("resolved", counts.resolved)]) {
         ConstCounter::new(count).encode(family.encode_family(&[("outcome", outcome)])?)?;
-    }
-    Ok(())
-}
-
-fn encode_forward(encoder: &mut DescriptorEncoder, counts: &ForwardCounts) -> Result<(), fmt::Error> {
-    let by_method = [
-        ("forward_requests_spooled", "Requests that were put into the spool", &counts.spooled),
-        ("forward_requests", "Requests that the remote store has taken", &counts.forwarded),
-    ];
-    for (name, help, by_method) in by_method {
-        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
-        for (method, &count) in by_method {
-            ConstCounter::new(count).encode(family.encode_family(&[("method", method.name())])?)?;
-        }
-    }
-    let by_code = [
-        ("forward_attempts_failed", "Attempts that are repeated", &counts.failed_attempts),
-        ("forward_requests_refused", "Requests dropped since the remote store refused them", &counts.refused),
-    ];
-    for (name, help, by_code) in by_code {
-        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
-        for (&(method, code), &count) in by_code {
-            let labels: [(&str, &str); 2] =
-                [("method", Method::name(method)), ("code", status::code_name(Code::from_i32(code)))];
-            ConstCounter::new(count).encode(family.encode_family(&labels)?)?;
-        }
-    }
-    let mut family = encoder.encode_descriptor(
-        "forward_requests_dropped",
-        "Requests that were taken and are not sent on, by reason",
-        None,
-        MetricType::Counter,
-    )?;
-    for (reason, &count) in &counts.dropped {
-        ConstCounter::new(count).encode(family.encode_family(&[("reason", reason.name())])?)?;
-    }
-    let counters = [
-        ("forward_bytes", "Bytes of requests that the remote store has taken", counts.forwarded_bytes),
-        (
-            "forward_left_out",
-            "Samples and profiles that the remote store left out of requests that it took",
-            counts.left_out,
-        ),
-    ];
-    encode_counters(encoder, &counters)?;
-    let oldest_ms = counts.spool_oldest_ms.and_then(|ms| u64::try_from(ms).ok()).unwrap_or(0);
-    let gauges = [
-        (
-            "forward_remote_good",
-            "1 if the last attempt succeeded",
-            u64::from(counts.remote_good == Some(true)),
-        ),
-        ("spool_bytes", "Bytes of the spool", counts.spool_bytes),
-        ("spool_bytes_limit", "Bytes that the spool may have", counts.spool_bytes_max),
-        ("spool_requests", "Requests that wait in the spool or are under way", counts.spool_requests),
-        (
-            "spool_oldest_timestamp_seconds",
-            "When the oldest of them came; 0 if there is none",
-            oldest_ms / 1000,
-        ),
-    ];
-    for (name, help, amount) in gauges {
-        encode_gauge(encoder, name, help, amount)?;
     }
     Ok(())
 }

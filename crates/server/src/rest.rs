@@ -36,7 +36,7 @@ use decima_proto::parca::{
 };
 use http::{Extensions, HeaderMap, header, request::Parts};
 use http_body_util::LengthLimitError;
-use prost::Message;
+use prost::{Message, Name};
 use prost_reflect::{DynamicMessage, MessageDescriptor};
 use tokio_stream::StreamExt as _;
 use tonic::{Code, Request, Status, metadata::MetadataMap};
@@ -230,7 +230,7 @@ async fn write(State(gateway): State<Arc<Gateway>>, request: axum::extract::Requ
             gateway.note_unreadable(method, &parts.extensions, failure.clone());
         })?;
         let origin = origin(push::Protocol::Write, &parts.extensions);
-        let requests = tokio_stream::iter(requests.into_iter().map(decoded));
+        let requests = tokio_stream::iter(requests.into_iter().map(|message| decoded(&message)));
         let sender = (Party::of(&parts.extensions), Progress::of(&parts.extensions));
         let mut answers = gateway.profile_store.begin(requests, sender, origin);
         let mut lines = Vec::new();
@@ -345,13 +345,13 @@ struct Sent {
 }
 
 impl Sent {
-    fn decode<Req: Message + Default>(self) -> Result<Req, Status> {
-        decoded(self.message)
+    fn decode<Req: Message + Default + Name>(self) -> Result<Req, Status> {
+        decoded(&self.message)
     }
 }
 
-fn decoded<Req: Message + Default>(message: Bytes) -> Result<Req, Status> {
-    Req::decode(message)
+fn decoded<Req: Message + Default + Name>(message: &Bytes) -> Result<Req, Status> {
+    decima_proto::decode(message)
         .map_err(|error| Status::invalid_argument(format!("the parameters do not make a message: {error}")))
 }
 
@@ -391,7 +391,7 @@ impl Gateway {
         call: impl FnOnce(Request<Req>) -> F,
     ) -> Response
     where
-        Req: Message + Default,
+        Req: Message + Default + Name,
         Res: Message + Default,
         F: Future<Output = Result<tonic::Response<Res>, Status>>,
     {
@@ -404,7 +404,7 @@ impl Gateway {
                     return Err(failure);
                 }
             };
-            let message = decoded(message)?;
+            let message = decoded(&message)?;
             let request =
                 Request::from_parts(MetadataMap::from_headers(parts.headers), parts.extensions, message);
             write_message(method, call(request).await?)

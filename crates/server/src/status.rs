@@ -5,7 +5,7 @@ use std::error::Error;
 use axum::response::{IntoResponse, Response};
 use decima_base::ErrorKind;
 use decima_debuginfo::DebuginfoError;
-use decima_forward::ForwardError;
+use decima_forward::{ForwardError, UploadError};
 use decima_ingest::push::{PushError, Refusal};
 use decima_query::QueryError;
 use http::{StatusCode, header};
@@ -79,9 +79,10 @@ pub(crate) fn of_push(error: &PushError) -> Status {
     of(error.kind(), error)
 }
 
-/// How the codec begins to say that bytes are no message, which it calls a fault of our own.
+/// How the codec begins to say that bytes are no message, which it calls a fault of our own. The first is left out of what is
+/// told, which names message, field and byte.
 const NO_MESSAGE: [&str; 5] = [
-    "failed to decode Protobuf message",
+    decima_proto::NO_MESSAGE,
     "Error decompressing",
     "Unexpected EOF decoding stream",
     "protocol error: received message",
@@ -101,7 +102,9 @@ pub(crate) fn of_codec(status: &Status) -> Option<(Refusal, Status)> {
         Code::Internal if begins(&NO_MESSAGE) => (Refusal::Malformed, Code::InvalidArgument),
         _ => return None,
     };
-    Some((reason, Status::new(code, shortened(status.message().to_owned()))))
+    let message = status.message();
+    let message = message.strip_prefix(decima_proto::NO_MESSAGE).unwrap_or(message);
+    Some((reason, Status::new(code, shortened(message.to_owned()))))
 }
 
 /// The status of a step of an upload that was refused, with the codes that Parca's senders look for.
@@ -118,6 +121,18 @@ pub(crate) fn of_debuginfo(error: &DebuginfoError) -> Status {
 /// The status of a write that is not sent on. Logs what is our own fault.
 pub(crate) fn of_forward(error: &ForwardError) -> Status {
     of(error.kind(), error)
+}
+
+/// The status of a step of an upload into a spool that was refused.
+pub(crate) fn of_upload(error: &UploadError) -> Status {
+    match error {
+        UploadError::Refused(error) => of_debuginfo(error),
+        // The code upon which agents begin anew in five minutes.
+        UploadError::NoRoom { .. } => Status::failed_precondition(error.to_string()),
+        UploadError::Field { .. } | UploadError::Size { .. } => of(ErrorKind::InvalidArgument, error),
+        UploadError::Write(_) => of(ErrorKind::Unavailable, error),
+        UploadError::Remote(status) => status.clone(),
+    }
 }
 
 /// The status of a request that waited or worked for too long.
@@ -214,6 +229,9 @@ mod tests {
         let no_message = prost::bytes::Bytes::from_static(&[7]);
         let error = <prost_types::Timestamp as prost::Message>::decode(no_message).unwrap_err();
         check(Status::internal(error.to_string()), Some((Refusal::Malformed, Code::InvalidArgument)));
+        let told =
+            of_codec(&Status::internal(format!("{}X.y: cut short at byte 1", decima_proto::NO_MESSAGE)));
+        assert_eq!(told.unwrap().1.message(), "X.y: cut short at byte 1");
         check(
             Status::out_of_range(
                 "Error, decoded message length too large: found 9 bytes, the limit is: 8 bytes",

@@ -212,6 +212,11 @@ impl Bucket {
         }
     }
 
+    /// Whether this build can use a bucket with these settings. Nothing is asked of the bucket.
+    pub fn check(&self) -> Result<(), BucketError> {
+        self.client().map(|_| ())
+    }
+
     /// The client of a cloud's bucket, below the prefix; `None` for a directory.
     pub(crate) fn client(&self) -> Result<Option<Arc<dyn ObjectStore>>, BucketError> {
         let objects: Arc<dyn ObjectStore> = match &self.kind {

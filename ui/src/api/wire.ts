@@ -10,6 +10,14 @@ export interface ForwardingAnswer {
   spoolOldestMs: number | null;
   forwardedRequests: number;
   droppedRequests: Record<string, number>;
+  objectFiles: {
+    waiting: number;
+    bytes: number;
+    bytesMax: number;
+    forwarded: number;
+    notWanted: number;
+    dropped: Record<string, number>;
+  };
 }
 
 export interface ProfileType {

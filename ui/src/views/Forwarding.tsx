@@ -22,6 +22,13 @@ function healthOf({ remoteGood }: ForwardingAnswer): [Health, string] {
 }
 
 const requests = (count: number): string => `${formatCount(count)} ${count === 1 ? 'request' : 'requests'}`;
+const objectFiles = (count: number): string => `${formatCount(count)} object ${count === 1 ? 'file' : 'files'}`;
+
+/** What was lost, in words: how many, and why. */
+const lost = (dropped: Record<string, number>, words: (count: number) => string): string[] =>
+  Object.entries(dropped)
+    .filter(([, count]) => count > 0)
+    .map(([reason, count]) => `${words(count)}: ${DROPPED[reason] ?? reason}`);
 
 export function Forwarding() {
   const [answer, setAnswer] = useState<ForwardingAnswer | null>(null);
@@ -62,7 +69,8 @@ export function Forwarding() {
 
 function Facts({ answer }: { answer: ForwardingAnswer }) {
   const [health, words] = healthOf(answer);
-  const dropped = Object.entries(answer.droppedRequests).filter(([, count]) => count > 0);
+  const files = answer.objectFiles;
+  const dropped = [...lost(answer.droppedRequests, requests), ...lost(files.dropped, objectFiles)];
   return (
     <dl>
       <dt>Store</dt>
@@ -72,14 +80,21 @@ function Facts({ answer }: { answer: ForwardingAnswer }) {
         {answer.spoolRequests === 0 ? 'nothing' : requests(answer.spoolRequests)}
         {answer.spoolRequests > 0 && answer.spoolOldestMs !== null && `, the oldest came ${ago(answer.spoolOldestMs, Date.now())}`}
         <span class="faint"> {formatValue(answer.spoolBytes, 'bytes')} of {formatValue(answer.spoolBytesMax, 'bytes')} on disk</span>
+        {files.waiting > 0 && (
+          <div>
+            {objectFiles(files.waiting)}
+            <span class="faint"> {formatValue(files.bytes, 'bytes')} of {formatValue(files.bytesMax, 'bytes')} on disk</span>
+          </div>
+        )}
       </dd>
       <dt>Arrived</dt>
-      <dd>{requests(answer.forwardedRequests)} <span class="faint">since the start</span></dd>
+      <dd>
+        {requests(answer.forwardedRequests)}
+        {files.forwarded > 0 && `, ${objectFiles(files.forwarded)}`} <span class="faint">since the start</span>
+      </dd>
       <dt>Lost</dt>
       <dd>
-        {dropped.length === 0 ? 'nothing' : dropped.map(([reason, count]) => (
-          <div class="bad" key={reason}>{requests(count)}: {DROPPED[reason] ?? reason}</div>
-        ))}
+        {dropped.length === 0 ? 'nothing' : dropped.map((words) => <div class="bad" key={words}>{words}</div>)}
       </dd>
     </dl>
   );

@@ -21,7 +21,50 @@ fn a_wrong_file_is_named_with_line_and_field() {
         for word in [path, ":4", "scrape_timeout"] {
             assert!(stderr(&output).contains(word), "{word} in {}", stderr(&output));
         }
+        assert_nobody_was_told(&output);
     }
+}
+
+/// A start that ends by its configuration took no address, and no directory.
+fn assert_nobody_was_told(output: &std::process::Output) {
+    assert!(!stderr(output).contains("listening"), "{}", stderr(output));
+    assert!(output.stdout.is_empty());
+}
+
+/// What the build lacks is told before anything begins; a port that is taken is no matter until then.
+#[test]
+fn what_cannot_be_used_ends_the_start_before_it_listens() {
+    let folder = tempfile::tempdir().unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("--http-address={}", taken.local_addr().unwrap());
+    let (path, data) = (folder.path().join("parca.yaml"), folder.path().join("data"));
+    let arguments = ["--config-path", path.to_str().unwrap(), "--storage-path", data.to_str().unwrap()];
+    let job = |discovery: &str| format!("scrape_configs: [{{job_name: shop, {discovery}}}]");
+    let mut refused = 0;
+    for (text, words) in [
+        (job("dns_sd_configs: [{names: [a.test]}]"), "the feature `dns`"),
+        (job("kubernetes_sd_configs: [{role: pod}]"), "the feature `kubernetes`"),
+        (
+            "object_storage: {bucket: {type: GCS, config: {bucket: b}}}".to_owned(),
+            "object_storage of the configuration: ",
+        ),
+        (job("static_configs: 7"), "static_configs"),
+    ] {
+        std::fs::write(&path, &text).unwrap();
+        let checked = run(&["check-config", path.to_str().unwrap()]);
+        // Which features a build has is not known here.
+        if checked.status.success() {
+            continue;
+        }
+        refused += 1;
+        assert!(stderr(&checked).contains(words), "{text}: {}", stderr(&checked));
+        let output = run(&[&[&*address], &arguments[..]].concat());
+        assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+        assert!(stderr(&output).contains(words), "{text}: {}", stderr(&output));
+        assert_nobody_was_told(&output);
+        assert!(!data.exists(), "{text}");
+    }
+    assert!(refused >= 2, "{refused}");
 }
 
 #[test]

@@ -92,6 +92,28 @@ fn nothing_acknowledged_is_lost() {
     assert_eq!(sum(&labelled.stdout), expected, "{}", stderr(&labelled));
 }
 
+/// Acknowledged by a forwarder that is killed then, while the store is away.
+#[test]
+fn an_object_file_outlives_the_process_and_arrives() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, quiet) = (folder.path().join("data"), quiet(folder.path()));
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus/elf/program-dwarf5");
+    let address = free_address();
+    let edge = forwarder(folder.path(), &address, &[]);
+    let uploaded = run(&["debuginfo", "upload", file.to_str().unwrap(), "--address", edge.url()]);
+    assert!(uploaded.status.success(), "{}", stderr(&uploaded));
+    edge.kill();
+    let edge = forwarder(folder.path(), &address, &[]);
+    let again = run(&["debuginfo", "upload", file.to_str().unwrap(), "--address", edge.url()]);
+    let told = String::from_utf8_lossy(&again.stdout).into_owned();
+    assert!(told.contains("not uploaded") && told.contains("still in-progress"), "{told}");
+    let store = Server::start_at(&address, &data, &[&quiet]);
+    until_empty(folder.path());
+    let listed = run(&["debuginfo", "list", "--address", store.url()]);
+    let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
+    assert!(listed.contains("uploaded") && listed.contains("dwarf"), "{listed}");
+}
+
 #[test]
 fn kills_in_the_middle_of_forwarding_lose_nothing_acknowledged() {
     const ROUNDS: usize = 5;

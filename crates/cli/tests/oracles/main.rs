@@ -67,6 +67,10 @@ enum Uploaded {
     Stripped,
     /// Without symbols and without a build ID: its debug information has the checksum that it names.
     Linked,
+    /// As [`InAnyOrder`](Self::InAnyOrder), once a block has been written with the names of the dynamic symbols.
+    WrittenInAnyOrder,
+    /// As [`Linked`](Self::Linked), once a block has been written with the names of the dynamic symbols.
+    WrittenLinked,
     /// Without what is in `.dwo` files, then those.
     Split,
     /// The same with all of them in a package.
@@ -89,6 +93,11 @@ impl Uploaded {
             Self::Shared | Self::SharedAtDebuginfod => Some("dwz"),
             _ => None,
         }
+    }
+
+    /// Whether a block was written with what the program without debug information tells, before that came.
+    fn is_after_block(self) -> bool {
+        matches!(self, Self::WrittenInAnyOrder | Self::WrittenLinked)
     }
 
     /// Whether some of it is at a debuginfod server.
@@ -141,6 +150,24 @@ const CASES: &[Case] = &[
     Case { name: "Go stripped", build: GO, sent: Sent::Normalized, uploaded: Uploaded::Stripped },
     Case { name: "Go PIE stripped", build: GO_PIE, sent: Sent::Mapped, uploaded: Uploaded::Stripped },
     Case { name: "C O2 link by checksum", build: C_NAMELESS, sent: Sent::Mapped, uploaded: Uploaded::Linked },
+    Case {
+        name: "C O2 debug information after the block",
+        build: C_PIE,
+        sent: Sent::Mapped,
+        uploaded: Uploaded::WrittenInAnyOrder,
+    },
+    Case {
+        name: "C O0 debug information after the block",
+        build: C_FIXED,
+        sent: Sent::Normalized,
+        uploaded: Uploaded::WrittenInAnyOrder,
+    },
+    Case {
+        name: "C O2 link by checksum after the block",
+        build: C_NAMELESS,
+        sent: Sent::Mapped,
+        uploaded: Uploaded::WrittenLinked,
+    },
     Case { name: "C O2 split DWARF 5", build: C_PIE, sent: Sent::Mapped, uploaded: Uploaded::Split },
     Case { name: "C O0 split DWARF 4", build: C_FIXED, sent: Sent::Normalized, uploaded: Uploaded::Split },
     Case {
@@ -273,13 +300,16 @@ fn check(case: &Case) -> Result<usize, String> {
     let debuginfod = Debuginfod::start(folder);
     let servers = format!("--debuginfod-upstream-servers={}", debuginfod.url);
     let flags = [config.as_str(), "--symbolizer-timeout=60s", &servers];
-    let server = Server::start(&data, &flags);
+    let mut server = Server::start(&data, &flags);
     tell(&server, &["upload", &file.to_string_lossy(), "--name=process_cpu"])?;
     // A debuginfod server that has nothing is believed for hours.
     let is_asked_first = case.uploaded != Uploaded::StrippedThenDebuginfod;
     let before = if is_asked_first { ask(&server, &process)? } else { Vec::new() };
     if !before.iter().all(|frames| frames.len() == 1 && frames[0].0.is_empty()) {
         return Err("there are functions before debug information".to_owned());
+    }
+    if case.uploaded.is_after_block() {
+        server = write_names(case, folder, server, &process, || Server::start(&data, &flags))?;
     }
     upload(case, folder, &server, &process)?;
     let mut live = ask(&server, &process)?;
@@ -296,19 +326,51 @@ fn check(case: &Case) -> Result<usize, String> {
         compare_with_pprof(folder, &file, &process, &live)?;
     }
 
-    // The block that the end of the store makes has the functions, without the object files.
-    server.signal("TERM");
-    let (status, _, log) = server.wait();
-    if !status.success() {
-        return Err(log);
+    stop(server)?;
+    if !case.uploaded.is_after_block() {
+        // The block that the end of the store makes has the functions, without the object files.
+        std::fs::remove_dir_all(data.join("default/debuginfo")).unwrap();
     }
-    std::fs::remove_dir_all(data.join("default/debuginfo")).unwrap();
     let server = Server::start(&data, &flags);
     let stored = ask(&server, &process)?;
     if stored != live {
         return Err("the block has other functions than the head".to_owned());
     }
     Ok(compared)
+}
+
+/// Ends a store, which writes its head to a block.
+fn stop(server: Server) -> Result<(), String> {
+    server.signal("TERM");
+    let (status, _, log) = server.wait();
+    if status.success() { Ok(()) } else { Err(log) }
+}
+
+/// Uploads the program without debug information and makes the store write a block, whose functions are names then.
+fn write_names(
+    case: &Case,
+    folder: &Path,
+    server: Server,
+    process: &[u64],
+    start: impl Fn() -> Server,
+) -> Result<Server, String> {
+    part(folder)?;
+    let stripped = folder.join("stripped").to_string_lossy().into_owned();
+    let named = format!("--build-id={NAMELESS}");
+    let named = (case.uploaded == Uploaded::WrittenLinked).then_some(&*named);
+    let arguments: Vec<&str> = ["debuginfo", "upload"].into_iter().chain(named).chain([&*stripped]).collect();
+    tell(&server, &arguments)?;
+    stop(server)?;
+    let server = start();
+    let written = ask(&server, process)?;
+    if let Some(frames) = written.iter().find(|frames| frames.len() != 1 || frames[0].2 != 0) {
+        return Err(format!("{frames:?} have more than a name before debug information"));
+    }
+    let names = written.iter().filter(|frames| !frames[0].0.is_empty()).count();
+    if names < 5 {
+        return Err(format!("{names} of {} addresses have names in the block", written.len()));
+    }
+    Ok(server)
 }
 
 fn build(case: &Case, folder: &Path) -> Result<(), String> {
@@ -451,6 +513,9 @@ fn upload(case: &Case, folder: &Path, server: &Server, process: &[u64]) -> Resul
             tell(server, &["debuginfo", "upload", &named, &path("stripped")])?;
             // As long as there is less, less is said, and more as soon as there is more.
             ask(server, process)?;
+            tell(server, &["debuginfo", "upload", &path("program.debug")])?
+        }
+        Uploaded::WrittenInAnyOrder | Uploaded::WrittenLinked => {
             tell(server, &["debuginfo", "upload", &path("program.debug")])?
         }
         Uploaded::Split => {

@@ -50,12 +50,17 @@ impl Held {
 const TELLING: [FileKind; 3] = [FileKind::Fetched, FileKind::Debuginfo, FileKind::Executable];
 
 impl Debuginfo {
-    /// Whether a file that is here tells the lines of a program. Looks at what is known of files, not at files.
+    /// Whether a file that is here tells the lines of a program, as far as its name and the checksum that it names say. Looks at
+    /// what is known of files, not at files.
     pub fn has_lines(&self, build_id: &BuildId) -> bool {
         let names = self.names(build_id);
         let records = self.records.lock();
-        let of_kind = |kind| records.usable(&names, kind).and_then(|record| record.quality);
-        TELLING.into_iter().filter_map(of_kind).any(|quality| !quality.is_stripped())
+        let tells = |record: &Record| record.quality.is_some_and(|quality| !quality.is_stripped());
+        let linked = |record: &Record| records.with_crc32(record.linked_crc32?);
+        let mut of_program = TELLING.into_iter().filter_map(|kind| records.usable(&names, kind));
+        of_program.any(|record| {
+            tells(record) || linked(record).is_some_and(|linked| is_usable(linked) && tells(linked))
+        })
     }
 
     /// What is here of a build ID.

@@ -62,6 +62,7 @@ impl Debuginfo {
             gnu_build_id: None,
             file_hash: None,
             crc32: None,
+            linked_crc32: None,
             split_units: SplitUnits::default(),
             last_used_ns: (self.options.clock)(),
         })
@@ -139,6 +140,7 @@ impl Debuginfo {
             gnu_build_id: before.as_ref().and_then(|record| record.gnu_build_id.clone()),
             file_hash: before.as_ref().and_then(|record| record.file_hash.clone()),
             crc32: None,
+            linked_crc32: None,
             split_units: SplitUnits::default(),
             last_used_ns: now_ns,
         })
@@ -290,6 +292,7 @@ impl Debuginfo {
             gnu_build_id: None,
             file_hash: None,
             crc32: None,
+            linked_crc32: None,
             split_units: SplitUnits::default(),
             last_used_ns: (self.options.clock)(),
         };
@@ -327,6 +330,7 @@ impl Debuginfo {
             gnu_build_id: None,
             file_hash: None,
             crc32: None,
+            linked_crc32: None,
             split_units: SplitUnits::default(),
             last_used_ns: (self.options.clock)(),
         };
@@ -338,11 +342,11 @@ impl Debuginfo {
 impl Record {
     /// Writes down what was found in the file.
     fn note(&mut self, contents: Contents) {
-        let Contents { quality, gnu_build_id, file_hash, crc32, split_units } = contents;
+        let Contents { quality, gnu_build_id, file_hash, crc32, linked_crc32, split_units } = contents;
         self.quality = Some(quality);
         let other = |name: Option<BuildId>| name.map(|it| it.to_string()).filter(|it| *it != self.build_id);
         (self.gnu_build_id, self.file_hash) = (other(gnu_build_id), other(file_hash));
-        (self.crc32, self.split_units) = (crc32, split_units);
+        (self.crc32, self.linked_crc32, self.split_units) = (crc32, linked_crc32, split_units);
     }
 }
 

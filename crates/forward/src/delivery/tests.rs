@@ -16,12 +16,16 @@ use super::*;
 use crate::{
     counts::Counts,
     settings::{Remote as Settings, Trust},
-    spool::Bounds,
+    spool::{Bounds, Directory},
 };
 
 /// Far longer than any of this takes.
 const PATIENCE: Duration = Duration::from_secs(120);
-const QUICK: Waits = Waits { min: Duration::from_millis(1), max: Duration::from_millis(8) };
+const QUICK: Timing = Timing {
+    waits: Waits { min: Duration::from_millis(1), max: Duration::from_millis(8) },
+    probes: Probes { after: Duration::from_millis(30), every: Duration::from_millis(5) },
+    bytes_max: BYTES_MAX,
+};
 
 type Answer = dyn Fn(&str, u64) -> Result<(), Status> + Send + Sync;
 
@@ -75,6 +79,14 @@ impl Forwarding {
         folder: &Path,
         answer: impl Fn(&str, u64) -> Result<(), Status> + Send + Sync + 'static,
     ) -> Self {
+        Self::with(folder, answer, QUICK).await
+    }
+
+    async fn with(
+        folder: &Path,
+        answer: impl Fn(&str, u64) -> Result<(), Status> + Send + Sync + 'static,
+        timing: Timing,
+    ) -> Self {
         let parca = Parca { answer: Arc::new(answer), attempts: Arc::default(), arrived: Arc::default() };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let settings = Settings {
@@ -91,9 +103,10 @@ impl Forwarding {
         );
         let (counters, age_max) = (Arc::<Counters>::default(), Duration::from_secs(3600));
         let bounds = Bounds { size_bytes_max: 1 << 30, age_max };
-        let spool = Spool::open(folder, bounds, counters.clone()).await.unwrap();
+        let directory = Directory::open(folder).unwrap();
+        let spool = Spool::open(directory, bounds, counters.clone()).await.unwrap();
         let remote = Remote::new(&settings).unwrap();
-        let delivery = Delivery::with_waits(spool.clone(), remote, counters.clone(), age_max, QUICK);
+        let delivery = Delivery::with(spool.clone(), remote, counters.clone(), age_max, timing);
         Self { spool, counters, delivery, parca }
     }
 
@@ -211,6 +224,36 @@ async fn what_is_in_doubt_when_the_process_stops_is_in_the_spool() {
     spool.describe(&mut counts);
     assert_eq!((counts.spool_requests, counters.read().dropped.values().sum::<u64>()), (3, 0));
     assert_eq!(parca.attempts.load(Ordering::Relaxed), attempts, "nothing goes on");
+}
+
+/// More than there is room for, all of them wrong, before the first that is not.
+#[tokio::test]
+async fn wrong_requests_without_end_do_not_hold_up_what_comes_after_them() {
+    const WRONG: usize = 600;
+    let folder = tempfile::tempdir().unwrap();
+    let answer = |name: &str| match name {
+        "wrong" => Err(Status::unimplemented("unknown method")),
+        _ => Ok(()),
+    };
+    // As many under way as there are places aside.
+    let timing = Timing { bytes_max: 128 << 10, ..QUICK };
+    let forwarding = Forwarding::with(folder.path(), move |name, _| answer(name), timing).await;
+    for _ in 0..WRONG {
+        forwarding.append(1, "wrong").await;
+    }
+    let counts = forwarding.counts();
+    assert_eq!((counts.spool_requests, counts.dropped[&DropReason::Refused]), (WRONG as u64, 0));
+    let mut good = Vec::new();
+    while forwarding.counts().spool_requests > 100 {
+        good.push(format!("good {}", good.len()));
+        forwarding.append(2, good.last().unwrap()).await;
+        let arrived = good.len();
+        forwarding.until("it arrives", |forwarding| forwarding.parca.arrived.lock().len() >= arrived).await;
+    }
+    good.sort();
+    assert_eq!(forwarding.arrived(), good, "each once");
+    assert!(forwarding.counts().dropped[&DropReason::Refused] > 0);
+    forwarding.delivery.stop().await;
 }
 
 /// Nothing else arrives that could tell against the first.

@@ -20,7 +20,7 @@ fn content(record: &Record) -> usize {
 
 async fn over(objects: &Arc<InMemory>, bounds: Bounds) -> (Spool, Arc<Counters>) {
     let counters = Arc::new(Counters::default());
-    (Spool::over(objects.clone(), None, bounds, counters.clone()).await.unwrap(), counters)
+    (Spool::open(Directory::of(objects.clone()), bounds, counters.clone()).await.unwrap(), counters)
 }
 
 fn describe(spool: &Spool) -> Counts {
@@ -157,7 +157,7 @@ async fn damage_is_counted_and_what_is_whole_is_read() {
 async fn one_process_has_it_and_strangers_are_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("spool");
-    let open = || Spool::open(&path, bounds(1 << 20), Arc::default());
+    let open = async || Spool::open(Directory::open(&path)?, bounds(1 << 20), Arc::default()).await;
     let spool = open().await.unwrap();
     assert!(matches!(open().await, Err(OpenError::Locked { .. })));
     spool.append(record(1, 5)).await.unwrap();

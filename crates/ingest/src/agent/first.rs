@@ -99,7 +99,7 @@ impl Ids {
         let found = self.size_bytes;
         if found > ID_BYTES_MAX {
             let fault = Fault::Limit { what: "bytes of ids", found, limit: ID_BYTES_MAX };
-            return Err(ArrowError::column(column.path(), fault));
+            return Err(column.rows(fault));
         }
         Ok(numbers)
     }
@@ -156,7 +156,9 @@ impl Pending {
             table.by_id.get(id).copied().ok_or_else(|| {
                 let hex: String = id.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
                 let message = format!("the locations of {hex} (number {number}) are missing");
-                ArrowError::column(ID, Fault::Value(message))
+                let mut rows = self.batches.iter().map(|batch| &batch.rows);
+                let row = rows.find_map(|rows| rows.iter().position(|&of| of as usize == number));
+                ArrowError::row(ID, row.unwrap_or_default(), Fault::Value(message))
             })
         });
         let stacktraces: Vec<u32> = stacktraces.collect::<Result<_, _>>()?;

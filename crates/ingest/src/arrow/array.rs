@@ -3,7 +3,7 @@
 use std::{borrow::Cow, collections::HashMap};
 
 use super::{
-    body::{Budget, Buffer},
+    body::{Budget, Buffer, Unread},
     error::{ArrowError, Fault},
     schema::{Dictionary, Field, Kind},
 };
@@ -86,6 +86,12 @@ impl<'a> Array<'a> {
         ArrowError::row(self.path(), row, fault)
     }
 
+    /// A fault by which none of its rows can be read.
+    #[cold]
+    pub(crate) fn rows(&self, fault: Fault) -> ArrowError {
+        ArrowError::rows(self.path(), self.len, fault)
+    }
+
     fn fault(&self, fault: Fault) -> ArrowError {
         ArrowError::column(self.path(), fault)
     }
@@ -103,11 +109,16 @@ impl<'a> Array<'a> {
         budget: &Budget,
     ) -> Result<Cow<'a, [u8]>, ArrowError> {
         let bytes = match self.buffers.get(index) {
-            Some(buffer) => buffer.read(budget).map_err(|fault| self.fault(fault))?,
+            Some(buffer) => buffer.read(budget).map_err(|unread| {
+                self.rows(match unread {
+                    Unread::Damaged(damage) => Fault::Compression { index, buffer: name, damage },
+                    Unread::TooLarge(fault) => fault,
+                })
+            })?,
             None => Cow::Borrowed(&[][..]),
         };
         if bytes.len() < needed {
-            return Err(self.fault(Fault::CutShort { buffer: name, found: bytes.len(), needed }));
+            return Err(self.rows(Fault::CutShort { buffer: name, found: bytes.len(), needed }));
         }
         Ok(bytes)
     }
@@ -235,7 +246,7 @@ impl<'a> Batch<'a, '_> {
             return Err(array.wrong_type("run-end encoded with integers as run ends"));
         };
         if ends.len > values.len {
-            return Err(array.fault(Fault::Inconsistent("it has more run ends than values")));
+            return Err(array.at(values.len, Fault::Inconsistent("it has more run ends than values")));
         }
         let mut before = 0;
         let mut checked = Vec::with_capacity(ends.len);
@@ -254,7 +265,7 @@ impl<'a> Batch<'a, '_> {
                 found: array.len as i128,
                 count: before as usize,
             };
-            return Err(array.fault(fault));
+            return Err(array.at(before as usize, fault));
         }
         Ok((checked, values))
     }

@@ -42,31 +42,40 @@ pub(super) struct Buffer<'a> {
     pub(super) codec: Codec,
 }
 
+/// Why a buffer cannot be read.
+#[derive(Debug)]
+pub(super) enum Unread {
+    /// What is wrong with it.
+    Damaged(String),
+    /// It holds more than the stream may still bring.
+    TooLarge(Fault),
+}
+
 /// Length before a compressed buffer that says that it is not compressed.
 const NOT_COMPRESSED: i64 = -1;
 
 impl<'a> Buffer<'a> {
     /// The bytes themselves.
-    pub(super) fn read(&self, budget: &Budget) -> Result<Cow<'a, [u8]>, Fault> {
+    pub(super) fn read(&self, budget: &Budget) -> Result<Cow<'a, [u8]>, Unread> {
         if self.codec == Codec::None || self.bytes.is_empty() {
             return Ok(Cow::Borrowed(self.bytes));
         }
         let Some((len, frame)) = self.bytes.split_first_chunk::<8>() else {
-            return Err(Fault::Compression("it is cut short".to_owned()));
+            return Err(Unread::Damaged("it is cut short".to_owned()));
         };
         let len = i64::from_le_bytes(*len);
         if len == NOT_COMPRESSED {
             return Ok(Cow::Borrowed(frame));
         }
         let len =
-            usize::try_from(len).map_err(|_| Fault::Compression(format!("it claims to hold {len} bytes")))?;
-        budget.take(len)?;
+            usize::try_from(len).map_err(|_| Unread::Damaged(format!("it claims to hold {len} bytes")))?;
+        budget.take(len).map_err(Unread::TooLarge)?;
         let plain = match self.codec {
             Codec::Lz4 => lz4::decompress(frame, len),
             Codec::Zstd => unzstd(frame, len),
             Codec::None => return Ok(Cow::Borrowed(self.bytes)),
         };
-        plain.map(Cow::Owned).map_err(Fault::Compression)
+        plain.map(Cow::Owned).map_err(Unread::Damaged)
     }
 }
 

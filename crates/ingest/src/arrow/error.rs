@@ -1,6 +1,6 @@
 //! Why a stream is refused.
 
-use std::fmt;
+use std::{fmt, ops::Range};
 
 use super::framing::FramingError;
 
@@ -9,8 +9,9 @@ use super::framing::FramingError;
 pub(crate) struct ArrowError {
     /// Path of the column, such as `stacktrace.lines.function`; empty if the fault is in the framing.
     pub(crate) column: String,
-    /// Row in that column, or in the dictionary or list that the path leads into.
-    pub(crate) row: Option<usize>,
+    /// Rows in that column, or in the dictionary or list that the path leads into: the one that is wrong, or all those that
+    /// cannot be read.
+    pub(crate) rows: Option<Range<usize>>,
     /// What is wrong.
     pub(crate) fault: Fault,
 }
@@ -66,8 +67,15 @@ pub(crate) enum Fault {
         limit: usize,
     },
     /// A compressed buffer is damaged.
-    #[error("a compressed buffer is damaged: {0}")]
-    Compression(String),
+    #[error("buffer {index} ({buffer}) is damaged: {damage}")]
+    Compression {
+        /// Its number among those of the column.
+        index: usize,
+        /// Which buffer.
+        buffer: &'static str,
+        /// What is wrong with it.
+        damage: String,
+    },
     /// A part of the format that is not read.
     #[error("{0} are not supported")]
     Unsupported(&'static str),
@@ -78,11 +86,16 @@ pub(crate) enum Fault {
 
 impl fmt::Display for ArrowError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.column.is_empty(), self.row) {
-            (true, _) => write!(f, "not a readable Arrow stream: {}", self.fault),
-            (false, None) => write!(f, "column {}: {}", self.column, self.fault),
-            (false, Some(row)) => write!(f, "column {}, row {row}: {}", self.column, self.fault),
+        if self.column.is_empty() {
+            return write!(f, "not a readable Arrow stream: {}", self.fault);
         }
+        write!(f, "column {}", self.column)?;
+        match &self.rows {
+            Some(Range { start, end }) if start + 1 < *end => write!(f, ", rows {start} to {}", end - 1)?,
+            Some(Range { start, .. }) => write!(f, ", row {start}")?,
+            None => {}
+        }
+        write!(f, ": {}", self.fault)
     }
 }
 
@@ -90,7 +103,7 @@ impl std::error::Error for ArrowError {}
 
 impl From<FramingError> for ArrowError {
     fn from(error: FramingError) -> Self {
-        Self { column: String::new(), row: None, fault: error.into() }
+        Self { column: String::new(), rows: None, fault: error.into() }
     }
 }
 
@@ -104,12 +117,18 @@ impl ArrowError {
     /// A fault of a whole column.
     #[cold]
     pub(crate) fn column(path: &str, fault: Fault) -> Self {
-        Self { column: path.to_owned(), row: None, fault }
+        Self { column: path.to_owned(), rows: None, fault }
     }
 
     /// A fault of one row.
     #[cold]
     pub(crate) fn row(path: &str, row: usize, fault: Fault) -> Self {
-        Self { column: path.to_owned(), row: Some(row), fault }
+        Self { column: path.to_owned(), rows: Some(row..row + 1), fault }
+    }
+
+    /// A fault by which none of the first so many rows can be read.
+    #[cold]
+    pub(crate) fn rows(path: &str, len: usize, fault: Fault) -> Self {
+        Self { column: path.to_owned(), rows: (len > 0).then_some(0..len), fault }
     }
 }

@@ -20,6 +20,17 @@ const SAMPLE_KEYS: [&str; 6] = [
 ];
 /// Attributes that name the sender, best first.
 const NODE_KEYS: [&str; 3] = ["node", "k8s.node.name", "host.name"];
+/// Names of the fields of an `AnyValue`.
+const VALUE: [&str; 8] = [
+    "string_value",
+    "bool_value",
+    "int_value",
+    "double_value",
+    "array_value",
+    "kvlist_value",
+    "bytes_value",
+    "string_value_strindex",
+];
 /// Depth of arrays and maps in a value.
 const DEPTH_MAX: usize = 8;
 /// Bytes of an array or map as text; the rest is cut off.
@@ -51,15 +62,20 @@ impl KeyValue {
         dictionary: &mut Dictionary,
     ) -> Result<Self, OtlpError> {
         let (mut key, mut value) = (0, AttributeValue::None);
-        each_field(message, &format!("{place}.attributes"), |number, field| {
-            match number {
-                1 => key = dictionary.text(field.message()?),
-                2 => value = read_value(field.message()?, place, dictionary)?,
-                3 if field.varint()? != 0 => key = dictionary.string(field.varint()?, place)?,
-                _ => {}
-            }
-            Ok(())
-        })?;
+        each_field(
+            message,
+            &format!("{place}.attributes"),
+            &["key", "value", "key_strindex"],
+            |number, field| {
+                match number {
+                    1 => key = dictionary.text(field.message()?),
+                    2 => value = read_value(field.message()?, place, dictionary)?,
+                    3 if field.varint()? != 0 => key = dictionary.string(field.varint()?, place)?,
+                    _ => {}
+                }
+                Ok(())
+            },
+        )?;
         Ok(Self { key, value })
     }
 }
@@ -71,7 +87,7 @@ pub(super) fn read_value(
     dictionary: &mut Dictionary,
 ) -> Result<AttributeValue, OtlpError> {
     let mut value = AttributeValue::None;
-    each_field(message, &format!("{place}.value"), |number, field| {
+    each_field(message, &format!("{place}.value"), &VALUE, |number, field| {
         value = match number {
             1 => AttributeValue::Text(dictionary.text(field.message()?)),
             2 => AttributeValue::Text(dictionary.push(if field.varint()? == 0 { "false" } else { "true" })),
@@ -105,7 +121,7 @@ fn render(
         text.push('…');
         return Ok(());
     }
-    each_field(message, place, |number, field| {
+    each_field(message, place, &VALUE, |number, field| {
         match number {
             1 => _ = write!(text, "{}", quoted(cut(field.message()?.rest()))),
             2 => text.push_str(if field.varint()? == 0 { "false" } else { "true" }),
@@ -115,7 +131,7 @@ fn render(
                 render(item, place, dictionary, depth + 1, text)
             })?,
             6 => list(field.message()?, place, text, ['{', '}'], |pair, text| {
-                each_field(pair, place, |number, field| {
+                each_field(pair, place, &["key", "value"], |number, field| {
                     match number {
                         1 => _ = write!(text, "{}:", quoted(cut(field.message()?.rest()))),
                         2 => render(field.message()?, place, dictionary, depth + 1, text)?,
@@ -154,7 +170,7 @@ fn list(
 ) -> Result<(), FieldError> {
     text.push(open);
     let mut is_first = true;
-    each_field(message, place, |number, field| {
+    each_field(message, place, &["values"], |number, field| {
         if number == 1 && text.len() <= RENDERED_BYTES_MAX {
             if !std::mem::take(&mut is_first) {
                 text.push(',');

@@ -69,7 +69,7 @@ impl Dictionary {
         let mut raw = RawTables::default();
         let mut rows = 0;
         for &part in parts {
-            each_field(part, "dictionary", |number, field| {
+            each_field(part, "dictionary", &TABLES, |number, field| {
                 let index = (number as usize).wrapping_sub(1);
                 let Some((table, name)) = raw.tables.get_mut(index).zip(TABLES.get(index)) else {
                     return Ok(());
@@ -100,7 +100,7 @@ impl Dictionary {
     pub(super) fn of_strings(message: &[u8], parts: &[Reader<'_>]) -> Self {
         let mut tables = Self { strings: Strings::over(message.to_vec()), ..Self::default() };
         for &part in parts {
-            let _ = each_field(part, "", |number, field| {
+            let _ = each_field(part, "", &TABLES, |number, field| {
                 if number == 5 && tables.string_ids.len() < TABLE_ROWS_MAX {
                     let id = tables.text(field.message()?);
                     tables.string_ids.push(id);
@@ -168,7 +168,7 @@ impl Dictionary {
         for (index, &row) in rows.iter().enumerate() {
             let place = place("attribute_table", index);
             let mut pair = KeyValue { key: 0, value: AttributeValue::None };
-            each_field(row, &place, |number, field| {
+            each_field(row, &place, &["key_strindex", "value", "unit_strindex"], |number, field| {
                 match number {
                     1 => pair.key = self.string(field.varint()?, &place)?,
                     2 => pair.value = read_value(field.message()?, &place, self)?,
@@ -185,7 +185,7 @@ impl Dictionary {
         for (index, &row) in rows.iter().enumerate() {
             let place = place("link_table", index);
             let mut link = (0, 0);
-            each_field(row, &place, |number, field| {
+            each_field(row, &place, &["trace_id", "span_id"], |number, field| {
                 match number {
                     1 => link.0 = self.hex(field.message()?.rest(), 16, &place)?,
                     2 => link.1 = self.hex(field.message()?.rest(), 8, &place)?,
@@ -215,20 +215,25 @@ impl Dictionary {
         for (index, &row) in rows.iter().enumerate() {
             let place = place("mapping_table", index);
             let (mut file, mut ids) = (0, [0; BUILD_IDS.len()]);
-            each_field(row, &place, |number, field| {
-                match number {
-                    4 => file = self.string(field.varint()?, &place)?,
-                    5 => self.each_attribute(field, &place, |tables, pair| {
-                        let name = tables.strings.get(pair.key);
-                        let known = BUILD_IDS.iter().position(|known| *known == name);
-                        if let (Some(known), AttributeValue::Text(id)) = (known, pair.value) {
-                            ids[known] = id;
-                        }
-                    })?,
-                    _ => {}
-                }
-                Ok(())
-            })?;
+            each_field(
+                row,
+                &place,
+                &["memory_start", "memory_limit", "file_offset", "filename_strindex", "attribute_indices"],
+                |number, field| {
+                    match number {
+                        4 => file = self.string(field.varint()?, &place)?,
+                        5 => self.each_attribute(field, &place, |tables, pair| {
+                            let name = tables.strings.get(pair.key);
+                            let known = BUILD_IDS.iter().position(|known| *known == name);
+                            if let (Some(known), AttributeValue::Text(id)) = (known, pair.value) {
+                                ids[known] = id;
+                            }
+                        })?,
+                        _ => {}
+                    }
+                    Ok(())
+                },
+            )?;
             let [gnu, hash, _] = ids;
             if gnu != 0 && hash != 0 {
                 self.aliases.push((gnu, hash));
@@ -262,16 +267,21 @@ impl Dictionary {
         for (index, &row) in rows.iter().enumerate() {
             let place = place("function_table", index);
             let mut function = Function::default();
-            each_field(row, &place, |number, field| {
-                match number {
-                    1 => function.name = self.string(field.varint()?, &place)?,
-                    2 => function.system_name = self.string(field.varint()?, &place)?,
-                    3 => function.filename = self.string(field.varint()?, &place)?,
-                    4 => function.start_line = field.varint()? as i64,
-                    _ => {}
-                }
-                Ok(())
-            })?;
+            each_field(
+                row,
+                &place,
+                &["name_strindex", "system_name_strindex", "filename_strindex", "start_line"],
+                |number, field| {
+                    match number {
+                        1 => function.name = self.string(field.varint()?, &place)?,
+                        2 => function.system_name = self.string(field.varint()?, &place)?,
+                        3 => function.filename = self.string(field.varint()?, &place)?,
+                        4 => function.start_line = field.varint()? as i64,
+                        _ => {}
+                    }
+                    Ok(())
+                },
+            )?;
             if function.name == 0 {
                 function.name = function.system_name;
             }
@@ -297,25 +307,30 @@ impl Dictionary {
             let place = place("location_table", index);
             let first_line = self.lines.len() as u32;
             let (mut mapping, mut address, mut frame_type, mut lines) = (NO_MAPPING, 0, 0, Vec::new());
-            each_field(row, &place, |number, field| {
-                match number {
-                    1 => mapping = row_of(field.varint()?, "mapping", mapping_count, &place)?,
-                    2 => address = field.varint()?,
-                    3 => lines.push(field.message()?),
-                    4 => self.each_attribute(field, &place, |tables, pair| {
-                        if let AttributeValue::Text(id) = pair.value
-                            && tables.strings.get(pair.key) == FRAME_TYPE
-                        {
-                            frame_type = id;
-                        }
-                    })?,
-                    _ => {}
-                }
-                Ok(())
-            })?;
+            each_field(
+                row,
+                &place,
+                &["mapping_index", "address", "lines", "attribute_indices"],
+                |number, field| {
+                    match number {
+                        1 => mapping = row_of(field.varint()?, "mapping", mapping_count, &place)?,
+                        2 => address = field.varint()?,
+                        3 => lines.push(field.message()?),
+                        4 => self.each_attribute(field, &place, |tables, pair| {
+                            if let AttributeValue::Text(id) = pair.value
+                                && tables.strings.get(pair.key) == FRAME_TYPE
+                            {
+                                frame_type = id;
+                            }
+                        })?,
+                        _ => {}
+                    }
+                    Ok(())
+                },
+            )?;
             for line in lines {
                 let mut read = Line { function: NO_MAPPING, line: 0, column: 0 };
-                each_field(line, &place, |number, field| {
+                each_field(line, &place, &["function_index", "line", "column"], |number, field| {
                     match number {
                         1 => read.function = row_of(field.varint()?, "function", function_count, &place)?,
                         2 => read.line = field.varint()? as i64,
@@ -352,7 +367,7 @@ impl Dictionary {
             let place = place("stack_table", index);
             let first = self.stack_locations.len();
             let (mut wrong, limit) = (None, (first + limits.stack_depth_max + 1).min(ENTRIES_MAX + 1));
-            each_field(row, &place, |number, field| {
+            each_field(row, &place, &["location_indices"], |number, field| {
                 if number == 1 {
                     let locations = &mut self.stack_locations;
                     field.varints(|index| match index {

@@ -129,10 +129,12 @@ impl<'a> Value<'a> {
     }
 }
 
-/// Hands every field of a message to `take`, with its number. Fields that `take` does not know, it leaves.
+/// Hands every field of a message to `take`, with its number. Fields that `take` does not know, it leaves. `names` are those of
+/// the fields that it knows, by number from 1.
 pub(crate) fn each_field<'a>(
     mut message: Reader<'a>,
     place: &str,
+    names: &[&str],
     mut take: impl FnMut(u32, Value<'a>) -> Result<(), FieldError>,
 ) -> Result<(), OtlpError> {
     while !message.is_done() {
@@ -152,11 +154,11 @@ pub(crate) fn each_field<'a>(
         let body = message.body(len).map_err(malformed)?;
         take(tag >> 3, Value { wire_type, number, body }).map_err(|error| match error {
             FieldError::Other(error) => error,
-            FieldError::WrongType(WrongType { offset }) => OtlpError::new(
-                place,
-                Refusal::WrongType,
-                format!("field {} has the wrong wire type or is cut short at byte {offset}", tag >> 3),
-            ),
+            FieldError::WrongType(WrongType { offset }) => {
+                let name = names.get((tag >> 3) as usize - 1).copied().unwrap_or("a field");
+                let message = format!("{name} has the wrong wire type or is cut short at byte {offset}");
+                OtlpError::new(place, Refusal::WrongType, message)
+            }
         })?;
     }
     Ok(())

@@ -5,135 +5,12 @@
 use std::path::PathBuf;
 
 use decima_profile::batch::AttributeValues;
+use decima_testkit::malformed::otlp::{
+    bytes, cases, dictionary_parts, fixed, message, number, old_sample, packed, request, sample, text, times,
+    with_attributes,
+};
 
 use super::*;
-
-fn varint(mut value: u64) -> Vec<u8> {
-    let mut out = Vec::new();
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
-    out
-}
-
-fn number(field: u64, value: u64) -> Vec<u8> {
-    [varint(field << 3), varint(value)].concat()
-}
-
-fn bytes(field: u64, body: &[u8]) -> Vec<u8> {
-    [&varint(field << 3 | 2)[..], &varint(body.len() as u64), body].concat()
-}
-
-fn message(field: u64, parts: &[Vec<u8>]) -> Vec<u8> {
-    bytes(field, &parts.concat())
-}
-
-fn packed(field: u64, values: &[u64]) -> Vec<u8> {
-    bytes(field, &values.iter().flat_map(|&value| varint(value)).collect::<Vec<_>>())
-}
-
-fn times(values: &[u64]) -> Vec<u8> {
-    bytes(5, &values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<_>>())
-}
-
-fn fixed(field: u64, value: u64) -> Vec<u8> {
-    [&varint(field << 3 | 1)[..], &value.to_le_bytes()].concat()
-}
-
-const STRINGS: [&str; 12] = [
-    "",
-    "samples",
-    "count",
-    "cpu",
-    "nanoseconds",
-    "main",
-    "profile.frame.type",
-    "go",
-    "process.executable.build_id.gnu",
-    "process.executable.build_id.htlhash",
-    "retries",
-    "indirect",
-];
-
-fn text(field: u64, value: &str) -> Vec<u8> {
-    bytes(field, value.as_bytes())
-}
-
-/// Attributes: 1 frame type, 2 GNU build ID, 3 hash, 4 a number.
-fn attributes() -> Vec<Vec<u8>> {
-    let attribute = |key: u64, value: Vec<u8>| message(6, &[number(1, key), message(2, &[value])]);
-    vec![
-        bytes(6, b""),
-        attribute(6, text(1, "go")),
-        attribute(8, text(1, "abcd")),
-        attribute(9, text(1, "ef01")),
-        attribute(10, number(3, 7)),
-    ]
-}
-
-fn dictionary_parts() -> Vec<Vec<u8>> {
-    let mut parts: Vec<Vec<u8>> = STRINGS.iter().map(|string| text(5, string)).collect();
-    parts.extend(attributes());
-    parts.extend([
-        bytes(1, b""),
-        message(1, &[number(1, 4096), number(2, 8192), number(4, 5), packed(5, &[2, 3])]),
-        bytes(2, b""),
-        message(
-            2,
-            &[number(1, 1), number(2, 77), packed(4, &[1]), message(3, &[number(1, 1), number(2, 12)])],
-        ),
-        message(2, &[number(2, 78)]),
-        bytes(3, b""),
-        message(3, &[number(2, 5), number(4, 10)]),
-        bytes(4, b""),
-        message(4, &[bytes(1, &[1; 16]), bytes(2, &[2; 8])]),
-        bytes(7, b""),
-        message(7, &[packed(1, &[1, 2])]),
-    ]);
-    parts
-}
-
-/// Resource and scope of a request whose text is partly in the dictionary.
-fn request(samples: &[Vec<u8>], dictionary: &[Vec<u8>]) -> Vec<u8> {
-    let mut profile = vec![
-        message(1, &[number(1, 1), number(2, 2)]),
-        fixed(3, 1000),
-        number(4, 500),
-        message(5, &[number(1, 3), number(2, 4)]),
-        number(6, 50),
-    ];
-    profile.extend(samples.iter().map(|sample| bytes(2, sample)));
-    let resource = message(
-        1,
-        &[
-            message(1, &[text(1, "service.name"), message(2, &[text(1, "shop")])]),
-            message(1, &[number(3, 11), message(2, &[number(8, 5)])]),
-            message(1, &[text(1, "host.name"), message(2, &[text(1, "n1")])]),
-            message(1, &[text(1, "process.pid"), message(2, &[number(3, 9)])]),
-            message(
-                1,
-                &[
-                    text(1, "deep"),
-                    message(2, &[message(5, &[message(1, &[number(3, 1)]), message(1, &[text(1, "x")])])]),
-                ],
-            ),
-        ],
-    );
-    let scope = message(2, &[message(1, &[text(1, "./ebpf-profiler")]), message(2, &profile)]);
-    [message(1, &[resource, scope]), message(2, dictionary)].concat()
-}
-
-/// A sample in the layout of 1.10.
-fn sample(attributes: &[u64], link: u64, values: &[u64], at: &[u64]) -> Vec<u8> {
-    [number(1, 1), packed(2, attributes), number(3, link), packed(4, values), times(at)].concat()
-}
-
-/// The same in that of 1.9.
-fn old_sample(attributes: &[u64], link: u64, values: &[u64], at: &[u64]) -> Vec<u8> {
-    [number(1, 1), packed(2, values), packed(3, attributes), number(4, link), times(at)].concat()
-}
 
 fn read(message: &[u8]) -> Result<Decoded, OtlpError> {
     decode(message, &Limits::default(), None, None, 1)
@@ -240,110 +117,20 @@ fn a_wrong_profile_does_not_cost_the_others() {
     assert_eq!(decoded.batch.sample_count(), 1);
 }
 
-/// Names of files, requests, and what their refusals say.
-fn cases() -> Vec<(&'static str, Vec<u8>, &'static str)> {
-    let sound = || sample(&[4], 1, &[3], &[1001]);
-    let of = |sample: Vec<u8>| request(&[sample], &dictionary_parts());
-    let with = |part: Vec<u8>| {
-        let mut parts = dictionary_parts();
-        parts.push(part);
-        request(&[sound()], &parts)
-    };
-    let whole = of(sound());
-    vec![
-        ("cut-short", whole[..whole.len() - 5].to_vec(), "request: cut short at byte"),
-        (
-            "no-protobuf",
-            b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff".to_vec(),
-            "request: varint of more than 64 bits",
-        ),
-        ("request-of-number", number(1, 5), "request: field 1 has the wrong wire type"),
-        (
-            "no-dictionary",
-            request(&[sound()], &[]),
-            "resource_profiles[0]: string index 11 is out of range (0)",
-        ),
-        (
-            "stack-out-of-range",
-            of([number(1, 9), packed(4, &[1])].concat()),
-            "samples[0]: stack index 9 is out of range (2)",
-        ),
-        (
-            "attribute-out-of-range",
-            of(sample(&[50], 0, &[1], &[])),
-            "samples[0]: attribute index 50 is out of range (5)",
-        ),
-        ("link-out-of-range", of(sample(&[], 5, &[1], &[])), "samples[0]: link index 5 is out of range (2)"),
-        ("values-and-times", of(sample(&[4], 1, &[3, 4], &[1001])), "samples[0]: 2 values for 1 times"),
-        (
-            "sample-of-number",
-            of([number(1, 1), fixed(2, 1)].concat()),
-            "samples[0]: field 2 has the wrong wire type",
-        ),
-        (
-            "location-out-of-range",
-            with(message(7, &[packed(1, &[1, 9])])),
-            "dictionary.stack_table[2]: location index 9 is out of range (3)",
-        ),
-        (
-            "mapping-out-of-range",
-            with(message(2, &[number(1, 9)])),
-            "dictionary.location_table[3]: mapping index 9 is out of range (2)",
-        ),
-        (
-            "function-out-of-range",
-            with(message(2, &[message(3, &[number(1, 9)])])),
-            "dictionary.location_table[3]: function index 9 is out of range (2)",
-        ),
-        (
-            "string-out-of-range",
-            with(message(3, &[number(1, 99)])),
-            "dictionary.function_table[2]: string index 99 is out of range (12)",
-        ),
-        (
-            "key-out-of-range",
-            with(message(6, &[number(1, 99)])),
-            "dictionary.attribute_table[5]: string index 99 is out of range (12)",
-        ),
-        (
-            "short-trace",
-            with(message(4, &[bytes(1, &[1; 4])])),
-            "dictionary.link_table[2]: an id of 4 bytes instead of 16",
-        ),
-        (
-            "deep-stack",
-            with(message(7, &[packed(1, &vec![1; 10_000])])),
-            "dictionary.stack_table[2]: 8193 locations or more in one stack, the limit is 8192",
-        ),
-        ("many-attributes", of(many_attributes()), "attribute index 5 is out of range (5)"),
-    ]
-}
-
-fn many_attributes() -> Vec<u8> {
-    let indices: Vec<u64> = (0..100_000).map(|i| i % 6).collect();
-    sample(&indices, 1, &[3], &[1001])
-}
-
 #[test]
 fn wrong_requests() {
-    for (name, message, expected) in cases() {
-        let refusal = match read(&message) {
-            Ok(decoded) => decoded.rejection.unwrap_or_else(|| panic!("{name} is read")),
+    for wrong in cases() {
+        let refusal = match read(&wrong.messages[0]) {
+            Ok(decoded) => decoded.rejection.unwrap_or_else(|| panic!("{} is read", wrong.name)),
             Err(error) => error,
         };
-        assert!(refusal.to_string().contains(expected), "{name}: {refusal}");
+        assert!(refusal.to_string().contains(wrong.refusal), "{}: {refusal}", wrong.name);
     }
 }
 
 #[test]
 fn a_hundred_thousand_labels() {
-    let mut parts = dictionary_parts();
-    for i in 0..100_000u64 {
-        parts.push(text(5, &format!("key{i}")));
-        parts.push(message(6, &[number(1, 12 + i), message(2, &[number(3, 1)])]));
-    }
-    let indices: Vec<u64> = (5..100_005).collect();
-    let decoded = read(&request(&[sample(&indices, 1, &[3], &[1001])], &parts)).unwrap();
+    let decoded = read(&with_attributes(100_000)).unwrap();
     let refusal = decoded.rejection.unwrap().to_string();
     assert!(refusal.ends_with("samples[0]: 65 attributes, the limit is 64"), "{refusal}");
 }
@@ -440,7 +227,7 @@ fn corpus() {
         ("sound", sound(sample(&[4], 1, &[3, 4], &[1001, 1002]))),
         ("sound-1.9", sound(old_sample(&[4], 1, &[3, 4], &[1001, 1002]))),
     ];
-    files.extend(cases().into_iter().map(|(name, message, _)| (name, message)));
+    files.extend(cases().into_iter().map(|wrong| (wrong.name, wrong.messages[0].clone())));
     for (name, bytes) in files {
         if bytes.len() > 16 << 10 {
             continue;

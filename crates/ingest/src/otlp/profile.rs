@@ -20,6 +20,29 @@ const EBPF_PROFILER: &str = "go_opentelemetry_io_ebpf_profiler";
 /// Name of a profile whose scope has none, as in Parca.
 const UNKNOWN: &str = "unknown";
 
+/// Names of the fields of a profile.
+const PROFILE: [&str; 11] = [
+    "sample_type",
+    "samples",
+    "time_unix_nano",
+    "duration_nano",
+    "period_type",
+    "period",
+    "profile_id",
+    "dropped_attributes_count",
+    "original_payload_format",
+    "original_payload",
+    "attribute_indices",
+];
+/// Names of the fields of a sample in both layouts.
+const SAMPLE: [&str; 5] = [
+    "stack_index",
+    "attribute_indices (up to 1.9: values)",
+    "link_index (up to 1.9: attribute_indices)",
+    "values (up to 1.9: link_index)",
+    "timestamps_unix_nano",
+];
+
 /// A profile as it came.
 pub(super) struct RawProfile<'a> {
     pub(super) place: String,
@@ -59,7 +82,7 @@ impl<'a> RawProfile<'a> {
             attributes: Vec::new(),
             samples: Vec::new(),
         };
-        each_field(message, &place, |number, field| {
+        each_field(message, &place, &PROFILE, |number, field| {
             match number {
                 1 => profile.sample_type = value_type(field.message()?, &place)?,
                 2 => {
@@ -200,7 +223,7 @@ fn in_ascii(name: &str) -> Cow<'_, str> {
 
 fn value_type(message: Reader<'_>, place: &str) -> Result<(u64, u64), OtlpError> {
     let mut found = (0, 0);
-    each_field(message, place, |number, field| {
+    each_field(message, place, &["type_strindex", "unit_strindex"], |number, field| {
         match number {
             1 => found.0 = field.varint()?,
             2 => found.1 = field.varint()?,
@@ -235,7 +258,7 @@ fn check_label(name: &str, value: &str, limits: &Limits, place: &str) -> Result<
 impl<'a> RawSample<'a> {
     fn read(message: Reader<'a>, place: &str, index: usize) -> Result<Self, OtlpError> {
         let mut sample = Self::default();
-        let result = each_field(message, place, |number, field| {
+        let result = each_field(message, place, &SAMPLE, |number, field| {
             match number {
                 1 => sample.stack = field.varint()?,
                 2..=4 => {
@@ -267,7 +290,7 @@ impl<'a> RawSample<'a> {
         let more = self.more.iter().filter(|(of, _)| *of == at).map(|(_, field)| *field);
         for field in first.into_iter().chain(more) {
             field.varints(|number| numbers.push(number)).map_err(|_| {
-                let message = format!("field {} is neither a number nor a list of numbers", at + 2);
+                let message = format!("{} is neither a number nor a list of numbers", SAMPLE[at + 1]);
                 OtlpError::new(place(), Refusal::WrongType, message)
             })?;
         }

@@ -67,7 +67,7 @@ impl From<&ArrowError> for Refusal {
             Fault::Framing(_)
             | Fault::CutShort { .. }
             | Fault::Inconsistent(_)
-            | Fault::Compression(_)
+            | Fault::Compression { .. }
             | Fault::Unsupported(_) => Self::Malformed,
             Fault::Missing => Self::Missing,
             Fault::WrongType { .. } => Self::WrongType,

@@ -34,7 +34,7 @@ impl RawRequest {
     pub fn read(message: &Bytes, limits: &Limits) -> Result<Self, PushError> {
         let mut request = Self::default();
         let mut left = Left { profiles: PROFILES_MAX, labels: LABELS_MAX };
-        each_field(Reader::new(message), "request", |number, field| {
+        each_field(Reader::new(message), "request", &["tenant", "series", "normalized"], |number, field| {
             match number {
                 2 => {
                     let index = request.series.len();
@@ -64,11 +64,11 @@ impl RawRequest {
     ) -> Result<RawSeries, FieldError> {
         let place = format!("series[{index}]");
         let (mut found, mut has_labels, mut label_count) = (RawSeries::default(), false, 0);
-        each_field(series, &place, |number, field| {
+        each_field(series, &place, &["labels", "samples"], |number, field| {
             match number {
                 1 => {
                     has_labels = true;
-                    each_field(field.message()?, &place, |number, field| {
+                    each_field(field.message()?, &place, &["labels"], |number, field| {
                         if number == 1 {
                             let label = self.label(field.message()?, &place)?;
                             label_count += 1;
@@ -108,7 +108,7 @@ impl RawRequest {
 
     fn label(&mut self, label: Reader<'_>, place: &str) -> Result<(String, String), OtlpError> {
         let (mut name, mut value) = (&[][..], &[][..]);
-        each_field(label, place, |number, field| {
+        each_field(label, place, &["name", "value"], |number, field| {
             match number {
                 1 => name = field.message()?.rest(),
                 2 => value = field.message()?.rest(),
@@ -157,7 +157,7 @@ struct Left {
 
 fn raw_profile(message: &Bytes, sample: Reader<'_>, place: &str) -> Result<Bytes, OtlpError> {
     let mut profile = Bytes::new();
-    each_field(sample, place, |number, field| {
+    each_field(sample, place, &["raw_profile"], |number, field| {
         if number == 1 {
             let body = field.message()?;
             profile = message.slice(body.offset()..body.offset() + body.remaining());
@@ -241,12 +241,12 @@ pub(super) mod tests {
         check(
             vec![0x09, 1, 2, 3, 4, 5, 6, 7, 8],
             Refusal::WrongType,
-            "request: field 1 has the wrong wire type or is cut short at byte 1",
+            "request: tenant has the wrong wire type or is cut short at byte 1",
         );
         check(
             vec![0x10, 5],
             Refusal::WrongType,
-            "request: field 2 has the wrong wire type or is cut short at byte 2",
+            "request: series has the wrong wire type or is cut short at byte 2",
         );
         check(
             [series(&[], &[]), series(&vec![(&b""[..], &b""[..]); 70], &[])].concat(),

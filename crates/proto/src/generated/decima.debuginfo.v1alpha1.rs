@@ -6,12 +6,32 @@ pub struct ListRequest {
     #[prost(string, tag = "1")]
     pub build_id: ::prost::alloc::string::String,
 }
+impl ::prost::Name for ListRequest {
+    const NAME: &'static str = "ListRequest";
+    const PACKAGE: &'static str = "decima.debuginfo.v1alpha1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "decima.debuginfo.v1alpha1.ListRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/decima.debuginfo.v1alpha1.ListRequest".into()
+    }
+}
 /// Files by build ID and type.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListResponse {
     /// Sorted by build ID, then by type.
     #[prost(message, repeated, tag = "1")]
     pub object_files: ::prost::alloc::vec::Vec<ObjectFile>,
+}
+impl ::prost::Name for ListResponse {
+    const NAME: &'static str = "ListResponse";
+    const PACKAGE: &'static str = "decima.debuginfo.v1alpha1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "decima.debuginfo.v1alpha1.ListResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/decima.debuginfo.v1alpha1.ListResponse".into()
+    }
 }
 /// What is known of one file.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -104,6 +124,16 @@ pub mod object_file {
         }
     }
 }
+impl ::prost::Name for ObjectFile {
+    const NAME: &'static str = "ObjectFile";
+    const PACKAGE: &'static str = "decima.debuginfo.v1alpha1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "decima.debuginfo.v1alpha1.ObjectFile".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/decima.debuginfo.v1alpha1.ObjectFile".into()
+    }
+}
 /// What a file can tell of.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Quality {
@@ -122,6 +152,16 @@ pub struct Quality {
     /// It has a table of dynamic symbols.
     #[prost(bool, tag = "5")]
     pub has_dynsym: bool,
+}
+impl ::prost::Name for Quality {
+    const NAME: &'static str = "Quality";
+    const PACKAGE: &'static str = "decima.debuginfo.v1alpha1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "decima.debuginfo.v1alpha1.Quality".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/decima.debuginfo.v1alpha1.Quality".into()
+    }
 }
 /// Generated client implementations.
 pub mod object_file_service_client {
@@ -217,7 +257,7 @@ pub mod object_file_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/decima.debuginfo.v1alpha1.ObjectFileService/List",
             );
@@ -358,7 +398,7 @@ pub mod object_file_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,

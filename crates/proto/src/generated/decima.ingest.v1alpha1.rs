@@ -2,6 +2,16 @@
 /// Asks for senders.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SendersRequest {}
+impl ::prost::Name for SendersRequest {
+    const NAME: &'static str = "SendersRequest";
+    const PACKAGE: &'static str = "decima.ingest.v1alpha1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "decima.ingest.v1alpha1.SendersRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/decima.ingest.v1alpha1.SendersRequest".into()
+    }
+}
 /// Who sends.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SendersResponse {
@@ -11,6 +21,16 @@ pub struct SendersResponse {
     /// How many there are.
     #[prost(uint64, tag = "2")]
     pub total: u64,
+}
+impl ::prost::Name for SendersResponse {
+    const NAME: &'static str = "SendersResponse";
+    const PACKAGE: &'static str = "decima.ingest.v1alpha1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "decima.ingest.v1alpha1.SendersResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/decima.ingest.v1alpha1.SendersResponse".into()
+    }
 }
 /// One that pushes.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -33,6 +53,16 @@ pub struct Sender {
     /// What became of its requests, by way in.
     #[prost(message, repeated, tag = "6")]
     pub counts: ::prost::alloc::vec::Vec<Counts>,
+}
+impl ::prost::Name for Sender {
+    const NAME: &'static str = "Sender";
+    const PACKAGE: &'static str = "decima.ingest.v1alpha1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "decima.ingest.v1alpha1.Sender".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/decima.ingest.v1alpha1.Sender".into()
+    }
 }
 /// What became of requests over one way in.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -59,6 +89,16 @@ pub struct Counts {
     #[prost(message, repeated, tag = "7")]
     pub rejected_profiles: ::prost::alloc::vec::Vec<Rejected>,
 }
+impl ::prost::Name for Counts {
+    const NAME: &'static str = "Counts";
+    const PACKAGE: &'static str = "decima.ingest.v1alpha1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "decima.ingest.v1alpha1.Counts".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/decima.ingest.v1alpha1.Counts".into()
+    }
+}
 /// Requests refused for one reason.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Refused {
@@ -68,6 +108,16 @@ pub struct Refused {
     /// How many.
     #[prost(uint64, tag = "2")]
     pub requests: u64,
+}
+impl ::prost::Name for Refused {
+    const NAME: &'static str = "Refused";
+    const PACKAGE: &'static str = "decima.ingest.v1alpha1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "decima.ingest.v1alpha1.Refused".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/decima.ingest.v1alpha1.Refused".into()
+    }
 }
 /// Profiles left out for one reason.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -79,15 +129,45 @@ pub struct Rejected {
     #[prost(uint64, tag = "2")]
     pub profiles: u64,
 }
+impl ::prost::Name for Rejected {
+    const NAME: &'static str = "Rejected";
+    const PACKAGE: &'static str = "decima.ingest.v1alpha1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "decima.ingest.v1alpha1.Rejected".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/decima.ingest.v1alpha1.Rejected".into()
+    }
+}
 /// Asks for jobs.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct JobsRequest {}
+impl ::prost::Name for JobsRequest {
+    const NAME: &'static str = "JobsRequest";
+    const PACKAGE: &'static str = "decima.ingest.v1alpha1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "decima.ingest.v1alpha1.JobsRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/decima.ingest.v1alpha1.JobsRequest".into()
+    }
+}
 /// What is scraped.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct JobsResponse {
     /// By name.
     #[prost(message, repeated, tag = "1")]
     pub jobs: ::prost::alloc::vec::Vec<Job>,
+}
+impl ::prost::Name for JobsResponse {
+    const NAME: &'static str = "JobsResponse";
+    const PACKAGE: &'static str = "decima.ingest.v1alpha1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "decima.ingest.v1alpha1.JobsResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/decima.ingest.v1alpha1.JobsResponse".into()
+    }
 }
 /// One job of the configuration.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -117,6 +197,16 @@ pub struct Job {
     #[prost(message, repeated, tag = "8")]
     pub discoveries: ::prost::alloc::vec::Vec<Discovery>,
 }
+impl ::prost::Name for Job {
+    const NAME: &'static str = "Job";
+    const PACKAGE: &'static str = "decima.ingest.v1alpha1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "decima.ingest.v1alpha1.Job".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/decima.ingest.v1alpha1.Job".into()
+    }
+}
 /// One way by which targets are found.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Discovery {
@@ -138,6 +228,16 @@ pub struct Discovery {
     /// How often it did not.
     #[prost(uint64, tag = "6")]
     pub failures: u64,
+}
+impl ::prost::Name for Discovery {
+    const NAME: &'static str = "Discovery";
+    const PACKAGE: &'static str = "decima.ingest.v1alpha1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "decima.ingest.v1alpha1.Discovery".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/decima.ingest.v1alpha1.Discovery".into()
+    }
 }
 /// Generated client implementations.
 pub mod ingest_service_client {
@@ -236,7 +336,7 @@ pub mod ingest_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/decima.ingest.v1alpha1.IngestService/Senders",
             );
@@ -260,7 +360,7 @@ pub mod ingest_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/decima.ingest.v1alpha1.IngestService/Jobs",
             );
@@ -402,7 +502,7 @@ pub mod ingest_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = SendersSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -446,7 +546,7 @@ pub mod ingest_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = JobsSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,

@@ -6,6 +6,18 @@ pub struct ExportProfilesServiceResponse {
     #[prost(message, optional, tag = "1")]
     pub partial_success: ::core::option::Option<ExportProfilesPartialSuccess>,
 }
+impl ::prost::Name for ExportProfilesServiceResponse {
+    const NAME: &'static str = "ExportProfilesServiceResponse";
+    const PACKAGE: &'static str = "opentelemetry.proto.collector.profiles.v1development";
+    fn full_name() -> ::prost::alloc::string::String {
+        "opentelemetry.proto.collector.profiles.v1development.ExportProfilesServiceResponse"
+            .into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/opentelemetry.proto.collector.profiles.v1development.ExportProfilesServiceResponse"
+            .into()
+    }
+}
 /// What was not stored.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ExportProfilesPartialSuccess {
@@ -15,6 +27,18 @@ pub struct ExportProfilesPartialSuccess {
     /// Why, for people.
     #[prost(string, tag = "2")]
     pub error_message: ::prost::alloc::string::String,
+}
+impl ::prost::Name for ExportProfilesPartialSuccess {
+    const NAME: &'static str = "ExportProfilesPartialSuccess";
+    const PACKAGE: &'static str = "opentelemetry.proto.collector.profiles.v1development";
+    fn full_name() -> ::prost::alloc::string::String {
+        "opentelemetry.proto.collector.profiles.v1development.ExportProfilesPartialSuccess"
+            .into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/opentelemetry.proto.collector.profiles.v1development.ExportProfilesPartialSuccess"
+            .into()
+    }
 }
 /// Generated client implementations.
 pub mod profiles_service_client {
@@ -113,7 +137,7 @@ pub mod profiles_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/opentelemetry.proto.collector.profiles.v1development.ProfilesService/Export",
             );
@@ -256,7 +280,7 @@ pub mod profiles_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ExportSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,

@@ -30,17 +30,47 @@ pub mod any_value {
         StringValueStrindex(i32),
     }
 }
+impl ::prost::Name for AnyValue {
+    const NAME: &'static str = "AnyValue";
+    const PACKAGE: &'static str = "opentelemetry.proto.common.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "opentelemetry.proto.common.v1.AnyValue".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/opentelemetry.proto.common.v1.AnyValue".into()
+    }
+}
 /// Values in order.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ArrayValue {
     #[prost(message, repeated, tag = "1")]
     pub values: ::prost::alloc::vec::Vec<AnyValue>,
 }
+impl ::prost::Name for ArrayValue {
+    const NAME: &'static str = "ArrayValue";
+    const PACKAGE: &'static str = "opentelemetry.proto.common.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "opentelemetry.proto.common.v1.ArrayValue".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/opentelemetry.proto.common.v1.ArrayValue".into()
+    }
+}
 /// Values by key.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct KeyValueList {
     #[prost(message, repeated, tag = "1")]
     pub values: ::prost::alloc::vec::Vec<KeyValue>,
+}
+impl ::prost::Name for KeyValueList {
+    const NAME: &'static str = "KeyValueList";
+    const PACKAGE: &'static str = "opentelemetry.proto.common.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "opentelemetry.proto.common.v1.KeyValueList".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/opentelemetry.proto.common.v1.KeyValueList".into()
+    }
 }
 /// An attribute.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -53,6 +83,16 @@ pub struct KeyValue {
     #[prost(int32, tag = "3")]
     pub key_strindex: i32,
 }
+impl ::prost::Name for KeyValue {
+    const NAME: &'static str = "KeyValue";
+    const PACKAGE: &'static str = "opentelemetry.proto.common.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "opentelemetry.proto.common.v1.KeyValue".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/opentelemetry.proto.common.v1.KeyValue".into()
+    }
+}
 /// What measured.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct InstrumentationScope {
@@ -64,4 +104,14 @@ pub struct InstrumentationScope {
     pub attributes: ::prost::alloc::vec::Vec<KeyValue>,
     #[prost(uint32, tag = "4")]
     pub dropped_attributes_count: u32,
+}
+impl ::prost::Name for InstrumentationScope {
+    const NAME: &'static str = "InstrumentationScope";
+    const PACKAGE: &'static str = "opentelemetry.proto.common.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "opentelemetry.proto.common.v1.InstrumentationScope".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/opentelemetry.proto.common.v1.InstrumentationScope".into()
+    }
 }

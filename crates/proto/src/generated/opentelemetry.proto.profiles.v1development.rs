@@ -17,6 +17,16 @@ pub struct ProfilesDictionary {
     #[prost(message, repeated, tag = "7")]
     pub stack_table: ::prost::alloc::vec::Vec<Stack>,
 }
+impl ::prost::Name for ProfilesDictionary {
+    const NAME: &'static str = "ProfilesDictionary";
+    const PACKAGE: &'static str = "opentelemetry.proto.profiles.v1development";
+    fn full_name() -> ::prost::alloc::string::String {
+        "opentelemetry.proto.profiles.v1development.ProfilesDictionary".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/opentelemetry.proto.profiles.v1development.ProfilesDictionary".into()
+    }
+}
 /// Profiles of one resource.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ResourceProfiles {
@@ -27,6 +37,16 @@ pub struct ResourceProfiles {
     #[prost(string, tag = "3")]
     pub schema_url: ::prost::alloc::string::String,
 }
+impl ::prost::Name for ResourceProfiles {
+    const NAME: &'static str = "ResourceProfiles";
+    const PACKAGE: &'static str = "opentelemetry.proto.profiles.v1development";
+    fn full_name() -> ::prost::alloc::string::String {
+        "opentelemetry.proto.profiles.v1development.ResourceProfiles".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/opentelemetry.proto.profiles.v1development.ResourceProfiles".into()
+    }
+}
 /// Profiles of one scope.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ScopeProfiles {
@@ -36,6 +56,16 @@ pub struct ScopeProfiles {
     pub profiles: ::prost::alloc::vec::Vec<Profile>,
     #[prost(string, tag = "3")]
     pub schema_url: ::prost::alloc::string::String,
+}
+impl ::prost::Name for ScopeProfiles {
+    const NAME: &'static str = "ScopeProfiles";
+    const PACKAGE: &'static str = "opentelemetry.proto.profiles.v1development";
+    fn full_name() -> ::prost::alloc::string::String {
+        "opentelemetry.proto.profiles.v1development.ScopeProfiles".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/opentelemetry.proto.profiles.v1development.ScopeProfiles".into()
+    }
 }
 /// Samples of one type.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -63,6 +93,16 @@ pub struct Profile {
     #[prost(int32, repeated, tag = "11")]
     pub attribute_indices: ::prost::alloc::vec::Vec<i32>,
 }
+impl ::prost::Name for Profile {
+    const NAME: &'static str = "Profile";
+    const PACKAGE: &'static str = "opentelemetry.proto.profiles.v1development";
+    fn full_name() -> ::prost::alloc::string::String {
+        "opentelemetry.proto.profiles.v1development.Profile".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/opentelemetry.proto.profiles.v1development.Profile".into()
+    }
+}
 /// A trace and a span in it.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Link {
@@ -71,6 +111,16 @@ pub struct Link {
     #[prost(bytes = "bytes", tag = "2")]
     pub span_id: ::prost::bytes::Bytes,
 }
+impl ::prost::Name for Link {
+    const NAME: &'static str = "Link";
+    const PACKAGE: &'static str = "opentelemetry.proto.profiles.v1development";
+    fn full_name() -> ::prost::alloc::string::String {
+        "opentelemetry.proto.profiles.v1development.Link".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/opentelemetry.proto.profiles.v1development.Link".into()
+    }
+}
 /// What numbers mean; both are strings.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ValueType {
@@ -78,6 +128,16 @@ pub struct ValueType {
     pub type_strindex: i32,
     #[prost(int32, tag = "2")]
     pub unit_strindex: i32,
+}
+impl ::prost::Name for ValueType {
+    const NAME: &'static str = "ValueType";
+    const PACKAGE: &'static str = "opentelemetry.proto.profiles.v1development";
+    fn full_name() -> ::prost::alloc::string::String {
+        "opentelemetry.proto.profiles.v1development.ValueType".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/opentelemetry.proto.profiles.v1development.ValueType".into()
+    }
 }
 /// A stack with its values, in the layout of 1.10.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -93,6 +153,16 @@ pub struct Sample {
     #[prost(fixed64, repeated, tag = "5")]
     pub timestamps_unix_nano: ::prost::alloc::vec::Vec<u64>,
 }
+impl ::prost::Name for Sample {
+    const NAME: &'static str = "Sample";
+    const PACKAGE: &'static str = "opentelemetry.proto.profiles.v1development";
+    fn full_name() -> ::prost::alloc::string::String {
+        "opentelemetry.proto.profiles.v1development.Sample".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/opentelemetry.proto.profiles.v1development.Sample".into()
+    }
+}
 /// An object file in memory.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Mapping {
@@ -107,11 +177,31 @@ pub struct Mapping {
     #[prost(int32, repeated, tag = "5")]
     pub attribute_indices: ::prost::alloc::vec::Vec<i32>,
 }
+impl ::prost::Name for Mapping {
+    const NAME: &'static str = "Mapping";
+    const PACKAGE: &'static str = "opentelemetry.proto.profiles.v1development";
+    fn full_name() -> ::prost::alloc::string::String {
+        "opentelemetry.proto.profiles.v1development.Mapping".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/opentelemetry.proto.profiles.v1development.Mapping".into()
+    }
+}
 /// Locations, leaf first.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Stack {
     #[prost(int32, repeated, tag = "1")]
     pub location_indices: ::prost::alloc::vec::Vec<i32>,
+}
+impl ::prost::Name for Stack {
+    const NAME: &'static str = "Stack";
+    const PACKAGE: &'static str = "opentelemetry.proto.profiles.v1development";
+    fn full_name() -> ::prost::alloc::string::String {
+        "opentelemetry.proto.profiles.v1development.Stack".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/opentelemetry.proto.profiles.v1development.Stack".into()
+    }
 }
 /// A place in a program.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -125,6 +215,16 @@ pub struct Location {
     #[prost(int32, repeated, tag = "4")]
     pub attribute_indices: ::prost::alloc::vec::Vec<i32>,
 }
+impl ::prost::Name for Location {
+    const NAME: &'static str = "Location";
+    const PACKAGE: &'static str = "opentelemetry.proto.profiles.v1development";
+    fn full_name() -> ::prost::alloc::string::String {
+        "opentelemetry.proto.profiles.v1development.Location".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/opentelemetry.proto.profiles.v1development.Location".into()
+    }
+}
 /// A place in a function.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Line {
@@ -134,6 +234,16 @@ pub struct Line {
     pub line: i64,
     #[prost(int64, tag = "3")]
     pub column: i64,
+}
+impl ::prost::Name for Line {
+    const NAME: &'static str = "Line";
+    const PACKAGE: &'static str = "opentelemetry.proto.profiles.v1development";
+    fn full_name() -> ::prost::alloc::string::String {
+        "opentelemetry.proto.profiles.v1development.Line".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/opentelemetry.proto.profiles.v1development.Line".into()
+    }
 }
 /// A function; text by index.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -147,6 +257,16 @@ pub struct Function {
     #[prost(int64, tag = "4")]
     pub start_line: i64,
 }
+impl ::prost::Name for Function {
+    const NAME: &'static str = "Function";
+    const PACKAGE: &'static str = "opentelemetry.proto.profiles.v1development";
+    fn full_name() -> ::prost::alloc::string::String {
+        "opentelemetry.proto.profiles.v1development.Function".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/opentelemetry.proto.profiles.v1development.Function".into()
+    }
+}
 /// An attribute of something in a dictionary.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct KeyValueAndUnit {
@@ -156,4 +276,14 @@ pub struct KeyValueAndUnit {
     pub value: ::core::option::Option<super::super::common::v1::AnyValue>,
     #[prost(int32, tag = "3")]
     pub unit_strindex: i32,
+}
+impl ::prost::Name for KeyValueAndUnit {
+    const NAME: &'static str = "KeyValueAndUnit";
+    const PACKAGE: &'static str = "opentelemetry.proto.profiles.v1development";
+    fn full_name() -> ::prost::alloc::string::String {
+        "opentelemetry.proto.profiles.v1development.KeyValueAndUnit".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/opentelemetry.proto.profiles.v1development.KeyValueAndUnit".into()
+    }
 }

@@ -7,3 +7,13 @@ pub struct Resource {
     #[prost(uint32, tag = "2")]
     pub dropped_attributes_count: u32,
 }
+impl ::prost::Name for Resource {
+    const NAME: &'static str = "Resource";
+    const PACKAGE: &'static str = "opentelemetry.proto.resource.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "opentelemetry.proto.resource.v1.Resource".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/opentelemetry.proto.resource.v1.Resource".into()
+    }
+}

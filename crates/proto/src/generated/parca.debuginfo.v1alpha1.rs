@@ -18,6 +18,16 @@ pub struct ShouldInitiateUploadRequest {
     #[prost(enumeration = "BuildIdType", tag = "5")]
     pub build_id_type: i32,
 }
+impl ::prost::Name for ShouldInitiateUploadRequest {
+    const NAME: &'static str = "ShouldInitiateUploadRequest";
+    const PACKAGE: &'static str = "parca.debuginfo.v1alpha1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "parca.debuginfo.v1alpha1.ShouldInitiateUploadRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/parca.debuginfo.v1alpha1.ShouldInitiateUploadRequest".into()
+    }
+}
 /// Whether the store wants it.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ShouldInitiateUploadResponse {
@@ -27,6 +37,16 @@ pub struct ShouldInitiateUploadResponse {
     /// Why; senders compare it.
     #[prost(string, tag = "2")]
     pub reason: ::prost::alloc::string::String,
+}
+impl ::prost::Name for ShouldInitiateUploadResponse {
+    const NAME: &'static str = "ShouldInitiateUploadResponse";
+    const PACKAGE: &'static str = "parca.debuginfo.v1alpha1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "parca.debuginfo.v1alpha1.ShouldInitiateUploadResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/parca.debuginfo.v1alpha1.ShouldInitiateUploadResponse".into()
+    }
 }
 /// A file that a sender will upload.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -50,12 +70,32 @@ pub struct InitiateUploadRequest {
     #[prost(enumeration = "BuildIdType", tag = "6")]
     pub build_id_type: i32,
 }
+impl ::prost::Name for InitiateUploadRequest {
+    const NAME: &'static str = "InitiateUploadRequest";
+    const PACKAGE: &'static str = "parca.debuginfo.v1alpha1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "parca.debuginfo.v1alpha1.InitiateUploadRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/parca.debuginfo.v1alpha1.InitiateUploadRequest".into()
+    }
+}
 /// How to upload.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct InitiateUploadResponse {
     /// Where and under which name.
     #[prost(message, optional, tag = "1")]
     pub upload_instructions: ::core::option::Option<UploadInstructions>,
+}
+impl ::prost::Name for InitiateUploadResponse {
+    const NAME: &'static str = "InitiateUploadResponse";
+    const PACKAGE: &'static str = "parca.debuginfo.v1alpha1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "parca.debuginfo.v1alpha1.InitiateUploadResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/parca.debuginfo.v1alpha1.InitiateUploadResponse".into()
+    }
 }
 /// Where to upload and under which name.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -122,6 +162,16 @@ pub mod upload_instructions {
         }
     }
 }
+impl ::prost::Name for UploadInstructions {
+    const NAME: &'static str = "UploadInstructions";
+    const PACKAGE: &'static str = "parca.debuginfo.v1alpha1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "parca.debuginfo.v1alpha1.UploadInstructions".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/parca.debuginfo.v1alpha1.UploadInstructions".into()
+    }
+}
 /// A part of an upload.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct UploadRequest {
@@ -142,6 +192,16 @@ pub mod upload_request {
         ChunkData(::prost::bytes::Bytes),
     }
 }
+impl ::prost::Name for UploadRequest {
+    const NAME: &'static str = "UploadRequest";
+    const PACKAGE: &'static str = "parca.debuginfo.v1alpha1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "parca.debuginfo.v1alpha1.UploadRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/parca.debuginfo.v1alpha1.UploadRequest".into()
+    }
+}
 /// Which upload.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct UploadInfo {
@@ -155,6 +215,16 @@ pub struct UploadInfo {
     #[prost(enumeration = "DebuginfoType", tag = "3")]
     pub r#type: i32,
 }
+impl ::prost::Name for UploadInfo {
+    const NAME: &'static str = "UploadInfo";
+    const PACKAGE: &'static str = "parca.debuginfo.v1alpha1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "parca.debuginfo.v1alpha1.UploadInfo".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/parca.debuginfo.v1alpha1.UploadInfo".into()
+    }
+}
 /// What arrived.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct UploadResponse {
@@ -164,6 +234,16 @@ pub struct UploadResponse {
     /// Size in bytes.
     #[prost(uint64, tag = "2")]
     pub size: u64,
+}
+impl ::prost::Name for UploadResponse {
+    const NAME: &'static str = "UploadResponse";
+    const PACKAGE: &'static str = "parca.debuginfo.v1alpha1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "parca.debuginfo.v1alpha1.UploadResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/parca.debuginfo.v1alpha1.UploadResponse".into()
+    }
 }
 /// An upload that is complete.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -178,9 +258,29 @@ pub struct MarkUploadFinishedRequest {
     #[prost(enumeration = "DebuginfoType", tag = "3")]
     pub r#type: i32,
 }
+impl ::prost::Name for MarkUploadFinishedRequest {
+    const NAME: &'static str = "MarkUploadFinishedRequest";
+    const PACKAGE: &'static str = "parca.debuginfo.v1alpha1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "parca.debuginfo.v1alpha1.MarkUploadFinishedRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/parca.debuginfo.v1alpha1.MarkUploadFinishedRequest".into()
+    }
+}
 /// Taken.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct MarkUploadFinishedResponse {}
+impl ::prost::Name for MarkUploadFinishedResponse {
+    const NAME: &'static str = "MarkUploadFinishedResponse";
+    const PACKAGE: &'static str = "parca.debuginfo.v1alpha1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "parca.debuginfo.v1alpha1.MarkUploadFinishedResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/parca.debuginfo.v1alpha1.MarkUploadFinishedResponse".into()
+    }
+}
 /// What kind of file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -349,7 +449,7 @@ pub mod debuginfo_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/parca.debuginfo.v1alpha1.DebuginfoService/Upload",
             );
@@ -379,7 +479,7 @@ pub mod debuginfo_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/parca.debuginfo.v1alpha1.DebuginfoService/ShouldInitiateUpload",
             );
@@ -409,7 +509,7 @@ pub mod debuginfo_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/parca.debuginfo.v1alpha1.DebuginfoService/InitiateUpload",
             );
@@ -439,7 +539,7 @@ pub mod debuginfo_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/parca.debuginfo.v1alpha1.DebuginfoService/MarkUploadFinished",
             );
@@ -607,7 +707,7 @@ pub mod debuginfo_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = UploadSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -656,7 +756,7 @@ pub mod debuginfo_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ShouldInitiateUploadSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -702,7 +802,7 @@ pub mod debuginfo_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = InitiateUploadSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -751,7 +851,7 @@ pub mod debuginfo_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = MarkUploadFinishedSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,

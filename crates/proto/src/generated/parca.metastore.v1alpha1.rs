@@ -21,6 +21,16 @@ pub struct Location {
     #[prost(uint32, tag = "7")]
     pub mapping_index: u32,
 }
+impl ::prost::Name for Location {
+    const NAME: &'static str = "Location";
+    const PACKAGE: &'static str = "parca.metastore.v1alpha1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "parca.metastore.v1alpha1.Location".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/parca.metastore.v1alpha1.Location".into()
+    }
+}
 /// A line of a location.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Line {
@@ -33,6 +43,16 @@ pub struct Line {
     /// Index of the function + 1, 0 = none.
     #[prost(uint32, tag = "3")]
     pub function_index: u32,
+}
+impl ::prost::Name for Line {
+    const NAME: &'static str = "Line";
+    const PACKAGE: &'static str = "parca.metastore.v1alpha1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "parca.metastore.v1alpha1.Line".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/parca.metastore.v1alpha1.Line".into()
+    }
 }
 /// A function.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -61,6 +81,16 @@ pub struct Function {
     /// Index of the source file.
     #[prost(uint32, tag = "8")]
     pub filename_string_index: u32,
+}
+impl ::prost::Name for Function {
+    const NAME: &'static str = "Function";
+    const PACKAGE: &'static str = "parca.metastore.v1alpha1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "parca.metastore.v1alpha1.Function".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/parca.metastore.v1alpha1.Function".into()
+    }
 }
 /// An object file in memory.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -101,4 +131,14 @@ pub struct Mapping {
     /// Index of the build ID.
     #[prost(uint32, tag = "12")]
     pub build_id_string_index: u32,
+}
+impl ::prost::Name for Mapping {
+    const NAME: &'static str = "Mapping";
+    const PACKAGE: &'static str = "parca.metastore.v1alpha1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "parca.metastore.v1alpha1.Mapping".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/parca.metastore.v1alpha1.Mapping".into()
+    }
 }

@@ -6,12 +6,32 @@ pub struct WriteRequest {
     #[prost(bytes = "bytes", tag = "1")]
     pub record: ::prost::bytes::Bytes,
 }
+impl ::prost::Name for WriteRequest {
+    const NAME: &'static str = "WriteRequest";
+    const PACKAGE: &'static str = "parca.profilestore.v1alpha1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "parca.profilestore.v1alpha1.WriteRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/parca.profilestore.v1alpha1.WriteRequest".into()
+    }
+}
 /// Which locations the store wants.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WriteResponse {
     /// Arrow stream with one column of stacktrace ids.
     #[prost(bytes = "bytes", tag = "1")]
     pub record: ::prost::bytes::Bytes,
+}
+impl ::prost::Name for WriteResponse {
+    const NAME: &'static str = "WriteResponse";
+    const PACKAGE: &'static str = "parca.profilestore.v1alpha1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "parca.profilestore.v1alpha1.WriteResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/parca.profilestore.v1alpha1.WriteResponse".into()
+    }
 }
 /// Samples with their stacktraces.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -20,12 +40,42 @@ pub struct WriteArrowRequest {
     #[prost(bytes = "bytes", tag = "1")]
     pub ipc_buffer: ::prost::bytes::Bytes,
 }
+impl ::prost::Name for WriteArrowRequest {
+    const NAME: &'static str = "WriteArrowRequest";
+    const PACKAGE: &'static str = "parca.profilestore.v1alpha1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "parca.profilestore.v1alpha1.WriteArrowRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/parca.profilestore.v1alpha1.WriteArrowRequest".into()
+    }
+}
 /// Stored.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WriteArrowResponse {}
+impl ::prost::Name for WriteArrowResponse {
+    const NAME: &'static str = "WriteArrowResponse";
+    const PACKAGE: &'static str = "parca.profilestore.v1alpha1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "parca.profilestore.v1alpha1.WriteArrowResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/parca.profilestore.v1alpha1.WriteArrowResponse".into()
+    }
+}
 /// Stored.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WriteRawResponse {}
+impl ::prost::Name for WriteRawResponse {
+    const NAME: &'static str = "WriteRawResponse";
+    const PACKAGE: &'static str = "parca.profilestore.v1alpha1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "parca.profilestore.v1alpha1.WriteRawResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/parca.profilestore.v1alpha1.WriteRawResponse".into()
+    }
+}
 /// Profiles under one label set.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct RawProfileSeries {
@@ -35,6 +85,16 @@ pub struct RawProfileSeries {
     /// Profiles.
     #[prost(message, repeated, tag = "2")]
     pub samples: ::prost::alloc::vec::Vec<RawSample>,
+}
+impl ::prost::Name for RawProfileSeries {
+    const NAME: &'static str = "RawProfileSeries";
+    const PACKAGE: &'static str = "parca.profilestore.v1alpha1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "parca.profilestore.v1alpha1.RawProfileSeries".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/parca.profilestore.v1alpha1.RawProfileSeries".into()
+    }
 }
 /// A name with a value.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -46,12 +106,32 @@ pub struct Label {
     #[prost(string, tag = "2")]
     pub value: ::prost::alloc::string::String,
 }
+impl ::prost::Name for Label {
+    const NAME: &'static str = "Label";
+    const PACKAGE: &'static str = "parca.profilestore.v1alpha1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "parca.profilestore.v1alpha1.Label".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/parca.profilestore.v1alpha1.Label".into()
+    }
+}
 /// Labels with distinct names.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct LabelSet {
     /// In any order.
     #[prost(message, repeated, tag = "1")]
     pub labels: ::prost::alloc::vec::Vec<Label>,
+}
+impl ::prost::Name for LabelSet {
+    const NAME: &'static str = "LabelSet";
+    const PACKAGE: &'static str = "parca.profilestore.v1alpha1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "parca.profilestore.v1alpha1.LabelSet".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/parca.profilestore.v1alpha1.LabelSet".into()
+    }
 }
 /// One pprof file.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -63,6 +143,16 @@ pub struct RawSample {
     #[prost(message, repeated, tag = "2")]
     pub executable_info: ::prost::alloc::vec::Vec<ExecutableInfo>,
 }
+impl ::prost::Name for RawSample {
+    const NAME: &'static str = "RawSample";
+    const PACKAGE: &'static str = "parca.profilestore.v1alpha1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "parca.profilestore.v1alpha1.RawSample".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/parca.profilestore.v1alpha1.RawSample".into()
+    }
+}
 /// How an object file is laid out.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ExecutableInfo {
@@ -72,6 +162,16 @@ pub struct ExecutableInfo {
     /// The segment that was mapped.
     #[prost(message, optional, tag = "2")]
     pub load_segment: ::core::option::Option<LoadSegment>,
+}
+impl ::prost::Name for ExecutableInfo {
+    const NAME: &'static str = "ExecutableInfo";
+    const PACKAGE: &'static str = "parca.profilestore.v1alpha1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "parca.profilestore.v1alpha1.ExecutableInfo".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/parca.profilestore.v1alpha1.ExecutableInfo".into()
+    }
 }
 /// A segment of an object file.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -83,15 +183,45 @@ pub struct LoadSegment {
     #[prost(uint64, tag = "2")]
     pub vaddr: u64,
 }
+impl ::prost::Name for LoadSegment {
+    const NAME: &'static str = "LoadSegment";
+    const PACKAGE: &'static str = "parca.profilestore.v1alpha1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "parca.profilestore.v1alpha1.LoadSegment".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/parca.profilestore.v1alpha1.LoadSegment".into()
+    }
+}
 /// Asks for senders.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AgentsRequest {}
+impl ::prost::Name for AgentsRequest {
+    const NAME: &'static str = "AgentsRequest";
+    const PACKAGE: &'static str = "parca.profilestore.v1alpha1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "parca.profilestore.v1alpha1.AgentsRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/parca.profilestore.v1alpha1.AgentsRequest".into()
+    }
+}
 /// Senders.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct AgentsResponse {
     /// In the order of their ids.
     #[prost(message, repeated, tag = "1")]
     pub agents: ::prost::alloc::vec::Vec<Agent>,
+}
+impl ::prost::Name for AgentsResponse {
+    const NAME: &'static str = "AgentsResponse";
+    const PACKAGE: &'static str = "parca.profilestore.v1alpha1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "parca.profilestore.v1alpha1.AgentsResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/parca.profilestore.v1alpha1.AgentsResponse".into()
+    }
 }
 /// A sender.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -108,6 +238,16 @@ pub struct Agent {
     /// How long that took.
     #[prost(message, optional, tag = "4")]
     pub last_push_duration: ::core::option::Option<::prost_types::Duration>,
+}
+impl ::prost::Name for Agent {
+    const NAME: &'static str = "Agent";
+    const PACKAGE: &'static str = "parca.profilestore.v1alpha1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "parca.profilestore.v1alpha1.Agent".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/parca.profilestore.v1alpha1.Agent".into()
+    }
 }
 /// Generated client implementations.
 pub mod profile_store_service_client {
@@ -206,7 +346,7 @@ pub mod profile_store_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/parca.profilestore.v1alpha1.ProfileStoreService/WriteRaw",
             );
@@ -236,7 +376,7 @@ pub mod profile_store_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/parca.profilestore.v1alpha1.ProfileStoreService/Write",
             );
@@ -266,7 +406,7 @@ pub mod profile_store_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/parca.profilestore.v1alpha1.ProfileStoreService/WriteArrow",
             );
@@ -429,7 +569,7 @@ pub mod profile_store_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = WriteRawSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -477,7 +617,7 @@ pub mod profile_store_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = WriteSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -523,7 +663,7 @@ pub mod profile_store_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = WriteArrowSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -672,7 +812,7 @@ pub mod agents_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/parca.profilestore.v1alpha1.AgentsService/Agents",
             );
@@ -814,7 +954,7 @@ pub mod agents_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = AgentsSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,

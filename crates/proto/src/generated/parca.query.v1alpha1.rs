@@ -7,11 +7,31 @@ pub struct ProfileTypesRequest {
     #[prost(message, optional, tag = "2")]
     pub end: ::core::option::Option<::prost_types::Timestamp>,
 }
+impl ::prost::Name for ProfileTypesRequest {
+    const NAME: &'static str = "ProfileTypesRequest";
+    const PACKAGE: &'static str = "parca.query.v1alpha1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "parca.query.v1alpha1.ProfileTypesRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/parca.query.v1alpha1.ProfileTypesRequest".into()
+    }
+}
 /// Distinct, sorted.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ProfileTypesResponse {
     #[prost(message, repeated, tag = "1")]
     pub types: ::prost::alloc::vec::Vec<ProfileType>,
+}
+impl ::prost::Name for ProfileTypesResponse {
+    const NAME: &'static str = "ProfileTypesResponse";
+    const PACKAGE: &'static str = "parca.query.v1alpha1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "parca.query.v1alpha1.ProfileTypesResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/parca.query.v1alpha1.ProfileTypesResponse".into()
+    }
 }
 /// What the values of a profile measure.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -28,6 +48,16 @@ pub struct ProfileType {
     pub period_unit: ::prost::alloc::string::String,
     #[prost(bool, tag = "6")]
     pub delta: bool,
+}
+impl ::prost::Name for ProfileType {
+    const NAME: &'static str = "ProfileType";
+    const PACKAGE: &'static str = "parca.query.v1alpha1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "parca.query.v1alpha1.ProfileType".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/parca.query.v1alpha1.ProfileType".into()
+    }
 }
 /// Asks for values over time.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -47,11 +77,31 @@ pub struct QueryRangeRequest {
     #[prost(string, repeated, tag = "6")]
     pub sum_by: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
+impl ::prost::Name for QueryRangeRequest {
+    const NAME: &'static str = "QueryRangeRequest";
+    const PACKAGE: &'static str = "parca.query.v1alpha1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "parca.query.v1alpha1.QueryRangeRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/parca.query.v1alpha1.QueryRangeRequest".into()
+    }
+}
 /// In no promised order.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct QueryRangeResponse {
     #[prost(message, repeated, tag = "1")]
     pub series: ::prost::alloc::vec::Vec<MetricsSeries>,
+}
+impl ::prost::Name for QueryRangeResponse {
+    const NAME: &'static str = "QueryRangeResponse";
+    const PACKAGE: &'static str = "parca.query.v1alpha1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "parca.query.v1alpha1.QueryRangeResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/parca.query.v1alpha1.QueryRangeResponse".into()
+    }
 }
 /// Values under one label set.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -64,6 +114,16 @@ pub struct MetricsSeries {
     pub period_type: ::core::option::Option<ValueType>,
     #[prost(message, optional, tag = "4")]
     pub sample_type: ::core::option::Option<ValueType>,
+}
+impl ::prost::Name for MetricsSeries {
+    const NAME: &'static str = "MetricsSeries";
+    const PACKAGE: &'static str = "parca.query.v1alpha1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "parca.query.v1alpha1.MetricsSeries".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/parca.query.v1alpha1.MetricsSeries".into()
+    }
 }
 /// The values of one bucket.
 #[derive(Clone, Copy, PartialEq, ::prost::Message)]
@@ -82,6 +142,16 @@ pub struct MetricsSample {
     #[prost(int32, tag = "5")]
     pub count: i32,
 }
+impl ::prost::Name for MetricsSample {
+    const NAME: &'static str = "MetricsSample";
+    const PACKAGE: &'static str = "parca.query.v1alpha1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "parca.query.v1alpha1.MetricsSample".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/parca.query.v1alpha1.MetricsSample".into()
+    }
+}
 /// The sum over a time range, both ends included.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct MergeProfile {
@@ -92,6 +162,16 @@ pub struct MergeProfile {
     #[prost(message, optional, tag = "3")]
     pub end: ::core::option::Option<::prost_types::Timestamp>,
 }
+impl ::prost::Name for MergeProfile {
+    const NAME: &'static str = "MergeProfile";
+    const PACKAGE: &'static str = "parca.query.v1alpha1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "parca.query.v1alpha1.MergeProfile".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/parca.query.v1alpha1.MergeProfile".into()
+    }
+}
 /// The samples of one millisecond.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SingleProfile {
@@ -99,6 +179,16 @@ pub struct SingleProfile {
     pub time: ::core::option::Option<::prost_types::Timestamp>,
     #[prost(string, tag = "2")]
     pub query: ::prost::alloc::string::String,
+}
+impl ::prost::Name for SingleProfile {
+    const NAME: &'static str = "SingleProfile";
+    const PACKAGE: &'static str = "parca.query.v1alpha1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "parca.query.v1alpha1.SingleProfile".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/parca.query.v1alpha1.SingleProfile".into()
+    }
 }
 /// B compared with A.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -110,6 +200,16 @@ pub struct DiffProfile {
     /// Compare as they are, rather than scaled to the larger total.
     #[prost(bool, optional, tag = "3")]
     pub absolute: ::core::option::Option<bool>,
+}
+impl ::prost::Name for DiffProfile {
+    const NAME: &'static str = "DiffProfile";
+    const PACKAGE: &'static str = "parca.query.v1alpha1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "parca.query.v1alpha1.DiffProfile".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/parca.query.v1alpha1.DiffProfile".into()
+    }
 }
 /// One side of a comparison.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -163,6 +263,16 @@ pub mod profile_diff_selection {
         Merge(super::MergeProfile),
         #[prost(message, tag = "3")]
         Single(super::SingleProfile),
+    }
+}
+impl ::prost::Name for ProfileDiffSelection {
+    const NAME: &'static str = "ProfileDiffSelection";
+    const PACKAGE: &'static str = "parca.query.v1alpha1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "parca.query.v1alpha1.ProfileDiffSelection".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/parca.query.v1alpha1.ProfileDiffSelection".into()
     }
 }
 /// Asks for a report.
@@ -305,6 +415,16 @@ pub mod query_request {
         Single(super::SingleProfile),
     }
 }
+impl ::prost::Name for QueryRequest {
+    const NAME: &'static str = "QueryRequest";
+    const PACKAGE: &'static str = "parca.query.v1alpha1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "parca.query.v1alpha1.QueryRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/parca.query.v1alpha1.QueryRequest".into()
+    }
+}
 /// Conditions on a frame; all must hold.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct FilterCriteria {
@@ -320,6 +440,16 @@ pub struct FilterCriteria {
     pub address: ::core::option::Option<NumberCondition>,
     #[prost(message, optional, tag = "6")]
     pub line_number: ::core::option::Option<NumberCondition>,
+}
+impl ::prost::Name for FilterCriteria {
+    const NAME: &'static str = "FilterCriteria";
+    const PACKAGE: &'static str = "parca.query.v1alpha1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "parca.query.v1alpha1.FilterCriteria".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/parca.query.v1alpha1.FilterCriteria".into()
+    }
 }
 /// A condition on text; case of ASCII letters does not matter.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -345,6 +475,16 @@ pub mod string_condition {
         NotStartsWith(::prost::alloc::string::String),
     }
 }
+impl ::prost::Name for StringCondition {
+    const NAME: &'static str = "StringCondition";
+    const PACKAGE: &'static str = "parca.query.v1alpha1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "parca.query.v1alpha1.StringCondition".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/parca.query.v1alpha1.StringCondition".into()
+    }
+}
 /// A condition on a number.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct NumberCondition {
@@ -359,6 +499,16 @@ pub mod number_condition {
         Equal(u64),
         #[prost(uint64, tag = "2")]
         NotEqual(u64),
+    }
+}
+impl ::prost::Name for NumberCondition {
+    const NAME: &'static str = "NumberCondition";
+    const PACKAGE: &'static str = "parca.query.v1alpha1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "parca.query.v1alpha1.NumberCondition".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/parca.query.v1alpha1.NumberCondition".into()
     }
 }
 /// A predicate on stacktraces or frames.
@@ -377,6 +527,16 @@ pub mod filter {
         FrameFilter(super::FrameFilter),
     }
 }
+impl ::prost::Name for Filter {
+    const NAME: &'static str = "Filter";
+    const PACKAGE: &'static str = "parca.query.v1alpha1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "parca.query.v1alpha1.Filter".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/parca.query.v1alpha1.Filter".into()
+    }
+}
 /// Keeps or drops whole stacktraces.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct StackFilter {
@@ -393,6 +553,16 @@ pub mod stack_filter {
         Criteria(super::FilterCriteria),
     }
 }
+impl ::prost::Name for StackFilter {
+    const NAME: &'static str = "StackFilter";
+    const PACKAGE: &'static str = "parca.query.v1alpha1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "parca.query.v1alpha1.StackFilter".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/parca.query.v1alpha1.StackFilter".into()
+    }
+}
 /// Older form of a condition on the function name.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct FunctionNameStackFilter {
@@ -400,6 +570,16 @@ pub struct FunctionNameStackFilter {
     pub function_to_filter: ::prost::alloc::string::String,
     #[prost(bool, tag = "2")]
     pub exclude: bool,
+}
+impl ::prost::Name for FunctionNameStackFilter {
+    const NAME: &'static str = "FunctionNameStackFilter";
+    const PACKAGE: &'static str = "parca.query.v1alpha1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "parca.query.v1alpha1.FunctionNameStackFilter".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/parca.query.v1alpha1.FunctionNameStackFilter".into()
+    }
 }
 /// Keeps or drops frames; values stay.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -417,11 +597,31 @@ pub mod frame_filter {
         Criteria(super::FilterCriteria),
     }
 }
+impl ::prost::Name for FrameFilter {
+    const NAME: &'static str = "FrameFilter";
+    const PACKAGE: &'static str = "parca.query.v1alpha1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "parca.query.v1alpha1.FrameFilter".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/parca.query.v1alpha1.FrameFilter".into()
+    }
+}
 /// Older form of a condition on the binary.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct BinaryFrameFilter {
     #[prost(string, repeated, tag = "1")]
     pub include_binaries: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+impl ::prost::Name for BinaryFrameFilter {
+    const NAME: &'static str = "BinaryFrameFilter";
+    const PACKAGE: &'static str = "parca.query.v1alpha1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "parca.query.v1alpha1.BinaryFrameFilter".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/parca.query.v1alpha1.BinaryFrameFilter".into()
+    }
 }
 /// Older way to hide frames of interpreters. Accepted and ignored.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -432,6 +632,16 @@ pub struct RuntimeFilter {
     pub show_ruby: bool,
     #[prost(bool, tag = "3")]
     pub show_interpreted_only: bool,
+}
+impl ::prost::Name for RuntimeFilter {
+    const NAME: &'static str = "RuntimeFilter";
+    const PACKAGE: &'static str = "parca.query.v1alpha1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "parca.query.v1alpha1.RuntimeFilter".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/parca.query.v1alpha1.RuntimeFilter".into()
+    }
 }
 /// Names a source file.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -444,11 +654,31 @@ pub struct SourceReference {
     #[prost(bool, tag = "3")]
     pub source_only: bool,
 }
+impl ::prost::Name for SourceReference {
+    const NAME: &'static str = "SourceReference";
+    const PACKAGE: &'static str = "parca.query.v1alpha1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "parca.query.v1alpha1.SourceReference".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/parca.query.v1alpha1.SourceReference".into()
+    }
+}
 /// Fields that keep nodes apart.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GroupBy {
     #[prost(string, repeated, tag = "1")]
     pub fields: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+impl ::prost::Name for GroupBy {
+    const NAME: &'static str = "GroupBy";
+    const PACKAGE: &'static str = "parca.query.v1alpha1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "parca.query.v1alpha1.GroupBy".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/parca.query.v1alpha1.GroupBy".into()
+    }
 }
 /// Functions by flat value.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -463,6 +693,16 @@ pub struct Top {
     #[prost(string, tag = "4")]
     pub unit: ::prost::alloc::string::String,
 }
+impl ::prost::Name for Top {
+    const NAME: &'static str = "Top";
+    const PACKAGE: &'static str = "parca.query.v1alpha1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "parca.query.v1alpha1.Top".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/parca.query.v1alpha1.Top".into()
+    }
+}
 /// One function.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct TopNode {
@@ -475,6 +715,16 @@ pub struct TopNode {
     #[prost(int64, tag = "4")]
     pub diff: i64,
 }
+impl ::prost::Name for TopNode {
+    const NAME: &'static str = "TopNode";
+    const PACKAGE: &'static str = "parca.query.v1alpha1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "parca.query.v1alpha1.TopNode".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/parca.query.v1alpha1.TopNode".into()
+    }
+}
 /// What a row stands for.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct TopNodeMeta {
@@ -486,6 +736,16 @@ pub struct TopNodeMeta {
     pub function: ::core::option::Option<super::super::metastore::v1alpha1::Function>,
     #[prost(message, optional, tag = "4")]
     pub line: ::core::option::Option<super::super::metastore::v1alpha1::Line>,
+}
+impl ::prost::Name for TopNodeMeta {
+    const NAME: &'static str = "TopNodeMeta";
+    const PACKAGE: &'static str = "parca.query.v1alpha1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "parca.query.v1alpha1.TopNodeMeta".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/parca.query.v1alpha1.TopNodeMeta".into()
+    }
 }
 /// Older form of a flame graph. Not given any more.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -511,6 +771,16 @@ pub struct Flamegraph {
     #[prost(int64, tag = "10")]
     pub trimmed: i64,
 }
+impl ::prost::Name for Flamegraph {
+    const NAME: &'static str = "Flamegraph";
+    const PACKAGE: &'static str = "parca.query.v1alpha1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "parca.query.v1alpha1.Flamegraph".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/parca.query.v1alpha1.Flamegraph".into()
+    }
+}
 /// A flame graph as an Arrow IPC stream with one record batch.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct FlamegraphArrow {
@@ -524,6 +794,16 @@ pub struct FlamegraphArrow {
     #[prost(int64, tag = "4")]
     pub trimmed: i64,
 }
+impl ::prost::Name for FlamegraphArrow {
+    const NAME: &'static str = "FlamegraphArrow";
+    const PACKAGE: &'static str = "parca.query.v1alpha1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "parca.query.v1alpha1.FlamegraphArrow".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/parca.query.v1alpha1.FlamegraphArrow".into()
+    }
+}
 /// Values by source line.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Source {
@@ -534,6 +814,16 @@ pub struct Source {
     #[prost(string, tag = "3")]
     pub unit: ::prost::alloc::string::String,
 }
+impl ::prost::Name for Source {
+    const NAME: &'static str = "Source";
+    const PACKAGE: &'static str = "parca.query.v1alpha1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "parca.query.v1alpha1.Source".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/parca.query.v1alpha1.Source".into()
+    }
+}
 /// Root of the older form.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct FlamegraphRootNode {
@@ -543,6 +833,16 @@ pub struct FlamegraphRootNode {
     pub diff: i64,
     #[prost(message, repeated, tag = "3")]
     pub children: ::prost::alloc::vec::Vec<FlamegraphNode>,
+}
+impl ::prost::Name for FlamegraphRootNode {
+    const NAME: &'static str = "FlamegraphRootNode";
+    const PACKAGE: &'static str = "parca.query.v1alpha1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "parca.query.v1alpha1.FlamegraphRootNode".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/parca.query.v1alpha1.FlamegraphRootNode".into()
+    }
 }
 /// Node of the older form.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -555,6 +855,16 @@ pub struct FlamegraphNode {
     pub diff: i64,
     #[prost(message, repeated, tag = "4")]
     pub children: ::prost::alloc::vec::Vec<FlamegraphNode>,
+}
+impl ::prost::Name for FlamegraphNode {
+    const NAME: &'static str = "FlamegraphNode";
+    const PACKAGE: &'static str = "parca.query.v1alpha1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "parca.query.v1alpha1.FlamegraphNode".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/parca.query.v1alpha1.FlamegraphNode".into()
+    }
 }
 /// What a node stands for.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -572,6 +882,16 @@ pub struct FlamegraphNodeMeta {
     #[prost(uint32, tag = "6")]
     pub line_index: u32,
 }
+impl ::prost::Name for FlamegraphNodeMeta {
+    const NAME: &'static str = "FlamegraphNodeMeta";
+    const PACKAGE: &'static str = "parca.query.v1alpha1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "parca.query.v1alpha1.FlamegraphNodeMeta".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/parca.query.v1alpha1.FlamegraphNodeMeta".into()
+    }
+}
 /// A function.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct CallgraphNode {
@@ -584,6 +904,16 @@ pub struct CallgraphNode {
     #[prost(int64, tag = "4")]
     pub flat: i64,
 }
+impl ::prost::Name for CallgraphNode {
+    const NAME: &'static str = "CallgraphNode";
+    const PACKAGE: &'static str = "parca.query.v1alpha1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "parca.query.v1alpha1.CallgraphNode".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/parca.query.v1alpha1.CallgraphNode".into()
+    }
+}
 /// What a node stands for.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct CallgraphNodeMeta {
@@ -595,6 +925,16 @@ pub struct CallgraphNodeMeta {
     pub function: ::core::option::Option<super::super::metastore::v1alpha1::Function>,
     #[prost(message, optional, tag = "4")]
     pub line: ::core::option::Option<super::super::metastore::v1alpha1::Line>,
+}
+impl ::prost::Name for CallgraphNodeMeta {
+    const NAME: &'static str = "CallgraphNodeMeta";
+    const PACKAGE: &'static str = "parca.query.v1alpha1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "parca.query.v1alpha1.CallgraphNodeMeta".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/parca.query.v1alpha1.CallgraphNodeMeta".into()
+    }
 }
 /// Calls from one function to another.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -610,6 +950,16 @@ pub struct CallgraphEdge {
     #[prost(bool, tag = "5")]
     pub is_collapsed: bool,
 }
+impl ::prost::Name for CallgraphEdge {
+    const NAME: &'static str = "CallgraphEdge";
+    const PACKAGE: &'static str = "parca.query.v1alpha1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "parca.query.v1alpha1.CallgraphEdge".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/parca.query.v1alpha1.CallgraphEdge".into()
+    }
+}
 /// Functions and calls.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Callgraph {
@@ -619,6 +969,16 @@ pub struct Callgraph {
     pub edges: ::prost::alloc::vec::Vec<CallgraphEdge>,
     #[prost(int64, tag = "3")]
     pub cumulative: i64,
+}
+impl ::prost::Name for Callgraph {
+    const NAME: &'static str = "Callgraph";
+    const PACKAGE: &'static str = "parca.query.v1alpha1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "parca.query.v1alpha1.Callgraph".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/parca.query.v1alpha1.Callgraph".into()
+    }
 }
 /// A report with its totals.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -654,6 +1014,16 @@ pub mod query_response {
         ProfileMetadata(super::ProfileMetadata),
     }
 }
+impl ::prost::Name for QueryResponse {
+    const NAME: &'static str = "QueryResponse";
+    const PACKAGE: &'static str = "parca.query.v1alpha1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "parca.query.v1alpha1.QueryResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/parca.query.v1alpha1.QueryResponse".into()
+    }
+}
 /// Asks for label sets. Not offered.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SeriesRequest {
@@ -664,9 +1034,29 @@ pub struct SeriesRequest {
     #[prost(message, optional, tag = "3")]
     pub end: ::core::option::Option<::prost_types::Timestamp>,
 }
+impl ::prost::Name for SeriesRequest {
+    const NAME: &'static str = "SeriesRequest";
+    const PACKAGE: &'static str = "parca.query.v1alpha1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "parca.query.v1alpha1.SeriesRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/parca.query.v1alpha1.SeriesRequest".into()
+    }
+}
 /// Nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SeriesResponse {}
+impl ::prost::Name for SeriesResponse {
+    const NAME: &'static str = "SeriesResponse";
+    const PACKAGE: &'static str = "parca.query.v1alpha1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "parca.query.v1alpha1.SeriesResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/parca.query.v1alpha1.SeriesResponse".into()
+    }
+}
 /// Asks for label names.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct LabelsRequest {
@@ -679,6 +1069,16 @@ pub struct LabelsRequest {
     #[prost(string, optional, tag = "4")]
     pub profile_type: ::core::option::Option<::prost::alloc::string::String>,
 }
+impl ::prost::Name for LabelsRequest {
+    const NAME: &'static str = "LabelsRequest";
+    const PACKAGE: &'static str = "parca.query.v1alpha1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "parca.query.v1alpha1.LabelsRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/parca.query.v1alpha1.LabelsRequest".into()
+    }
+}
 /// Sorted.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct LabelsResponse {
@@ -686,6 +1086,16 @@ pub struct LabelsResponse {
     pub label_names: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     #[prost(string, repeated, tag = "2")]
     pub warnings: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+impl ::prost::Name for LabelsResponse {
+    const NAME: &'static str = "LabelsResponse";
+    const PACKAGE: &'static str = "parca.query.v1alpha1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "parca.query.v1alpha1.LabelsResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/parca.query.v1alpha1.LabelsResponse".into()
+    }
 }
 /// Asks for values of a label.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -701,6 +1111,16 @@ pub struct ValuesRequest {
     #[prost(string, optional, tag = "5")]
     pub profile_type: ::core::option::Option<::prost::alloc::string::String>,
 }
+impl ::prost::Name for ValuesRequest {
+    const NAME: &'static str = "ValuesRequest";
+    const PACKAGE: &'static str = "parca.query.v1alpha1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "parca.query.v1alpha1.ValuesRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/parca.query.v1alpha1.ValuesRequest".into()
+    }
+}
 /// Sorted.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ValuesResponse {
@@ -708,6 +1128,16 @@ pub struct ValuesResponse {
     pub label_values: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     #[prost(string, repeated, tag = "2")]
     pub warnings: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+impl ::prost::Name for ValuesResponse {
+    const NAME: &'static str = "ValuesResponse";
+    const PACKAGE: &'static str = "parca.query.v1alpha1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "parca.query.v1alpha1.ValuesResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/parca.query.v1alpha1.ValuesResponse".into()
+    }
 }
 /// Type and unit of a value.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -717,6 +1147,16 @@ pub struct ValueType {
     #[prost(string, tag = "2")]
     pub unit: ::prost::alloc::string::String,
 }
+impl ::prost::Name for ValueType {
+    const NAME: &'static str = "ValueType";
+    const PACKAGE: &'static str = "parca.query.v1alpha1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "parca.query.v1alpha1.ValueType".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/parca.query.v1alpha1.ValueType".into()
+    }
+}
 /// Asks to publish a profile. Not offered.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ShareProfileRequest {
@@ -725,11 +1165,31 @@ pub struct ShareProfileRequest {
     #[prost(string, optional, tag = "2")]
     pub description: ::core::option::Option<::prost::alloc::string::String>,
 }
+impl ::prost::Name for ShareProfileRequest {
+    const NAME: &'static str = "ShareProfileRequest";
+    const PACKAGE: &'static str = "parca.query.v1alpha1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "parca.query.v1alpha1.ShareProfileRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/parca.query.v1alpha1.ShareProfileRequest".into()
+    }
+}
 /// Where it was published.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ShareProfileResponse {
     #[prost(string, tag = "1")]
     pub link: ::prost::alloc::string::String,
+}
+impl ::prost::Name for ShareProfileResponse {
+    const NAME: &'static str = "ShareProfileResponse";
+    const PACKAGE: &'static str = "parca.query.v1alpha1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "parca.query.v1alpha1.ShareProfileResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/parca.query.v1alpha1.ShareProfileResponse".into()
+    }
 }
 /// A table of functions as an Arrow IPC stream with one record batch.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -739,6 +1199,16 @@ pub struct TableArrow {
     #[prost(string, tag = "2")]
     pub unit: ::prost::alloc::string::String,
 }
+impl ::prost::Name for TableArrow {
+    const NAME: &'static str = "TableArrow";
+    const PACKAGE: &'static str = "parca.query.v1alpha1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "parca.query.v1alpha1.TableArrow".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/parca.query.v1alpha1.TableArrow".into()
+    }
+}
 /// What the profiles of a query refer to.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ProfileMetadata {
@@ -747,14 +1217,44 @@ pub struct ProfileMetadata {
     #[prost(string, repeated, tag = "2")]
     pub labels: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
+impl ::prost::Name for ProfileMetadata {
+    const NAME: &'static str = "ProfileMetadata";
+    const PACKAGE: &'static str = "parca.query.v1alpha1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "parca.query.v1alpha1.ProfileMetadata".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/parca.query.v1alpha1.ProfileMetadata".into()
+    }
+}
 /// Asks whether anything is stored.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct HasProfileDataRequest {}
+impl ::prost::Name for HasProfileDataRequest {
+    const NAME: &'static str = "HasProfileDataRequest";
+    const PACKAGE: &'static str = "parca.query.v1alpha1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "parca.query.v1alpha1.HasProfileDataRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/parca.query.v1alpha1.HasProfileDataRequest".into()
+    }
+}
 /// Whether anything is.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct HasProfileDataResponse {
     #[prost(bool, tag = "1")]
     pub has_data: bool,
+}
+impl ::prost::Name for HasProfileDataResponse {
+    const NAME: &'static str = "HasProfileDataResponse";
+    const PACKAGE: &'static str = "parca.query.v1alpha1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "parca.query.v1alpha1.HasProfileDataResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/parca.query.v1alpha1.HasProfileDataResponse".into()
+    }
 }
 /// Generated client implementations.
 pub mod query_service_client {
@@ -853,7 +1353,7 @@ pub mod query_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/parca.query.v1alpha1.QueryService/QueryRange",
             );
@@ -877,7 +1377,7 @@ pub mod query_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/parca.query.v1alpha1.QueryService/Query",
             );
@@ -899,7 +1399,7 @@ pub mod query_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/parca.query.v1alpha1.QueryService/Series",
             );
@@ -924,7 +1424,7 @@ pub mod query_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/parca.query.v1alpha1.QueryService/ProfileTypes",
             );
@@ -948,7 +1448,7 @@ pub mod query_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/parca.query.v1alpha1.QueryService/Labels",
             );
@@ -970,7 +1470,7 @@ pub mod query_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/parca.query.v1alpha1.QueryService/Values",
             );
@@ -995,7 +1495,7 @@ pub mod query_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/parca.query.v1alpha1.QueryService/ShareProfile",
             );
@@ -1022,7 +1522,7 @@ pub mod query_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/parca.query.v1alpha1.QueryService/HasProfileData",
             );
@@ -1211,7 +1711,7 @@ pub mod query_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = QueryRangeSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1255,7 +1755,7 @@ pub mod query_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = QuerySvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1300,7 +1800,7 @@ pub mod query_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = SeriesSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1345,7 +1845,7 @@ pub mod query_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ProfileTypesSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1390,7 +1890,7 @@ pub mod query_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = LabelsSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1435,7 +1935,7 @@ pub mod query_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ValuesSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1480,7 +1980,7 @@ pub mod query_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ShareProfileSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1525,7 +2025,7 @@ pub mod query_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = HasProfileDataSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,

@@ -49,6 +49,16 @@ pub mod targets_request {
         }
     }
 }
+impl ::prost::Name for TargetsRequest {
+    const NAME: &'static str = "TargetsRequest";
+    const PACKAGE: &'static str = "parca.scrape.v1alpha1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "parca.scrape.v1alpha1.TargetsRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/parca.scrape.v1alpha1.TargetsRequest".into()
+    }
+}
 /// Targets by job.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct TargetsResponse {
@@ -56,12 +66,32 @@ pub struct TargetsResponse {
     #[prost(map = "string, message", tag = "1")]
     pub targets: ::std::collections::HashMap<::prost::alloc::string::String, Targets>,
 }
+impl ::prost::Name for TargetsResponse {
+    const NAME: &'static str = "TargetsResponse";
+    const PACKAGE: &'static str = "parca.scrape.v1alpha1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "parca.scrape.v1alpha1.TargetsResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/parca.scrape.v1alpha1.TargetsResponse".into()
+    }
+}
 /// Targets of one job.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Targets {
     /// One per endpoint.
     #[prost(message, repeated, tag = "1")]
     pub targets: ::prost::alloc::vec::Vec<Target>,
+}
+impl ::prost::Name for Targets {
+    const NAME: &'static str = "Targets";
+    const PACKAGE: &'static str = "parca.scrape.v1alpha1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "parca.scrape.v1alpha1.Targets".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/parca.scrape.v1alpha1.Targets".into()
+    }
 }
 /// One endpoint of one process.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -131,6 +161,16 @@ pub mod target {
                 _ => None,
             }
         }
+    }
+}
+impl ::prost::Name for Target {
+    const NAME: &'static str = "Target";
+    const PACKAGE: &'static str = "parca.scrape.v1alpha1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "parca.scrape.v1alpha1.Target".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/parca.scrape.v1alpha1.Target".into()
     }
 }
 /// Generated client implementations.
@@ -230,7 +270,7 @@ pub mod scrape_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/parca.scrape.v1alpha1.ScrapeService/Targets",
             );
@@ -369,7 +409,7 @@ pub mod scrape_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = TargetsSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,

@@ -2,6 +2,16 @@
 /// Taken note of.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ReportPanicResponse {}
+impl ::prost::Name for ReportPanicResponse {
+    const NAME: &'static str = "ReportPanicResponse";
+    const PACKAGE: &'static str = "parca.telemetry.v1alpha1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "parca.telemetry.v1alpha1.ReportPanicResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/parca.telemetry.v1alpha1.ReportPanicResponse".into()
+    }
+}
 /// Generated client implementations.
 pub mod telemetry_service_client {
     #![allow(
@@ -99,7 +109,7 @@ pub mod telemetry_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/parca.telemetry.v1alpha1.TelemetryService/ReportPanic",
             );
@@ -242,7 +252,7 @@ pub mod telemetry_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ReportPanicSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,

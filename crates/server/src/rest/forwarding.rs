@@ -19,7 +19,7 @@ use crate::status;
 #[serde(rename_all = "camelCase")]
 struct Forwarding {
     address: String,
-    /// Whether the last attempt succeeded; null before the first.
+    /// Whether the remote store takes requests, as far as the last attempt tells; null before the first.
     remote_good: Option<bool>,
     spool_bytes: u64,
     spool_bytes_max: u64,
@@ -29,6 +29,20 @@ struct Forwarding {
     forwarded_requests: u64,
     /// Requests that were taken and do not arrive, by reason.
     dropped_requests: BTreeMap<&'static str, u64>,
+    object_files: ObjectFiles,
+}
+
+/// The same of object files.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ObjectFiles {
+    waiting: u64,
+    bytes: u64,
+    bytes_max: u64,
+    forwarded: u64,
+    /// Those that the remote store did not want.
+    not_wanted: u64,
+    dropped: BTreeMap<&'static str, u64>,
 }
 
 impl Forwarding {
@@ -47,6 +61,19 @@ impl Forwarding {
                 .into_iter()
                 .map(|(reason, requests)| (reason.name(), requests))
                 .collect(),
+            object_files: ObjectFiles {
+                waiting: counts.object_files.waiting,
+                bytes: counts.object_files.bytes,
+                bytes_max: counts.object_files.bytes_max,
+                forwarded: counts.object_files.forwarded,
+                not_wanted: counts.object_files.not_wanted,
+                dropped: counts
+                    .object_files
+                    .dropped
+                    .into_iter()
+                    .map(|(reason, files)| (reason.name(), files))
+                    .collect(),
+            },
         }
     }
 }

@@ -2,11 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use decima_debuginfo::{
-    Debuginfo, DebuginfoError, UploadSink,
+    Debuginfo, DebuginfoError,
     decision::Proposal,
     record::{FileKind, Record, RecordedQuality, State},
 };
+use decima_forward::UploadError;
 use decima_ingest::push::{Origin, Outcome, Protocol, Refusal, Senders};
 use decima_proto::{
     decima::debuginfo::v1alpha1::{
@@ -14,12 +16,11 @@ use decima_proto::{
     },
     parca::debuginfo::v1alpha1::{
         BuildIdType, DebuginfoType, InitiateUploadRequest, InitiateUploadResponse, MarkUploadFinishedRequest,
-        MarkUploadFinishedResponse, ShouldInitiateUploadRequest, ShouldInitiateUploadResponse, UploadInfo,
+        MarkUploadFinishedResponse, ShouldInitiateUploadRequest, ShouldInitiateUploadResponse,
         UploadInstructions, UploadRequest, UploadResponse, debuginfo_service_server, upload_instructions,
         upload_request::Data,
     },
 };
-use tokio_stream::StreamExt as _;
 use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::{note_refused, origin};
@@ -37,7 +38,7 @@ const UPLOADS: shares::Bounds = shares::Bounds { all: 16, sender: 8, connection:
 pub(crate) enum Files {
     /// Here.
     Here(Arc<Debuginfo>),
-    /// In the store to which this process sends everything on.
+    /// On their way to the store to which this process sends everything on.
     There(decima_forward::Debuginfo),
 }
 
@@ -58,23 +59,75 @@ struct Refused {
     reason: Option<Refusal>,
 }
 
+/// Where the bytes of an upload go.
+enum Sink<'a> {
+    Here(decima_debuginfo::UploadSink<'a>),
+    There(decima_forward::UploadSink),
+}
+
+impl Sink<'_> {
+    async fn write(&mut self, bytes: Bytes) -> Result<(), Refused> {
+        match self {
+            Self::Here(sink) => Ok(sink.write(bytes).await?),
+            Self::There(sink) => Ok(sink.write(bytes).await?),
+        }
+    }
+
+    async fn finish(self) -> Result<u64, Refused> {
+        match self {
+            Self::Here(sink) => Ok(sink.finish().await?),
+            Self::There(sink) => Ok(sink.finish().await?),
+        }
+    }
+
+    async fn abort(self) {
+        match self {
+            Self::Here(sink) => sink.abort().await,
+            Self::There(sink) => sink.abort().await,
+        }
+    }
+}
+
 impl From<DebuginfoError> for Refused {
     fn from(error: DebuginfoError) -> Self {
-        let reason = match error {
-            DebuginfoError::NotWanted { .. } | DebuginfoError::SameInvalid { .. } => None,
-            DebuginfoError::BuildId(_) => Some(Refusal::Value),
-            DebuginfoError::HashMissing | DebuginfoError::SizeMissing => Some(Refusal::Missing),
-            DebuginfoError::TooLarge { .. } => Some(Refusal::TooLarge),
-            DebuginfoError::NotInitiated
-            | DebuginfoError::OtherUpload
-            | DebuginfoError::Unknown
-            | DebuginfoError::OtherFinished
-            | DebuginfoError::NothingUploaded => Some(Refusal::Upload),
-            DebuginfoError::Store(_) | DebuginfoError::File(_) | DebuginfoError::Record { .. } => {
-                Some(Refusal::Store)
-            }
+        Self { status: status::of_debuginfo(&error), reason: reason_of(&error) }
+    }
+}
+
+impl From<UploadError> for Refused {
+    fn from(error: UploadError) -> Self {
+        let reason = match &error {
+            UploadError::Refused(error) => reason_of(error),
+            UploadError::NoRoom { .. } => None,
+            UploadError::Field { .. } => Some(Refusal::Value),
+            UploadError::Size { .. } => Some(Refusal::Upload),
+            UploadError::Write(_) => Some(Refusal::Store),
+            UploadError::Remote(status) => match status.code() {
+                Code::FailedPrecondition | Code::AlreadyExists => None,
+                Code::InvalidArgument => Some(Refusal::Value),
+                Code::NotFound => Some(Refusal::Upload),
+                _ => Some(Refusal::Store),
+            },
         };
-        Self { status: status::of_debuginfo(&error), reason }
+        Self { status: status::of_upload(&error), reason }
+    }
+}
+
+/// What a sender's numbers call a step that is refused.
+fn reason_of(error: &DebuginfoError) -> Option<Refusal> {
+    match error {
+        DebuginfoError::NotWanted { .. } | DebuginfoError::SameInvalid { .. } => None,
+        DebuginfoError::BuildId(_) => Some(Refusal::Value),
+        DebuginfoError::HashMissing | DebuginfoError::SizeMissing => Some(Refusal::Missing),
+        DebuginfoError::TooLarge { .. } => Some(Refusal::TooLarge),
+        DebuginfoError::NotInitiated
+        | DebuginfoError::OtherUpload
+        | DebuginfoError::Unknown
+        | DebuginfoError::OtherFinished
+        | DebuginfoError::NothingUploaded => Some(Refusal::Upload),
+        DebuginfoError::Store(_) | DebuginfoError::File(_) | DebuginfoError::Record { .. } => {
+            Some(Refusal::Store)
+        }
     }
 }
 
@@ -82,17 +135,6 @@ impl Refused {
     /// What is wrong with a message.
     fn invalid(reason: Refusal, message: impl Into<String>) -> Self {
         Self { status: Status::invalid_argument(message), reason: Some(reason) }
-    }
-
-    /// The words of the remote store.
-    fn by_remote(status: Status) -> Self {
-        let reason = match status.code() {
-            Code::FailedPrecondition | Code::AlreadyExists => None,
-            Code::InvalidArgument => Some(Refusal::Value),
-            Code::NotFound => Some(Refusal::Upload),
-            _ => Some(Refusal::Store),
-        };
-        Self { status, reason }
     }
 
     /// A stream that goes no further: its sender paused for too long, its connection broke, or the codec refused a message,
@@ -124,9 +166,7 @@ impl DebuginfoService {
     ) -> Result<ShouldInitiateUploadResponse, Refused> {
         let debuginfo = match &self.files {
             Files::Here(debuginfo) => debuginfo,
-            Files::There(remote) => {
-                return remote.should_initiate_upload(request).await.map_err(Refused::by_remote);
-            }
+            Files::There(forward) => return Ok(forward.should_initiate_upload(request).await?),
         };
         let kind = kind(request.r#type)?;
         let proposal = Proposal { hash: &request.hash, force: request.force };
@@ -141,7 +181,7 @@ impl DebuginfoService {
     async fn initiate(&self, request: InitiateUploadRequest) -> Result<InitiateUploadResponse, Refused> {
         let debuginfo = match &self.files {
             Files::Here(debuginfo) => debuginfo,
-            Files::There(remote) => return remote.initiate_upload(request).await.map_err(Refused::by_remote),
+            Files::There(forward) => return Ok(forward.initiate_upload(request).await?),
         };
         let kind = kind(request.r#type)?;
         let proposal = Proposal { hash: &request.hash, force: request.force };
@@ -162,28 +202,15 @@ impl DebuginfoService {
 
     async fn receive(
         &self,
-        mut requests: Streaming<UploadRequest>,
+        requests: Streaming<UploadRequest>,
         party: Party,
         progress: Progress,
     ) -> Result<UploadResponse, Refused> {
-        let debuginfo = match &self.files {
-            Files::Here(debuginfo) => debuginfo,
-            Files::There(remote) => {
-                let first = requests.message().await.map_err(Refused::of_stream)?;
-                let place = Arc::new(self.uploads.place(party).await);
-                let rest = futures::stream::unfold(requests, move |mut requests| {
-                    let (place, progress) = (Arc::clone(&place), progress.clone());
-                    async move {
-                        let next = place.hold(requests.message(), &progress).await.and_then(|next| next);
-                        Some((next.transpose()?, requests))
-                    }
-                });
-                let requests = tokio_stream::iter(first.map(Ok)).chain(Box::pin(rest));
-                return remote.upload(requests).await.map_err(Refused::by_remote);
-            }
+        let within: Duration = match &self.files {
+            Files::Here(debuginfo) => debuginfo.upload_max_duration(),
+            Files::There(forward) => forward.upload_max_duration(),
         };
-        let within: Duration = debuginfo.upload_max_duration();
-        let received = tokio::time::timeout(within, self.keep(debuginfo, requests, party, progress));
+        let received = tokio::time::timeout(within, self.keep(requests, party, progress));
         received.await.unwrap_or_else(|_| {
             let time = humantime::format_duration(within);
             let status = Status::deadline_exceeded(format!("the upload took longer than {time}"));
@@ -193,24 +220,26 @@ impl DebuginfoService {
 
     async fn keep(
         &self,
-        debuginfo: &Debuginfo,
         mut requests: Streaming<UploadRequest>,
         party: Party,
         progress: Progress,
     ) -> Result<UploadResponse, Refused> {
         // Until it comes, nothing is held.
         let first = requests.message().await.map_err(Refused::of_stream)?.and_then(|request| request.data);
-        let Some(Data::Info(UploadInfo { build_id, upload_id, r#type })) = first else {
+        let Some(Data::Info(info)) = first else {
             let message = "the first message must be info, which says what follows";
             return Err(Refused::invalid(Refusal::Missing, message));
         };
-        let kind = kind(r#type)?;
+        let kind = kind(info.r#type)?;
         let place = self.uploads.place(party).await;
-        let mut sink = debuginfo.upload(&build_id, kind, &upload_id).await?;
+        let mut sink = match &self.files {
+            Files::Here(files) => Sink::Here(files.upload(&info.build_id, kind, &info.upload_id).await?),
+            Files::There(forward) => Sink::There(forward.upload(&info).await?),
+        };
         match fill(&mut sink, &mut requests, &place, &progress).await {
             Ok(()) => {
                 let size = sink.finish().await?;
-                Ok(UploadResponse { build_id, size })
+                Ok(UploadResponse { build_id: info.build_id, size })
             }
             Err(failure) => {
                 sink.abort().await;
@@ -229,14 +258,14 @@ impl DebuginfoService {
                 debuginfo.finish(&build_id, kind(r#type)?, &upload_id).await?;
                 Ok(MarkUploadFinishedResponse {})
             }
-            Files::There(remote) => remote.mark_upload_finished(request).await.map_err(Refused::by_remote),
+            Files::There(forward) => Ok(forward.mark_upload_finished(request).await?),
         }
     }
 }
 
 /// Receives chunks until the sender has sent all.
 async fn fill(
-    sink: &mut UploadSink<'_>,
+    sink: &mut Sink<'_>,
     requests: &mut Streaming<UploadRequest>,
     place: &Place,
     progress: &Progress,
@@ -301,7 +330,9 @@ impl debuginfo_service_server::DebuginfoService for DebuginfoService {
 impl object_file_service_server::ObjectFileService for DebuginfoService {
     async fn list(&self, request: Request<ListRequest>) -> Result<Response<ListResponse>, Status> {
         let Files::Here(debuginfo) = &self.files else {
-            return Err(Status::unimplemented("this process forwards object files and keeps none"));
+            return Err(Status::unimplemented(
+                "this process forwards object files; ask the store to which it does",
+            ));
         };
         let ListRequest { build_id } = request.into_inner();
         let records = if build_id.is_empty() {

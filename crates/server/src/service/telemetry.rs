@@ -55,19 +55,22 @@ struct Report {
 }
 
 impl Report {
-    fn read(message: &[u8]) -> Result<Self, Fault> {
+    /// Reads a report, or says in which place it is wrong.
+    fn read(message: &[u8]) -> Result<Self, (&'static str, Fault)> {
         let (mut stderr, mut entries) = (&[][..], Vec::new());
         let mut reader = Reader::new(message);
+        let at = |place| move |fault| (place, fault);
         while !reader.is_done() {
-            match reader.field()? {
-                (STDERR, len) => stderr = reader.body(len)?.rest(),
+            match reader.field().map_err(at("ReportPanicRequest"))? {
+                (STDERR, len) => stderr = reader.body(len).map_err(at("ReportPanicRequest.stderr"))?.rest(),
                 (METADATA, len) => {
-                    let entry = reader.body(len)?;
+                    let at = at("ReportPanicRequest.metadata");
+                    let entry = reader.body(len).map_err(at)?;
                     if entries.len() < ENTRIES_MAX {
-                        entries.push(read_entry(entry)?);
+                        entries.push(read_entry(entry).map_err(at)?);
                     }
                 }
-                field => reader.skip(field)?,
+                field => reader.skip(field).map_err(at("ReportPanicRequest"))?,
             }
         }
         entries.sort();
@@ -137,8 +140,8 @@ impl telemetry_service_server::TelemetryService for TelemetryService {
         let message: Bytes = request.into_inner().0;
         match Report::read(&message) {
             Ok(report) => self.note(report, &origin),
-            Err(fault) => {
-                let words = format!("not a report: {} at byte {}", fault.reason, fault.offset);
+            Err((place, fault)) => {
+                let words = format!("{place}: {} at byte {}", fault.reason, fault.offset);
                 note_refused(&self.senders, &origin, Refusal::Malformed, &words);
                 return Err(Status::invalid_argument(words));
             }
@@ -180,7 +183,10 @@ mod tests {
         assert_eq!(Report::read(&about).unwrap().about, "arch=amd64 version=1 2");
         let many = entry("k", &"v".repeat(1000)).repeat(1000);
         assert!(Report::read(&many).unwrap().about.len() < ENTRIES_MAX * (ENTRY_BYTES_MAX + 8));
-        assert!(Report::read(&[STDERR as u8, 5]).is_err());
+        let place = |message: &[u8]| Report::read(message).unwrap_err().0;
+        assert_eq!(place(&[STDERR as u8, 5]), "ReportPanicRequest.stderr");
+        assert_eq!(place(&[METADATA as u8, 2, KEY as u8, 5]), "ReportPanicRequest.metadata");
+        assert_eq!(place(&[METADATA as u8]), "ReportPanicRequest");
     }
 
     #[test]

@@ -23,20 +23,24 @@ use crate::{
 };
 
 /// A program with its build ID, 7,320 bytes.
-const PROGRAM: &[u8] = include_bytes!("../../../../fuzz/corpus/elf/program-dwarf5");
+pub(crate) const PROGRAM: &[u8] = include_bytes!("../../../../fuzz/corpus/elf/program-dwarf5");
 
-type Client = DebuginfoServiceClient<Channel>;
+pub(crate) type Client = DebuginfoServiceClient<Channel>;
 
-async fn client(server: &TestServer) -> Client {
-    DebuginfoServiceClient::new(server.channel().await).max_encoding_message_size(64 << 20)
+pub(crate) async fn client(server: &TestServer) -> Client {
+    client_of(server.channel().await)
 }
 
-async fn list(server: &TestServer, build_id: &str) -> Vec<ObjectFile> {
+pub(crate) fn client_of(channel: Channel) -> Client {
+    DebuginfoServiceClient::new(channel).max_encoding_message_size(64 << 20)
+}
+
+pub(crate) async fn list(server: &TestServer, build_id: &str) -> Vec<ObjectFile> {
     let mut client = ObjectFileServiceClient::new(server.channel().await);
     client.list(ListRequest { build_id: build_id.to_owned() }).await.unwrap().into_inner().object_files
 }
 
-async fn should_initiate(client: &mut Client, build_id: &str, hash: &str) -> (bool, String) {
+pub(crate) async fn should_initiate(client: &mut Client, build_id: &str, hash: &str) -> (bool, String) {
     let asked = ShouldInitiateUploadRequest {
         build_id: build_id.to_owned(),
         hash: hash.to_owned(),
@@ -46,7 +50,12 @@ async fn should_initiate(client: &mut Client, build_id: &str, hash: &str) -> (bo
     (answer.should_initiate_upload, answer.reason)
 }
 
-async fn initiate(client: &mut Client, build_id: &str, hash: &str, size: i64) -> Result<String, Status> {
+pub(crate) async fn initiate(
+    client: &mut Client,
+    build_id: &str,
+    hash: &str,
+    size: i64,
+) -> Result<String, Status> {
     let asked = InitiateUploadRequest {
         build_id: build_id.to_owned(),
         size,
@@ -57,20 +66,23 @@ async fn initiate(client: &mut Client, build_id: &str, hash: &str, size: i64) ->
     Ok(answer.upload_instructions.unwrap().upload_id)
 }
 
-fn info(build_id: &str, upload_id: &str) -> UploadRequest {
+pub(crate) fn info(build_id: &str, upload_id: &str) -> UploadRequest {
     let info = UploadInfo { build_id: build_id.to_owned(), upload_id: upload_id.to_owned(), r#type: 0 };
     UploadRequest { data: Some(Data::Info(info)) }
 }
 
-fn chunk(bytes: &[u8]) -> UploadRequest {
+pub(crate) fn chunk(bytes: &[u8]) -> UploadRequest {
     UploadRequest { data: Some(Data::ChunkData(bytes.to_vec().into())) }
 }
 
-async fn send(client: &mut Client, requests: Vec<UploadRequest>) -> Result<UploadResponse, Status> {
+pub(crate) async fn send(
+    client: &mut Client,
+    requests: Vec<UploadRequest>,
+) -> Result<UploadResponse, Status> {
     client.upload(tokio_stream::iter(requests)).await.map(tonic::Response::into_inner)
 }
 
-async fn finish(client: &mut Client, build_id: &str, upload_id: &str) -> Result<(), Status> {
+pub(crate) async fn finish(client: &mut Client, build_id: &str, upload_id: &str) -> Result<(), Status> {
     let finished = MarkUploadFinishedRequest {
         build_id: build_id.to_owned(),
         upload_id: upload_id.to_owned(),
@@ -85,8 +97,7 @@ fn recorded<M: Message + Default>(file: &Value) -> M {
 
 /// Sends the uploads of the recording. Every call is answered as Parca answered it; only upload IDs differ. Gives the sizes by
 /// build ID.
-async fn replay_uploads(server: &TestServer) -> std::collections::BTreeMap<String, u64> {
-    let mut client = client(server).await;
+pub(crate) async fn replay_uploads(mut client: Client) -> std::collections::BTreeMap<String, u64> {
     let calls: Value = serde_json::from_slice(&fixture("agent-v2/debuginfo.json")).unwrap();
     let mut upload_ids = std::collections::HashMap::new();
     let mut sizes = std::collections::BTreeMap::new();
@@ -145,7 +156,7 @@ fn expected_id_length(recorded: &InitiateUploadResponse) -> usize {
 #[tokio::test]
 async fn uploads_of_an_agent() {
     let server = TestServer::start().await;
-    let sizes = replay_uploads(&server).await;
+    let sizes = replay_uploads(client(&server).await).await;
     let mut client = client(&server).await;
     let files = list(&server, "").await;
     let held: std::collections::BTreeMap<_, _> =
@@ -310,7 +321,7 @@ async fn steps_over_rest() {
 async fn stacks_of_an_agent_have_functions() {
     for folder in ["agent-v1", "agent-v2"] {
         let server = TestServer::start().await;
-        replay_uploads(&server).await;
+        replay_uploads(client(&server).await).await;
         match folder {
             "agent-v1" => replay_exchanges(&server).await,
             _ => replay_arrow(&server, folder).await,
@@ -383,7 +394,7 @@ fn locations_of(pprof: &[u8], file: &str) -> Vec<Vec<String>> {
 }
 
 /// A profile of one address: where the program begins.
-fn profile_of_an_address(build_id: &str) -> Vec<u8> {
+pub(crate) fn profile_of_an_address(build_id: &str) -> Vec<u8> {
     use decima_testkit::pprof::{Location, Mapping, Profile, Sample, ValueType};
     let entry = u64::from_le_bytes(PROGRAM[24..32].try_into().unwrap());
     let strings = ["", "samples", "count", "cpu", "nanoseconds", "/opt/program", build_id];

@@ -1,6 +1,9 @@
 //! What senders send to a server that forwards, and what arrives at the other end: a store, or something that answers as
 //! Parca was recorded to.
 
+mod object_files;
+mod strict;
+
 use std::{
     collections::VecDeque,
     fs,
@@ -12,8 +15,8 @@ use std::{
 };
 
 use decima_forward::{
-    DropReason, Forwarder,
-    settings::{Remote, Settings as ForwardSettings, Trust},
+    DropReason, Forwarder, OpenError, StartError,
+    settings::{ObjectFiles, Remote, Settings as ForwardSettings, Trust},
 };
 use decima_ingest::push::{Origin, Protocol};
 use decima_proto::{
@@ -24,14 +27,6 @@ use decima_proto::{
         profiles_service_server::{ProfilesService, ProfilesServiceServer},
     },
     parca::{
-        debuginfo::v1alpha1::{
-            InitiateUploadRequest, InitiateUploadResponse, MarkUploadFinishedRequest,
-            MarkUploadFinishedResponse, ShouldInitiateUploadRequest, ShouldInitiateUploadResponse,
-            UploadInfo, UploadRequest, UploadResponse,
-            debuginfo_service_client::DebuginfoServiceClient,
-            debuginfo_service_server::{DebuginfoService, DebuginfoServiceServer},
-            upload_request::Data,
-        },
         profilestore::v1alpha1::{
             Label, LabelSet, RawProfileSeries, RawSample, WriteArrowRequest, WriteArrowResponse,
             WriteRawRequest, WriteRawResponse, WriteRequest, WriteResponse,
@@ -98,7 +93,7 @@ fn recording(folder: &str) -> Vec<Sending> {
                     question: recorded_question(locations),
                 }
             }
-            "agent-v2" => Sending::Arrow(WriteArrowRequest::decode(&*bytes).unwrap()),
+            "agent-v2" | "agent-v2-memory" => Sending::Arrow(WriteArrowRequest::decode(&*bytes).unwrap()),
             _ => Sending::Export(Encoded(bytes.into())),
         }
     });
@@ -124,7 +119,22 @@ struct Forwarding {
 
 impl Forwarding {
     async fn start(spool: &Path, remote: SocketAddr, labels: &[(&str, &str)]) -> Self {
+        let object_files = ObjectFiles {
+            bytes_max: 256 << 20,
+            file_bytes_max: 128 << 20,
+            upload_max_duration: Duration::from_secs(900),
+        };
+        Self::with(spool, remote, labels, object_files).await
+    }
+
+    async fn with(
+        spool: &Path,
+        remote: SocketAddr,
+        labels: &[(&str, &str)],
+        object_files: ObjectFiles,
+    ) -> Self {
         let settings = ForwardSettings {
+            object_files,
             remote: Remote {
                 origin: format!("http://{remote}").parse().unwrap(),
                 trust: Trust::System,
@@ -140,7 +150,16 @@ impl Forwarding {
             spool_age_max: Duration::from_secs(365 * 86_400),
             profile_bytes_max: 128 << 20,
         };
-        let forwarder = Forwarder::start(settings).await.unwrap();
+        let forwarder = loop {
+            match Forwarder::start(settings.clone()).await {
+                Ok(forwarder) => break forwarder,
+                // One that was dropped lets go of its spool a moment later.
+                Err(StartError::Spool(OpenError::Locked { .. })) => {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+                Err(error) => panic!("{error}"),
+            }
+        };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let server = Server::start([listener.into()], Settings::default()).unwrap();
         let address = server.addresses()[0];
@@ -186,10 +205,17 @@ impl Forwarding {
         }
     }
 
+    /// Ends without a stop.
+    async fn kill(self) {
+        self.served.abort();
+        let _ = self.served.await;
+    }
+
     /// Waits until nothing is in the spool.
     async fn until_empty(&self) {
         for _ in 0..3000 {
-            if self.forwarder.counts().spool_requests == 0 {
+            let counts = self.forwarder.counts();
+            if counts.spool_requests == 0 && counts.object_files.waiting == 0 {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -219,32 +245,6 @@ fn name(folder: &str) -> fn(&str) -> String {
         |_| "go_opentelemetry_io_ebpf_profiler".to_owned()
     } else {
         str::to_owned
-    }
-}
-
-#[tokio::test]
-async fn recordings_arrive_exactly() {
-    for folder in ["scraper", "agent-v1", "agent-v2", "otlp", "otlp-1.9"] {
-        for labels in [&[][..], &[("region", "eu")]] {
-            let store = TestServer::start().await;
-            let spool = tempfile::tempdir().unwrap();
-            let forwarding = Forwarding::start(spool.path(), store.address, labels).await;
-            let messages = recording(folder);
-            let count = messages.len() as u64;
-            for sending in messages {
-                forwarding.send(sending).await;
-            }
-            forwarding.until_empty().await;
-            let counts = forwarding.forwarder.counts();
-            assert_eq!(counts.forwarded.values().sum::<u64>(), count, "{folder}");
-            assert!(counts.dropped.values().all(|&count| count == 0), "{counts:?}");
-            check_totals(&store, &expected(folder)["total"], name(folder)).await;
-            if !labels.is_empty() {
-                let values = store.get("/api/profiles/labels/region/values").await;
-                assert!(text(&values).contains("\"eu\""), "{folder}: {}", text(&values));
-            }
-            forwarding.stop().await;
-        }
     }
 }
 
@@ -282,7 +282,6 @@ struct Parca {
     questions: Arc<Mutex<VecDeque<Vec<u8>>>>,
     /// Statuses to refuse the next requests of `WriteRaw` with.
     refusals: Arc<Mutex<VecDeque<Status>>>,
-    uploaded: Arc<Mutex<Vec<u8>>>,
 }
 
 #[tonic::async_trait]
@@ -336,50 +335,6 @@ impl ProfilesService for Parca {
     }
 }
 
-#[tonic::async_trait]
-impl DebuginfoService for Parca {
-    async fn upload(
-        &self,
-        request: tonic::Request<Streaming<UploadRequest>>,
-    ) -> Result<Response<UploadResponse>, Status> {
-        let mut requests = request.into_inner();
-        let mut build_id = String::new();
-        let mut content = Vec::new();
-        while let Some(request) = requests.message().await? {
-            match request.data {
-                Some(Data::Info(info)) => build_id = info.build_id,
-                Some(Data::ChunkData(chunk)) => content.extend_from_slice(&chunk),
-                None => {}
-            }
-        }
-        let size = content.len() as u64;
-        *self.uploaded.lock() = content;
-        Ok(Response::new(UploadResponse { build_id, size }))
-    }
-
-    async fn should_initiate_upload(
-        &self,
-        request: tonic::Request<ShouldInitiateUploadRequest>,
-    ) -> Result<Response<ShouldInitiateUploadResponse>, Status> {
-        let reason = format!("First time we see this Build ID {}", request.into_inner().build_id);
-        Ok(Response::new(ShouldInitiateUploadResponse { should_initiate_upload: true, reason }))
-    }
-
-    async fn initiate_upload(
-        &self,
-        _: tonic::Request<InitiateUploadRequest>,
-    ) -> Result<Response<InitiateUploadResponse>, Status> {
-        Err(Status::failed_precondition("upload is not needed"))
-    }
-
-    async fn mark_upload_finished(
-        &self,
-        _: tonic::Request<MarkUploadFinishedRequest>,
-    ) -> Result<Response<MarkUploadFinishedResponse>, Status> {
-        Err(Status::unauthenticated("no token"))
-    }
-}
-
 impl Parca {
     async fn serve(&self) -> (SocketAddr, JoinHandle<()>) {
         self.serve_on(TcpListener::bind("127.0.0.1:0").await.unwrap())
@@ -393,8 +348,7 @@ impl Parca {
                 .add_service(
                     ProfileStoreServiceServer::new(parca.clone()).max_decoding_message_size(64 << 20),
                 )
-                .add_service(ProfilesServiceServer::new(parca.clone()))
-                .add_service(DebuginfoServiceServer::new(parca).max_decoding_message_size(64 << 20))
+                .add_service(ProfilesServiceServer::new(parca))
                 .serve_with_incoming(TcpListenerStream::new(listener))
                 .await
                 .unwrap();
@@ -569,41 +523,5 @@ async fn questions_are_answered_with_where_to_ask() {
     let senders: Value = serde_json::from_str(&forwarding.get("/api/senders").await.1).unwrap();
     let nodes: Vec<_> = senders["senders"].as_array().unwrap().iter().map(|sender| &sender["node"]).collect();
     assert_eq!(nodes, ["", "1"], "what is wrong is its node's where that can be read");
-    forwarding.stop().await;
-}
-
-#[tokio::test]
-async fn object_files_go_straight_through() {
-    let parca = Parca::default();
-    let (address, _served) = parca.serve().await;
-    let spool = tempfile::tempdir().unwrap();
-    let forwarding = Forwarding::start(spool.path(), address, &[]).await;
-    let mut client = DebuginfoServiceClient::new(forwarding.channel().await);
-    let should = ShouldInitiateUploadRequest { build_id: "abc".into(), ..Default::default() };
-    let answer = client.should_initiate_upload(should.clone()).await.unwrap().into_inner();
-    assert!(answer.should_initiate_upload && answer.reason == "First time we see this Build ID abc");
-    let status = client.initiate_upload(InitiateUploadRequest::default()).await.unwrap_err();
-    assert_eq!((status.code(), status.message()), (Code::FailedPrecondition, "upload is not needed"));
-    let info = UploadInfo { build_id: "abc".into(), upload_id: "1".into(), r#type: 0 };
-    let chunk = |byte| Data::ChunkData(vec![byte; 1 << 20].into());
-    let messages = [Data::Info(info), chunk(1), chunk(2), chunk(3), chunk(4)];
-    let messages = messages.map(|data| UploadRequest { data: Some(data) });
-    let answer = client.upload(tokio_stream::iter(messages)).await.unwrap().into_inner();
-    assert_eq!((answer.build_id.as_str(), answer.size), ("abc", 4 << 20));
-    assert_eq!(parca.uploaded.lock().len(), 4 << 20);
-    // The forwarder's token is not the sender's business.
-    let status = client.mark_upload_finished(MarkUploadFinishedRequest::default()).await.unwrap_err();
-    assert_eq!(status.code(), Code::Unavailable, "{status:?}");
-    forwarding.stop().await;
-    // While the store is away, agents hear what makes them ask again, and not what makes them give up.
-    let spool = tempfile::tempdir().unwrap();
-    let forwarding = Forwarding::start(spool.path(), free_address().await, &[]).await;
-    let mut client = DebuginfoServiceClient::new(forwarding.channel().await);
-    let answer = client.should_initiate_upload(should).await.unwrap().into_inner();
-    assert!(!answer.should_initiate_upload);
-    assert_eq!(answer.reason, decima_debuginfo::decision::Reason::UploadInProgress.as_str());
-    let status = client.initiate_upload(InitiateUploadRequest::default()).await.unwrap_err();
-    assert_eq!(status.code(), Code::FailedPrecondition, "{status:?}");
-    assert!(status.message().contains("the remote store is away"), "{status:?}");
     forwarding.stop().await;
 }

@@ -22,7 +22,7 @@ pub(crate) struct TestServer {
     pub(crate) address: SocketAddr,
     stop: oneshot::Sender<()>,
     served: JoinHandle<Result<(), ServeError>>,
-    _data: tempfile::TempDir,
+    data: tempfile::TempDir,
 }
 
 /// Largest object file that the server takes.
@@ -49,6 +49,11 @@ impl TestServer {
     }
 
     pub(crate) async fn with(settings: Settings) -> Self {
+        Self::within(settings, Limits::default()).await
+    }
+
+    /// With other limits of what one request may carry.
+    pub(crate) async fn within(settings: Settings, limits: Limits) -> Self {
         let data = tempfile::tempdir().unwrap();
         let store = Store::open(store_settings(data.path())).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -70,13 +75,13 @@ impl TestServer {
             debuginfo,
             engine: Engine::new(store.clone(), decima_query::engine::Settings::default())
                 .with_symbolizer(symbolizer),
-            push: Push::new(store, Limits::default()),
+            push: Push::new(store, limits),
         };
         let (stop, stopped) = oneshot::channel();
         let served = tokio::spawn(server.serve(handles, async {
             let _ = stopped.await;
         }));
-        let server = Self { address, stop, served, _data: data };
+        let server = Self { address, stop, served, data };
         server.until_ready().await;
         server
     }
@@ -89,6 +94,11 @@ impl TestServer {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         panic!("the server does not become ready");
+    }
+
+    /// Where its objects are.
+    pub(crate) fn data(&self) -> &std::path::Path {
+        self.data.path()
     }
 
     /// A gRPC channel.

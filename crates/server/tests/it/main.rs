@@ -14,6 +14,8 @@ mod harness;
 #[cfg(test)]
 mod life;
 #[cfg(test)]
+mod malformed;
+#[cfg(test)]
 mod page;
 #[cfg(test)]
 mod recorded;

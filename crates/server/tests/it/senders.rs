@@ -129,7 +129,8 @@ async fn exchanges_that_go_wrong_are_told() {
     let missing = "without the locations that were asked for";
     check(&mut client, write_request(&samples), None, missing).await;
     let other = write_request(&exchanges().remove(10).1);
-    check(&mut client, write_request(&samples), Some(other), "column stacktrace_id: the locations of").await;
+    check(&mut client, write_request(&samples), Some(other), "column stacktrace_id, row 0: the locations of")
+        .await;
     let swapped = write_request(&samples);
     check(&mut client, swapped, Some(write_request(&samples)), "column locations: missing").await;
     let garbage = WriteRequest { record: vec![7; 100].into() };
@@ -188,7 +189,7 @@ async fn opentelemetry_over_http() {
 }
 
 /// A recorded request as JSON, which OpenTelemetry's own exporters would have sent.
-const JSON: &str = r#"{
+pub(crate) const JSON: &str = r#"{
   "resourceProfiles": [{
     "resource": {"attributes": [
       {"key": "service.name", "value": {"stringValue": "shop"}},
@@ -366,7 +367,7 @@ async fn agents_that_ended_are_told() {
         client.unary(tonic::Request::new(Encoded(vec![0x0a, 9].into())), path, codec).await.unwrap_err();
     assert_eq!(
         (status.code(), status.message()),
-        (Code::InvalidArgument, "not a report: cut short at byte 2")
+        (Code::InvalidArgument, "ReportPanicRequest.stderr: cut short at byte 2")
     );
     let metrics = server.get("/metrics").await;
     for (outcome, reason, count) in [("accepted", "", 2), ("refused", "malformed", 1)] {

@@ -52,7 +52,10 @@ fn streams_that_would_grow() {
     (0..rows).for_each(|_| shared.append_value("x".repeat(4000)));
     let stream = repeated(with(of_rows(rows), "labels", structs(vec![("big", array(shared.finish()))])), 1);
     assert!(stream.len() < 4 << 20, "{}", stream.len());
-    check(stream, "column labels.big: 134217729 bytes of text or more, the limit is 134217728");
+    check(
+        stream,
+        "column labels.big, rows 0 to 33554: 134217729 bytes of text or more, the limit is 134217728",
+    );
     let label = runs(&array(StringArray::from(vec!["x"])), &[ROWS_MAX as i32 / 2]);
     let names: Vec<String> = (0..33).map(|label| format!("l{label:02}")).collect();
     let labels = names.iter().map(|name| {
