@@ -15,7 +15,7 @@ use decima_proto::parca::debuginfo::v1alpha1::{
     upload_instructions::UploadStrategy, upload_request::Data,
 };
 use futures::{Stream, StreamExt as _};
-use reqwest::{Client, Method, StatusCode, Url, header::CONTENT_LENGTH};
+use reqwest::{Client, Method, Response, StatusCode, Url, header::CONTENT_LENGTH};
 use rustls::{ClientConfig, crypto::ring};
 use tokio::sync::{OnceCell, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
@@ -211,8 +211,7 @@ impl HandOver {
         if status.is_success() {
             return Ok(());
         }
-        let said = answer.text().await.unwrap_or_default();
-        let said: String = said.chars().take(SAID_BYTES_MAX).collect();
+        let said = beginning(answer).await;
         let reason = format!("the bucket of the remote store answers {status}: {said}");
         Err(match status {
             // A signature that has expired, and what is no fault of the file's.
@@ -241,6 +240,18 @@ impl HandOver {
 async fn in_time<T>(step: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
     let late = |_| Status::deadline_exceeded("no answer in half a minute");
     tokio::time::timeout(STEP_TIMEOUT, step).await.map_err(late)?
+}
+
+/// What an answer begins with, so far as it arrives.
+async fn beginning(mut answer: Response) -> String {
+    let mut said = Vec::new();
+    while said.len() < SAID_BYTES_MAX
+        && let Ok(Some(chunk)) = answer.chunk().await
+    {
+        let room = SAID_BYTES_MAX - said.len();
+        said.extend_from_slice(chunk.get(..room).unwrap_or(&chunk));
+    }
+    String::from_utf8_lossy(&said).into_owned()
 }
 
 /// A question that was not answered.
