@@ -27,7 +27,7 @@ use decima_profile::{
 };
 
 use crate::{
-    arrow::{self, Array, ArrowError, Batch, Fault, NULL},
+    arrow::{self, Array, ArrowError, Batch, Fault, NULL, Value},
     push::{Limits, PushError},
 };
 
@@ -214,7 +214,8 @@ struct Text {
 
 impl Text {
     /// The id of a text, a new one each time; what is not UTF-8 is replaced by U+FFFD and counted.
-    fn add(&mut self, bytes: &[u8]) -> StringId {
+    fn add(&mut self, value: Value<'_>) -> StringId {
+        let bytes = value.bytes();
         if bytes.is_empty() {
             return 0;
         }
@@ -222,7 +223,11 @@ impl Text {
             self.is_full = true;
             return 0;
         }
-        match std::str::from_utf8(bytes) {
+        let text = match value {
+            Value::Text(text) => Ok(text),
+            Value::Bytes(bytes) => std::str::from_utf8(bytes),
+        };
+        match text {
             Ok(text) => self.strings.push(text),
             Err(_) => {
                 self.repaired += 1;
@@ -248,7 +253,7 @@ impl Text {
             return Ok(arrow::expand(&ends, &self.column(batch, values)?, array.len()));
         }
         let mut ids = Vec::with_capacity(array.len());
-        batch.visit_bytes(array, |_, bytes| ids.push(bytes.map_or(0, |bytes| self.add(bytes))))?;
+        batch.visit_bytes(array, |_, value| ids.push(value.map_or(0, |value| self.add(value))))?;
         if self.is_full {
             let fault = Fault::Limit {
                 what: "bytes of text or more",

@@ -23,7 +23,7 @@ mod schema;
 mod stream;
 
 pub(crate) use self::{
-    array::{Array, Batch, Lists, NULL, expand},
+    array::{Array, Batch, Lists, NULL, Value, expand},
     error::{ArrowError, Fault},
     stream::read,
 };

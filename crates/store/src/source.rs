@@ -17,7 +17,7 @@ use async_trait::async_trait;
 use decima_profile::ProfileType;
 
 pub use self::attributes::{Attribute, AttributeTable, SeriesAttribute};
-pub(crate) use self::fingerprints::Contents;
+pub(crate) use self::fingerprints::{Contents, stacktrace_fingerprint};
 use crate::error::ReadError;
 
 /// A closed range of Unix times.

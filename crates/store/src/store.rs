@@ -26,7 +26,7 @@ use crate::{
     counted::{Counted, Requests},
     error::{AppendError, OpenError, ReadError},
     follow::{self, Follower, Loaded},
-    head::{Head, HeadSource, HeadView},
+    head::{Head, HeadSource, HeadView, Incoming},
     host::Handle,
     manifest::BlockEntry,
     metrics::{Counters, StoreCounts},
@@ -271,8 +271,8 @@ impl Store {
         request_hash: Option<u128>,
     ) -> Result<Appended, AppendError> {
         let (reply, answer) = oneshot::channel();
-        let command =
-            Command::Append { batch: Box::new(batch), hash: request_hash, arrived: Instant::now(), reply };
+        let incoming = Box::new(Incoming::from(batch));
+        let command = Command::Append { incoming, hash: request_hash, arrived: Instant::now(), reply };
         self.commands()?.send(command).await.map_err(|_| AppendError::Closed)?;
         answer.await.map_err(|_| AppendError::Closed)?
     }

@@ -33,6 +33,7 @@ use crate::{
     error::AppendError,
     filter::{Accepted, drop_outside},
     flush::{self, Held},
+    head::Incoming,
     host::Handle,
     log::{
         codec::{self, LogPosition, LoggedRequest, ObjectKind},
@@ -63,7 +64,7 @@ const PUT_TRIES: u32 = 3;
 
 /// What the thread is asked to do.
 pub(crate) enum Command {
-    Append { batch: Box<SampleBatch>, hash: Option<u128>, arrived: Instant, reply: Reply<Appended> },
+    Append { incoming: Box<Incoming>, hash: Option<u128>, arrived: Instant, reply: Reply<Appended> },
     Flush { reply: Reply<()> },
     Compact { now_ns: i64, reply: Reply<u64> },
     Close { reply: Reply<()> },
@@ -95,7 +96,7 @@ impl Log {
 }
 
 struct Pending {
-    batch: Box<SampleBatch>,
+    incoming: Box<Incoming>,
     hash: Option<u128>,
     arrived: Instant,
     reply: Reply<Appended>,
@@ -210,9 +211,9 @@ impl Writer {
             };
             let mut group = Vec::new();
             let mut group_bytes = 0;
-            while let Some(Command::Append { batch, hash, arrived, reply }) = next {
-                group_bytes += batch.strings.buffer().len();
-                group.push(Pending { batch, hash, arrived, reply, rejected: 0 });
+            while let Some(Command::Append { incoming, hash, arrived, reply }) = next {
+                group_bytes += incoming.batch.strings.buffer().len();
+                group.push(Pending { incoming, hash, arrived, reply, rejected: 0 });
                 next = if group.len() < GROUP_REQUESTS_MAX && group_bytes < GROUP_BYTES_MAX {
                     queue.try_recv().ok()
                 } else {
@@ -263,7 +264,7 @@ impl Writer {
         let mut requests = Vec::with_capacity(group.len());
         let mut mark = self.shared.state.lock().head.mark();
         for request in group {
-            let chunks = self.shared.state.lock().head.intern(&request.batch, &mut mark);
+            let chunks = self.shared.state.lock().head.intern(&request.incoming, &mut mark);
             let samples = chunks.iter().map(|c| c.values.len() as u64).sum();
             answers.push((request.reply, Appended { samples, rejected: request.rejected, duplicate: false }));
             requests.push(LoggedRequest { received_ns, hash: request.hash, chunks });
@@ -311,9 +312,9 @@ impl Writer {
                 let _ = request.reply.send(Ok(appended));
                 continue;
             }
-            request.rejected = drop_outside(&mut request.batch, accepted);
+            request.rejected = drop_outside(&mut request.incoming.batch, accepted);
             Counters::add(&self.shared.counters.rejected_samples, request.rejected);
-            if request.batch.sample_count() > 0 {
+            if request.incoming.batch.sample_count() > 0 {
                 admitted.push(request);
             } else if request.rejected > 0 {
                 let _ = request.reply.send(Err(AppendError::AllOutsideTimes {
@@ -540,7 +541,7 @@ fn size_bytes(group: &[Pending]) -> u64 {
             + 4 * batch.stacktrace_locations.len()
             + 20 * batch.sample_count()
     };
-    group.iter().map(|request| of(&request.batch) as u64).sum()
+    group.iter().map(|request| of(&request.incoming.batch) as u64).sum()
 }
 
 fn nanoseconds(duration: Duration) -> i64 {

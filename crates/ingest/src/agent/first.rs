@@ -23,7 +23,7 @@ use super::{
     samples::Samples,
     symbols::{self, Symbols},
 };
-use crate::arrow::{self, Array, ArrowError, Batch, Fault, NULL};
+use crate::arrow::{self, Array, ArrowError, Batch, Fault, NULL, Value};
 
 const LABEL_PREFIX: &str = "labels.";
 /// The column of the label that names the sender.
@@ -95,7 +95,7 @@ impl Ids {
             return Ok(arrow::expand(&ends, &self.numbers(batch, values)?, column.len()));
         }
         let mut numbers = Vec::with_capacity(column.len());
-        batch.visit_bytes(column, |_, id| numbers.push(self.number(id.unwrap_or_default())))?;
+        batch.visit_bytes(column, |_, id| numbers.push(self.number(id.map_or(&[], Value::bytes))))?;
         let found = self.size_bytes;
         if found > ID_BYTES_MAX {
             let fault = Fault::Limit { what: "bytes of ids", found, limit: ID_BYTES_MAX };

@@ -65,7 +65,8 @@ fn the_question_asks_for_every_id_once() {
         arrow::read(stream, bounds(&limits), |schema, batch| {
             assert_eq!(schema.metadata(VERSION_KEY), Some(FIRST));
             assert_eq!(batch.columns().len(), 1);
-            batch.visit_bytes(batch.required("stacktrace_id")?, |_, id| ids.push(id.unwrap().to_vec()))
+            batch
+                .visit_bytes(batch.required("stacktrace_id")?, |_, id| ids.push(id.unwrap().bytes().to_vec()))
         })
         .unwrap();
         ids.sort();

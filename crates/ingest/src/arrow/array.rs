@@ -1,9 +1,9 @@
 //! Columns of a batch, and how their values are read.
 
-use std::{borrow::Cow, collections::HashMap};
+use std::{collections::HashMap, ops::Range};
 
 use super::{
-    body::{Budget, Buffer, Unread},
+    body::{Budget, Buffer, Bytes, Unread},
     error::{ArrowError, Fault},
     schema::{Dictionary, Field, Kind},
 };
@@ -25,6 +25,45 @@ pub(crate) struct Array<'a> {
     pub(super) children: Vec<Array<'a>>,
     /// Whether this holds the values of the field's dictionary rather than indices into it.
     pub(super) is_dictionary: bool,
+}
+
+/// A value of a column of text or bytes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Value<'t> {
+    /// Known to be UTF-8.
+    Text(&'t str),
+    /// Not looked at, or not UTF-8.
+    Bytes(&'t [u8]),
+}
+
+impl<'t> Value<'t> {
+    /// Its bytes.
+    pub(crate) fn bytes(self) -> &'t [u8] {
+        match self {
+            Self::Text(text) => text.as_bytes(),
+            Self::Bytes(bytes) => bytes,
+        }
+    }
+}
+
+/// Values beside each other: a look at all of them takes less than one at each.
+struct Values<'t> {
+    bytes: &'t [u8],
+    text: Option<&'t str>,
+}
+
+impl<'t> Values<'t> {
+    fn of(bytes: &'t [u8]) -> Self {
+        Self { bytes, text: std::str::from_utf8(bytes).ok() }
+    }
+
+    /// `None` if it is not there.
+    fn get(&self, range: Range<usize>) -> Option<Value<'t>> {
+        match self.text.and_then(|text| text.get(range.clone())) {
+            Some(text) => Some(Value::Text(text)),
+            None => self.bytes.get(range).map(Value::Bytes),
+        }
+    }
 }
 
 /// A record batch with what its columns refer to.
@@ -101,13 +140,13 @@ impl<'a> Array<'a> {
     }
 
     /// The bytes of a buffer, at least so many of them.
-    fn buffer(
+    fn buffer<'b>(
         &self,
         index: usize,
         name: &'static str,
         needed: usize,
-        budget: &Budget,
-    ) -> Result<Cow<'a, [u8]>, ArrowError> {
+        budget: &'b Budget,
+    ) -> Result<Bytes<'a, 'b>, ArrowError> {
         let bytes = match self.buffers.get(index) {
             Some(buffer) => buffer.read(budget).map_err(|unread| {
                 self.rows(match unread {
@@ -115,7 +154,7 @@ impl<'a> Array<'a> {
                     Unread::TooLarge(fault) => fault,
                 })
             })?,
-            None => Cow::Borrowed(&[][..]),
+            None => Bytes::Borrowed(&[]),
         };
         if bytes.len() < needed {
             return Err(self.rows(Fault::CutShort { buffer: name, found: bytes.len(), needed }));
@@ -270,11 +309,11 @@ impl<'a> Batch<'a, '_> {
         Ok((checked, values))
     }
 
-    /// Hands the bytes of each row (text or binary, `None` for null) to `visit`.
+    /// Hands the value of each row (text or binary, `None` for null) to `visit`.
     pub(crate) fn visit_bytes(
         &self,
         array: &Array<'a>,
-        mut visit: impl FnMut(usize, Option<&[u8]>),
+        mut visit: impl FnMut(usize, Option<Value<'_>>),
     ) -> Result<(), ArrowError> {
         let len = array.len;
         let valid = self.validity(array)?;
@@ -290,6 +329,7 @@ impl<'a> Batch<'a, '_> {
                     return Ok(());
                 }
                 let offsets = widened(&offsets, len + 1, width, false);
+                let text = Values::of(&text);
                 for (row, pair) in offsets.windows(2).enumerate() {
                     let [start, end] = pair else { continue };
                     if !is_valid(row) {
@@ -297,19 +337,17 @@ impl<'a> Batch<'a, '_> {
                         continue;
                     }
                     let found = usize::try_from(*start).ok().zip(usize::try_from(*end).ok());
-                    let Some(bytes) = found.and_then(|(start, end)| text.get(start..end)) else {
-                        let found = i128::from(*end);
-                        return Err(
-                            array.at(row, Fault::OutOfRange { what: "offset", found, count: text.len() })
-                        );
+                    let Some(value) = found.and_then(|(start, end)| text.get(start..end)) else {
+                        let (found, count) = (i128::from(*end), text.bytes.len());
+                        return Err(array.at(row, Fault::OutOfRange { what: "offset", found, count }));
                     };
-                    visit(row, Some(bytes));
+                    visit(row, Some(value));
                 }
             }
             Kind::FixedBytes { width } => {
                 let bytes = array.buffer(1, "values", len.saturating_mul(width), self.budget)?;
                 for row in 0..len {
-                    visit(row, is_valid(row).then(|| &bytes[row * width..(row + 1) * width]));
+                    visit(row, is_valid(row).then(|| Value::Bytes(&bytes[row * width..(row + 1) * width])));
                 }
             }
             Kind::Views => self.visit_views(array, is_valid, visit)?,
@@ -326,13 +364,14 @@ impl<'a> Batch<'a, '_> {
         &self,
         array: &Array<'a>,
         is_valid: impl Fn(usize) -> bool,
-        mut visit: impl FnMut(usize, Option<&[u8]>),
+        mut visit: impl FnMut(usize, Option<Value<'_>>),
     ) -> Result<(), ArrowError> {
         const INLINE: usize = 12;
         let views = array.buffer(1, "views", array.len.saturating_mul(16), self.budget)?;
         let texts: Vec<_> = (2..array.buffers.len())
             .map(|index| array.buffer(index, "text", 0, self.budget))
             .collect::<Result<_, _>>()?;
+        let texts: Vec<Values<'_>> = texts.iter().map(|text| Values::of(text)).collect();
         for (row, view) in views.as_chunks::<16>().0.iter().take(array.len).enumerate() {
             if !is_valid(row) {
                 visit(row, None);
@@ -344,17 +383,17 @@ impl<'a> Batch<'a, '_> {
                 u32::from_le_bytes(bytes) as usize
             };
             let len = word(0);
-            let bytes = if len <= INLINE {
-                view.get(4..4 + len)
+            let value = if len <= INLINE {
+                view.get(4..4 + len).map(Value::Bytes)
             } else {
                 texts.get(word(8)).and_then(|text| text.get(word(12)..word(12).checked_add(len)?))
             };
-            let Some(bytes) = bytes else {
+            let Some(value) = value else {
                 let fault =
                     Fault::OutOfRange { what: "view of bytes", found: len as i128, count: texts.len() };
                 return Err(array.at(row, fault));
             };
-            visit(row, Some(bytes));
+            visit(row, Some(value));
         }
         Ok(())
     }
@@ -367,46 +406,72 @@ impl<'a> Batch<'a, '_> {
             return Err(array.wrong_type("list without a dictionary"));
         }
         let valid = self.validity(array)?;
-        let count = entries.len as u64;
-        let mut spans = Vec::with_capacity(len);
-        let mut add = |(start, size): (u64, u64)| {
-            let row = spans.len();
-            if size == 0 || valid.as_ref().is_some_and(|valid| !valid[row]) {
-                spans.push((0, 0));
-                return Ok(());
-            }
-            let end = start.checked_add(size).filter(|&end| end <= count && end < u64::from(NULL));
-            if end.is_none() {
-                let found = i128::from(start) + i128::from(size);
-                let fault = Fault::OutOfRange { what: "end of a list,", found, count: entries.len };
-                return Err(array.at(row, fault));
-            }
-            spans.push((start as u32, size as u32));
-            Ok(())
-        };
+        let spans = Spans { array, valid: valid.as_deref(), count: entries.len };
         let width = |is_large| if is_large { 8 } else { 4 };
-        match array.field.kind {
-            Kind::List { .. } if len == 0 => {}
+        let spans = match array.field.kind {
+            Kind::List { .. } if len == 0 => Vec::new(),
             Kind::List { is_large } => {
                 let width = width(is_large);
                 let offsets = array.buffer(1, "offsets", (len + 1).saturating_mul(width), self.budget)?;
                 let offsets = widened(&offsets, len + 1, width, false);
-                offsets.windows(2).try_for_each(|pair| add((pair[0], pair[1].wrapping_sub(pair[0]))))?;
+                spans.checked(offsets.windows(2).map(|pair| (pair[0], pair[1].wrapping_sub(pair[0]))))?
             }
             Kind::ListViews { is_large } => {
                 let width = width(is_large);
                 let offsets = array.buffer(1, "offsets", len.saturating_mul(width), self.budget)?;
                 let sizes = array.buffer(2, "sizes", len.saturating_mul(width), self.budget)?;
-                let offsets = widened(&offsets, len, width, false);
-                offsets.into_iter().zip(widened(&sizes, len, width, false)).try_for_each(add)?;
+                if is_large {
+                    let offsets = widened(&offsets, len, width, false);
+                    spans.checked(offsets.into_iter().zip(widened(&sizes, len, width, false)))?
+                } else {
+                    spans.checked(words(&offsets).zip(words(&sizes)).take(len))?
+                }
             }
             Kind::FixedList { size } => {
-                (0..len as u64).try_for_each(|row| add((row * size as u64, size as u64)))?;
+                spans.checked((0..len as u64).map(|row| (row * size as u64, size as u64)))?
             }
             _ => return Err(array.wrong_type("list")),
-        }
+        };
         Ok(Lists { spans, entries })
     }
+}
+
+/// What lists are checked against.
+struct Spans<'b, 'a> {
+    array: &'b Array<'a>,
+    valid: Option<&'b [bool]>,
+    /// Entries that there are.
+    count: usize,
+}
+
+impl Spans<'_, '_> {
+    /// First entry and number of entries of each row, of (start, size).
+    fn checked(&self, pairs: impl Iterator<Item = (u64, u64)>) -> Result<Vec<(u32, u32)>, ArrowError> {
+        let limit = (self.count as u64).min(u64::from(NULL) - 1);
+        let mut wrong = None;
+        let mut spans = Vec::with_capacity(self.array.len);
+        spans.extend(pairs.enumerate().map(|(row, (start, size))| {
+            if size == 0 || self.valid.is_some_and(|valid| !valid[row]) {
+                return (0, 0);
+            }
+            if start.checked_add(size).is_none_or(|end| end > limit) {
+                wrong.get_or_insert((row, i128::from(start) + i128::from(size)));
+            }
+            (start as u32, size as u32)
+        }));
+        match wrong {
+            Some((row, found)) => {
+                let fault = Fault::OutOfRange { what: "end of a list,", found, count: self.count };
+                Err(self.array.at(row, fault))
+            }
+            None => Ok(spans),
+        }
+    }
+}
+
+/// Little-endian numbers of 4 bytes.
+fn words(bytes: &[u8]) -> impl Iterator<Item = u64> {
+    bytes.as_chunks::<4>().0.iter().map(|word| u64::from(u32::from_le_bytes(*word)))
 }
 
 /// Little-endian numbers of `width` bytes as 64 bits. The caller has checked the length.
@@ -429,7 +494,13 @@ fn widened(bytes: &[u8], len: usize, width: usize, is_signed: bool) -> Vec<u64> 
 pub(crate) fn expand<T: Copy>(ends: &[u32], values: &[T], len: usize) -> Vec<T> {
     let mut rows = Vec::with_capacity(len);
     for (&end, &value) in ends.iter().zip(values) {
-        rows.resize((end as usize).min(len).max(rows.len()), value);
+        let end = (end as usize).min(len);
+        // Most runs of what differs between samples have one row.
+        if end == rows.len() + 1 {
+            rows.push(value);
+        } else {
+            rows.resize(end.max(rows.len()), value);
+        }
     }
     rows
 }

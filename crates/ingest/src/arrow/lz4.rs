@@ -27,14 +27,14 @@ const NOT_COMPRESSED: u32 = 1 << 31;
 /// LZ4 makes at most 255 bytes of one; a larger promise is a lie, for which nothing should be allocated.
 const RATIO_MAX: usize = 255;
 
-/// Decompresses a frame that holds exactly `len` bytes. The caller has bounded `len`.
-pub(super) fn decompress(frame: &[u8], len: usize) -> Result<Vec<u8>, String> {
+/// Decompresses a frame that holds exactly `len` bytes, into `memory` whatever it holds. The caller has bounded `len`.
+pub(super) fn decompress(frame: &[u8], len: usize, memory: Vec<u8>) -> Result<Vec<u8>, String> {
     if len > frame.len().saturating_mul(RATIO_MAX) {
         return Err(format!("{} bytes cannot hold {len}", frame.len()));
     }
     match frame.get(4) {
         Some(flags) if flags & INDEPENDENT_BLOCKS == 0 => linked(frame, len),
-        _ => independent(frame, len),
+        _ => independent(frame, len, memory),
     }
 }
 
@@ -50,10 +50,12 @@ fn wrong_length(found: usize, expected: usize) -> String {
     format!("it holds {found} bytes or more instead of {expected}")
 }
 
-fn independent(frame: &[u8], len: usize) -> Result<Vec<u8>, String> {
+fn independent(frame: &[u8], len: usize, memory: Vec<u8>) -> Result<Vec<u8>, String> {
     let mut rest = frame;
     let flags = header(&mut rest)?;
-    let mut plain = vec![0; len];
+    // What was there is overwritten: the blocks must make up all of it.
+    let mut plain = memory;
+    plain.resize(len, 0);
     let mut at = 0;
     loop {
         let word = u32::from_le_bytes(take::<4>(&mut rest)?);
@@ -135,6 +137,11 @@ mod tests {
         (0..len as u32).flat_map(|i| (i.wrapping_mul(2_654_435_761) >> 24).to_le_bytes()).take(len).collect()
     }
 
+    /// Memory that something else was in.
+    fn used() -> Vec<u8> {
+        vec![0xaa; 100_000]
+    }
+
     fn framed(plain: &[u8], info: FrameInfo) -> Vec<u8> {
         let mut encoder = FrameEncoder::with_frame_info(info, Vec::new());
         encoder.write_all(plain).unwrap();
@@ -153,10 +160,10 @@ mod tests {
                         .content_checksum(checked)
                         .content_size(checked.then_some(len as u64));
                     let frame = framed(&plain, info);
-                    assert_eq!(decompress(&frame, len).unwrap(), plain, "{len} {mode:?} {checked}");
-                    assert!(decompress(&frame, len + 1).is_err());
+                    assert_eq!(decompress(&frame, len, used()).unwrap(), plain, "{len} {mode:?} {checked}");
+                    assert!(decompress(&frame, len + 1, used()).is_err());
                     if len > 0 {
-                        assert!(decompress(&frame, len - 1).is_err());
+                        assert!(decompress(&frame, len - 1, used()).is_err());
                     }
                 }
             }
@@ -169,13 +176,13 @@ mod tests {
         let info = FrameInfo::new().block_mode(BlockMode::Independent).content_checksum(true);
         let frame = framed(&plain, info);
         for end in 0..frame.len() {
-            assert!(decompress(&frame[..end], 1000).is_err(), "{end}");
+            assert!(decompress(&frame[..end], 1000, used()).is_err(), "{end}");
         }
         for at in 0..frame.len() {
             let mut damaged = frame.clone();
             damaged[at] ^= 0x10;
             // Damage of the declared block size alone hides behind nothing but the header's checksum.
-            assert!(decompress(&damaged, 1000).is_err(), "{at}");
+            assert!(decompress(&damaged, 1000, used()).is_err(), "{at}");
         }
     }
 }

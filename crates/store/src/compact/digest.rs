@@ -272,7 +272,7 @@ mod tests {
         let mut head = Head::new(vec!["job".to_owned()].into());
         for batch in batches {
             let mut mark = head.mark();
-            let chunks = head.intern(batch, &mut mark);
+            let chunks = head.intern(&batch.clone().into(), &mut mark);
             head.apply(chunks);
         }
         let objects = Arc::new(InMemory::new());

@@ -35,7 +35,7 @@ async fn block(storage: &Storage, seed: u64, services: &[&str]) -> BlockEntry {
             })
             .collect();
         let mut mark = head.mark();
-        let chunks = head.intern(&batch(service, &rows), &mut mark);
+        let chunks = head.intern(&batch(service, &rows).into(), &mut mark);
         head.apply(chunks);
     }
     let encoded = encode_head(format!("{seed}-{}", services.join("-")), TENANT, &head.view, &[]).unwrap();

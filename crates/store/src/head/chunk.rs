@@ -61,24 +61,28 @@ impl ValueTimes {
     }
 }
 
-/// Values that are looked for one after the other; a chunk with more of them is sorted.
-const FEW_VALUES: usize = 16;
+/// Places of a table in which values are looked up. A chunk with many values has some of them twice, until it is sorted.
+const PLACES: usize = 256;
 
 /// Times by value; rows without one have `None`.
-fn times_by_value<T: Ord + Copy>(
+fn times_by_value<T: Ord + Copy + Into<i64>>(
     times_ns: &[i64],
     values: impl Iterator<Item = Option<T>>,
 ) -> Vec<(T, TimeRange)> {
     let times =
         times_ns.iter().copied().chain(std::iter::repeat(times_ns.first().copied().unwrap_or_default()));
     let mut out: Vec<(T, TimeRange)> = Vec::new();
+    // Where the last value of a place is in `out`, if that is below its length.
+    let mut places = [u32::MAX; PLACES];
     for (value, time) in values.zip(times).filter_map(|(value, time)| Some((value?, time))) {
         let range = TimeRange { start_ns: time, end_ns: time };
-        // Neighbours mostly have the same one.
-        let known = out.iter_mut().rev().take(FEW_VALUES).find(|(known, _)| *known == value);
-        match known {
+        let place = &mut places[place_of(value.into())];
+        match out.get_mut(*place as usize).filter(|(known, _)| *known == value) {
             Some((_, known)) => *known = known.with(range),
-            None => out.push((value, range)),
+            None => {
+                *place = out.len() as u32;
+                out.push((value, range));
+            }
         }
     }
     out.sort_unstable_by_key(|(value, _)| *value);
@@ -90,6 +94,13 @@ fn times_by_value<T: Ord + Copy>(
         is_same
     });
     out
+}
+
+/// Values next to each other have different places.
+fn place_of(value: i64) -> usize {
+    // 2⁶⁴ by the golden ratio.
+    const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+    ((value as u64).wrapping_mul(SPREAD) >> 56) as usize % PLACES
 }
 
 /// Width of a bucket in which samples of an event stream are summed for range queries.

@@ -2,14 +2,12 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use decima_profile::{
-    SampleBatch,
-    batch::{Attribute, AttributeValues, SeriesSamples},
-};
+use decima_profile::batch::{Attribute, AttributeValues, SeriesSamples};
 
 use super::{
     EMPTY_RANGE, Head, HeadSeries, Mark, SeriesKey,
     chunk::{Chunk, ChunkAttribute, ChunkAttributeValues},
+    incoming::Incoming,
     locations::{LocationIndex, TOGETHER},
     partition::{Partition, StacktraceIndex},
     rows::{BatchRows, UNMAPPED},
@@ -35,7 +33,8 @@ impl Head {
     /// visible.
     ///
     /// `mark` learns which partitions' trees grow.
-    pub(crate) fn intern(&mut self, batch: &SampleBatch, mark: &mut Mark) -> Vec<Arc<Chunk>> {
+    pub(crate) fn intern(&mut self, incoming: &Incoming, mark: &mut Mark) -> Vec<Arc<Chunk>> {
+        let batch = &incoming.batch;
         let with_samples = batch.series.iter().filter(|samples| !samples.values.is_empty());
         let all: Vec<(u32, &SeriesSamples)> =
             with_samples.map(|samples| (self.series_id(samples), samples)).collect();
@@ -43,7 +42,7 @@ impl Head {
         let symbols = Arc::make_mut(&mut view.symbols);
         let symbol_index = symbol_index.get_or_insert_with(|| SymbolIndex::of(symbols));
         let location_index = location_index.get_or_insert_with(|| LocationIndex::of(symbols));
-        let mut rows = BatchRows::new(batch, symbols, symbol_index, location_index);
+        let mut rows = BatchRows::new(incoming, symbols, symbol_index, location_index);
         let partitions = Arc::make_mut(&mut view.partitions);
         // Series of one profile share their stacktraces and mostly their partition, so the mapping is kept between them.
         let mut mapped: Option<(u32, Vec<u32>)> = None;
@@ -58,7 +57,7 @@ impl Head {
             mark.trees.entry(partition).or_insert((tree.parent.len(), tree.leaf.len()));
             let index = stacktrace_indexes[partition as usize]
                 .get_or_insert_with(|| StacktraceIndex::of(tree, rows.known_fingerprints()));
-            map_stacktraces(index, tree, &mut rows, &samples.stacktraces, &mut stacktrace_ids);
+            map_stacktraces(index, tree, &mut rows, incoming, &samples.stacktraces, &mut stacktrace_ids);
             let stacktraces = samples.stacktraces.iter().map(|&s| stacktrace_ids[s as usize]).collect();
             mapped = Some((partition, stacktrace_ids));
             chunks.push(Arc::new(Chunk {
@@ -133,6 +132,7 @@ fn map_stacktraces(
     index: &mut StacktraceIndex,
     tree: &mut Arc<Tree>,
     rows: &mut BatchRows<'_>,
+    incoming: &Incoming,
     stacktraces: &[u32],
     ids: &mut [u32],
 ) {
@@ -143,7 +143,7 @@ fn map_stacktraces(
         let id = &mut ids[stacktrace as usize];
         if *id == UNMAPPED {
             *id = WANTED;
-            wanted.push((stacktrace, index.fingerprint(rows.fingerprints(stacktrace))));
+            wanted.push((stacktrace, incoming.stacktraces[stacktrace as usize]));
         }
     }
     let mut locations = Vec::with_capacity(64);

@@ -3,24 +3,30 @@
 //! A batch brings thousands of locations with all that they consist of, and the tables that they are in are larger than the caches of a
 //! processor. So a location is known by a fingerprint of its content, which takes nothing but the batch: its strings, functions and mapping
 //! are not looked up unless it is new. Stacktraces are known by the fingerprints of their locations in turn, see
-//! [`StacktraceIndex`](super::partition::StacktraceIndex), so that most locations are not looked up either.
+//! [`StacktraceIndex`](super::partition::StacktraceIndex), so that most locations are not looked up either. Fingerprints of a batch come
+//! [with it](super::incoming).
 //!
 //! A fingerprint has 128 bits: at 10⁹ locations the chance of one wrong merge is below 10⁻²⁰. Its seed is of this process, so that nobody
 //! can send two locations with one fingerprint on purpose; it is kept nowhere.
 
-use std::hash::BuildHasher;
+use std::{hash::BuildHasher, sync::LazyLock};
 
-use decima_profile::batch::{Location, SampleBatch};
 use hashbrown::HashTable;
 
-use crate::source::{Contents, Symbols};
+use crate::source::Symbols;
 
 /// Rows that are looked up together, so that the memory which one of them waits for is fetched beside that of others.
 pub(crate) const TOGETHER: usize = 32;
 
+/// The seed of fingerprints in this process.
+pub(super) fn seed() -> u64 {
+    static SEED: LazyLock<u64> = LazyLock::new(|| foldhash::fast::RandomState::default().hash_one(()));
+    *SEED
+}
+
 /// Content → id, for the locations of one [`Symbols`].
+#[derive(Default)]
 pub(crate) struct LocationIndex {
-    seed: u64,
     /// By location.
     fingerprints: Vec<u128>,
     /// Locations by fingerprint.
@@ -30,23 +36,11 @@ pub(crate) struct LocationIndex {
 impl LocationIndex {
     /// The index of existing rows.
     pub(crate) fn of(symbols: &Symbols) -> Self {
-        let seed = foldhash::fast::RandomState::default().hash_one(());
-        let mut index = Self { seed, fingerprints: Vec::new(), ids: HashTable::new() };
-        for fingerprint in symbols.location_fingerprints(seed) {
+        let mut index = Self::default();
+        for fingerprint in symbols.location_fingerprints(seed()) {
             index.push(fingerprint);
         }
         index
-    }
-
-    /// The fingerprints of the locations of a batch.
-    pub(crate) fn of_batch(&self, batch: &SampleBatch) -> Vec<u128> {
-        let texts = (0..batch.strings.len() as u32).map(|id| batch.strings.bytes(id));
-        let mut contents = Contents::new(self.seed, texts, &batch.mappings, &batch.functions);
-        let of = |l: &Location| {
-            let lines = &batch.lines[l.first_line as usize..][..l.line_count as usize];
-            contents.location(l.mapping, l.address, l.frame_type, lines)
-        };
-        batch.locations.iter().map(of).collect()
     }
 
     /// The fingerprints of the locations that have ids, by id.

@@ -8,6 +8,7 @@
 //! object must hold; nothing is ever removed. Absent: clock, I/O.
 
 pub(crate) mod chunk;
+mod incoming;
 mod intern;
 mod locations;
 pub(crate) mod partition;
@@ -32,6 +33,7 @@ use crate::{
     source::{AttributeTable, Symbols, TimeRange},
 };
 
+pub(crate) use incoming::Incoming;
 pub(crate) use source::HeadSource;
 
 /// What identifies a series.

@@ -4,11 +4,10 @@ use std::{hash::BuildHasher, sync::Arc};
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
-use xxhash_rust::xxh3::xxh3_128;
 
 use crate::{
     head::{chunk::Chunk, locations::TOGETHER},
-    source::{Point, Tree},
+    source::{Point, Tree, stacktrace_fingerprint},
 };
 
 /// What queries read of a partition. Clones are cheap: everything behind an [`Arc`] is copied on the next write only.
@@ -27,6 +26,7 @@ const ROOT_PATH: u64 = 0;
 
 /// Content → id for the stacktraces of one partition.
 ///
+/// A stacktrace is found by its fingerprint, which is its identity: at 10⁹ stacktraces the chance of one wrong merge is below 10⁻²⁰.
 /// A node is found by the hash of the locations from the root to it, not by (parent, location): so the hashes of a stacktrace
 /// do not depend on what is found, and the processor waits for the memory of several of its nodes at once.
 #[derive(Default)]
@@ -36,7 +36,6 @@ pub(crate) struct StacktraceIndex {
     nodes: HashTable<u32>,
     /// Stacktraces by fingerprint.
     stacktraces: HashTable<Entry>,
-    scratch: Vec<u8>,
 }
 
 /// Halves of a fingerprint, since a whole one would be padded.
@@ -62,25 +61,15 @@ impl StacktraceIndex {
         for (node, &path) in paths.iter().enumerate().skip(1) {
             index.nodes.insert_unique(path, node as u32, |&n| paths[n as usize]);
         }
+        let mut scratch = Vec::new();
         for (stacktrace, &leaf) in tree.leaf.iter().enumerate() {
             let below = |&node: &u32| Some(tree.parent[node as usize]).filter(|&parent| parent != 0);
             let path = std::iter::successors(Some(leaf).filter(|&leaf| leaf != 0), below);
             let path = path.map(|node| locations[tree.location[node as usize] as usize]);
-            let fingerprint = index.fingerprint(path);
+            let fingerprint = stacktrace_fingerprint(path, &mut scratch);
             index.insert(fingerprint, stacktrace as u32);
         }
         index
-    }
-
-    /// The fingerprint of a stacktrace: that of the fingerprints of its locations, leaf first.
-    ///
-    /// It is its identity: at 10⁹ stacktraces the chance of one wrong merge is below 10⁻²⁰.
-    pub(crate) fn fingerprint(&mut self, locations: impl Iterator<Item = u128>) -> u128 {
-        self.scratch.clear();
-        for location in locations {
-            self.scratch.extend_from_slice(&location.to_le_bytes());
-        }
-        xxh3_128(&self.scratch)
     }
 
     /// The ids of stacktraces with at most [`TOGETHER`] fingerprints; `None` for those that are new.

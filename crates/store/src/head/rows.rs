@@ -3,6 +3,7 @@
 use decima_profile::batch::{SampleBatch, StringId};
 
 use super::{
+    incoming::Incoming,
     locations::{LocationIndex, TOGETHER},
     symbols::SymbolIndex,
 };
@@ -18,7 +19,7 @@ pub(super) struct BatchRows<'a> {
     index: &'a mut SymbolIndex,
     location_index: &'a mut LocationIndex,
     /// Of each location.
-    fingerprints: Vec<u128>,
+    fingerprints: &'a [u128],
     /// Head ids by batch id, or [`UNMAPPED`].
     strings: Vec<u32>,
     mappings: Vec<u32>,
@@ -30,7 +31,7 @@ pub(super) struct BatchRows<'a> {
 
 impl<'a> BatchRows<'a> {
     pub(super) fn new(
-        batch: &'a SampleBatch,
+        incoming: &'a Incoming,
         symbols: &'a mut Symbols,
         index: &'a mut SymbolIndex,
         location_index: &'a mut LocationIndex,
@@ -39,8 +40,9 @@ impl<'a> BatchRows<'a> {
             symbols.first_line.push(0);
         }
         index.string(symbols, "");
+        let batch = &incoming.batch;
         Self {
-            fingerprints: location_index.of_batch(batch),
+            fingerprints: &incoming.locations,
             strings: vec![UNMAPPED; batch.strings.len().max(1)],
             mappings: vec![UNMAPPED; batch.mappings.len()],
             functions: vec![UNMAPPED; batch.functions.len()],
@@ -57,11 +59,6 @@ impl<'a> BatchRows<'a> {
     /// The fingerprints of all locations that have ids, by id.
     pub(super) fn known_fingerprints(&self) -> &[u128] {
         self.location_index.fingerprints()
-    }
-
-    /// The fingerprints of the locations of a stacktrace, leaf first.
-    pub(super) fn fingerprints(&self, stacktrace: u32) -> impl Iterator<Item = u128> {
-        self.batch.stacktrace(stacktrace).iter().map(|&location| self.fingerprints[location as usize])
     }
 
     /// Adds the ids of the locations of a stacktrace, leaf first.
@@ -169,7 +166,8 @@ mod tests {
         indexes: &mut (SymbolIndex, LocationIndex),
         batch: &SampleBatch,
     ) -> Vec<u32> {
-        let mut rows = BatchRows::new(batch, symbols, &mut indexes.0, &mut indexes.1);
+        let incoming = Incoming::from(batch.clone());
+        let mut rows = BatchRows::new(&incoming, symbols, &mut indexes.0, &mut indexes.1);
         let mut ids = Vec::new();
         for stacktrace in 0..batch.stacktrace_offsets.len() as u32 - 1 {
             rows.map_locations(stacktrace, &mut ids);

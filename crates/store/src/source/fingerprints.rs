@@ -1,9 +1,9 @@
-//! Fingerprints of locations: what they are, whatever table they are in.
+//! Fingerprints of locations and stacktraces: what they are, whatever table they are in.
 //!
 //! 128 bits with a seed of whoever asks, so that nobody can send two locations with one fingerprint on purpose; at 10⁹ locations the
 //! chance of one wrong merge is below 10⁻²⁰. They are kept nowhere.
 
-use xxhash_rust::xxh3::xxh3_128_with_seed;
+use xxhash_rust::xxh3::{xxh3_128, xxh3_128_with_seed};
 
 use super::{Function, Line, Mapping, Symbols};
 
@@ -25,12 +25,18 @@ impl Symbols {
     }
 }
 
+/// What is hashed of a location beside its lines: its mapping, frame type and address.
+const PLACE_BYTES: usize = 40;
+/// What is hashed of a line: its function, line and column.
+const LINE_BYTES: usize = 32;
+
 /// Fingerprints of what locations consist of, by the ids of its rows.
 pub(crate) struct Contents {
     seed: u64,
     texts: Vec<u128>,
     mappings: Vec<u128>,
     functions: Vec<u128>,
+    /// For locations of several lines.
     scratch: Vec<u8>,
 }
 
@@ -76,17 +82,41 @@ impl Contents {
     pub(crate) fn location(&mut self, mapping: u32, address: u64, frame_type: u32, lines: &[Line]) -> u128 {
         let mapping = self.mappings.get(mapping as usize).copied().unwrap_or_default();
         let frame_type = self.text(frame_type);
-        self.scratch.clear();
-        self.scratch.extend_from_slice(&mapping.to_le_bytes());
-        self.scratch.extend_from_slice(&frame_type.to_le_bytes());
-        self.scratch.extend_from_slice(&address.to_le_bytes());
-        for line in lines {
-            let mut row = [0; 32];
-            row[..16].copy_from_slice(&self.functions[line.function as usize].to_le_bytes());
-            row[16..24].copy_from_slice(&line.line.to_le_bytes());
-            row[24..].copy_from_slice(&line.column.to_le_bytes());
-            self.scratch.extend_from_slice(&row);
+        let mut row = [0; PLACE_BYTES + LINE_BYTES];
+        row[..32].copy_from_slice([mapping, frame_type].map(u128::to_le_bytes).as_flattened());
+        row[32..PLACE_BYTES].copy_from_slice(&address.to_le_bytes());
+        match lines {
+            [] => xxh3_128_with_seed(&row[..PLACE_BYTES], self.seed),
+            [line] => {
+                row[PLACE_BYTES..].copy_from_slice(&self.line(line));
+                xxh3_128_with_seed(&row, self.seed)
+            }
+            lines => {
+                let mut scratch = std::mem::take(&mut self.scratch);
+                scratch.clear();
+                scratch.extend_from_slice(&row[..PLACE_BYTES]);
+                lines.iter().for_each(|line| scratch.extend_from_slice(&self.line(line)));
+                let fingerprint = xxh3_128_with_seed(&scratch, self.seed);
+                self.scratch = scratch;
+                fingerprint
+            }
         }
-        xxh3_128_with_seed(&self.scratch, self.seed)
     }
+
+    fn line(&self, line: &Line) -> [u8; LINE_BYTES] {
+        let mut row = [0; LINE_BYTES];
+        row[..16].copy_from_slice(&self.functions[line.function as usize].to_le_bytes());
+        row[16..24].copy_from_slice(&line.line.to_le_bytes());
+        row[24..].copy_from_slice(&line.column.to_le_bytes());
+        row
+    }
+}
+
+/// The fingerprint of a stacktrace: that of the fingerprints of its locations, leaf first. `scratch` is for them.
+pub(crate) fn stacktrace_fingerprint(locations: impl Iterator<Item = u128>, scratch: &mut Vec<u8>) -> u128 {
+    scratch.clear();
+    for location in locations {
+        scratch.extend_from_slice(&location.to_le_bytes());
+    }
+    xxh3_128(scratch)
 }

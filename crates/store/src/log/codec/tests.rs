@@ -70,7 +70,7 @@ fn batch(service: u8, functions: u32, paths: &[Vec<u32>], values: &[i64], times:
 /// Interns, encodes and applies a batch as the writer does; returns the raw body.
 fn write(head: &mut Head, batch: &SampleBatch, hash: Option<u128>) -> Vec<u8> {
     let mut mark = head.mark();
-    let chunks = head.intern(batch, &mut mark);
+    let chunks = head.intern(&batch.clone().into(), &mut mark);
     let request = LoggedRequest { received_ns: -3, hash, chunks };
     let raw = encode_delta(&head.view, &mark, std::slice::from_ref(&request));
     head.apply(request.chunks);
