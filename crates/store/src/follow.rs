@@ -36,7 +36,7 @@ use crate::{
 };
 
 /// How often the bucket is looked at. Two requests each time: 5 million a month, which costs some 2 $ at the usual prices.
-const REFRESH: Duration = Duration::from_secs(1);
+pub(crate) const REFRESH: Duration = Duration::from_secs(1);
 /// How many refreshes there are between two lists of the manifests.
 const LIST_EVERY: u32 = 30;
 /// Objects asked for at once while there are more.

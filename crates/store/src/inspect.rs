@@ -152,7 +152,10 @@ pub async fn series(place: &Place) -> Result<Vec<(String, Result<SeriesTable, Re
             }
             Err(error) => Err(error),
         };
-        all.push((entry.id.clone(), table));
+        // It may have been merged meanwhile, and be gone.
+        if table.is_ok() || storage.manifest().await?.blocks.iter().any(|block| block.id == entry.id) {
+            all.push((entry.id.clone(), table));
+        }
     }
     Ok(all)
 }

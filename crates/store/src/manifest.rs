@@ -38,7 +38,7 @@ pub struct Manifest {
 }
 
 /// A block in the manifest.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BlockEntry {
     /// Name, a ULID.
     pub id: String,

@@ -1,9 +1,10 @@
 //! A process becomes the writer of a store, and what it finds there.
 //!
 //! ```text
-//! list blocks ─► seal the log ─► replay it ─► claim: put the next manifest ─► tell what nothing refers to
+//! list blocks ─► replay the log ─► seal it ─► claim: put the next manifest ─► tell what nothing refers to
 //! ```
-//! After the seal a process that still believes to be the writer cannot acknowledge; after the claim it cannot change the
+//! Nothing is changed before all that is needed is read and found whole. What is put in the log between its replay and its seal has
+//! it replayed once more. After the seal a process that still believes to be the writer cannot acknowledge; after the claim it cannot change the
 //! manifest either, so that what it was flushing is never listed. Both are objects put create-if-absent: of several
 //! processes one gets further, and the others begin anew from what it has left.
 //!
@@ -43,22 +44,35 @@ pub(crate) struct Claimed {
     pub(crate) orphans: BTreeMap<String, u64>,
 }
 
+/// What a start needs, read and found whole.
+struct Found {
+    /// With the log that this process writes.
+    manifest: Manifest,
+    replayed: Replayed,
+    /// A log that was in the bucket and that one elsewhere follows, with its end.
+    left: Option<(Storage, LogPosition)>,
+}
+
 /// Takes the store over.
 pub(crate) async fn claim(storage: &Storage, place: &Place, host: &Handle) -> Result<Claimed, OpenError> {
-    storage.drop_torn_manifest().await?;
     for _ in 0..CLAIMS_MAX {
         let mut orphans = storage.block_sizes().await?;
-        let manifest = storage.manifest().await?;
+        let (manifest, torn) = storage.newest_manifest().await?;
         if manifest.version == 0 && !(orphans.is_empty() && storage.log_positions().await?.is_empty()) {
             // All of it would be taken for left over.
             return Err(OpenError::NoManifest);
         }
-        let manifest = move_log(storage, manifest, place, host).await?;
-        seal(storage, &manifest, host).await?;
-        let replayed = match replay::replay(storage, manifest.log_floor).await {
-            Ok(replayed) => replayed,
+        let taken = async {
+            let found = find(storage, &manifest, place).await?;
+            if torn.is_some() {
+                storage.drop_torn_manifest().await?;
+            }
+            end_log(storage, &manifest, found, place, host).await
+        };
+        let (manifest, replayed) = match taken.await {
+            Ok(taken) => taken,
             // The process before this one may have flushed between the manifest and the list of its log.
-            Err(_) if storage.manifest().await?.version > manifest.version => continue,
+            Err(_) if storage.newest_manifest().await?.0.version > manifest.version => continue,
             Err(e) => return Err(e),
         };
         let mut next = manifest.clone();
@@ -78,6 +92,66 @@ pub(crate) async fn claim(storage: &Storage, place: &Place, host: &Handle) -> Re
     Err(OpenError::Contended)
 }
 
+/// Reads the log, and changes nothing. Makes sure that it is the one that the blocks belong to, and lets an empty one be followed by
+/// one elsewhere.
+async fn find(storage: &Storage, manifest: &Manifest, place: &Place) -> Result<Found, OpenError> {
+    if manifest.log_id.as_deref() == place.log_id() {
+        let replayed = replay::replay(storage, manifest.log_floor).await?;
+        return Ok(Found { manifest: manifest.clone(), replayed, left: None });
+    }
+    if let Some(id) = &manifest.log_id
+        && !place.abandons_log
+    {
+        return Err(OpenError::LogElsewhere { id: id.clone() });
+    }
+    let mut left = None;
+    if manifest.log_id.is_none() && manifest.version > 0 {
+        // The log was in the bucket: nothing may be left in it.
+        let bucket = Storage { log: storage.objects.clone(), ..storage.clone() };
+        let replayed = replay::replay(&bucket, manifest.log_floor).await?;
+        if (replayed.head.objects > 0 || replayed.frozen.is_some()) && !place.abandons_log {
+            return Err(OpenError::LogNotEmpty);
+        }
+        left = Some((bucket, replayed.next));
+    }
+    let epoch = manifest.epoch.max(manifest.log_floor.epoch) + 1;
+    let moved = Manifest {
+        log_id: place.log_id().map(str::to_owned),
+        log_floor: LogPosition { epoch, seq: 0 },
+        epoch,
+        ..manifest.clone()
+    };
+    let replayed = replay::replay(storage, moved.log_floor).await?;
+    Ok(Found { manifest: moved, replayed, left })
+}
+
+/// Has nobody write the log any more, and gives what is in it then.
+async fn end_log(
+    storage: &Storage,
+    before: &Manifest,
+    found: Found,
+    place: &Place,
+    host: &Handle,
+) -> Result<(Manifest, Replayed), OpenError> {
+    let Found { manifest, mut replayed, left } = found;
+    if let Some((bucket, end)) = left
+        && seal(&bucket, before, end, host).await?.has_more
+        && !place.abandons_log
+    {
+        return Err(OpenError::LogNotEmpty);
+    }
+    if place.abandons_log && before.log_id != manifest.log_id {
+        warn!("a new log begins; what only the old one held is not seen again");
+    }
+    let sealed = seal(storage, &manifest, replayed.next, host).await?;
+    if sealed.has_more {
+        drop(replayed);
+        replayed = replay::replay(storage, manifest.log_floor).await?;
+    }
+    replayed.epoch = replayed.epoch.max(sealed.epoch);
+    Ok((manifest, replayed))
+}
+
 fn unwritable(object: String, error: PutError) -> OpenError {
     let source = match error {
         PutError::Other(source) => object_store::Error::Generic { store: "store", source: Box::new(source) },
@@ -86,20 +160,24 @@ fn unwritable(object: String, error: PutError) -> OpenError {
     OpenError::Storage { object, source }
 }
 
-/// Ends every epoch that a process may still write to: the newest with objects, and that of the newest manifest.
-async fn seal(storage: &Storage, manifest: &Manifest, host: &Handle) -> Result<(), OpenError> {
+/// What the seal of a log found.
+struct Sealed {
+    /// The last epoch that is sealed.
+    epoch: u64,
+    /// Whether there was more than was read before.
+    has_more: bool,
+}
+
+/// Ends every epoch that a process may still write to: the one in which the log goes on at `next`, and that of the newest manifest.
+async fn seal(
+    storage: &Storage,
+    manifest: &Manifest,
+    next: LogPosition,
+    host: &Handle,
+) -> Result<Sealed, OpenError> {
     let floor = manifest.log_floor;
-    let last = storage.log_objects().await?.into_iter().map(|(position, _)| position).rfind(|p| *p >= floor);
-    let mut position = match last {
-        Some(last) => match kind(storage, last).await? {
-            Some(ObjectKind::Seal) => LogPosition { epoch: last.epoch + 1, seq: 0 },
-            Some(ObjectKind::Delta | ObjectKind::HeadStart) => {
-                LogPosition { epoch: last.epoch, seq: last.seq + 1 }
-            }
-            None => last,
-        },
-        None => floor.max(LogPosition { epoch: 1, seq: 0 }),
-    };
+    let mut position = next.max(LogPosition { epoch: 1, seq: 0 });
+    let mut has_more = false;
     // An epoch whose process has written nothing is sealed at its first position.
     while position.seq > 0 || position.epoch <= manifest.epoch.max(floor.epoch) {
         let path = Storage::log_path(position);
@@ -116,12 +194,13 @@ async fn seal(storage: &Storage, manifest: &Manifest, host: &Handle) -> Result<(
         position = match found {
             Some(ObjectKind::Seal) => LogPosition { epoch: position.epoch + 1, seq: 0 },
             Some(ObjectKind::Delta | ObjectKind::HeadStart) => {
+                has_more = true;
                 LogPosition { epoch: position.epoch, seq: position.seq + 1 }
             }
             None => position,
         };
     }
-    Ok(())
+    Ok(Sealed { epoch: position.epoch - 1, has_more })
 }
 
 /// What an object is. One that is torn was never acknowledged: it is deleted, and `None`.
@@ -137,42 +216,6 @@ async fn kind(storage: &Storage, position: LogPosition) -> Result<Option<ObjectK
         }
         Err(e) => Err(OpenError::Corrupt { object: path.to_string(), reason: e.to_string() }),
     }
-}
-
-/// Makes sure that the log is the one that the blocks belong to, and lets an empty one be followed by one elsewhere.
-async fn move_log(
-    storage: &Storage,
-    manifest: Manifest,
-    place: &Place,
-    host: &Handle,
-) -> Result<Manifest, OpenError> {
-    if manifest.log_id.as_deref() == place.log_id() {
-        return Ok(manifest);
-    }
-    if let Some(id) = &manifest.log_id
-        && !place.abandons_log
-    {
-        return Err(OpenError::LogElsewhere { id: id.clone() });
-    }
-    if manifest.log_id.is_none() && manifest.version > 0 {
-        // The log was in the bucket: nobody may write it any more, and nothing may be left in it.
-        let bucket = Storage { log: storage.objects.clone(), ..storage.clone() };
-        seal(&bucket, &manifest, host).await?;
-        let left = replay::replay(&bucket, manifest.log_floor).await?;
-        if (left.head.objects > 0 || left.frozen.is_some()) && !place.abandons_log {
-            return Err(OpenError::LogNotEmpty);
-        }
-    }
-    if place.abandons_log {
-        warn!("a new log begins; what only the old one held is not seen again");
-    }
-    let epoch = manifest.epoch.max(manifest.log_floor.epoch) + 1;
-    Ok(Manifest {
-        log_id: place.log_id().map(str::to_owned),
-        log_floor: LogPosition { epoch, seq: 0 },
-        epoch,
-        ..manifest
-    })
 }
 
 /// Deletes log objects below the floor and old manifests: what a crash left between two steps.

@@ -222,36 +222,44 @@ impl Storage {
         Ok(damaged)
     }
 
-    /// Deletes the newest manifest if it was not written to its end and nothing was done by it: then the one before has everything that
-    /// was acknowledged. Stores put whole objects or none; but a disk may lie.
-    pub(crate) async fn drop_torn_manifest(&self) -> Result<(), OpenError> {
+    /// The newest manifest that counts, and the path of a newer one that does not.
+    ///
+    /// One that was not written to its end does not count if nothing was done by it: then the one before has everything that was
+    /// acknowledged. Stores put whole objects or none; but a disk may lie.
+    pub(crate) async fn newest_manifest(&self) -> Result<(Manifest, Option<Path>), OpenError> {
         let names = self.names(&Self::path(&["manifest"])).await?;
         let mut versions: Vec<u64> =
             names.iter().filter_map(|p| manifest::version_of(p.filename()?)).collect();
         versions.sort_unstable();
-        let Some(newest) = versions.pop() else { return Ok(()) };
+        let Some(newest) = versions.pop() else { return Ok((self.manifest().await?, None)) };
         let path = Self::manifest_path(newest);
-        let unreadable = |source| OpenError::Storage { object: path.to_string(), source };
-        let bytes = match self.get(&path).await {
-            Ok(bytes) => bytes,
-            Err(object_store::Error::NotFound { .. }) => return Ok(()),
-            Err(source) => return Err(unreadable(source)),
+        let is_torn = match self.get(&path).await {
+            Ok(bytes) => manifest::is_torn(&bytes),
+            Err(object_store::Error::NotFound { .. }) => false,
+            Err(source) => return Err(OpenError::Storage { object: path.to_string(), source }),
         };
-        if !manifest::is_torn(&bytes) {
-            return Ok(());
+        if is_torn {
+            let before = match versions.pop() {
+                Some(version) => self.manifest_version(version).await?.unwrap_or_else(Manifest::empty),
+                None => Manifest::empty(),
+            };
+            if self.is_whole(&before).await? {
+                return Ok((before, Some(path)));
+            }
         }
-        let before = match versions.pop() {
-            Some(version) => self.manifest_version(version).await?.unwrap_or_else(Manifest::empty),
-            None => Manifest::empty(),
-        };
-        if self.is_whole(&before).await? {
-            tracing::warn!(
-                object = path.as_ref(),
-                "the newest manifest was not written to its end: the one before counts"
-            );
-            self.delete(&path).await.map_err(unreadable)?;
-        }
-        Ok(())
+        Ok((self.manifest().await?, None))
+    }
+
+    /// Deletes the newest manifest if it was not written to its end and does not count.
+    pub(crate) async fn drop_torn_manifest(&self) -> Result<(), OpenError> {
+        // Another process may have put a whole one there meanwhile.
+        let (_, Some(path)) = self.newest_manifest().await? else { return Ok(()) };
+        tracing::warn!(
+            object = path.as_ref(),
+            "the newest manifest was not written to its end: the one before counts"
+        );
+        let deleted = self.delete(&path).await;
+        deleted.map_err(|source| OpenError::Storage { object: path.to_string(), source })
     }
 
     /// Files and folders beside the store's own that no part of this program keeps there.

@@ -2,7 +2,11 @@
 
 use std::{
     io::{Read, Write},
+    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
+    sync::{Arc, Condvar, Mutex},
+    thread,
+    time::Duration,
 };
 
 use decima_testkit::{pprof::ProfileBuilder, s3};
@@ -270,4 +274,102 @@ fn readers_follow_a_writer_through_kills_of_each() {
     let expected = add(&writer, 16);
     readers.iter().for_each(|reader| eventually(reader, expected));
     assert_eq!(total(&writer), expected);
+}
+
+/// A way to the bucket on which files of blocks wait.
+struct Gate {
+    address: SocketAddr,
+    is_open: Arc<(Mutex<bool>, Condvar)>,
+}
+
+impl Gate {
+    fn to(endpoint: String) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (address, is_open) = (listener.local_addr().unwrap(), Arc::<(Mutex<bool>, Condvar)>::default());
+        let gate = is_open.clone();
+        // It ends with the tests.
+        thread::spawn(move || {
+            for client in listener.incoming() {
+                let (client, bucket) = (client.unwrap(), TcpStream::connect(&endpoint).unwrap());
+                let (mut answers, mut answered) = (bucket.try_clone().unwrap(), client.try_clone().unwrap());
+                thread::spawn(move || {
+                    // Either side may go away.
+                    let _ = std::io::copy(&mut answers, &mut answered);
+                    let _ = answered.shutdown(Shutdown::Both);
+                });
+                let gate = gate.clone();
+                thread::spawn(move || pass(client, bucket, &gate));
+            }
+        });
+        Self { address, is_open }
+    }
+
+    fn open(&self) {
+        *self.is_open.0.lock().unwrap() = true;
+        self.is_open.1.notify_all();
+    }
+}
+
+/// Passes requests on, but those that put files of blocks only once the gate is open.
+fn pass(mut client: TcpStream, mut bucket: TcpStream, gate: &(Mutex<bool>, Condvar)) {
+    let mut bytes = vec![0; 64 << 10];
+    while let Ok(count @ 1..) = client.read(&mut bytes) {
+        let line = bytes[..count].split(|&byte| byte == b'\r').next().unwrap_or_default();
+        if line.starts_with(b"PUT ") && String::from_utf8_lossy(line).contains("/blocks/") {
+            let is_open = gate.0.lock().unwrap();
+            drop(gate.1.wait_while(is_open, |is_open| !*is_open).unwrap());
+        }
+        if bucket.write_all(&bytes[..count]).is_err() {
+            break;
+        }
+    }
+    let _ = bucket.shutdown(Shutdown::Both);
+}
+
+#[test]
+fn inspect_tells_of_a_merge_that_is_under_way() {
+    const WINDOW_NS: i64 = 2 * 3_600_000_000_000;
+    let bucket = Bucket::new();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    // A window that is over, so that all of it is due.
+    let window = (now.as_nanos() as i64 / WINDOW_NS - 2) * WINDOW_NS;
+    for number in 1..=5 {
+        let server = bucket.start(&["--compaction-memory=0"]);
+        let profile = ProfileBuilder::cpu()
+            .at(window + number * 60_000_000_000)
+            .sample(&["work", "main"], &[number])
+            .sample(&["idle", "main"], &[number])
+            .sample(&["main"], &[number]);
+        let path = bucket.path(&format!("{number}.pb.gz"));
+        std::fs::write(&path, profile.gzip()).unwrap();
+        let mut upload = decima();
+        upload.arg("upload").arg(&path).args(["--label=service=shop", "--address", server.url()]);
+        let uploaded = upload.output().unwrap();
+        assert!(uploaded.status.success(), "{}", stderr(&uploaded));
+        server.signal("TERM");
+        assert!(server.wait().0.success());
+    }
+    let gate = Gate::to(bucket.server.endpoint());
+    let config = bucket.path("gate.yaml");
+    let direct = std::fs::read_to_string(bucket.path("parca.yaml")).unwrap();
+    std::fs::write(&config, direct.replace(&bucket.server.endpoint(), &gate.address.to_string())).unwrap();
+    let flag = format!("--config-path={}", config.display());
+    let server = Server::start(&bucket.path("unused"), &[&flag]);
+    let tells = |words: &[&str]| {
+        let mut said = String::new();
+        for _ in 0..300 {
+            let output = run(&["inspect", &bucket.flag, "--progress", "--address", server.url()]);
+            assert!(output.status.success(), "{}", stderr(&output));
+            said = String::from_utf8(output.stdout).unwrap();
+            if words.iter().all(|word| said.contains(word)) {
+                return;
+            }
+            thread::sleep(Duration::from_millis(100));
+        }
+        panic!("{words:?} in {said}");
+    };
+    let merges = "the store merges blocks: 15 of 15 samples are done, 5 blocks are due for it\n";
+    tells(&[", 5 blocks\n", merges]);
+    gate.open();
+    tells(&[", 1 blocks\n", "the store merges no blocks now, 0 blocks are due for it\n"]);
 }

@@ -51,7 +51,7 @@ pub(crate) struct ListedBlock {
     pub(crate) entry: BlockEntry,
     pub(crate) source: Arc<dyn Source>,
     /// The same, if it can be read.
-    reader: Option<Arc<BlockReader>>,
+    pub(crate) reader: Option<Arc<BlockReader>>,
 }
 
 impl ListedBlock {

@@ -13,13 +13,12 @@ use super::{DUPLICATE_WINDOW_NS, PersistError, Reply, TICK, Writer};
 use crate::{
     block::{ListedBlock, encode::encode_head, meta::BlockMeta, write::SeenRequest},
     error::AppendError,
-    flush,
+    flush, follow,
     head::{Head, HeadView},
     host::Handle,
     log::{codec::LogPosition, replay::ReplayedHead},
     manifest::{BlockEntry, Manifest},
     metrics::Counters,
-    source::Source,
     space::Space,
     storage::{PutError, Storage, TENANT},
     store::Shared,
@@ -31,8 +30,8 @@ const FLUSH_RETRY: Duration = Duration::from_secs(2);
 /// How long files of a block that is in no manifest any more stay, for other processes that have not seen the new one. Queries of this
 /// process keep them as long as they last; one of another that lasts longer asks a newer snapshot.
 const RETIRED_GRACE: Duration = Duration::from_secs(30);
-/// The same of a directory, where a new manifest is seen within a second.
-const RETIRED_GRACE_LOCAL: Duration = Duration::from_secs(5);
+/// The same of a directory, where looking for a new manifest takes no time worth speaking of.
+const RETIRED_GRACE_LOCAL: Duration = follow::REFRESH.saturating_mul(2);
 
 /// A flush under way.
 pub(super) struct Flushing {
@@ -51,18 +50,26 @@ pub(super) struct Retired {
     size_bytes: u64,
     at: Instant,
     /// Held by the queries of this process that read it.
-    source: Option<Weak<dyn Source>>,
+    meta: Option<Weak<BlockMeta>>,
 }
 
 impl Retired {
     /// Blocks that nothing refers to at the start.
     pub(super) fn orphans(sizes: BTreeMap<String, u64>) -> Vec<Self> {
-        let retired = |(id, size_bytes)| Self { id, size_bytes, at: Instant::now(), source: None };
+        let retired = |(id, size_bytes)| Self { id, size_bytes, at: Instant::now(), meta: None };
         sizes.into_iter().map(retired).collect()
     }
 
-    fn is_read(&self) -> bool {
-        self.source.as_ref().is_some_and(|source| source.strong_count() > 0)
+    fn new(block: ListedBlock, at: Instant) -> Self {
+        let ListedBlock { entry, reader, .. } = block;
+        let meta = reader.map(|reader| Arc::downgrade(&reader.meta));
+        Self { id: entry.id, size_bytes: entry.size_bytes, at, meta }
+    }
+
+    /// Whether nobody can be reading it any more.
+    fn may_go(&self, grace: Duration, now: Instant) -> bool {
+        let is_read = self.meta.as_ref().is_some_and(|meta| meta.strong_count() > 0);
+        !is_read && now.saturating_duration_since(self.at) >= grace
     }
 }
 
@@ -228,21 +235,16 @@ impl Writer {
 
     /// Has the files of blocks deleted that are in no manifest any more, when nobody can read them.
     pub(super) fn retire(&mut self, blocks: Vec<ListedBlock>) {
-        let retired = blocks.into_iter().map(|block| Retired {
-            source: Some(Arc::downgrade(&block.source)),
-            size_bytes: block.entry.size_bytes,
-            id: block.entry.id,
-            at: Instant::now(),
-        });
-        self.retired.extend(retired);
+        let now = Instant::now();
+        self.retired.extend(blocks.into_iter().map(|block| Retired::new(block, now)));
     }
 
     /// Deletes the files of blocks that were dropped a while ago.
     pub(super) fn delete_retired(&mut self, runtime: &Handle) {
         let grace = if self.shared.is_local { RETIRED_GRACE_LOCAL } else { RETIRED_GRACE };
-        let (ready, waiting): (Vec<_>, Vec<_>) = std::mem::take(&mut self.retired)
-            .into_iter()
-            .partition(|r| r.at.elapsed() >= grace && !r.is_read());
+        let now = Instant::now();
+        let (ready, waiting): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.retired).into_iter().partition(|block| block.may_go(grace, now));
         self.retired = waiting;
         for block in ready {
             if let Err(e) = runtime.block_on(self.shared.storage.delete_block(&block.id)) {
@@ -382,5 +384,40 @@ pub(super) async fn drop_log_below(storage: Storage, floor: LogPosition, manifes
     };
     if let Err(e) = outcome.await {
         warn!(error = %e, "old log objects could not be deleted; the next start will");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use object_store::{ObjectStore, memory::InMemory};
+
+    use super::*;
+    use crate::block::read;
+
+    #[test]
+    fn files_go_once_others_know_and_no_query_reads_them() {
+        let objects: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+        let storage = Storage { objects: objects.clone(), log: objects.clone(), read_cache: None };
+        let cache = Arc::new(read::cache(0));
+        let listed = || {
+            let entry = BlockEntry { id: "a".to_owned(), ..BlockEntry::default() };
+            ListedBlock::readable(entry, BlockMeta::default(), &storage, &cache)
+        };
+        let (at, grace) = (Instant::now(), Duration::from_secs(2));
+        let later = at + grace;
+        let unread = Retired::new(listed(), at);
+        assert!(!unread.may_go(grace, later - Duration::from_millis(1)));
+        assert!(unread.may_go(grace, later));
+        // A query reads a block of a directory, or one of a bucket by way of what counts its requests.
+        let block = listed();
+        let of_queries = [block.source.clone(), block.over(&objects)];
+        let read = Retired::new(block, at);
+        for source in of_queries {
+            assert!(!read.may_go(grace, later + grace));
+            drop(source);
+        }
+        assert!(read.may_go(grace, later));
+        let orphan = Retired::orphans(BTreeMap::from([("a".to_owned(), 1)])).remove(0);
+        assert!(!orphan.may_go(grace, orphan.at) && orphan.may_go(grace, orphan.at + grace));
     }
 }

@@ -1,8 +1,10 @@
 //! Full disks, damaged files, and what a store says of them.
 
 use std::{
+    collections::BTreeMap,
     ops::Range,
     os::unix::ffi::OsStrExt,
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -382,6 +384,67 @@ async fn a_flipped_bit_of_the_manifest_or_the_log_stops_the_start_and_is_named()
     assert!(findings.len() == 1 && findings[0].contains(name), "{findings:?}");
     let store = Store::open(settings(directory.path())).await.unwrap();
     assert_eq!(contents(&store).await, expected);
+}
+
+/// Every file of a directory.
+fn files(directory: &std::path::Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let all = walkdir::WalkDir::new(directory).into_iter().map(|entry| entry.unwrap());
+    let files = all.filter(|entry| entry.file_type().is_file());
+    files.map(|entry| (entry.path().to_owned(), std::fs::read(entry.path()).unwrap())).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_that_fails_has_changed_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(settings(directory.path())).await.unwrap();
+    store.append(batch("a", &rows(now())), Some(1)).await.unwrap();
+    store.flush().await.unwrap();
+    for service in ["b", "c", "d"] {
+        store.append(batch(service, &rows(now())), None).await.unwrap();
+    }
+    let expected = contents(&store).await;
+    crash(store);
+    let root = directory.path().join("default");
+    let newest = |folder: &str| {
+        std::fs::read_dir(root.join(folder)).unwrap().map(|entry| entry.unwrap().path()).max().unwrap()
+    };
+    let last = newest("log/00000000000000000001");
+    let middle = last.with_file_name(format!("{:020}", 2));
+    assert!(middle < last);
+    // The next start puts a manifest, after all else was read.
+    crash(Store::open(settings(directory.path())).await.unwrap());
+    let manifest = newest("manifest");
+    let whole = [&middle, &manifest].map(|path| std::fs::read(path).unwrap());
+    let mut damaged = whole[0].clone();
+    *damaged.last_mut().unwrap() ^= 1;
+    std::fs::write(&middle, damaged).unwrap();
+    for is_torn in [false, true] {
+        if is_torn {
+            std::fs::write(&manifest, &whole[1][..whole[1].len() / 2]).unwrap();
+        }
+        let before = files(directory.path());
+        let refused = Store::open(settings(directory.path())).await.err();
+        let name = "00000000000000000001/00000000000000000002";
+        assert!(
+            matches!(&refused, Some(OpenError::Corrupt { object, .. }) if object.ends_with(name)),
+            "{refused:?}"
+        );
+        assert_eq!(files(directory.path()), before, "torn: {is_torn}");
+    }
+    std::fs::write(&middle, &whole[0]).unwrap();
+    // A log elsewhere follows an empty one only.
+    let (before, elsewhere) = (files(directory.path()), tempfile::tempdir().unwrap());
+    let place = Place::directory(directory.path()).unwrap().with_log_path(elsewhere.path()).unwrap();
+    let refused = Store::open_at(settings(directory.path()), place).await.err();
+    assert!(matches!(refused, Some(OpenError::LogNotEmpty)), "{refused:?}");
+    assert_eq!(files(directory.path()), before);
+
+    let store = Store::open(settings(directory.path())).await.unwrap();
+    assert_eq!(contents(&store).await, expected);
+    store.close().await.unwrap();
+    drop(store);
+    let place = Place::shared_directory(directory.path()).unwrap();
+    assert_eq!(inspect::inspect(&place, true).await.unwrap().findings, Vec::<String>::new());
 }
 
 #[tokio::test(flavor = "multi_thread")]

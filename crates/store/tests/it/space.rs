@@ -1,6 +1,16 @@
 //! A store of a size that it must not pass.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::JoinHandle,
+    time::Duration,
+};
 
 use decima_store::{
     AppendError, Place, Settings, Store, Tiers,
@@ -105,4 +115,129 @@ async fn what_arrives_is_refused_before_the_limit_and_nothing_is_lost() {
     let store = open(&objects, limited(Some(2 * MAX_BYTES))).await;
     store.append(batch("a", &rows(now())), None).await.unwrap();
     assert!(contents(&store).await.len() > held.len());
+}
+
+/// Walks a directory again and again.
+struct Walker {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<u64>,
+}
+
+impl Walker {
+    fn start(directory: PathBuf) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stops = stop.clone();
+        let thread = std::thread::spawn(move || {
+            let mut largest = 0;
+            while !stops.load(Ordering::SeqCst) {
+                // What changes meanwhile would be counted with what is gone.
+                let (files, again) = (sizes(&directory), sizes(&directory));
+                if files == again {
+                    largest = largest.max(files.values().sum());
+                }
+            }
+            largest
+        });
+        Self { stop, thread }
+    }
+
+    /// The largest size that was seen.
+    fn stop(self) -> u64 {
+        self.stop.store(true, Ordering::SeqCst);
+        self.thread.join().unwrap()
+    }
+}
+
+/// Sizes of all files below a directory. One with two names is there once.
+fn sizes(directory: &Path) -> BTreeMap<u64, u64> {
+    let all = walkdir::WalkDir::new(directory).into_iter().filter_map(|entry| entry.ok()?.metadata().ok());
+    all.filter(|meta| meta.is_file()).map(|meta| (meta.ino(), meta.len())).collect()
+}
+
+/// The resolution and the sum of each service.
+async fn services(store: &Store) -> BTreeMap<String, (i64, i64)> {
+    let mut found: BTreeMap<String, (i64, i64)> = BTreeMap::new();
+    for source in store.snapshot().sources {
+        let table = source.series().await.unwrap();
+        for series in &table.series {
+            found.entry(series.label("job").to_owned()).or_default().0 = table.resolution_ns;
+        }
+    }
+    for (key, value) in contents(store).await {
+        let (service, _) = key.split_once(';').unwrap();
+        found.get_mut(service).unwrap().1 += value;
+    }
+    found
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_of_all_tiers_never_passes_its_limit() {
+    const MAX_BYTES: u64 = 500_000;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    let store = Store::open(Settings { path: path.to_owned(), ..limited(None) }).await.unwrap();
+    let midnight = now() / DAY_NS * DAY_NS;
+    for (service, days) in [("hours", 9), ("tens", 5), ("samples", 1)] {
+        store.append(batch(service, &rows(midnight - days * DAY_NS)), None).await.unwrap();
+        store.flush().await.unwrap();
+    }
+    store.close().await.unwrap();
+    drop(store);
+    let hours = |hours: u64| Some(Duration::from_secs(3600 * hours));
+    let tiers = Tiers { raw: hours(3 * 24), ten_seconds: hours(7 * 24) };
+    let unlimited = Settings { tiers, ..settings(path) };
+    let store = Store::open(unlimited.clone()).await.unwrap();
+    store.compact(now()).await.unwrap();
+    let found = services(&store).await;
+    let sum: i64 = rows(0).iter().map(|row| row.2).sum();
+    let expected = [("hours", HOUR_NS), ("samples", 0), ("tens", TEN_SECONDS_NS)];
+    assert_eq!(found, expected.map(|(name, resolution_ns)| (name.to_owned(), (resolution_ns, sum))).into());
+    store.close().await.unwrap();
+    drop(store);
+
+    let limited = Settings { storage_max_bytes: Some(MAX_BYTES), ..unlimited };
+    let walker = Walker::start(path.to_owned());
+    let store = Store::open(limited.clone()).await.unwrap();
+    let (mut acknowledged, mut refused, mut held) = (Vec::new(), 0, BTreeMap::new());
+    let mut left: Vec<String> = ["hours", "tens", "samples"].map(str::to_owned).into();
+    for request in 0..300 {
+        let service = format!("request{request}");
+        match store.append(batch(&service, &rows(now())), None).await {
+            Ok(_) => {
+                acknowledged.push(service);
+                store.flush().await.unwrap();
+            }
+            Err(AppendError::StorageBudget { max_bytes: MAX_BYTES, .. }) => {
+                refused += 1;
+                // Until files of dropped blocks have gone.
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+            Err(other) => panic!("{other}"),
+        }
+        held = services(&store).await;
+        for (service, &(_, held_sum)) in &held {
+            assert_eq!(held_sum, sum, "{service} is there whole or not at all");
+        }
+        // The coarsest goes first, and samples of today only when nothing else is left.
+        while left.first().is_some_and(|service| !held.contains_key(service)) {
+            left.remove(0);
+        }
+        assert!(left.iter().all(|service| held.contains_key(service)), "of {left:?}: {held:?}");
+        let dropped = acknowledged.iter().filter(|service| !held.contains_key(*service)).count();
+        assert!(dropped == 0 || left.is_empty(), "{dropped} are gone before {left:?}");
+        assert!(dropped == 0 || store.counts().space_dropped_blocks > 3);
+        assert!(acknowledged.last().is_none_or(|newest| held.contains_key(newest)));
+        if refused > 0 && dropped > 0 {
+            break;
+        }
+    }
+    assert!(refused > 0 && left.is_empty() && held.len() < acknowledged.len(), "{refused} {left:?}");
+    crash(store);
+    let store = Store::open(limited).await.unwrap();
+    assert_eq!(services(&store).await, held);
+    assert_eq!(store.counts().compaction_failures, 0);
+    store.close().await.unwrap();
+    let largest = walker.stop();
+    assert!(largest <= MAX_BYTES, "{largest}");
+    assert!(largest > MAX_BYTES / 2, "{largest}: the limit was near");
 }
