@@ -20,6 +20,10 @@ use crate::{
     symbolize::Symbolizer,
 };
 
+/// Newer snapshots that are asked at most because a block of the one before is gone. A question that takes longer than the files of
+/// merged blocks stay can meet several merges.
+const NEWER_MAX: usize = 3;
+
 /// Bounds of the engine.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -88,7 +92,7 @@ impl Engine {
     }
 
     /// Asks a snapshot. A block in it may be gone, if another process writes the store and has merged or dropped it: then a newer
-    /// snapshot is asked, once.
+    /// snapshot is asked.
     async fn ask<T, F>(&self, question: impl Fn(Snapshot, Settings) -> F) -> Result<T, QueryError>
     where
         F: Future<Output = Result<T, QueryError>>,
@@ -100,10 +104,12 @@ impl Engine {
         };
         // An answer does without a block only if the newest snapshot has it.
         let whole = Settings { allow_partial: false, ..self.settings.clone() };
-        match question(store.query_snapshot(), whole).await {
-            Err(QueryError::Read(ReadError::Missing { .. })) => store.refresh().await,
-            Err(QueryError::Read(_)) if self.settings.allow_partial => {}
-            answer => return answer,
+        for _ in 0..NEWER_MAX {
+            match question(store.query_snapshot(), whole.clone()).await {
+                Err(QueryError::Read(ReadError::Missing { .. })) => store.refresh().await,
+                Err(QueryError::Read(_)) if self.settings.allow_partial => break,
+                answer => return answer,
+            }
         }
         question(store.query_snapshot(), self.settings.clone()).await
     }
