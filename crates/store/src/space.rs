@@ -15,7 +15,7 @@ const FLUSH_BYTES: u64 = 64 << 10;
 pub(crate) struct Space {
     /// Blocks of the manifest.
     pub(crate) listed: u64,
-    /// Blocks that are in no manifest any more.
+    /// Blocks that are in no manifest any more, and log objects below the floor, until they have gone.
     pub(crate) retired: u64,
     /// The log since its floor.
     pub(crate) log: u64,

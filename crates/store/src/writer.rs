@@ -12,7 +12,7 @@ mod compaction;
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::Arc,
+    sync::{Arc, atomic::AtomicU64},
     time::Duration,
 };
 
@@ -149,6 +149,8 @@ pub(crate) struct Writer {
     compactions: Compactions,
     /// Blocks that no manifest names any more, and whose files are still there.
     retired: Vec<Retired>,
+    /// Log objects that are being deleted.
+    leaving_log_bytes: Arc<AtomicU64>,
     retention_checked: Option<Instant>,
     is_fenced: bool,
     /// When the log was known to be this process's.
@@ -183,6 +185,7 @@ impl Writer {
             unlisted: None,
             compactions: Compactions::default(),
             retired: Retired::orphans(orphans),
+            leaving_log_bytes: Arc::default(),
             retention_checked: None,
             is_fenced: false,
             owned_at: Instant::now(),

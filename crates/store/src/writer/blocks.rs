@@ -196,10 +196,24 @@ impl Writer {
         self.log.objects -= flushing.objects;
         self.log.bytes -= flushing.bytes;
         Counters::add(&self.shared.counters.flushes, 1);
-        runtime.spawn(drop_log_below(self.shared.storage.clone(), flushing.floor, self.manifest.version));
+        self.drop_flushed_log(&flushing, runtime);
         for waiter in flushing.waiters {
             let _ = waiter.send(Ok(()));
         }
+    }
+
+    /// Has the log of a flush deleted, and counts its objects until they have gone.
+    fn drop_flushed_log(&self, flushing: &Flushing, runtime: &Handle) {
+        let leaving = self.leaving_log_bytes.clone();
+        // What an earlier try could not delete goes with it.
+        let leaving_bytes = leaving.fetch_add(flushing.bytes, Ordering::Relaxed) + flushing.bytes;
+        let dropped = drop_log_below(self.shared.storage.clone(), flushing.floor, self.manifest.version);
+        runtime.spawn(async move {
+            if dropped.await {
+                let less = |bytes: u64| Some(bytes.saturating_sub(leaving_bytes));
+                let _ = leaving.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+            }
+        });
     }
 
     /// Puts the next manifest.
@@ -270,7 +284,8 @@ impl Writer {
     pub(super) fn space(&self) -> Space {
         Space {
             listed: self.manifest.blocks.iter().map(|block| block.size_bytes).sum(),
-            retired: self.retired.iter().map(|block| block.size_bytes).sum(),
+            retired: self.retired.iter().map(|block| block.size_bytes).sum::<u64>()
+                + self.leaving_log_bytes.load(Ordering::Relaxed),
             log: self.log.bytes,
             compaction: self.compactions.writes_bytes(),
         }
@@ -376,15 +391,17 @@ fn write_blocks(
     Ok(flushed)
 }
 
-/// Deletes log objects and manifests that nothing needs any more.
-pub(super) async fn drop_log_below(storage: Storage, floor: LogPosition, manifest_version: u64) {
+/// Deletes log objects and manifests that nothing needs any more; whether all have gone.
+pub(super) async fn drop_log_below(storage: Storage, floor: LogPosition, manifest_version: u64) -> bool {
     let outcome = async {
         storage.drop_log_below(floor).await?;
         storage.prune_manifests(manifest_version).await
     };
-    if let Err(e) = outcome.await {
+    let outcome = outcome.await;
+    if let Err(e) = &outcome {
         warn!(error = %e, "old log objects could not be deleted; the next start will");
     }
+    outcome.is_ok()
 }
 
 #[cfg(test)]

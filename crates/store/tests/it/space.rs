@@ -36,10 +36,14 @@ async fn open(objects: &Arc<InMemory>, settings: Settings) -> Store {
     Store::open_at(settings, Place::objects(objects.clone())).await.unwrap()
 }
 
+/// Whether a file is one of those that the limit is about.
+fn counts(path: &str) -> bool {
+    path.contains("/log/") || path.contains("/blocks/")
+}
+
 /// Size of log and blocks.
 async fn size(objects: &InMemory) -> u64 {
     let all: Vec<_> = objects.list(None).try_collect().await.unwrap();
-    let counts = |path: &str| path.contains("/log/") || path.contains("/blocks/");
     all.iter().filter(|meta| counts(meta.location.as_ref())).map(|meta| meta.size).sum()
 }
 
@@ -148,10 +152,12 @@ impl Walker {
     }
 }
 
-/// Sizes of all files below a directory. One with two names is there once.
+/// Sizes of all files of log and blocks below a directory. One with two names is there once.
 fn sizes(directory: &Path) -> BTreeMap<u64, u64> {
-    let all = walkdir::WalkDir::new(directory).into_iter().filter_map(|entry| entry.ok()?.metadata().ok());
-    all.filter(|meta| meta.is_file()).map(|meta| (meta.ino(), meta.len())).collect()
+    let all = walkdir::WalkDir::new(directory).into_iter().filter_map(Result::ok);
+    let counted = all.filter(|entry| entry.path().to_str().is_some_and(counts));
+    let files = counted.filter_map(|entry| entry.metadata().ok()).filter(std::fs::Metadata::is_file);
+    files.map(|meta| (meta.ino(), meta.len())).collect()
 }
 
 /// The resolution and the sum of each service.
