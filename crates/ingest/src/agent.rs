@@ -213,6 +213,11 @@ struct Text {
 }
 
 impl Text {
+    /// Nothing yet, with room for so many bytes.
+    fn with_room(size_bytes: usize) -> Self {
+        Self { strings: Strings::with_room(size_bytes), ..Self::default() }
+    }
+
     /// The id of a text, a new one each time; what is not UTF-8 is replaced by U+FFFD and counted.
     fn add(&mut self, value: Value<'_>) -> StringId {
         let bytes = value.bytes();
@@ -253,6 +258,7 @@ impl Text {
             return Ok(arrow::expand(&ends, &self.column(batch, values)?, array.len()));
         }
         let mut ids = Vec::with_capacity(array.len());
+        self.strings.reserve(array.len().min(ROWS_MAX));
         batch.visit_bytes(array, |_, value| ids.push(value.map_or(0, |value| self.add(value))))?;
         if self.is_full {
             let fault = Fault::Limit {

@@ -28,7 +28,7 @@ use std::{
 use bytes::Bytes;
 use decima_base::ErrorKind;
 use decima_config::SampleType;
-use decima_store::{AppendError, Appended, Store};
+use decima_store::{Announced, AppendError, Appended, Store};
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
@@ -246,6 +246,13 @@ impl From<PushError> for Wrong {
     }
 }
 
+/// A request that has come.
+struct Arrived<'a> {
+    /// Who is noted as its sender.
+    origin: Option<&'a Origin>,
+    announced: Announced,
+}
+
 /// Parts of a request that are left out.
 #[derive(Default)]
 struct LeftOut {
@@ -320,12 +327,14 @@ impl Push {
         received_ns: i64,
         request_hash: Option<u128>,
     ) -> Result<Appended, PushError> {
+        let arrived = self.arrived(None);
         let decoded = self.decode_raw(series, received_ns).await;
-        self.finish(None, String::new(), decoded, request_hash, LeftOut::default()).await
+        self.finish(arrived, String::new(), decoded, request_hash, LeftOut::default()).await
     }
 
     /// Stores all series of an encoded request of `WriteRaw` as one, or none, and notes who sent it.
     pub async fn push_raw(&self, message: Bytes, origin: &Origin) -> Result<Appended, PushError> {
+        let arrived = self.arrived(Some(origin));
         let (limits, received_ns) = (self.limits.clone(), origin.received_ns);
         let weight = message.len().saturating_mul(COMPRESSED_WEIGHT);
         let read = self.work(weight, move || {
@@ -340,7 +349,7 @@ impl Push {
             Read { node: request.node().to_owned(), hash: Some(request.hash()), decoded }
         });
         let Read { node, hash, decoded } = read.await?;
-        self.finish(Some(origin), node, decoded, hash, LeftOut::default()).await
+        self.finish(arrived, node, decoded, hash, LeftOut::default()).await
     }
 
     /// Stores a request in the agent's second schema: an Arrow stream of samples with their stacktraces.
@@ -350,6 +359,7 @@ impl Push {
         origin: &Origin,
         request_hash: Option<u128>,
     ) -> Result<Appended, PushError> {
+        let arrived = self.arrived(Some(origin));
         let size_bytes = stream.len();
         let decoded = self
             .agent("ipc_buffer", stream, size_bytes, move |stream, context| {
@@ -357,7 +367,7 @@ impl Push {
             })
             .await;
         let (node, decoded) = taken_apart(decoded);
-        self.finish(Some(origin), node, decoded, request_hash, LeftOut::default()).await
+        self.finish(arrived, node, decoded, request_hash, LeftOut::default()).await
     }
 
     /// Takes the first message of an exchange in the agent's first schema.
@@ -386,6 +396,7 @@ impl Push {
         origin: &Origin,
         request_hash: Option<u128>,
     ) -> Result<Appended, PushError> {
+        let arrived = self.arrived(Some(origin));
         let FirstHalf { pending, node, received_bytes } = half;
         let received_bytes = received_bytes as usize + stream.len();
         let decoded = if pending.is_empty() {
@@ -397,7 +408,7 @@ impl Push {
             .await
         };
         let (_, decoded) = taken_apart(decoded);
-        self.finish(Some(origin), node, decoded, request_hash, LeftOut::default()).await
+        self.finish(arrived, node, decoded, request_hash, LeftOut::default()).await
     }
 
     /// Stores an OTLP request. Profiles that are wrong are left out, unless all are.
@@ -410,6 +421,7 @@ impl Push {
         origin: &Origin,
         request_hash: Option<u128>,
     ) -> Result<Exported, PushError> {
+        let arrived = self.arrived(Some(origin));
         let (limits, received_ns) = (self.limits.clone(), origin.received_ns);
         let remembered = self.shared.senders.layout(origin.address);
         let size_bytes = message.len();
@@ -450,14 +462,18 @@ impl Push {
             })
         });
         let (node, decoded) = taken_apart(decoded);
-        exported.appended = self.finish(Some(origin), node, decoded, request_hash, left_out).await?;
+        exported.appended = self.finish(arrived, node, decoded, request_hash, left_out).await?;
         Ok(exported)
+    }
+
+    fn arrived<'a>(&self, origin: Option<&'a Origin>) -> Arrived<'a> {
+        Arrived { origin, announced: self.store.announce() }
     }
 
     /// Stores what was decoded and notes what became of it.
     async fn finish(
         &self,
-        origin: Option<&Origin>,
+        Arrived { origin, announced }: Arrived<'_>,
         mut node: String,
         decoded: Result<Decoded, PushError>,
         request_hash: Option<u128>,
@@ -475,7 +491,7 @@ impl Push {
                 if decoded.batch.series.is_empty() {
                     Ok(Appended::default())
                 } else {
-                    self.store.append(decoded.batch, request_hash).await.map_err(PushError::from)
+                    announced.append(decoded.batch, request_hash).await.map_err(PushError::from)
                 }
             }
         };

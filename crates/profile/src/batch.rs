@@ -51,6 +51,16 @@ impl Strings {
         strings
     }
 
+    /// Makes room for so many more strings.
+    pub fn reserve(&mut self, count: usize) {
+        self.spans.reserve(count);
+    }
+
+    /// Nothing yet, with room for so many bytes of text.
+    pub fn with_room(text_bytes: usize) -> Self {
+        Self { buffer: Vec::with_capacity(text_bytes), spans: Vec::new() }
+    }
+
     /// The bytes that spans point into.
     pub fn buffer(&self) -> &[u8] {
         &self.buffer

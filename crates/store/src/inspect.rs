@@ -15,7 +15,7 @@ use crate::{
     clock::now_ns,
     compact::plan::{self, CompactionSettings},
     error::{OpenError, ReadError},
-    head::HeadView,
+    head::{HeadView, ListedTexts},
     log::{
         codec::{self, LogPosition, ObjectKind},
         decode, replay,
@@ -264,9 +264,10 @@ pub fn check_log_body(raw: &[u8]) -> Result<u64, String> {
     let requests =
         decode::parse(raw).and_then(|delta| decode::apply(&mut view, delta)).map_err(|e| e.to_string())?;
     let mut samples = 0;
+    let mut listed = ListedTexts::default();
     for chunk in requests.into_iter().flat_map(|r| r.chunks) {
         samples += chunk.values.len() as u64;
-        view.summarize(&chunk);
+        view.summarize(&chunk, &mut listed);
         view.add_chunk(chunk);
     }
     Ok(samples)

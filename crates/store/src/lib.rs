@@ -50,5 +50,5 @@ pub use metrics::StoreCounts;
 pub use place::Place;
 pub use query_cost::Distribution;
 pub use read_cache::ReadCacheCounts;
-pub use store::{Appended, Settings, Store};
+pub use store::{Announced, Appended, Settings, Store};
 pub use tiers::Tiers;

@@ -3,7 +3,10 @@
 use std::{
     fs::File,
     path::PathBuf,
-    sync::{Arc, OnceLock, atomic::Ordering},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -77,6 +80,34 @@ pub struct Appended {
     pub duplicate: bool,
 }
 
+/// A request on its way, until it is appended or dropped; see [`Store::announce`].
+#[must_use]
+pub struct Announced {
+    store: Store,
+}
+
+impl Announced {
+    /// Stores its batch as [`Store::append`] does.
+    pub async fn append(
+        self,
+        batch: SampleBatch,
+        request_hash: Option<u128>,
+    ) -> Result<Appended, AppendError> {
+        let (reply, answer) = oneshot::channel();
+        let incoming = Box::new(Incoming::from(batch));
+        let command = Command::Append { incoming, hash: request_hash, arrived: Instant::now(), reply };
+        self.store.commands()?.send(command).await.map_err(|_| AppendError::Closed)?;
+        drop(self);
+        answer.await.map_err(|_| AppendError::Closed)?
+    }
+}
+
+impl Drop for Announced {
+    fn drop(&mut self) {
+        self.store.inner.shared.announced.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// What snapshots are made of; changed by the writer only.
 pub(crate) struct State {
     pub(crate) head: Head,
@@ -99,6 +130,8 @@ pub(crate) struct Shared {
     pub(crate) settings: Settings,
     pub(crate) host: Handle,
     pub(crate) symbolizer: OnceLock<Arc<dyn Symbolizer>>,
+    /// Requests that are [announced](Store::announce) and not yet in the writer's queue.
+    pub(crate) announced: AtomicUsize,
 }
 
 impl Shared {
@@ -201,6 +234,7 @@ impl Store {
             settings,
             host: place.host(),
             symbolizer: OnceLock::new(),
+            announced: AtomicUsize::new(0),
         });
         let (commands, queue) = mpsc::channel(QUEUE_REQUESTS);
         let writer = Writer::new(
@@ -244,6 +278,7 @@ impl Store {
             settings,
             host: place.host(),
             symbolizer: OnceLock::new(),
+            announced: AtomicUsize::new(0),
         });
         let follower = Follower::new(shared.clone(), manifest, &replayed);
         drop(replayed);
@@ -270,11 +305,14 @@ impl Store {
         batch: SampleBatch,
         request_hash: Option<u128>,
     ) -> Result<Appended, AppendError> {
-        let (reply, answer) = oneshot::channel();
-        let incoming = Box::new(Incoming::from(batch));
-        let command = Command::Append { incoming, hash: request_hash, arrived: Instant::now(), reply };
-        self.commands()?.send(command).await.map_err(|_| AppendError::Closed)?;
-        answer.await.map_err(|_| AppendError::Closed)?
+        self.announce().append(batch, request_hash).await
+    }
+
+    /// Tells that a request has come that will be appended if nothing is wrong with it. What is appended while it is decoded waits a
+    /// moment for it, so that both are made durable at once.
+    pub fn announce(&self) -> Announced {
+        self.inner.shared.announced.fetch_add(1, Ordering::Relaxed);
+        Announced { store: self.clone() }
     }
 
     /// Everything acknowledged so far.

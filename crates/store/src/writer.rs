@@ -12,7 +12,10 @@ mod compaction;
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Arc, atomic::AtomicU64},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -53,6 +56,8 @@ const TICK: Duration = Duration::from_secs(1);
 const SHORT_TICK: Duration = Duration::from_millis(50);
 /// Requests written as one log object at most: what one answer may wait for.
 const GROUP_REQUESTS_MAX: usize = 64;
+/// How long a group waits for requests that are still decoded. A put takes a file system as long, and a bucket many times that.
+const GROUP_WAIT: Duration = Duration::from_millis(1);
 /// Decoded bytes of one group, about, at most.
 const GROUP_BYTES_MAX: usize = 16 << 20;
 /// How long nothing is put until the writer looks whether the log is still its own: a request each time.
@@ -214,11 +219,12 @@ impl Writer {
             };
             let mut group = Vec::new();
             let mut group_bytes = 0;
+            let mut until = None;
             while let Some(Command::Append { incoming, hash, arrived, reply }) = next {
                 group_bytes += incoming.batch.strings.buffer().len();
                 group.push(Pending { incoming, hash, arrived, reply, rejected: 0 });
                 next = if group.len() < GROUP_REQUESTS_MAX && group_bytes < GROUP_BYTES_MAX {
-                    queue.try_recv().ok()
+                    self.next_of_group(&mut queue, &mut until, runtime)
                 } else {
                     None
                 };
@@ -241,6 +247,23 @@ impl Writer {
             }
             self.housekeep(runtime);
         }
+    }
+
+    /// The next command, if there is one or a request is announced and comes in time. `until` is set by the first that is waited for.
+    fn next_of_group(
+        &self,
+        queue: &mut mpsc::Receiver<Command>,
+        until: &mut Option<Instant>,
+        runtime: &Handle,
+    ) -> Option<Command> {
+        if let Ok(command) = queue.try_recv() {
+            return Some(command);
+        }
+        if self.shared.announced.load(Ordering::Relaxed) == 0 {
+            return None;
+        }
+        let until = *until.get_or_insert_with(|| Instant::now() + GROUP_WAIT);
+        runtime.block_on(async { tokio::time::timeout_at(until, queue.recv()).await }).ok().flatten()
     }
 
     fn append(&mut self, group: Vec<Pending>, runtime: &Handle) {
@@ -344,7 +367,7 @@ impl Writer {
     /// From now on nothing is acknowledged.
     fn fence(&mut self) {
         self.is_fenced = true;
-        self.shared.counters.fenced.store(1, std::sync::atomic::Ordering::Relaxed);
+        self.shared.counters.fenced.store(1, Ordering::Relaxed);
     }
 
     /// Puts the outstanding object, if there is one, and makes its samples visible.
@@ -441,10 +464,7 @@ impl Writer {
 
     fn count_head(&self) {
         let frozen = self.flushing.as_ref().map_or(0, |f| f.memory_bytes);
-        self.shared
-            .counters
-            .head_bytes
-            .store(self.held().memory_bytes + frozen, std::sync::atomic::Ordering::Relaxed);
+        self.shared.counters.head_bytes.store(self.held().memory_bytes + frozen, Ordering::Relaxed);
     }
 
     fn housekeep(&mut self, runtime: &Handle) {

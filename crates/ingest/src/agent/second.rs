@@ -20,6 +20,11 @@ use super::{
 };
 use crate::arrow::{self, Array, ArrowError, Batch, Fault, Lists};
 
+/// Memory for the text of a batch before it is known how much there is, at most.
+const TEXT_ROOM_BYTES: usize = 1 << 17;
+/// The same for entries of stacktraces.
+const ENTRIES_ROOM: usize = 1 << 16;
+
 /// Decodes a request.
 pub(crate) fn decode(stream: &[u8], context: Context<'_>) -> Result<Decoded, ArrowError> {
     let (mut decoded, mut totals) = (Decoded::default(), Totals::default());
@@ -27,15 +32,16 @@ pub(crate) fn decode(stream: &[u8], context: Context<'_>) -> Result<Decoded, Arr
         check_version(schema.metadata(super::VERSION_KEY), SECOND)?;
         totals.add(batch.rows())?;
         let is_first = totals.is_first();
-        decoded.add(record_batch(batch, context)?);
+        // About half of a stream is text, compressed.
+        let text = Text::with_room(stream.len().min(TEXT_ROOM_BYTES));
+        decoded.add(record_batch(batch, text, context)?);
         decoded.repaired_strings += if is_first { schema.repaired_names } else { 0 };
         Totals::check(&decoded.batch)
     })?;
     Ok(decoded)
 }
 
-fn record_batch(batch: &Batch<'_, '_>, context: Context<'_>) -> Result<Decoded, ArrowError> {
-    let mut text = Text::default();
+fn record_batch(batch: &Batch<'_, '_>, mut text: Text, context: Context<'_>) -> Result<Decoded, ArrowError> {
     let labels: Vec<(&str, &Array<'_>)> = match batch.column("labels") {
         Some(labels) => labels.children().iter().map(|label| (label.name(), label)).collect(),
         None => Vec::new(),
@@ -87,6 +93,7 @@ impl Stacktraces {
     ) -> Result<Vec<u32>, ArrowError> {
         let mut ids: HashMap<(u32, u32), u32, foldhash::fast::RandomState> = HashMap::default();
         let mut of_rows = Vec::with_capacity(lists.spans.len());
+        self.locations.reserve(lists.entries.len().min(ENTRIES_ROOM));
         for (row, &span) in lists.spans.iter().enumerate() {
             if let Some(&id) = ids.get(&span) {
                 of_rows.push(id);

@@ -109,6 +109,7 @@ fn lines<'a>(
     let column = optional_integers(batch, structs.table.child("column"))?;
     let function = functions(batch, structs.table, text, symbols)?;
     let mut spans = Vec::with_capacity(lists.spans.len());
+    symbols.lines.reserve(lists.entries.len().min(LOCATIONS_MAX));
     for (row, &(start, count)) in lists.spans.iter().enumerate() {
         let first = symbols.lines.len();
         if count > LINES_PER_LOCATION_MAX {

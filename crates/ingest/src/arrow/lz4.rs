@@ -1,7 +1,7 @@
 //! LZ4 frames, decompressed to a length that is known.
 //!
-//! Every buffer of a stream is a frame of its own, mostly of a few hundred bytes, and its length stands before it. The
-//! reader of `lz4_flex` allocates two blocks (of 4 MiB, as Go's writer declares them) for each frame; here blocks go
+//! Every buffer of a stream is a frame of its own, mostly of a few hundred bytes, and its length stands before it. A
+//! reader of frames allocates a block (of 4 MiB, as Go's writer declares them) for each frame; here blocks go
 //! straight to where they belong. Frames of linked blocks, which agents do not write, take the reader.
 //!
 //! ```text
@@ -27,6 +27,9 @@ const NOT_COMPRESSED: u32 = 1 << 31;
 /// LZ4 makes at most 255 bytes of one; a larger promise is a lie, for which nothing should be allocated.
 const RATIO_MAX: usize = 255;
 
+/// Memory of a buffer at least, so that it does for the next ones too.
+const MEMORY_BYTES: usize = 1 << 16;
+
 /// Decompresses a frame that holds exactly `len` bytes, into `memory` whatever it holds. The caller has bounded `len`.
 pub(super) fn decompress(frame: &[u8], len: usize, memory: Vec<u8>) -> Result<Vec<u8>, String> {
     if len > frame.len().saturating_mul(RATIO_MAX) {
@@ -40,8 +43,8 @@ pub(super) fn decompress(frame: &[u8], len: usize, memory: Vec<u8>) -> Result<Ve
 
 fn linked(frame: &[u8], len: usize) -> Result<Vec<u8>, String> {
     let mut plain = Vec::with_capacity(len);
-    let mut decoder = lz4_flex::frame::FrameDecoder::new(frame).take(len as u64 + 1);
-    decoder.read_to_end(&mut plain).map_err(|e| e.to_string())?;
+    let decoder = lz4::Decoder::new(frame).map_err(|e| e.to_string())?;
+    decoder.take(len as u64 + 1).read_to_end(&mut plain).map_err(|e| e.to_string())?;
     if plain.len() == len { Ok(plain) } else { Err(wrong_length(plain.len(), len)) }
 }
 
@@ -55,6 +58,9 @@ fn independent(frame: &[u8], len: usize, memory: Vec<u8>) -> Result<Vec<u8>, Str
     let flags = header(&mut rest)?;
     // What was there is overwritten: the blocks must make up all of it.
     let mut plain = memory;
+    if plain.capacity() < len {
+        plain = Vec::with_capacity(len.max(MEMORY_BYTES));
+    }
     plain.resize(len, 0);
     let mut at = 0;
     loop {
@@ -74,7 +80,8 @@ fn independent(frame: &[u8], len: usize, memory: Vec<u8>) -> Result<Vec<u8>, Str
             target.copy_from_slice(block);
             size
         } else {
-            lz4_flex::block::decompress_into(block, target).map_err(|e| e.to_string())?
+            let room = i32::try_from(target.len()).unwrap_or(i32::MAX);
+            lz4::block::decompress_to_buffer(block, Some(room), target).map_err(|e| e.to_string())?
         };
     }
     if at != len {

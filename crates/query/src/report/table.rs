@@ -2,11 +2,9 @@
 
 use std::sync::Arc;
 
-use arrow_array::{
-    ArrayRef, Int64Array, ListArray, UInt64Array,
-    builder::{Int64Builder, ListBuilder},
-};
-use hashbrown::HashSet;
+use arrow_array::{ArrayRef, Int64Array, ListArray, UInt64Array};
+use arrow_buffer::{NullBuffer, OffsetBuffer};
+use arrow_schema::{DataType, Field};
 
 use super::{Forest, Reported, columns};
 use crate::{
@@ -17,8 +15,12 @@ use crate::{
     names::{FrameMeta, KeyId},
 };
 
-/// Slots of the filter before the set of calls: most frames repeat a recent call, and the set is large.
+/// Slots of the filter before the calls: most frames repeat a recent one.
 const RECENT_CALLS: usize = 1 << 15;
+/// Calls that are sorted at once, at least.
+const FRESH_CALLS: usize = 1 << 20;
+/// A key that has no row.
+const NO_ROW: u32 = u32::MAX;
 
 /// Renders the table: rows by cumulative value, then name.
 pub(crate) fn render(
@@ -42,8 +44,8 @@ pub(crate) fn render(
     // Only names are needed from here on. Values of a fleet's nodes take as much memory as the answer.
     forest.branches.clear();
     let order = order(forest, &functions.sums, &metas);
-    let edges = calls.by_row(&order, functions.sums.len());
-    let mut record = columns_of(forest, &order, &functions.sums, &metas, edges)?;
+    let lists = calls.lists(&order, functions.sums.len());
+    let mut record = columns_of(forest, &order, &functions.sums, &metas, lists)?;
     if request.frame_type_column {
         let types = order.iter().map(|&key| metas[key as usize].as_ref()?.frame_type);
         let types = columns::string_dictionary(types, &forest.names.texts, true)?;
@@ -79,7 +81,7 @@ fn columns_of(
     order: &[KeyId],
     sums: &[FunctionSums],
     metas: &[Option<FrameMeta>],
-    edges: Edges,
+    (callers, callees): (ListArray, ListArray),
 ) -> Result<Vec<(String, ArrayRef)>, QueryError> {
     let meta = |key: &KeyId| metas[*key as usize].as_ref();
     let sums = |key: &KeyId| &sums[*key as usize];
@@ -96,7 +98,6 @@ fn columns_of(
     let known = |line: Option<i64>| line.filter(|&line| line != 0);
     let address: UInt64Array = order.iter().map(|key| meta(key).and_then(|m| m.address)).collect();
     let cumulative_diff = number(&|key| forest.compares.then(|| forest.diff(sums(key).cumulative)));
-    let (callers, callees) = edges.lists();
     let columns: Vec<(&str, ArrayRef)> = vec![
         ("mapping_file", text(|m| m.mapping_file, true)?),
         ("mapping_build_id", text(|m| m.build_id, true)?),
@@ -117,16 +118,22 @@ fn columns_of(
     Ok(columns.into_iter().map(|(name, array)| (name.to_owned(), array)).collect())
 }
 
-/// Distinct calls.
+/// Distinct calls, each caller and callee in one number.
+///
+/// A fleet has millions of them, and a set of that many is slower to look into than to sort: each look is for memory that is in no
+/// cache.
 struct Calls {
     recent: Vec<u64>,
-    distinct: HashSet<u64>,
+    /// What may be new.
+    fresh: Vec<u64>,
+    /// Ascending.
+    distinct: Vec<u64>,
 }
 
 impl Calls {
     fn new() -> Self {
         // A call from and to the last possible key cannot be.
-        Self { recent: vec![u64::MAX; RECENT_CALLS], distinct: HashSet::new() }
+        Self { recent: vec![u64::MAX; RECENT_CALLS], fresh: Vec::new(), distinct: Vec::new() }
     }
 
     fn add(&mut self, caller: KeyId, callee: KeyId) {
@@ -134,56 +141,155 @@ impl Calls {
         // Fibonacci hashing: the high bits of a product with 2^64 / golden ratio.
         let slot =
             (call.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - RECENT_CALLS.trailing_zeros())) as usize;
-        if self.recent[slot] != call {
-            self.recent[slot] = call;
-            self.distinct.insert(call);
+        if self.recent[slot] == call {
+            return;
+        }
+        self.recent[slot] = call;
+        if self.fresh.len() >= FRESH_CALLS.max(self.distinct.len() / 4) {
+            self.settle();
+        }
+        self.fresh.push(call);
+    }
+
+    /// Merges what is fresh into what is distinct, from the end, where there is room.
+    fn settle(&mut self) {
+        let Self { fresh, distinct, .. } = self;
+        fresh.sort_unstable();
+        fresh.dedup();
+        let mut known = distinct.iter().peekable();
+        fresh.retain(|call| {
+            while known.next_if(|&known| known < call).is_some() {}
+            known.peek() != Some(&call)
+        });
+        let mut end = distinct.len();
+        distinct.resize(end + fresh.len(), 0);
+        let mut to = distinct.len();
+        while let Some(&call) = fresh.last() {
+            to -= 1;
+            if end > 0 && distinct[end - 1] > call {
+                end -= 1;
+                distinct[to] = distinct[end];
+            } else {
+                distinct[to] = call;
+                fresh.pop();
+            }
         }
     }
 
-    /// Calls by row of the table.
-    fn by_row(self, order: &[KeyId], keys: usize) -> Edges {
-        let mut row_of = vec![None; keys];
+    /// Callers and callees of each row of the table, by row.
+    fn lists(mut self, order: &[KeyId], keys: usize) -> (ListArray, ListArray) {
+        self.settle();
+        let mut row_of = vec![NO_ROW; keys];
         for (row, &key) in (0..).zip(order) {
-            row_of[key as usize] = Some(row);
+            row_of[key as usize] = row;
         }
-        let row = |key: u64| row_of.get(key as usize).copied().flatten();
-        let mut pairs: Vec<(u32, u32)> = self
+        let row = |key: u64| row_of.get(key as usize).copied().filter(|&row| row != NO_ROW);
+        let pairs = self
             .distinct
-            .into_iter()
-            .filter_map(|call| Some((row(call >> 32)?, row(call & u64::from(u32::MAX))?)))
-            .collect();
-        pairs.sort_unstable();
-        Edges { pairs, rows: order.len() }
+            .iter()
+            .filter_map(|call| Some((row(call >> 32)?, row(call & u64::from(u32::MAX))?)));
+        let mut callees = Lists::of(order.len(), pairs);
+        callees.sort();
+        // Callers come in order, and so they stay.
+        let callers = Lists::of(order.len(), callees.pairs().map(|(caller, callee)| (callee, caller)));
+        (callers.array(), callees.array())
     }
 }
 
-/// (caller, callee) by row, sorted.
-struct Edges {
-    pairs: Vec<(u32, u32)>,
-    rows: usize,
+/// Rows by row, in one piece of memory.
+struct Lists {
+    /// Where the list of each row begins, and the end of the last.
+    offsets: Vec<usize>,
+    rows: Vec<i64>,
 }
 
-impl Edges {
-    /// Callers and callees of each row.
-    fn lists(mut self) -> (ListArray, ListArray) {
-        let callees = lists(self.rows, &self.pairs);
-        for (caller, callee) in &mut self.pairs {
-            std::mem::swap(caller, callee);
+impl Lists {
+    /// The second parts of pairs by the first, as they come.
+    fn of(row_count: usize, pairs: impl Iterator<Item = (u32, u32)> + Clone) -> Self {
+        let mut ends = vec![0; row_count + 1];
+        for (row, _) in pairs.clone() {
+            ends[row as usize + 1] += 1;
         }
-        self.pairs.sort_unstable();
-        (lists(self.rows, &self.pairs), callees)
+        for row in 0..row_count {
+            ends[row + 1] += ends[row];
+        }
+        let offsets = ends.clone();
+        let mut rows = vec![0; offsets[row_count]];
+        for (row, entry) in pairs {
+            let at = &mut ends[row as usize];
+            rows[*at] = i64::from(entry);
+            *at += 1;
+        }
+        Self { offsets, rows }
+    }
+
+    fn sort(&mut self) {
+        for ends in self.offsets.windows(2) {
+            self.rows[ends[0]..ends[1]].sort_unstable();
+        }
+    }
+
+    fn pairs(&self) -> impl Iterator<Item = (u32, u32)> + Clone {
+        let lists = (0u32..).zip(self.offsets.windows(2));
+        lists
+            .flat_map(|(row, ends)| self.rows[ends[0]..ends[1]].iter().map(move |&entry| (row, entry as u32)))
+    }
+
+    /// Null where there is nothing.
+    fn array(self) -> ListArray {
+        let lengths = self.offsets.windows(2).map(|ends| ends[1] - ends[0]);
+        let nulls = NullBuffer::from_iter(lengths.clone().map(|length| length > 0));
+        let field = Arc::new(Field::new_list_field(DataType::Int64, true));
+        let offsets = OffsetBuffer::from_lengths(lengths);
+        ListArray::new(field, offsets, Arc::new(Int64Array::from(self.rows)), Some(nulls))
     }
 }
 
-/// The second parts of sorted pairs, by the first; null where there are none.
-fn lists(rows: usize, pairs: &[(u32, u32)]) -> ListArray {
-    let mut lists = ListBuilder::with_capacity(Int64Builder::with_capacity(pairs.len()), rows);
-    let mut rest = pairs;
-    for row in 0..rows as u32 {
-        let end = rest.iter().take_while(|(first, _)| *first == row).count();
-        lists.values().extend(rest[..end].iter().map(|&(_, second)| Some(i64::from(second))));
-        lists.append(end > 0);
-        rest = &rest[end..];
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use arrow_array::Array;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn rows(lists: &ListArray, row: usize) -> Option<Vec<i64>> {
+        let of_row = lists.is_valid(row).then(|| lists.value(row))?;
+        let of_row = of_row.as_any().downcast_ref::<Int64Array>()?;
+        Some(of_row.values().to_vec())
     }
-    lists.finish()
+
+    proptest! {
+        /// Calls that come often, in groups between which they are merged, are listed once on either side.
+        #[test]
+        fn calls_are_listed_once(
+            groups in proptest::collection::vec(proptest::collection::vec((0u32..40, 0u32..40), 0..60), 0..6),
+            order in Just((0u32..36).collect::<Vec<_>>()).prop_shuffle(),
+        ) {
+            let mut calls = Calls::new();
+            let mut expected = BTreeSet::new();
+            for (caller, callee) in groups.iter().flat_map(|group| group.iter().copied()) {
+                expected.insert((caller, callee));
+                calls.add(caller, callee);
+                if caller == 0 {
+                    calls.settle();
+                }
+            }
+            let (callers, callees) = calls.lists(&order, 38);
+            let row_of = |key: u32| order.iter().position(|&k| k == key).map(|row| row as i64);
+            for (row, &key) in order.iter().enumerate() {
+                let list = |found: Vec<u32>| {
+                    let mut rows: Vec<i64> = found.into_iter().filter_map(row_of).collect();
+                    rows.sort_unstable();
+                    (!rows.is_empty()).then_some(rows)
+                };
+                let of = expected.iter();
+                let expected_callees = list(of.clone().filter(|c| c.0 == key).map(|c| c.1).collect());
+                let expected_callers = list(of.filter(|c| c.1 == key).map(|c| c.0).collect());
+                prop_assert_eq!(rows(&callees, row), expected_callees);
+                prop_assert_eq!(rows(&callers, row), expected_callers);
+            }
+        }
+    }
 }

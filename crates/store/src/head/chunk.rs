@@ -71,7 +71,7 @@ fn times_by_value<T: Ord + Copy + Into<i64>>(
 ) -> Vec<(T, TimeRange)> {
     let times =
         times_ns.iter().copied().chain(std::iter::repeat(times_ns.first().copied().unwrap_or_default()));
-    let mut out: Vec<(T, TimeRange)> = Vec::new();
+    let mut out: Vec<(T, TimeRange)> = Vec::with_capacity(values.size_hint().1.unwrap_or(0).min(PLACES));
     // Where the last value of a place is in `out`, if that is below its length.
     let mut places = [u32::MAX; PLACES];
     for (value, time) in values.zip(times).filter_map(|(value, time)| Some((value?, time))) {

@@ -7,8 +7,9 @@ use decima_profile::batch::{Attribute, AttributeValues, SeriesSamples};
 use super::{
     EMPTY_RANGE, Head, HeadSeries, Mark, SeriesKey,
     chunk::{Chunk, ChunkAttribute, ChunkAttributeValues},
+    ids::TOGETHER,
     incoming::Incoming,
-    locations::{LocationIndex, TOGETHER},
+    locations::LocationIndex,
     partition::{Partition, StacktraceIndex},
     rows::{BatchRows, UNMAPPED},
     symbols::SymbolIndex,
@@ -138,7 +139,7 @@ fn map_stacktraces(
 ) {
     /// Marks one that is looked for, so that it is once.
     const WANTED: u32 = UNMAPPED - 1;
-    let mut wanted = Vec::new();
+    let mut wanted = Vec::with_capacity(stacktraces.len());
     for &stacktrace in stacktraces {
         let id = &mut ids[stacktrace as usize];
         if *id == UNMAPPED {

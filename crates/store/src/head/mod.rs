@@ -8,6 +8,7 @@
 //! object must hold; nothing is ever removed. Absent: clock, I/O.
 
 pub(crate) mod chunk;
+mod ids;
 mod incoming;
 mod intern;
 mod locations;
@@ -81,6 +82,9 @@ pub(crate) struct Mark {
     pub(crate) trees: BTreeMap<u32, (usize, usize)>,
 }
 
+/// Ids of an attribute's values that are listed in the table of a view, by string ids of the attribute's name and of the value.
+pub(crate) type ListedTexts = foldhash::HashMap<(u32, u32), u32>;
+
 /// The head: tables and the indexes that intern into them.
 pub(crate) struct Head {
     pub(crate) view: HeadView,
@@ -90,6 +94,7 @@ pub(crate) struct Head {
     series_index: Option<HashMap<SeriesKey, u32>>,
     partition_index: Option<HashMap<String, u32>>,
     stacktrace_indexes: Vec<Option<StacktraceIndex>>,
+    listed_texts: ListedTexts,
     chunk_bytes: usize,
 }
 
@@ -104,6 +109,7 @@ impl Head {
             series_index: Some(HashMap::default()),
             partition_index: Some(HashMap::default()),
             stacktrace_indexes: Vec::new(),
+            listed_texts: ListedTexts::default(),
             chunk_bytes: 0,
         }
     }
@@ -120,6 +126,7 @@ impl Head {
             series_index: None,
             partition_index: None,
             stacktrace_indexes,
+            listed_texts: ListedTexts::default(),
             chunk_bytes,
         }
     }
@@ -128,7 +135,7 @@ impl Head {
     pub(crate) fn apply(&mut self, chunks: Vec<Arc<Chunk>>) {
         for chunk in chunks {
             self.chunk_bytes += chunk.size_bytes();
-            self.view.summarize(&chunk);
+            self.view.summarize(&chunk, &mut self.listed_texts);
             self.view.add_chunk(chunk);
         }
     }
@@ -145,13 +152,14 @@ impl Head {
             + self.symbol_index.as_ref().map_or(0, SymbolIndex::size_bytes)
             + self.location_index.as_ref().map_or(0, LocationIndex::size_bytes)
             + self.view.attributes.size_bytes()
+            + 13 * self.listed_texts.capacity()
             + 400 * self.view.series.len()
     }
 }
 
 impl HeadView {
     /// Adds a chunk's attributes to what is known of those of its series.
-    pub(crate) fn summarize(&mut self, chunk: &Chunk) {
+    pub(crate) fn summarize(&mut self, chunk: &Chunk, listed: &mut ListedTexts) {
         if chunk.attributes.is_empty() {
             return;
         }
@@ -160,18 +168,25 @@ impl HeadView {
         for attribute in &chunk.attributes {
             let times = chunk.times_of_values(attribute);
             let Some(all) = times.all() else { continue };
-            let known = table.entry(strings.get(attribute.name));
-            if !known.widen(chunk.series, all) {
+            let mut known = table.entry(strings.get(attribute.name)).of_series_mut(chunk.series, all);
+            if known.is_closed() {
                 continue;
             }
             match times {
                 ValueTimes::Text(times) => {
-                    let values = times.into_iter().map(|(id, range)| (strings.get(id), range));
-                    known.add_all(chunk.series, all, values);
+                    for (text, range) in times {
+                        let key = (attribute.name, text);
+                        let id = listed.get(&key).copied();
+                        let added = known.add(id, || strings.get(text).into(), range);
+                        if let (None, Some(added)) = (id, added) {
+                            listed.insert(key, added);
+                        }
+                    }
                 }
                 ValueTimes::Integer(times) => {
-                    let values = times.into_iter().map(|(value, range)| (value.to_string(), range));
-                    known.add_all(chunk.series, all, values);
+                    for (value, range) in times {
+                        known.add(None, || value.to_string().into(), range);
+                    }
                 }
             }
         }
@@ -214,9 +229,10 @@ impl HeadView {
             sample_count: 0,
             ..self.clone()
         };
+        let mut listed = ListedTexts::default();
         for chunk in self.partitions.iter().flat_map(|p| p.chunks.iter()) {
             if let Some(chunk) = chunk::within(chunk, range) {
-                part.summarize(&chunk);
+                part.summarize(&chunk, &mut listed);
                 part.add_chunk(chunk);
             }
         }

@@ -2,11 +2,7 @@
 
 use decima_profile::batch::{SampleBatch, StringId};
 
-use super::{
-    incoming::Incoming,
-    locations::{LocationIndex, TOGETHER},
-    symbols::SymbolIndex,
-};
+use super::{ids::TOGETHER, incoming::Incoming, locations::LocationIndex, symbols::SymbolIndex};
 use crate::source::{Function, Line, Mapping, NO_MAPPING, Symbols};
 
 /// Marks a row that has no id yet.

@@ -1,13 +1,11 @@
 //! Reads the log back into a head.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, future, stream};
 
 use crate::{
     error::OpenError,
-    head::{HeadView, chunk::Chunk},
+    head::{HeadView, ListedTexts},
     log::{
         codec::{self, LogPosition, ObjectError, ObjectKind},
         decode::{self, Delta},
@@ -33,6 +31,7 @@ pub(crate) struct ReplayedHead {
     pub(crate) requests: Vec<(u128, i64)>,
     pub(crate) objects: u64,
     pub(crate) bytes: u64,
+    listed_texts: ListedTexts,
 }
 
 /// What a replay found.
@@ -164,7 +163,8 @@ impl ReplayedHead {
             newest_ns = newest_ns.max(request.received_ns);
             self.requests.extend(request.hash.map(|hash| (hash, request.received_ns)));
             for chunk in request.chunks {
-                add(&mut self.view, chunk);
+                self.view.summarize(&chunk, &mut self.listed_texts);
+                self.view.add_chunk(chunk);
             }
         }
         Ok(newest_ns)
@@ -230,9 +230,4 @@ fn parse((header, raw): (codec::Header, Vec<u8>)) -> Opened {
         ObjectKind::Delta | ObjectKind::HeadStart => decode::parse(&raw)?,
     };
     Ok((header, delta))
-}
-
-fn add(view: &mut HeadView, chunk: Arc<Chunk>) {
-    view.summarize(&chunk);
-    view.add_chunk(chunk);
 }

@@ -5,6 +5,7 @@
 //! [`VALUES_MIN`]. Which series have an attribute, and when, is always complete.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, btree_map::Entry},
     sync::Arc,
 };
@@ -78,7 +79,11 @@ impl AttributeTable {
 
     /// The attribute with this name, to be added to.
     pub fn entry(&mut self, name: &str) -> &mut Attribute {
-        Arc::make_mut(self.by_name.entry(name.to_owned()).or_default())
+        if !self.by_name.contains_key(name) {
+            self.by_name.insert(name.to_owned(), Arc::default());
+        }
+        let Some(attribute) = self.by_name.get_mut(name) else { unreachable!("it was added") };
+        Arc::make_mut(attribute)
     }
 
     /// Memory held, about.
@@ -109,9 +114,9 @@ impl Attribute {
         self.by_series.iter().map(|(&series, of)| (series, &**of))
     }
 
-    /// Adds that a series has samples with it in a range of times, and says whether its list of values is still open.
-    pub fn widen(&mut self, series: u32, range: TimeRange) -> bool {
-        !widened(&mut self.by_series, series, range).truncated
+    /// Adds that a series has samples with it in a range of times.
+    pub fn widen(&mut self, series: u32, range: TimeRange) {
+        self.of_series_mut(series, range);
     }
 
     /// Closes the list of values of a series that has it.
@@ -123,40 +128,64 @@ impl Attribute {
 
     /// Adds a value, not empty, that a series has in a range of times; closes the series' list if there is no room.
     pub fn add(&mut self, series: u32, value: &str, range: TimeRange) {
-        self.add_all(series, range, std::iter::once((value, range)));
+        self.of_series_mut(series, range).add(None, || value.into(), range);
     }
 
-    /// Adds values as [`add`](Self::add) does, all of one series, which has samples with them in a `range` of times.
-    pub fn add_all<T: AsRef<str>>(
-        &mut self,
-        series: u32,
-        range: TimeRange,
-        values: impl IntoIterator<Item = (T, TimeRange)>,
-    ) {
-        let of = widened(&mut self.by_series, series, range);
-        for (value, range) in values {
-            if of.truncated {
-                return;
-            }
-            // Mostly it is listed: what a thread is called is said again and again.
-            let listed = self.texts.id(value.as_ref()).and_then(|id| of.values.get_mut(&id));
-            if let Some(known) = listed {
-                *known = known.with(range);
-                continue;
-            }
-            let bound = if self.pair_count < PAIRS_MAX { VALUES_MAX } else { VALUES_MIN };
-            if of.values.len() < bound {
-                self.pair_count += of.list(self.texts.add(value.as_ref()), range);
-            } else {
-                of.truncated = true;
-            }
-        }
+    /// What a series has of it, to be added to; it has samples with it in a `range` of times.
+    pub(crate) fn of_series_mut(&mut self, series: u32, range: TimeRange) -> Adding<'_> {
+        let of = self.by_series.entry(series).or_insert_with(|| {
+            Arc::new(SeriesAttribute { range, values: BTreeMap::new(), truncated: false })
+        });
+        let of = Arc::make_mut(of);
+        of.range = of.range.with(range);
+        Adding { texts: &mut self.texts, pair_count: &mut self.pair_count, of }
     }
 
     /// Lists a value of a series that has the attribute, as another list has it: closed or not, and without bounds of its own.
     pub(crate) fn list(&mut self, series: u32, value: &str, range: TimeRange) {
         let Some(of) = self.by_series.get_mut(&series) else { return };
         self.pair_count += Arc::make_mut(of).list(self.texts.add(value), range);
+    }
+}
+
+/// An attribute of one series, to be added to.
+pub(crate) struct Adding<'a> {
+    texts: &'a mut Texts,
+    pair_count: &'a mut usize,
+    of: &'a mut SeriesAttribute,
+}
+
+impl Adding<'_> {
+    /// Whether nothing will be listed any more.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.of.truncated
+    }
+
+    /// Adds a value, not empty, by its id if that is known and else by its text, and gives its id if it is listed. Closes the list if
+    /// there is no room.
+    pub(crate) fn add<'t>(
+        &mut self,
+        id: Option<u32>,
+        text: impl Fn() -> Cow<'t, str>,
+        range: TimeRange,
+    ) -> Option<u32> {
+        if self.of.truncated {
+            return None;
+        }
+        // Mostly it is listed: what a thread is called is said again and again.
+        let id = id.or_else(|| self.texts.id(&text()));
+        if let Some((id, known)) = id.and_then(|id| Some((id, self.of.values.get_mut(&id)?))) {
+            *known = known.with(range);
+            return Some(id);
+        }
+        let bound = if *self.pair_count < PAIRS_MAX { VALUES_MAX } else { VALUES_MIN };
+        if self.of.values.len() >= bound {
+            self.of.truncated = true;
+            return None;
+        }
+        let id = id.unwrap_or_else(|| self.texts.add(&text()));
+        *self.pair_count += self.of.list(id, range);
+        Some(id)
     }
 }
 
@@ -193,20 +222,6 @@ impl SeriesAttribute {
             }
         }
     }
-}
-
-/// What a series has, with samples in a range of times beside those known.
-fn widened(
-    by_series: &mut BTreeMap<u32, Arc<SeriesAttribute>>,
-    series: u32,
-    range: TimeRange,
-) -> &mut SeriesAttribute {
-    let of =
-        Arc::make_mut(by_series.entry(series).or_insert_with(|| {
-            Arc::new(SeriesAttribute { range, values: BTreeMap::new(), truncated: false })
-        }));
-    of.range = of.range.with(range);
-    of
 }
 
 #[cfg(test)]

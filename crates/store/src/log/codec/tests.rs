@@ -5,7 +5,10 @@ use decima_profile::{
 use proptest::prelude::*;
 
 use super::*;
-use crate::{head::Head, log::decode};
+use crate::{
+    head::{Head, ListedTexts},
+    log::decode,
+};
 
 fn labels() -> Arc<[String]> {
     Arc::new(["job".to_owned()])
@@ -83,8 +86,9 @@ fn decode_delta(view: &mut HeadView, raw: &[u8]) -> Result<Vec<LoggedRequest>, D
 
 fn read(view: &mut HeadView, raw: &[u8]) -> Result<Vec<LoggedRequest>, DecodeError> {
     let requests = decode_delta(view, raw)?;
+    let mut listed = ListedTexts::default();
     for chunk in requests.iter().flat_map(|r| &r.chunks) {
-        view.summarize(chunk);
+        view.summarize(chunk, &mut listed);
         view.add_chunk(chunk.clone());
     }
     Ok(requests)
