@@ -152,6 +152,8 @@ pub(crate) struct Writer {
     /// A block that is written but not yet in the manifest.
     unlisted: Option<Flushed>,
     compactions: Compactions,
+    /// When a block of a head was last taken into the manifest, or the process began.
+    flushed_at: Instant,
     /// Blocks that no manifest names any more, and whose files are still there.
     retired: Vec<Retired>,
     /// Log objects that are being deleted.
@@ -189,6 +191,7 @@ impl Writer {
             flushed: mpsc::unbounded_channel(),
             unlisted: None,
             compactions: Compactions::default(),
+            flushed_at: Instant::now(),
             retired: Retired::orphans(orphans),
             leaving_log_bytes: Arc::default(),
             retention_checked: None,

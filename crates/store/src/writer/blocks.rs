@@ -193,6 +193,7 @@ impl Writer {
                 ));
             }
         }
+        self.flushed_at = Instant::now();
         self.log.objects -= flushing.objects;
         self.log.bytes -= flushing.bytes;
         Counters::add(&self.shared.counters.flushes, 1);

@@ -1,6 +1,7 @@
 //! Compactions under way: begun from the manifest, done by a thread that yields to queries, taken into the manifest by the writer.
 
 use std::{
+    borrow::Cow,
     collections::BTreeSet,
     sync::{Arc, atomic::Ordering},
     time::Duration,
@@ -18,7 +19,7 @@ use crate::{
     },
     error::AppendError,
     host::Handle,
-    manifest::BlockEntry,
+    manifest::{BlockEntry, Manifest},
     metrics::Counters,
     tiers,
 };
@@ -70,19 +71,30 @@ impl Drop for Running {
 }
 
 impl Writer {
-    fn compaction_plans(&self, now_ns: i64) -> Vec<Plan> {
+    /// What compactions are decided by; `None` if there are none.
+    fn compacted_manifest(&self) -> Option<(Cow<'_, Manifest>, CompactionSettings)> {
         let memory_bytes = self.shared.settings.compaction_memory_bytes;
         if memory_bytes == 0 || self.is_fenced {
-            return Vec::new();
+            return None;
         }
         let settings = CompactionSettings { memory_bytes, tiers: self.shared.settings.tiers };
         let left_out = &self.compactions.left_out;
-        if left_out.is_empty() {
-            return plan::plans(&self.manifest, settings, now_ns);
+        let mut manifest = Cow::Borrowed(&self.manifest);
+        if !left_out.is_empty() {
+            manifest.to_mut().blocks.retain(|block| !left_out.contains(&block.id));
         }
-        let mut rest = self.manifest.clone();
-        rest.blocks.retain(|block| !left_out.contains(&block.id));
-        plan::plans(&rest, settings, now_ns)
+        Some((manifest, settings))
+    }
+
+    fn compaction_plans(&self, now_ns: i64) -> Vec<Plan> {
+        let manifest = self.compacted_manifest();
+        manifest.map_or_else(Vec::new, |(manifest, settings)| plan::plans(&manifest, settings, now_ns))
+    }
+
+    fn calm_plan(&self, now_ns: i64) -> Option<Plan> {
+        let (manifest, settings) = self.compacted_manifest()?;
+        let calm_ns = i64::try_from(self.flushed_at.elapsed().as_nanos()).unwrap_or(i64::MAX);
+        plan::calm_plan(&manifest, settings, now_ns, calm_ns)
     }
 
     /// Takes a finished compaction into the manifest, and begins the next that is due.
@@ -90,7 +102,10 @@ impl Writer {
         self.collect_compacted(Duration::ZERO, runtime);
         let is_paused = self.compactions.failed.is_some_and(|at| at.elapsed() < FAILURE_PAUSE);
         if self.compactions.running.is_none() && self.compactions.unlisted.is_none() && !is_paused {
-            let plans = self.compaction_plans(runtime.now_ns());
+            let mut plans = self.compaction_plans(runtime.now_ns());
+            if plans.is_empty() && self.flushing.is_none() {
+                plans.extend(self.calm_plan(runtime.now_ns()));
+            }
             let backlog = plans.iter().map(|plan| plan.inputs.len() as u64).sum();
             self.shared.counters.compaction_backlog_blocks.store(backlog, Ordering::Relaxed);
             if let Some(plan) = plans.into_iter().find(|plan| self.has_space_for(plan)) {
