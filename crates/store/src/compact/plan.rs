@@ -5,8 +5,9 @@
 //! window of two hours that is not over are merged as soon as there are a few. What is merged within a level is
 //! [balanced](is_balanced), so that a sample comes into a block of twice the size each time it is rewritten: there are a few blocks
 //! at any time, however many flushes there were, and late ones do not have their whole window written again, nor a day that was merged
-//! already. A store that has been calm for as long as it takes several times over merges what its open window has, be it two blocks: queries
-//! are fastest over one, and one has what others repeat once. Blocks that are wider than a day, as uploads of old files make them, become one with others that are and end on the same day.
+//! already. A store that has been calm for some time, longer than it takes, merges what its open window has, be it two blocks: queries are
+//! fastest over one block, and what others repeat is there once. Blocks that are wider than a day, as uploads of old files make them, become
+//! one with others that are and end on the same day.
 //! A block whose samples are all past the age of its [tier](crate::tiers) becomes a coarser one, with the others of its day that are: once more
 //! for each of two tiers. Blocks of different resolutions are never merged otherwise.
 

@@ -11,7 +11,7 @@ use proptest::prelude::*;
 
 use crate::{
     batches::{Row, batch, contents, points_sum, read},
-    durability::{STACKS, crash, now, settings},
+    durability::{STACKS, crash, now, rows, settings},
     faults::eventually,
 };
 
@@ -227,4 +227,18 @@ proptest! {
             }
         });
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_calm_store_merges_two_blocks_of_its_open_window() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(settings(directory.path())).await.unwrap();
+    let t = now() - 60_000_000_000;
+    for service in ["a", "b"] {
+        store.append(batch(service, &rows(t)), None).await.unwrap();
+        store.flush().await.unwrap();
+    }
+    let expected = contents(&store).await;
+    eventually(async || block_levels(directory.path()).await == [1]).await;
+    assert_eq!(contents(&store).await, expected);
 }

@@ -114,3 +114,21 @@ async fn samples_outside_the_accepted_times_are_refused_and_counted() {
     assert_eq!(some.map(|a| (a.samples, a.rejected)).ok(), Some((1, 1)));
     assert_eq!(store.counts().rejected_samples, 3);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_announced_request_holds_up_nobody() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(settings(directory.path())).await.unwrap();
+    let t = now() - 60_000_000_000;
+    let (never, late) = (store.announce(), store.announce());
+    for service in ["a", "b"] {
+        assert_eq!(store.append(batch(service, &rows(t)), None).await.unwrap().samples, 5);
+    }
+    drop(never);
+    assert_eq!(late.append(batch("c", &rows(t)), None).await.unwrap().samples, 5);
+    let expected = contents(&store).await;
+    crash(store);
+    let store = Store::open(settings(directory.path())).await.unwrap();
+    assert_eq!(contents(&store).await, expected);
+    assert_eq!(points_sum(&store).await.1, 15);
+}

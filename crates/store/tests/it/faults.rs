@@ -107,7 +107,7 @@ fn faulty() -> Arc<Faulty> {
 
 /// Waits until something is true.
 pub(crate) async fn eventually(mut is_true: impl AsyncFnMut() -> bool) {
-    for _ in 0..200 {
+    for _ in 0..600 {
         if is_true().await {
             return;
         }
