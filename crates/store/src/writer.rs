@@ -154,6 +154,8 @@ pub(crate) struct Writer {
     compactions: Compactions,
     /// When a block of a head was last taken into the manifest, or the process began.
     flushed_at: Instant,
+    /// When samples were last stored, or the process began.
+    appended_at: Instant,
     /// Blocks that no manifest names any more, and whose files are still there.
     retired: Vec<Retired>,
     /// Log objects that are being deleted.
@@ -192,6 +194,7 @@ impl Writer {
             unlisted: None,
             compactions: Compactions::default(),
             flushed_at: Instant::now(),
+            appended_at: Instant::now(),
             retired: Retired::orphans(orphans),
             leaving_log_bytes: Arc::default(),
             retention_checked: None,
@@ -394,6 +397,7 @@ impl Writer {
             return Err(e.as_append_error());
         }
         self.owned_at = Instant::now();
+        self.appended_at = self.owned_at;
         self.log.next.seq += 1;
         self.log.objects += 1;
         self.log.bytes += outstanding.object.len() as u64;

@@ -5,8 +5,8 @@
 //! window of two hours that is not over are merged as soon as there are a few. What is merged within a level is
 //! [balanced](is_balanced), so that a sample comes into a block of twice the size each time it is rewritten: there are a few blocks
 //! at any time, however many flushes there were, and late ones do not have their whole window written again, nor a day that was merged
-//! already. A store that has been calm for some time, longer than it takes, merges what its open window has, be it two blocks: queries are
-//! fastest over one block, and what others repeat is there once. Blocks that are wider than a day, as uploads of old files make them, become
+//! already. A store that is [quiet](Quiet) merges what its open window has, be it two blocks: queries are fastest over one block, and what
+//! others repeat is there once. Blocks that are wider than a day, as uploads of old files make them, become
 //! one with others that are and end on the same day.
 //! A block whose samples are all past the age of its [tier](crate::tiers) becomes a coarser one, with the others of its day that are: once more
 //! for each of two tiers. Blocks of different resolutions are never merged otherwise.
@@ -26,10 +26,13 @@ const INPUTS_MAX: usize = 64;
 /// Blocks that are merged before their window is over, at least.
 const EARLY_INPUTS_MIN: usize = 4;
 
-/// How long no head was flushed before an open window is merged whatever its blocks are like: at least this, and this much for each sample,
-/// three times what merging takes. So a store that is never calm for long has nothing written again for it.
+/// How long no head was flushed in a calm store: at least this, and this much for each sample that is merged, three times what that takes.
 const CALM_NS_MIN: i64 = 5_000_000_000;
 const CALM_NS_PER_SAMPLE: u64 = 1_000;
+/// How long nothing came in an idle store, and how many times as long as a calm one it waits after a compaction: so merging takes a tenth of a
+/// processor at most where senders come in bursts.
+const IDLE_NS: i64 = 2_000_000_000;
+const IDLE_WAITS: i64 = 3;
 
 /// What a compaction holds whatever its inputs: row groups and upload parts of the files it writes.
 const BASE_BYTES: u64 = 64 << 20;
@@ -142,12 +145,34 @@ fn merges(manifest: &Manifest, settings: CompactionSettings, now_ns: i64) -> Vec
     plans
 }
 
-/// What a store does that has nothing else to merge, and last flushed a head so long ago: it merges its newest open window.
-pub(crate) fn calm_plan(
+/// How long a store has had peace, in nanoseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Quiet {
+    /// Since something was stored.
+    pub(crate) since_append_ns: i64,
+    /// Since a head became a block.
+    pub(crate) since_flush_ns: i64,
+    /// Since the last compaction.
+    pub(crate) since_compaction_ns: i64,
+}
+
+impl Quiet {
+    /// Whether so many samples may be merged for it: it is calm, as its flushes are rare beside what merging takes, or idle.
+    fn suffices(self, samples: u64) -> bool {
+        let needed_ns = i64::try_from(samples.saturating_mul(CALM_NS_PER_SAMPLE)).unwrap_or(i64::MAX);
+        let is_calm = self.since_flush_ns >= needed_ns.max(CALM_NS_MIN);
+        let is_idle = self.since_append_ns >= IDLE_NS
+            && self.since_compaction_ns >= needed_ns.saturating_mul(IDLE_WAITS);
+        is_calm || is_idle
+    }
+}
+
+/// What a store merges of its newest open window when it has nothing else to merge and is quiet.
+pub(crate) fn quiet_plan(
     manifest: &Manifest,
     settings: CompactionSettings,
     now_ns: i64,
-    calm_ns: i64,
+    quiet: Quiet,
 ) -> Option<Plan> {
     let [width_ns, _] = WINDOWS_NS;
     let of_window = |block: &BlockEntry| {
@@ -160,10 +185,9 @@ pub(crate) fn calm_plan(
         manifest.blocks.iter().filter(|block| of_window(block) == Some(newest)).collect();
     blocks.sort_by_key(|block| block.min_time_ns);
     let inputs = fitting(&blocks, settings, 2).into_iter().next()?;
-    let samples =
-        blocks.iter().filter(|block| inputs.contains(&block.id)).map(|block| block.samples).sum::<u64>();
-    let needed_ns = i64::try_from(samples.saturating_mul(CALM_NS_PER_SAMPLE)).unwrap_or(i64::MAX);
-    (calm_ns >= needed_ns.max(CALM_NS_MIN)).then_some(Plan { level: 1, resolution_ns: 0, inputs })
+    let merged = blocks.iter().filter(|block| inputs.contains(&block.id));
+    let samples = merged.fold(0u64, |all, block| all.saturating_add(block.samples));
+    quiet.suffices(samples).then_some(Plan { level: 1, resolution_ns: 0, inputs })
 }
 
 /// A window by number. Blocks that are wider than a day are apart from the others that end in it, which they would widen.
@@ -330,30 +354,38 @@ mod tests {
     const ENOUGH: u64 = 1 << 30;
 
     #[test]
-    fn a_calm_store_merges_its_open_window() {
-        let check = |blocks: &[BlockEntry], memory_bytes: u64, calm_ns: i64, expected: Option<&[&str]>| {
+    fn a_quiet_store_merges_its_open_window() {
+        const BUSY: Quiet = Quiet { since_append_ns: 0, since_flush_ns: 0, since_compaction_ns: i64::MAX };
+        let calm = |since_flush_ns| Quiet { since_flush_ns, since_compaction_ns: 0, ..BUSY };
+        let idle =
+            |since_append_ns, since_compaction_ns| Quiet { since_append_ns, since_compaction_ns, ..BUSY };
+        let check = |blocks: &[BlockEntry], memory_bytes: u64, quiet: Quiet, expected: Option<&[&str]>| {
             let manifest = Manifest::empty().with_blocks(blocks.to_vec(), LogPosition::default());
             let settings = CompactionSettings { memory_bytes, tiers: Tiers::default() };
-            let found = calm_plan(&manifest, settings, 200 * MINUTE_NS, calm_ns);
+            let found = quiet_plan(&manifest, settings, 200 * MINUTE_NS, quiet);
             let found = found.map(|plan| {
                 assert_eq!((plan.level, plan.resolution_ns), (1, 0));
                 plan.inputs
             });
             let expected = expected.map(|ids| ids.iter().map(|&id| id.to_owned()).collect::<Vec<_>>());
-            assert_eq!(found, expected, "calm for {calm_ns} ns");
+            assert_eq!(found, expected, "{quiet:?}");
         };
         let sized = |samples, block| BlockEntry { samples, ..block };
         let few = [block("a", 0, 0, 10), block("b", 0, 150, 160), block("c", 1, 130, 150)];
-        check(&few, ENOUGH, CALM_NS_MIN - 1, None);
-        check(&few, ENOUGH, CALM_NS_MIN, Some(&["c", "b"]));
-        check(&few, 0, CALM_NS_MIN, None);
-        check(&few[..2], ENOUGH, i64::MAX, None);
+        check(&few, ENOUGH, BUSY, None);
+        check(&few, ENOUGH, calm(CALM_NS_MIN - 1), None);
+        check(&few, ENOUGH, calm(CALM_NS_MIN), Some(&["c", "b"]));
+        check(&few, 0, calm(CALM_NS_MIN), None);
+        check(&few[..2], ENOUGH, calm(i64::MAX), None);
         let many = [sized(9_000_000, block("a", 1, 130, 140)), sized(1_000_000, block("b", 0, 140, 150))];
-        check(&many, ENOUGH, 10_000_000_000 - 1, None);
-        check(&many, ENOUGH, 10_000_000_000, Some(&["a", "b"]));
+        check(&many, ENOUGH, calm(10_000_000_000 - 1), None);
+        check(&many, ENOUGH, calm(10_000_000_000), Some(&["a", "b"]));
+        check(&many, ENOUGH, idle(IDLE_NS - 1, i64::MAX), None);
+        check(&many, ENOUGH, idle(IDLE_NS, 30_000_000_000 - 1), None);
+        check(&many, ENOUGH, idle(IDLE_NS, 30_000_000_000), Some(&["a", "b"]));
         let coarse = BlockEntry { resolution_ns: TEN_SECONDS_NS, ..block("d", 1, 140, 150) };
-        check(&[block("a", 0, 130, 140), coarse], ENOUGH, i64::MAX, None);
-        check(&[block("a", 0, 130, 140), block("b", 2, 140, 150)], ENOUGH, i64::MAX, None);
+        check(&[block("a", 0, 130, 140), coarse], ENOUGH, calm(i64::MAX), None);
+        check(&[block("a", 0, 130, 140), block("b", 2, 140, 150)], ENOUGH, calm(i64::MAX), None);
     }
 
     #[test]

@@ -10,12 +10,12 @@ use std::{
 use tokio::{sync::oneshot, time::Instant};
 use tracing::{error, info, warn};
 
-use super::{DUPLICATE_WINDOW_NS, PersistError, Writer};
+use super::{DUPLICATE_WINDOW_NS, PersistError, Writer, nanoseconds};
 use crate::{
     block::{ListedBlock, meta::BlockMeta},
     compact::{
         self, CompactError, Progress, Target,
-        plan::{self, CompactionSettings, Plan},
+        plan::{self, CompactionSettings, Plan, Quiet},
     },
     error::AppendError,
     host::Handle,
@@ -37,6 +37,8 @@ pub(super) struct Compactions {
     /// A block that is written but not yet in the manifest, with its inputs.
     unlisted: Option<(Vec<String>, BlockEntry, BlockMeta)>,
     failed: Option<Instant>,
+    /// When the last block was taken into the manifest.
+    listed_at: Option<Instant>,
     /// Blocks that could not be merged for a reason that does not pass, and that others are merged without.
     left_out: BTreeSet<String>,
 }
@@ -91,10 +93,15 @@ impl Writer {
         manifest.map_or_else(Vec::new, |(manifest, settings)| plan::plans(&manifest, settings, now_ns))
     }
 
-    fn calm_plan(&self, now_ns: i64) -> Option<Plan> {
+    fn quiet_plan(&self, now_ns: i64) -> Option<Plan> {
         let (manifest, settings) = self.compacted_manifest()?;
-        let calm_ns = i64::try_from(self.flushed_at.elapsed().as_nanos()).unwrap_or(i64::MAX);
-        plan::calm_plan(&manifest, settings, now_ns, calm_ns)
+        let since = |at: Instant| nanoseconds(at.elapsed());
+        let quiet = Quiet {
+            since_append_ns: since(self.appended_at),
+            since_flush_ns: since(self.flushed_at),
+            since_compaction_ns: self.compactions.listed_at.map_or(i64::MAX, since),
+        };
+        plan::quiet_plan(&manifest, settings, now_ns, quiet)
     }
 
     /// Takes a finished compaction into the manifest, and begins the next that is due.
@@ -104,7 +111,7 @@ impl Writer {
         if self.compactions.running.is_none() && self.compactions.unlisted.is_none() && !is_paused {
             let mut plans = self.compaction_plans(runtime.now_ns());
             if plans.is_empty() && self.flushing.is_none() {
-                plans.extend(self.calm_plan(runtime.now_ns()));
+                plans.extend(self.quiet_plan(runtime.now_ns()));
             }
             let backlog = plans.iter().map(|plan| plan.inputs.len() as u64).sum();
             self.shared.counters.compaction_backlog_blocks.store(backlog, Ordering::Relaxed);
@@ -236,6 +243,7 @@ impl Writer {
             self.compactions.unlisted = Some((inputs, entry, meta));
             return;
         }
+        self.compactions.listed_at = Some(Instant::now());
         info!(
             block = entry.id,
             inputs = inputs.len(),

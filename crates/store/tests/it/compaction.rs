@@ -230,7 +230,7 @@ proptest! {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_calm_store_merges_two_blocks_of_its_open_window() {
+async fn a_quiet_store_merges_two_blocks_of_its_open_window() {
     let directory = tempfile::tempdir().unwrap();
     let store = Store::open(settings(directory.path())).await.unwrap();
     let t = now() - 60_000_000_000;
