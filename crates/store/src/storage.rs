@@ -187,7 +187,11 @@ impl Storage {
     ///
     /// Those that the list does not tell of yet are found by the version that comes next.
     pub(crate) async fn manifest(&self) -> Result<Manifest, OpenError> {
-        let mut newest = self.listed_manifest().await?;
+        self.manifest_from(self.listed_manifest().await?).await
+    }
+
+    /// The newest manifest, given one of before.
+    async fn manifest_from(&self, mut newest: Manifest) -> Result<Manifest, OpenError> {
         while let Some(newer) = self.manifest_version(newest.version + 1).await? {
             newest = newer;
         }
@@ -238,6 +242,10 @@ impl Storage {
             Err(object_store::Error::NotFound { .. }) => false,
             Err(source) => return Err(OpenError::Storage { object: path.to_string(), source }),
         };
+        // Not listed again: the next list may be further behind than this one.
+        if !is_torn && let Some(listed) = self.manifest_version(newest).await? {
+            return Ok((self.manifest_from(listed).await?, None));
+        }
         if is_torn {
             let before = match versions.pop() {
                 Some(version) => self.manifest_version(version).await?.unwrap_or_else(Manifest::empty),

@@ -9,6 +9,7 @@
 
 mod blocks;
 mod compaction;
+mod persist;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -30,6 +31,7 @@ use tracing::{error, warn};
 use self::{
     blocks::{Flushed, Flushing, Retired, drop_log_below},
     compaction::Compactions,
+    persist::{Outstanding, PersistError, persist},
 };
 use crate::{
     block::write::SeenRequest,
@@ -44,7 +46,7 @@ use crate::{
     },
     manifest::Manifest,
     metrics::Counters,
-    storage::{PutError, Storage},
+    storage::Storage,
     store::{Appended, Shared},
 };
 
@@ -64,8 +66,6 @@ const GROUP_BYTES_MAX: usize = 16 << 20;
 const SEAL_LOOK: Duration = Duration::from_secs(10);
 /// How long requests wait for memory before they are refused.
 const ROOM_WAIT: Duration = Duration::from_secs(5);
-/// Tries of a put before its requests are answered with an error.
-const PUT_TRIES: u32 = 3;
 
 /// What the thread is asked to do.
 pub(crate) enum Command {
@@ -106,32 +106,6 @@ struct Pending {
     arrived: Instant,
     reply: Reply<Appended>,
     rejected: u64,
-}
-
-/// A log object that could not be put yet. Its rows are interned, its samples are not visible.
-struct Outstanding {
-    position: LogPosition,
-    nonce: u128,
-    object: Bytes,
-    requests: Vec<LoggedRequest>,
-}
-
-enum PersistError {
-    Full,
-    Fenced,
-    Unavailable(String),
-}
-
-impl PersistError {
-    fn as_append_error(&self) -> AppendError {
-        match self {
-            Self::Full => AppendError::StorageFull,
-            Self::Fenced => {
-                AppendError::Unavailable { reason: "another process has taken over the log".to_owned() }
-            }
-            Self::Unavailable(reason) => AppendError::Unavailable { reason: reason.clone() },
-        }
-    }
 }
 
 pub(crate) struct Writer {
@@ -576,28 +550,4 @@ fn size_bytes(group: &[Pending]) -> u64 {
 
 fn nanoseconds(duration: Duration) -> i64 {
     i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
-}
-
-/// Puts a log object; success also if an earlier try of ours had succeeded.
-fn persist(storage: &Storage, outstanding: &Outstanding, runtime: &Handle) -> Result<(), PersistError> {
-    let path = Storage::log_path(outstanding.position);
-    let mut reason = String::new();
-    for attempt in 0..PUT_TRIES {
-        if attempt > 0 {
-            runtime.sleep(Duration::from_millis(50 << attempt));
-        }
-        match runtime.block_on(storage.create(&path, outstanding.object.clone())) {
-            Ok(()) => return Ok(()),
-            Err(PutError::Full) => return Err(PersistError::Full),
-            Err(PutError::Exists) => match runtime.block_on(storage.get(&path)) {
-                Ok(bytes) => match codec::open(&bytes) {
-                    Ok((header, _)) if header.nonce == outstanding.nonce => return Ok(()),
-                    _ => return Err(PersistError::Fenced),
-                },
-                Err(e) => reason = e.to_string(),
-            },
-            Err(PutError::Other(e)) => reason = e.to_string(),
-        }
-    }
-    Err(PersistError::Unavailable(reason))
 }
