@@ -16,7 +16,7 @@
 //! one, which can list nothing any more; blocks of a process that takes over later are not among them, however slow this
 //! one is.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use tracing::warn;
 
@@ -34,6 +34,8 @@ use crate::{
 
 /// How often a process that loses against another one begins anew.
 const CLAIMS_MAX: u32 = 5;
+/// How long it waits for a list without manifests, where there must be some.
+const LIST_WAIT: Duration = Duration::from_secs(1);
 
 /// A store that this process may write.
 pub(crate) struct Claimed {
@@ -55,12 +57,16 @@ struct Found {
 
 /// Takes the store over.
 pub(crate) async fn claim(storage: &Storage, place: &Place, host: &Handle) -> Result<Claimed, OpenError> {
-    for _ in 0..CLAIMS_MAX {
+    for claim in 1..=CLAIMS_MAX {
         let mut orphans = storage.block_sizes().await?;
         let (manifest, torn) = storage.newest_manifest().await?;
         if manifest.version == 0 && !(orphans.is_empty() && storage.log_positions().await?.is_empty()) {
-            // All of it would be taken for left over.
-            return Err(OpenError::NoManifest);
+            // All of it would be taken for left over. A list of a bucket that is behind tells of the manifests soon.
+            if claim == CLAIMS_MAX || place.is_local {
+                return Err(OpenError::NoManifest);
+            }
+            tokio::time::sleep(LIST_WAIT).await;
+            continue;
         }
         let taken = async {
             let found = find(storage, &manifest, place).await?;
