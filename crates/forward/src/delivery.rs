@@ -217,7 +217,7 @@ impl Shared {
                 let weight = taken.size_bytes().max(taken.requests().saturating_mul(REQUEST_BYTES_MIN));
                 let weight = u32::try_from(weight.min(bytes_max as u64)).unwrap_or(u32::MAX);
                 let Ok(permit) = bytes.clone().acquire_many_owned(weight).await else { return };
-                let records = self.ahead.rest(taken, self.spool.read(taken).await);
+                let records = self.ahead.rest(taken, self.spool.read(taken).await).await;
                 if records.is_empty() {
                     self.spool.finish(taken).await;
                     continue;

@@ -287,6 +287,12 @@ impl Spool {
         Some(Taken { number, segment })
     }
 
+    /// Whether a segment is still there and was not handed out.
+    pub(crate) fn is_waiting(&self, segment: Taken) -> bool {
+        let index = self.shared.index.lock();
+        segment.number >= index.next_take && index.segments.contains_key(&segment.number)
+    }
+
     /// The requests of a segment that can be read.
     pub(crate) async fn peek(&self, taken: Taken) -> Vec<Record> {
         self.shared.records(taken.number, &taken.segment).await

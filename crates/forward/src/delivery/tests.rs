@@ -1,4 +1,4 @@
-use std::{path::Path, pin::Pin};
+use std::{path::Path, pin::Pin, sync::atomic::AtomicBool};
 
 use bytes::Bytes;
 use decima_proto::{
@@ -8,7 +8,7 @@ use decima_proto::{
         profile_store_service_server::{ProfileStoreService, ProfileStoreServiceServer},
     },
 };
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_stream::{Stream, wrappers::TcpListenerStream};
 use tonic::{Response, Streaming};
 
@@ -29,11 +29,16 @@ const QUICK: Timing = Timing {
 
 type Answer = dyn Fn(&str, u64) -> Result<(), Status> + Send + Sync;
 
+/// A request that is taken when there is a permit for it, and answered then.
+const HELD: &str = "held";
+
 /// A remote store: requests are names, of which it takes those that `answer` takes; that has the number of the attempt, too.
 #[derive(Clone)]
 struct Parca {
     answer: Arc<Answer>,
     attempts: Arc<AtomicU64>,
+    held: Arc<AtomicU64>,
+    permits: Arc<Semaphore>,
     arrived: Arc<Mutex<Vec<String>>>,
 }
 
@@ -45,6 +50,10 @@ impl ProfileStoreService for Parca {
     ) -> Result<Response<WriteRawResponse>, Status> {
         let name = String::from_utf8(request.into_inner().0.to_vec()).unwrap();
         (self.answer)(&name, self.attempts.fetch_add(1, Ordering::Relaxed))?;
+        if name == HELD {
+            self.held.fetch_add(1, Ordering::Relaxed);
+            self.permits.acquire().await.unwrap().forget();
+        }
         self.arrived.lock().push(name);
         Ok(Response::new(WriteRawResponse {}))
     }
@@ -87,7 +96,13 @@ impl Forwarding {
         answer: impl Fn(&str, u64) -> Result<(), Status> + Send + Sync + 'static,
         timing: Timing,
     ) -> Self {
-        let parca = Parca { answer: Arc::new(answer), attempts: Arc::default(), arrived: Arc::default() };
+        let parca = Parca {
+            answer: Arc::new(answer),
+            attempts: Arc::default(),
+            held: Arc::default(),
+            permits: Arc::new(Semaphore::new(0)),
+            arrived: Arc::default(),
+        };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let settings = Settings {
             origin: format!("http://{}", listener.local_addr().unwrap()).parse().unwrap(),
@@ -205,6 +220,42 @@ async fn a_remote_store_that_refuses_everything_for_a_while_costs_nothing() {
     forwarding.until("everything arrives", |forwarding| forwarding.counts().spool_requests == 0).await;
     assert_eq!(forwarding.arrived(), names);
     assert_eq!(forwarding.counts().dropped.values().sum::<u64>(), 0);
+    forwarding.delivery.stop().await;
+}
+
+/// The remote store answers to the one that was tried before its turn when its turn has come.
+#[tokio::test]
+async fn what_was_tried_before_its_turn_arrives_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let is_well = Arc::new(AtomicBool::new(false));
+    let answer = {
+        let is_well = is_well.clone();
+        move |name: &str, _| match name == HELD || is_well.load(Ordering::Relaxed) {
+            true => Ok(()),
+            false => Err(Status::unknown("write failed")),
+        }
+    };
+    let timing = Timing { bytes_max: 128 << 10, ..QUICK };
+    let forwarding = Forwarding::with(folder.path(), answer, timing).await;
+    let mut names = Vec::new();
+    for at in 0..400 {
+        let name = format!("{at}");
+        forwarding.append(at % 20, &name).await;
+        names.push(name);
+    }
+    forwarding.append(20, HELD).await;
+    let is_tried = |forwarding: &Forwarding| forwarding.parca.held.load(Ordering::Relaxed) > 0;
+    forwarding.until("the newest is tried", is_tried).await;
+    is_well.store(true, Ordering::Relaxed);
+    forwarding.until("its turn comes", |forwarding| forwarding.spool.newest().is_none()).await;
+    forwarding
+        .until("the others arrive", |forwarding| forwarding.parca.arrived.lock().len() >= names.len())
+        .await;
+    forwarding.parca.permits.add_permits(2);
+    forwarding.until("everything arrives", |forwarding| forwarding.counts().spool_requests == 0).await;
+    names.push(HELD.to_owned());
+    names.sort();
+    assert_eq!(forwarding.arrived(), names, "each once");
     forwarding.delivery.stop().await;
 }
 
