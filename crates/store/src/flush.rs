@@ -8,8 +8,8 @@ use crate::source::TimeRange;
 const AGE_MAX: Duration = Duration::from_secs(600);
 /// Samples of a head at most: what one block is meant to hold.
 const SAMPLES_MAX: u64 = 8_000_000;
-/// Size of the log at most: what a restart has to read, and several times as large as what it becomes in blocks.
-const LOG_BYTES_MAX: u64 = 32 << 20;
+/// Size of the log at most: what a restart has to read.
+const LOG_BYTES_MAX: u64 = 64 << 20;
 /// Objects of the log at most: what a restart has to open.
 const LOG_OBJECTS_MAX: u64 = 2_000;
 

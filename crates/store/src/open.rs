@@ -25,6 +25,7 @@ use crate::{
     host::Handle,
     log::{
         codec::{self, LogPosition, ObjectError, ObjectKind},
+        columns::Raw,
         replay::{self, Replayed},
     },
     manifest::Manifest,
@@ -188,7 +189,7 @@ async fn seal(
     while position.seq > 0 || position.epoch <= manifest.epoch.max(floor.epoch) {
         let path = Storage::log_path(position);
         let damaged = |reason: String| OpenError::Corrupt { object: path.to_string(), reason };
-        let object = codec::encode(position, u128::from(host.ulid()), ObjectKind::Seal, &[])
+        let object = codec::encode(position, u128::from(host.ulid()), ObjectKind::Seal, &Raw::default())
             .map_err(|e| damaged(format!("cannot encode a seal: {e}")))?;
         let found = match storage.create_in_any_case(&path, object.into()).await {
             Ok(()) => Some(ObjectKind::Seal),

@@ -42,6 +42,7 @@ use crate::{
     host::Handle,
     log::{
         codec::{self, LogPosition, LoggedRequest, ObjectKind},
+        encode::encode_delta,
         replay::{Replayed, ReplayedHead},
     },
     manifest::Manifest,
@@ -59,7 +60,7 @@ const SHORT_TICK: Duration = Duration::from_millis(50);
 /// Requests written as one log object at most: what one answer may wait for.
 const GROUP_REQUESTS_MAX: usize = 64;
 /// How long a group waits for requests that are still decoded. A put takes a file system as long, and a bucket many times that.
-const GROUP_WAIT: Duration = Duration::from_millis(1);
+const GROUP_WAIT: Duration = Duration::from_millis(2);
 /// Decoded bytes of one group, about, at most.
 const GROUP_BYTES_MAX: usize = 16 << 20;
 /// How long nothing is put until the writer looks whether the log is still its own: a request each time.
@@ -276,7 +277,7 @@ impl Writer {
             requests.push(LoggedRequest { received_ns, hash: request.hash, chunks });
         }
         let view = self.shared.state.lock().head.view.clone();
-        let raw = codec::encode_delta(&view, &mark, &requests);
+        let raw = encode_delta(&view, &mark, &requests);
         drop(view);
         let nonce = u128::from(runtime.ulid());
         let position = self.log.next;

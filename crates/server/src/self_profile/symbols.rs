@@ -22,7 +22,7 @@ const ADDRESSES_MAX: usize = 1 << 16;
 const READ_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Readings that need not wait, so that what a new user sees first is complete.
-const READINGS_AT_ONCE: u32 = 4;
+const READINGS_AT_ONCE: u32 = 2;
 
 /// A function at an address, and where in it the address is.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -3,12 +3,13 @@
 //!
 //! The grammar is in [`codec`](super::codec). Invariant: every id and count is checked before anything is indexed by it.
 
-use std::sync::Arc;
+use std::{sync::Arc, vec};
 
 use decima_profile::ProfileType;
 
 use super::{
     codec::LoggedRequest,
+    columns::{ids, signed, unsigned},
     varint::{DecodeError, Reader},
 };
 use crate::{
@@ -67,15 +68,24 @@ pub(crate) fn parse(raw: &[u8]) -> Result<Delta, DecodeError> {
     for _ in 0..r.count()? {
         delta.series.push(parse_series(&mut r)?);
     }
+    let mut trees = Vec::new();
     for _ in 0..r.count()? {
-        delta.trees.push(parse_tree(&mut r)?);
+        trees.push(parse_tree(&mut r)?);
     }
+    let mut requests = Vec::new();
+    let mut previous_ns = 0;
     for _ in 0..r.count()? {
-        let request = parse_request(&mut r, &mut delta.attribute_strings)?;
-        delta.requests.push(request);
+        requests.push(parse_request(&mut r, &mut previous_ns)?);
     }
+    delta.trees = parse_nodes(&mut r, trees)?;
+    let mut columns = Columns::parse(&mut r, &requests)?;
     if !r.is_at_end() {
-        return Err(r.error("bytes follow the last request"));
+        return Err(r.error("bytes follow the last column"));
+    }
+    delta.attribute_strings = columns.strings;
+    for request in requests {
+        let chunks = request.chunks.into_iter().map(|chunk| Arc::new(columns.chunk(chunk))).collect();
+        delta.requests.push(LoggedRequest { received_ns: request.received_ns, hash: request.hash, chunks });
     }
     delta.end = raw.len();
     Ok(delta)
@@ -136,42 +146,82 @@ fn parse_series(r: &mut Reader<'_>) -> Result<HeadSeries, DecodeError> {
     })
 }
 
-fn parse_tree(r: &mut Reader<'_>) -> Result<TreeRows, DecodeError> {
+/// A tree without its columns.
+struct TreeHead {
+    partition: u32,
+    first_node: usize,
+    first_stacktrace: usize,
+    nodes: usize,
+    leaves: usize,
+}
+
+fn parse_tree(r: &mut Reader<'_>) -> Result<TreeHead, DecodeError> {
     let (partition, first_node, first_stacktrace) = (r.id()?, r.id()? as usize, r.id()? as usize);
-    let count = r.count()?;
-    let mut parent = Vec::with_capacity(count);
-    for node in first_node..first_node + count {
-        let distance = r.unsigned()?;
-        // The root is its own parent; every other node comes after its parent.
-        if distance > node as u64 || (distance == 0 && node != 0) {
-            return Err(r.error("a node does not come after its parent"));
+    Ok(TreeHead { partition, first_node, first_stacktrace, nodes: r.count()?, leaves: r.count()? })
+}
+
+fn parse_nodes(r: &mut Reader<'_>, trees: Vec<TreeHead>) -> Result<Vec<TreeRows>, DecodeError> {
+    let nodes = trees.iter().map(|tree| tree.nodes).sum();
+    let mut distances = ids(r, nodes)?.into_iter();
+    let mut locations = ids(r, nodes)?.into_iter();
+    let mut leaves = signed(r, trees.iter().map(|tree| tree.leaves).sum())?.into_iter();
+    let rows = trees.into_iter().map(|tree| {
+        let mut parent = Vec::with_capacity(tree.nodes);
+        for (node, distance) in (tree.first_node..).zip(distances.by_ref().take(tree.nodes)) {
+            let distance = distance as usize;
+            // The root is its own parent; every other node comes after its parent.
+            if distance > node || (distance == 0 && node != 0) {
+                return Err(r.error("a node does not come after its parent"));
+            }
+            parent.push((node - distance) as u32);
         }
-        parent.push((node as u64 - distance) as u32);
-    }
-    let (location, location_max) = parse_deltas(r, count, "a location id is out of range")?;
-    let count = r.count()?;
-    let (leaf, leaf_max) = parse_deltas(r, count, "a leaf is out of range")?;
-    Ok(TreeRows { partition, first_node, first_stacktrace, parent, location, location_max, leaf, leaf_max })
+        let location: Vec<_> = locations.by_ref().take(tree.nodes).collect();
+        let mut previous = tree.first_node as i64;
+        let mut leaf = Vec::with_capacity(tree.leaves);
+        for difference in leaves.by_ref().take(tree.leaves) {
+            previous = previous.wrapping_add(difference);
+            leaf.push(u32::try_from(previous).map_err(|_| r.error("a leaf is out of range"))?);
+        }
+        let max = |ids: &[u32]| ids.iter().copied().max().unwrap_or(0);
+        Ok(TreeRows {
+            partition: tree.partition,
+            first_node: tree.first_node,
+            first_stacktrace: tree.first_stacktrace,
+            location_max: max(&location),
+            leaf_max: max(&leaf),
+            parent,
+            location,
+            leaf,
+        })
+    });
+    rows.collect()
 }
 
-/// Ids written as differences, and the largest of them.
-fn parse_deltas(
-    r: &mut Reader<'_>,
-    count: usize,
-    reason: &'static str,
-) -> Result<(Vec<u32>, u32), DecodeError> {
-    let mut ids = Vec::with_capacity(count);
-    let (mut previous, mut max) = (0i64, 0);
-    for _ in 0..count {
-        previous = previous.wrapping_add(r.signed()?);
-        let Ok(id) = u32::try_from(previous) else { return Err(r.error(reason)) };
-        max = max.max(id);
-        ids.push(id);
-    }
-    Ok((ids, max))
+/// A request without its columns.
+struct RequestHead {
+    received_ns: i64,
+    hash: Option<u128>,
+    chunks: Vec<ChunkHead>,
 }
 
-fn parse_request(r: &mut Reader<'_>, strings: &mut usize) -> Result<LoggedRequest, DecodeError> {
+/// A chunk without its columns.
+struct ChunkHead {
+    series: u32,
+    duration_ns: i64,
+    samples: usize,
+    has_times: bool,
+    first_ns: i64,
+    divisor: i64,
+    attributes: Vec<AttributeHead>,
+}
+
+/// An attribute of a chunk without its columns.
+enum AttributeHead {
+    Text { name: u32, distinct: usize },
+    Integer { name: u32, unit: u32 },
+}
+
+fn parse_request(r: &mut Reader<'_>, previous_ns: &mut i64) -> Result<RequestHead, DecodeError> {
     if r.slice(2)? != [1, 1] {
         return Err(r.error("a record has an unknown kind or version"));
     }
@@ -183,67 +233,150 @@ fn parse_request(r: &mut Reader<'_>, strings: &mut usize) -> Result<LoggedReques
     };
     let mut chunks = Vec::new();
     for _ in 0..r.count()? {
-        chunks.push(Arc::new(parse_chunk(r, strings)?));
+        chunks.push(parse_chunk(r, previous_ns)?);
     }
-    Ok(LoggedRequest { received_ns, hash, chunks })
+    Ok(RequestHead { received_ns, hash, chunks })
 }
 
-fn parse_chunk(r: &mut Reader<'_>, strings: &mut usize) -> Result<Chunk, DecodeError> {
-    let series = r.id()?;
-    let duration_ns = r.signed()?;
-    let time_count = r.count()?;
-    let mut times_ns = Vec::with_capacity(time_count);
-    let mut time = 0i64;
-    for _ in 0..time_count {
-        time = time.wrapping_add(r.signed()?);
-        times_ns.push(time);
-    }
-    let count = r.count()?;
-    if time_count != 1 && time_count != count {
-        return Err(r.error("a chunk has neither one time nor one each"));
-    }
-    let mut stacktraces = Vec::with_capacity(count);
-    for _ in 0..count {
-        stacktraces.push(r.id()?);
-    }
-    let divisor = r.unsigned()? as i64;
-    let mut values = Vec::with_capacity(count);
-    for _ in 0..count {
-        values.push(r.signed()?.wrapping_mul(divisor));
-    }
+fn parse_chunk(r: &mut Reader<'_>, previous_ns: &mut i64) -> Result<ChunkHead, DecodeError> {
+    let (series, duration_ns, samples) = (r.id()?, r.signed()?, r.count()?);
+    let has_times = r.unsigned()? != 0;
+    *previous_ns = previous_ns.wrapping_add(r.signed()?);
+    let (first_ns, divisor) = (*previous_ns, r.unsigned()? as i64);
     let mut attributes = Vec::new();
     for _ in 0..r.count()? {
-        attributes.push(parse_attribute(r, count, strings)?);
+        let name = r.id()?;
+        attributes.push(match r.unsigned()? {
+            0 => {
+                let distinct = r.count()?;
+                if distinct > samples {
+                    return Err(r.error("an attribute has more texts than samples"));
+                }
+                AttributeHead::Text { name, distinct }
+            }
+            _ => AttributeHead::Integer { name, unit: r.id()? },
+        });
     }
-    Ok(Chunk { series, duration_ns, times_ns, stacktraces, values, attributes })
+    Ok(ChunkHead { series, duration_ns, samples, has_times, first_ns, divisor, attributes })
 }
 
-fn parse_attribute(
+/// The columns of chunks, from which each takes its part in turn.
+struct Columns {
+    time_differences_ns: vec::IntoIter<i64>,
+    stacktraces: vec::IntoIter<u32>,
+    values: vec::IntoIter<i64>,
+    texts: vec::IntoIter<Vec<u32>>,
+    integers: vec::IntoIter<Option<i64>>,
+    /// Largest string id, plus one.
+    strings: usize,
+}
+
+impl Columns {
+    fn parse(r: &mut Reader<'_>, requests: &[RequestHead]) -> Result<Self, DecodeError> {
+        let chunks = || requests.iter().flat_map(|request| &request.chunks);
+        let times =
+            chunks().filter(|chunk| chunk.has_times).map(|chunk| chunk.samples.saturating_sub(1)).sum();
+        let time_differences_ns = signed(r, times)?.into_iter();
+        let samples = chunks().map(|chunk| chunk.samples).sum();
+        let stacktraces = ids(r, samples)?.into_iter();
+        let values = signed(r, samples)?.into_iter();
+        let (texts, text_max) = parse_texts(r, requests)?;
+        let mut strings = text_max.map_or(0, |max| max as usize + 1);
+        let mut integers = 0;
+        for chunk in chunks() {
+            for attribute in &chunk.attributes {
+                let id_max = match *attribute {
+                    AttributeHead::Text { name, .. } => name,
+                    AttributeHead::Integer { name, unit } => {
+                        integers += chunk.samples;
+                        name.max(unit)
+                    }
+                };
+                strings = strings.max(id_max as usize + 1);
+            }
+        }
+        let integers = parse_integers(r, integers)?.into_iter();
+        Ok(Self { time_differences_ns, stacktraces, values, texts: texts.into_iter(), integers, strings })
+    }
+
+    /// The next chunk. There is enough of everything: the columns were read for these heads.
+    fn chunk(&mut self, head: ChunkHead) -> Chunk {
+        let mut time_ns = head.first_ns;
+        let mut times_ns = vec![time_ns];
+        if head.has_times {
+            times_ns.reserve(head.samples);
+            for difference_ns in self.time_differences_ns.by_ref().take(head.samples.saturating_sub(1)) {
+                time_ns = time_ns.wrapping_add(difference_ns);
+                times_ns.push(time_ns);
+            }
+            times_ns.truncate(head.samples);
+        }
+        let values = self.values.by_ref().take(head.samples).map(|value| value.wrapping_mul(head.divisor));
+        let values = values.collect();
+        let attributes = head.attributes.into_iter().map(|attribute| match attribute {
+            AttributeHead::Text { name, .. } => ChunkAttribute {
+                name,
+                values: ChunkAttributeValues::Text(self.texts.next().unwrap_or_default()),
+            },
+            AttributeHead::Integer { name, unit } => {
+                let values = self.integers.by_ref().take(head.samples).collect();
+                ChunkAttribute { name, values: ChunkAttributeValues::Integer { unit, values } }
+            }
+        });
+        Chunk {
+            series: head.series,
+            duration_ns: head.duration_ns,
+            times_ns,
+            stacktraces: self.stacktraces.by_ref().take(head.samples).collect(),
+            values,
+            attributes: attributes.collect(),
+        }
+    }
+}
+
+/// The texts of each attribute that has texts, one a sample, and the largest of their ids.
+fn parse_texts(
     r: &mut Reader<'_>,
-    count: usize,
-    strings: &mut usize,
-) -> Result<ChunkAttribute, DecodeError> {
-    let mut string = |r: &mut Reader<'_>| {
-        let id = r.id()?;
-        *strings = (*strings).max(id as usize + 1);
-        Ok::<u32, DecodeError>(id)
-    };
-    let name = string(r)?;
-    let values = if r.unsigned()? == 0 {
-        let mut ids = Vec::with_capacity(count);
-        for _ in 0..count {
-            ids.push(string(r)?);
+    requests: &[RequestHead],
+) -> Result<(Vec<Vec<u32>>, Option<u32>), DecodeError> {
+    let chunks = requests.iter().flat_map(|request| &request.chunks);
+    // Of an attribute: samples, and distinct texts.
+    let counts: Vec<(usize, usize)> = chunks
+        .flat_map(|chunk| chunk.attributes.iter().map(|attribute| (chunk.samples, attribute)))
+        .filter_map(|(samples, attribute)| match attribute {
+            AttributeHead::Text { distinct, .. } => Some((samples, *distinct)),
+            AttributeHead::Integer { .. } => None,
+        })
+        .collect();
+    let mut differences = signed(r, counts.iter().map(|(_, distinct)| distinct).sum())?.into_iter();
+    let has_codes = |&&(samples, distinct): &&(usize, usize)| distinct < samples;
+    let mut codes = ids(r, counts.iter().filter(has_codes).map(|(samples, _)| samples).sum())?.into_iter();
+    let (mut texts, mut max) = (Vec::with_capacity(counts.len()), None);
+    for count in &counts {
+        let &(samples, distinct_count) = count;
+        let mut previous = 0i64;
+        let mut distinct = Vec::with_capacity(distinct_count);
+        for difference in differences.by_ref().take(distinct_count) {
+            previous = previous.wrapping_add(difference);
+            let id = u32::try_from(previous).map_err(|_| r.error("an id has more than 32 bits"))?;
+            max = max.max(Some(id));
+            distinct.push(id);
         }
-        ChunkAttributeValues::Text(ids)
-    } else {
-        let unit = string(r)?;
-        let mut values = Vec::with_capacity(count);
-        for _ in 0..count {
-            values.push(if r.unsigned()? == 0 { None } else { Some(r.signed()?) });
+        if has_codes(&count) {
+            let ids = codes.by_ref().take(samples).map(|code| distinct.get(code as usize).copied());
+            let ids: Option<Vec<_>> = ids.collect();
+            texts.push(ids.ok_or_else(|| r.error("a text of an attribute is none of the distinct"))?);
+        } else {
+            texts.push(distinct);
         }
-        ChunkAttributeValues::Integer { unit, values }
-    };
-    Ok(ChunkAttribute { name, values })
+    }
+    Ok((texts, max))
+}
+
+fn parse_integers(r: &mut Reader<'_>, count: usize) -> Result<Vec<Option<i64>>, DecodeError> {
+    let are_some = unsigned(r, count)?;
+    let mut values = signed(r, are_some.iter().filter(|&&is_some| is_some != 0).count())?.into_iter();
+    Ok(are_some.into_iter().map(|is_some| if is_some == 0 { None } else { values.next() }).collect())
 }
 
 /// Adds an object's rows to the tables, and returns its requests. The chunks are not yet visible.

@@ -5,6 +5,8 @@
 //! the manifest's floor to the first gap.
 
 pub mod codec;
+pub(crate) mod columns;
 pub(crate) mod decode;
+pub(crate) mod encode;
 pub(crate) mod replay;
 pub(crate) mod varint;

@@ -6,8 +6,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    head::{Head, ListedTexts},
-    log::decode,
+    head::{Head, HeadView, ListedTexts},
+    log::{columns::Raw, decode, encode::encode_delta},
+    source::NO_MAPPING,
 };
 
 fn labels() -> Arc<[String]> {
@@ -42,6 +43,7 @@ fn batch(service: u8, functions: u32, paths: &[Vec<u32>], values: &[i64], times:
     let route = strings.push("route");
     let bytes = strings.push("bytes");
     let value = strings.push("v");
+    let threads: Vec<u32> = (0..functions * 40).map(|thread| strings.push(&format!("t{thread}"))).collect();
     batch.series.push(SeriesSamples {
         profile_type: ProfileType::parse("a:b:c:d:e:delta").unwrap_or_default(),
         labels: vec![("job".to_owned(), format!("s{service}"))],
@@ -58,6 +60,12 @@ fn batch(service: u8, functions: u32, paths: &[Vec<u32>], values: &[i64], times:
                 ),
             },
             Attribute {
+                name: value,
+                values: AttributeValues::Text(
+                    (0..values.len()).map(|i| threads[i * i % threads.len()]).collect(),
+                ),
+            },
+            Attribute {
                 name: bytes,
                 values: AttributeValues::Integer {
                     unit: bytes,
@@ -70,8 +78,8 @@ fn batch(service: u8, functions: u32, paths: &[Vec<u32>], values: &[i64], times:
     batch
 }
 
-/// Interns, encodes and applies a batch as the writer does; returns the raw body.
-fn write(head: &mut Head, batch: &SampleBatch, hash: Option<u128>) -> Vec<u8> {
+/// Interns, encodes and applies a batch as the writer does; returns what goes into the log.
+fn write(head: &mut Head, batch: &SampleBatch, hash: Option<u128>) -> Raw {
     let mut mark = head.mark();
     let chunks = head.intern(&batch.clone().into(), &mut mark);
     let request = LoggedRequest { received_ns: -3, hash, chunks };
@@ -108,12 +116,17 @@ fn assert_same(a: &HeadView, b: &HeadView) {
     }
 }
 
+fn value() -> impl Strategy<Value = i64> {
+    any::<i64>().prop_filter("values are not zero", |v| *v != 0)
+}
+
 fn batches() -> impl Strategy<Value = Vec<SampleBatch>> {
     let one = (0u8..3, 1u32..12).prop_flat_map(|(service, functions)| {
         let path = prop::collection::vec(0..functions, 0..9);
         (
             prop::collection::vec(path, 1..6),
-            prop::collection::vec(any::<i64>().prop_filter("values are not zero", |v| *v != 0), 1..9),
+            // Some with more samples than an attribute has texts.
+            prop_oneof![prop::collection::vec(value(), 1..9), prop::collection::vec(value(), 300..600)],
             any::<bool>(),
         )
             .prop_map(move |(paths, values, one_time)| {
@@ -159,7 +172,7 @@ proptest! {
     ) {
         let mut head = Head::new(labels());
         for batch in &batches {
-            let mut raw = write(&mut head, batch, Some(1));
+            let mut raw = write(&mut head, batch, Some(1)).bytes;
             let _ = decode_delta(&mut HeadView::default(), &raw[..cut.index(raw.len())]);
             for (at, byte) in &flips {
                 let at = at.index(raw.len());
@@ -197,7 +210,7 @@ fn every_bit_of_an_object_counts() {
 
 #[test]
 fn the_newer_version_is_named() {
-    let mut object = encode(LogPosition::default(), 0, ObjectKind::Seal, &[]).unwrap();
+    let mut object = encode(LogPosition::default(), 0, ObjectKind::Seal, &Raw::default()).unwrap();
     object[4] = 9;
     assert_eq!(open(&object), Err(ObjectError::Version { found: 9 }));
 }
