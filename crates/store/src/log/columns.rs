@@ -69,45 +69,76 @@ impl Raw {
 
 /// Reads a column of so many numbers.
 pub(crate) fn unsigned(r: &mut Reader<'_>, count: usize) -> Result<Vec<u64>, DecodeError> {
-    match planes(r, count)? {
-        (numbers, false) => Ok(numbers),
-        (_, true) => Err(r.error("numbers that have no sign are in zigzag order")),
-    }
+    let planes = Planes::read(r, count)?;
+    planes.refuse_zigzag(r)?;
+    Ok(planes.numbers(|number| number))
 }
 
 /// Reads a column of so many signed numbers.
 pub(crate) fn signed(r: &mut Reader<'_>, count: usize) -> Result<Vec<i64>, DecodeError> {
-    let (numbers, is_zigzag) = planes(r, count)?;
-    let signed = |number: u64| match is_zigzag {
-        true => ((number >> 1) as i64) ^ -((number & 1) as i64),
-        false => number as i64,
-    };
-    Ok(numbers.into_iter().map(signed).collect())
+    let planes = Planes::read(r, count)?;
+    Ok(match planes.is_zigzag {
+        true => planes.numbers(|number| ((number >> 1) as i64) ^ -((number & 1) as i64)),
+        false => planes.numbers(|number| number as i64),
+    })
 }
 
 /// Reads a column of so many ids.
 pub(crate) fn ids(r: &mut Reader<'_>, count: usize) -> Result<Vec<u32>, DecodeError> {
-    let numbers = unsigned(r, count)?;
-    let ids: Option<Vec<_>> = numbers.into_iter().map(|number| u32::try_from(number).ok()).collect();
-    ids.ok_or_else(|| r.error("an id has more than 32 bits"))
+    let planes = Planes::read(r, count)?;
+    planes.refuse_zigzag(r)?;
+    match planes.planes.get(size_of::<u32>()..) {
+        Some(high) if high.iter().any(|plane| plane.iter().any(|&byte| byte != 0)) => {
+            Err(r.error("an id has more than 32 bits"))
+        }
+        _ => Ok(planes.numbers(|number| number as u32)),
+    }
 }
 
-fn planes(r: &mut Reader<'_>, count: usize) -> Result<(Vec<u64>, bool), DecodeError> {
-    let form = r.slice(1)?.first().copied().unwrap_or_default();
-    let width = usize::from(form & !ZIGZAG);
-    if !(1..=8).contains(&width) {
-        return Err(r.error("numbers have no width"));
+/// The planes of a column, each of as many bytes as there are numbers.
+struct Planes<'a> {
+    planes: Vec<&'a [u8]>,
+    count: usize,
+    is_zigzag: bool,
+}
+
+impl<'a> Planes<'a> {
+    fn read(r: &mut Reader<'a>, count: usize) -> Result<Self, DecodeError> {
+        let form = r.slice(1)?.first().copied().unwrap_or_default();
+        let width = usize::from(form & !ZIGZAG);
+        if !(1..=8).contains(&width) {
+            return Err(r.error("numbers have no width"));
+        }
+        let planes = (0..width).map(|_| r.slice(count)).collect::<Result<_, _>>()?;
+        Ok(Self { planes, count, is_zigzag: form & ZIGZAG != 0 })
     }
-    let size_bytes = count.checked_mul(width).ok_or_else(|| r.error("a column is larger than the body"))?;
-    let bytes = r.slice(size_bytes)?;
-    let mut numbers = vec![0u64; count];
-    // Without numbers there are no planes.
-    for (at, plane) in bytes.chunks_exact(count.max(1)).enumerate() {
-        for (number, &byte) in numbers.iter_mut().zip(plane) {
-            *number |= u64::from(byte) << (8 * at);
+
+    fn refuse_zigzag(&self, r: &Reader<'_>) -> Result<(), DecodeError> {
+        match self.is_zigzag {
+            true => Err(r.error("numbers that have no sign are in zigzag order")),
+            false => Ok(()),
         }
     }
-    Ok((numbers, form & ZIGZAG != 0))
+
+    fn numbers<T>(&self, of: impl Fn(u64) -> T) -> Vec<T> {
+        let plane =
+            |at: usize| self.planes.get(at).copied().unwrap_or_default().iter().copied().map(u64::from);
+        // One pass for most columns, whose numbers take few bytes.
+        match self.planes.len() {
+            1 => plane(0).map(of).collect(),
+            2 => plane(0).zip(plane(1)).map(|(a, b)| of(a | b << 8)).collect(),
+            3 => plane(0).zip(plane(1)).zip(plane(2)).map(|((a, b), c)| of(a | b << 8 | c << 16)).collect(),
+            _ => {
+                let mut numbers = vec![0u64; self.count];
+                for (at, plane) in self.planes.iter().enumerate() {
+                    for (number, &byte) in numbers.iter_mut().zip(*plane) {
+                        *number |= u64::from(byte) << (8 * at);
+                    }
+                }
+                numbers.into_iter().map(of).collect()
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -158,7 +189,7 @@ mod tests {
         check(&[1, 1], 2, "at byte 1: the body ends inside a text");
         check(&[129, 1], 1, "at byte 2: numbers that have no sign are in zigzag order");
         check(&[5, 0, 0, 0, 0, 1], 1, "at byte 6: an id has more than 32 bits");
-        check(&[8, 1], usize::MAX, "at byte 1: a column is larger than the body");
+        check(&[8, 1], usize::MAX, "at byte 1: the body ends inside a text");
     }
 
     #[test]
