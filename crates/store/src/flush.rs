@@ -6,8 +6,8 @@ use crate::source::TimeRange;
 
 /// A head is flushed at the latest after this, so that a restart replays minutes and not hours.
 const AGE_MAX: Duration = Duration::from_secs(600);
-/// Samples of a head at most: what one block is meant to hold.
-const SAMPLES_MAX: u64 = 8_000_000;
+/// Samples of a head at most: what one block is meant to hold, and what memory holds twice while the next head fills.
+const SAMPLES_MAX: u64 = 5_000_000;
 /// Size of the log at most: what a restart has to read.
 const LOG_BYTES_MAX: u64 = 64 << 20;
 /// Objects of the log at most: what a restart has to open.
