@@ -18,6 +18,13 @@ pub(crate) struct Incoming {
     pub(super) stacktraces: Vec<u128>,
 }
 
+impl Incoming {
+    /// The fingerprints of a stacktrace's locations, leaf first.
+    pub(super) fn location_fingerprints(&self, stacktrace: u32) -> impl Iterator<Item = u128> {
+        self.batch.stacktrace(stacktrace).iter().map(|&location| self.locations[location as usize])
+    }
+}
+
 impl From<SampleBatch> for Incoming {
     fn from(batch: SampleBatch) -> Self {
         let texts = (0..batch.strings.len() as u32).map(|id| batch.strings.bytes(id));

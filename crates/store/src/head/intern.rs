@@ -10,7 +10,7 @@ use super::{
     ids::TOGETHER,
     incoming::Incoming,
     locations::LocationIndex,
-    partition::{Partition, StacktraceIndex},
+    partition::{Partition, Place, StacktraceIndex},
     rows::{BatchRows, UNMAPPED},
     symbols::SymbolIndex,
 };
@@ -147,14 +147,18 @@ fn map_stacktraces(
             wanted.push((stacktrace, incoming.stacktraces[stacktrace as usize]));
         }
     }
-    let mut locations = Vec::with_capacity(64);
+    let (mut place, mut locations, mut fingerprints) = (Place::default(), Vec::new(), Vec::new());
     for together in wanted.chunks(TOGETHER) {
         let found = index.find(together.iter().map(|&(_, fingerprint)| fingerprint));
         for (&(stacktrace, fingerprint), found) in together.iter().zip(found) {
-            ids[stacktrace as usize] = found.unwrap_or_else(|| {
+            // One that is there twice has an id by now.
+            ids[stacktrace as usize] = found.or_else(|| index.get(fingerprint)).unwrap_or_else(|| {
+                fingerprints.clear();
+                fingerprints.extend(incoming.location_fingerprints(stacktrace));
+                index.find_place(tree, rows.known_fingerprints(), &fingerprints, &mut place);
                 locations.clear();
-                rows.map_locations(stacktrace, &mut locations);
-                index.stacktrace(tree, fingerprint, &locations)
+                rows.map_locations(stacktrace, place.new_locations(), &mut locations);
+                index.add(tree, rows.known_fingerprints(), fingerprint, &place, &locations)
             });
         }
     }

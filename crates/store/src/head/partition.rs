@@ -49,25 +49,41 @@ impl Node {
 /// Content → id for the stacktraces of one partition.
 ///
 /// A stacktrace is found by its fingerprint, which is its identity.
-/// A node is found by the hash of the locations from the root to it, not by (parent, location): so the hashes of a stacktrace
-/// do not depend on what is found, and the processor waits for the memory of several of its nodes at once. Whether a node is the
-/// right one is seen in the tree once for a stacktrace, and not for each of its nodes.
+/// A node is found by the hash of the fingerprints of the locations from the root to it, not by (parent, location): so the hashes of a
+/// stacktrace depend on nothing that is found, and those of its nodes that are there need no ids of their locations. Whether a node is
+/// the right one is seen in the tree once for a stacktrace, and not for each of its nodes.
 #[derive(Default)]
 pub(crate) struct StacktraceIndex {
     hasher: RandomState,
     /// Nodes by the hash of their path.
     nodes: HashTable<Node>,
-    /// Hashes of the stacktrace at hand.
-    scratch_paths: Vec<u64>,
     /// Stacktraces by fingerprint.
     stacktraces: Ids,
+}
+
+/// What is there of a stacktrace that is not, and what is known of the rest of it.
+#[derive(Default)]
+pub(crate) struct Place {
+    /// The innermost of its nodes that is there, or the root.
+    node: u32,
+    /// Nodes from there to the root.
+    depth: usize,
+    /// Hashes of the paths to its locations, outermost first.
+    paths: Vec<u64>,
+}
+
+impl Place {
+    /// How many of the innermost locations have no nodes.
+    pub(crate) fn new_locations(&self) -> usize {
+        self.paths.len() - self.depth
+    }
 }
 
 impl StacktraceIndex {
     /// The index of an existing tree, which is empty or has a root, given the fingerprints of the locations.
     pub(crate) fn of(tree: &Tree, locations: &[u128]) -> Self {
         let mut index = Self::default();
-        let paths = index.paths(tree);
+        let paths = index.paths(tree, locations);
         index.nodes.reserve(paths.len(), |_| 0);
         for (node, &path) in paths.iter().enumerate().skip(1) {
             index.nodes.insert_unique(path, Node::of(node as u32, path), |n| paths[n.id as usize]);
@@ -88,55 +104,43 @@ impl StacktraceIndex {
         self.stacktraces.find(fingerprints)
     }
 
-    /// The id of a stacktrace (locations leaf first, head ids), adding it if new.
-    pub(crate) fn stacktrace(&mut self, tree: &mut Arc<Tree>, fingerprint: u128, locations: &[u32]) -> u32 {
-        if let Some(known) = self.stacktraces.get(fingerprint) {
-            return known;
-        }
-        let tree = Arc::make_mut(tree);
-        if tree.parent.is_empty() {
-            tree.parent.push(0);
-            tree.location.push(0);
-        }
-        let leaf = self.leaf(tree, locations);
-        let stacktrace = tree.leaf.len() as u32;
-        tree.leaf.push(leaf);
-        self.stacktraces.insert(fingerprint, stacktrace);
-        stacktrace
+    /// The id of the stacktrace with a fingerprint.
+    pub(crate) fn get(&self, fingerprint: u128) -> Option<u32> {
+        self.stacktraces.get(fingerprint)
     }
 
-    /// The node of a stacktrace, adding those of its path that are new.
-    fn leaf(&mut self, tree: &mut Tree, locations: &[u32]) -> u32 {
-        let mut paths = std::mem::take(&mut self.scratch_paths);
-        paths.clear();
-        paths.extend(locations.iter().rev().scan(ROOT_PATH, |path, location| {
-            *path = self.hasher.hash_one((*path, location));
+    /// Finds the place of a stacktrace, given the fingerprints of its locations, leaf first, and those of all locations, by id.
+    pub(crate) fn find_place(&self, tree: &Tree, locations: &[u128], stacktrace: &[u128], place: &mut Place) {
+        place.paths.clear();
+        place.paths.extend(stacktrace.iter().rev().scan(ROOT_PATH, |path, &location| {
+            *path = self.path(*path, location);
             Some(*path)
         }));
-        let likely = self.known(&paths, |_, _, _| true);
-        let (mut node, depth) = if is_path(tree, likely, locations) {
-            likely
-        } else {
-            let from_root = |depth: usize| locations[locations.len() - 1 - depth];
-            self.known(&paths, |depth, above, node| {
-                tree.parent[node as usize] == above && tree.location[node as usize] == from_root(depth)
-            })
-        };
-        // Nothing is below what was not there.
-        for (&path, &location) in paths.iter().zip(locations.iter().rev()).skip(depth) {
-            node = self.add_node(tree, node, path, location);
-        }
-        self.scratch_paths = paths;
-        node
+        // Mostly few of the innermost are new, and what is above one that is there is there.
+        let likely = place.paths.iter().enumerate().rev().find_map(|(depth, &path)| {
+            let check = Node::check(path);
+            self.nodes.find(path, |n| n.check == check).map(|node| (node.id, depth + 1))
+        });
+        let (node, depth) = likely.unwrap_or_default();
+        (place.node, place.depth) =
+            match is_path(tree, locations, node, &stacktrace[stacktrace.len() - depth..]) {
+                true => (node, depth),
+                false => self.known(tree, locations, stacktrace, &place.paths),
+            };
     }
 
-    /// The last node of a path that is there, and how many nodes below the root it and those above it are. `is` is given the depth of
-    /// a node, the one above it, and itself.
-    fn known(&self, paths: &[u64], is: impl Fn(usize, u32, u32) -> bool) -> (u32, usize) {
+    /// The innermost node of a stacktrace that is there, and how many there are from it to the root, seen node by node.
+    fn known(&self, tree: &Tree, locations: &[u128], stacktrace: &[u128], paths: &[u64]) -> (u32, usize) {
         let mut above = 0;
-        for (depth, &path) in paths.iter().enumerate() {
+        for (depth, (&path, &location)) in paths.iter().zip(stacktrace.iter().rev()).enumerate() {
             let check = Node::check(path);
-            match self.nodes.find(path, |n| n.check == check && is(depth, above, n.id)) {
+            let is = |n: &Node| {
+                let node = n.id as usize;
+                n.check == check
+                    && tree.parent[node] == above
+                    && locations[tree.location[node] as usize] == location
+            };
+            match self.nodes.find(path, is) {
                 Some(node) => above = node.id,
                 None => return (above, depth),
             }
@@ -144,10 +148,41 @@ impl StacktraceIndex {
         (above, paths.len())
     }
 
-    fn add_node(&mut self, tree: &mut Tree, parent: u32, path: u64, location: u32) -> u32 {
+    /// Adds a stacktrace, given its place and the ids of those of its locations that have no nodes, leaf first; its id.
+    pub(crate) fn add(
+        &mut self,
+        tree: &mut Arc<Tree>,
+        locations: &[u128],
+        fingerprint: u128,
+        place: &Place,
+        new: &[u32],
+    ) -> u32 {
+        let tree = Arc::make_mut(tree);
+        if tree.parent.is_empty() {
+            tree.parent.push(0);
+            tree.location.push(0);
+        }
+        let mut node = place.node;
+        for (&path, &location) in place.paths[place.depth..].iter().zip(new.iter().rev()) {
+            node = self.add_node(tree, locations, node, path, location);
+        }
+        let stacktrace = tree.leaf.len() as u32;
+        tree.leaf.push(node);
+        self.stacktraces.insert(fingerprint, stacktrace);
+        stacktrace
+    }
+
+    fn add_node(
+        &mut self,
+        tree: &mut Tree,
+        locations: &[u128],
+        parent: u32,
+        path: u64,
+        location: u32,
+    ) -> u32 {
         if self.nodes.len() == self.nodes.capacity() {
             // The table forgets the hashes, so that a node takes nine bytes of it.
-            let paths = self.paths(tree);
+            let paths = self.paths(tree, locations);
             self.nodes.reserve(1, |n| paths[n.id as usize]);
         }
         let node = tree.parent.len() as u32;
@@ -158,16 +193,21 @@ impl StacktraceIndex {
     }
 
     /// The hash of each node's path.
-    fn paths(&self, tree: &Tree) -> Vec<u64> {
+    fn paths(&self, tree: &Tree, locations: &[u128]) -> Vec<u64> {
         let mut paths = Vec::with_capacity(tree.parent.len());
-        for (&parent, location) in tree.parent.iter().zip(&tree.location) {
+        for (&parent, &location) in tree.parent.iter().zip(&tree.location) {
             // A parent comes before its children; the root is its own.
             paths.push(match paths.get(parent as usize) {
-                Some(&above) => self.hasher.hash_one((above, *location)),
+                Some(&above) => self.path(above, locations[location as usize]),
                 None => ROOT_PATH,
             });
         }
         paths
+    }
+
+    /// The hash of a path, given that of the path above. Half of a fingerprint is enough for that.
+    fn path(&self, above: u64, location: u128) -> u64 {
+        self.hasher.hash_one((above, location as u64))
     }
 
     /// Memory of the tables.
@@ -176,11 +216,11 @@ impl StacktraceIndex {
     }
 }
 
-/// Whether a node is that of the outermost `depth` locations of a stacktrace.
-fn is_path(tree: &Tree, (node, depth): (u32, usize), locations: &[u32]) -> bool {
+/// Whether a node is that of a path, given the fingerprints of its locations, innermost first.
+fn is_path(tree: &Tree, locations: &[u128], node: u32, path: &[u128]) -> bool {
     let mut node = node as usize;
-    for &location in &locations[locations.len() - depth..] {
-        if node == 0 || tree.location[node] != location {
+    for &location in path {
+        if node == 0 || locations[tree.location[node] as usize] != location {
             return false;
         }
         node = tree.parent[node] as usize;
@@ -226,13 +266,20 @@ mod tests {
             let locations: Vec<u128> = (0..4).collect();
             let mut index = StacktraceIndex::of(&tree, &locations);
             let mut ids: HashMap<Vec<u32>, u32> = HashMap::new();
+            let mut place = Place::default();
             for (at, stacktrace) in stacktraces.iter().enumerate() {
                 if at == rebuilt_at {
                     index = StacktraceIndex::of(&tree, &locations);
                 }
+                let of_locations: Vec<u128> = stacktrace.iter().map(|&location| u128::from(location)).collect();
                 let found = index.find(std::iter::once(fingerprint(stacktrace)))[0];
+                prop_assert_eq!(found, index.get(fingerprint(stacktrace)));
                 prop_assert_eq!(found, ids.get(stacktrace).copied());
-                let id = index.stacktrace(&mut tree, fingerprint(stacktrace), stacktrace);
+                let id = found.unwrap_or_else(|| {
+                    index.find_place(&tree, &locations, &of_locations, &mut place);
+                    let new = &stacktrace[..place.new_locations()];
+                    index.add(&mut tree, &locations, fingerprint(stacktrace), &place, new)
+                });
                 prop_assert_eq!(path(&tree, id), stacktrace.clone());
                 prop_assert_eq!(*ids.entry(stacktrace.clone()).or_insert(id), id);
             }

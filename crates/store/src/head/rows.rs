@@ -57,9 +57,9 @@ impl<'a> BatchRows<'a> {
         self.location_index.fingerprints()
     }
 
-    /// Adds the ids of the locations of a stacktrace, leaf first.
-    pub(super) fn map_locations(&mut self, stacktrace: u32, ids: &mut Vec<u32>) {
-        let locations = self.batch.stacktrace(stacktrace);
+    /// Adds the ids of the innermost locations of a stacktrace, leaf first.
+    pub(super) fn map_locations(&mut self, stacktrace: u32, count: usize, ids: &mut Vec<u32>) {
+        let locations = &self.batch.stacktrace(stacktrace)[..count];
         let mut unmapped = std::mem::take(&mut self.scratch_unmapped);
         unmapped.clear();
         unmapped.extend(locations.iter().filter(|&&location| self.locations[location as usize] == UNMAPPED));
@@ -166,7 +166,7 @@ mod tests {
         let mut rows = BatchRows::new(&incoming, symbols, &mut indexes.0, &mut indexes.1);
         let mut ids = Vec::new();
         for stacktrace in 0..batch.stacktrace_offsets.len() as u32 - 1 {
-            rows.map_locations(stacktrace, &mut ids);
+            rows.map_locations(stacktrace, batch.stacktrace(stacktrace).len(), &mut ids);
         }
         ids
     }
