@@ -1,6 +1,6 @@
 //! The store's own profiles, where and as Go programs offer theirs: `/debug/pprof/{profile,allocs,heap}`.
 //!
-//! `profile` measures CPU for `seconds` and answers when it is done; one at a time, for the process has one timer.
+//! `profile` measures CPU for `seconds` and answers when it is done, also while others do.
 //! `allocs` and `heap` tell what is allocated now, as far as jemalloc samples it.
 //!
 //! What the binary must do for memory: use `tikv_jemallocator` (features `profiling` and,
@@ -50,7 +50,7 @@ use serde::Deserialize;
 /// What Go's endpoint measures when not told.
 const SECONDS_DEFAULT: u64 = 30;
 
-/// Longest measurement: while it runs nobody else can measure.
+/// Longest measurement.
 const SECONDS_MAX: u64 = 300;
 
 const INDEX: &str = "<!doctype html><title>/debug/pprof/</title><h1>/debug/pprof/</h1><ul>\
@@ -64,7 +64,7 @@ const INDEX: &str = "<!doctype html><title>/debug/pprof/</title><h1>/debug/pprof
 enum SelfProfileError {
     #[error("seconds: {reason}")]
     Seconds { reason: String },
-    #[error("a CPU profile is being taken; try again when it is done")]
+    #[error("CPU profiles have been taken without a pause for too long; try again when all are done")]
     Busy,
     #[cfg_attr(
         any(target_arch = "x86_64", target_arch = "aarch64"),

@@ -35,6 +35,10 @@ pub const MATCHERS_MAX: usize = 128;
 /// The label that stands for the profile type.
 const NAME_LABEL: &str = "__name__";
 
+/// What may come after a name. Names of profile types that other profilers use, as `cpu-time`, end early.
+const AFTER_NAME: &str =
+    "`{`; a profile type with other characters than letters, digits, `_` and `:` is written {__name__=\"…\"}";
+
 /// A profile type and conditions on labels, all of which must hold.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Selector {
@@ -119,7 +123,7 @@ impl Parser<'_> {
             }
         }
         if token != Token::OpenBrace {
-            return Err(self.unexpected(&token, "`{`"));
+            return Err(self.unexpected(&token, if self.name.is_some() { AFTER_NAME } else { "`{`" }));
         }
         self.items()?;
         match self.lexer.next()? {
@@ -296,7 +300,11 @@ mod tests {
             "error: failed to parse query: at byte 19: the profile type is given twice: \"a:b:c:d:e\" and \"f\"",
         );
         check("{\"\"=\"v\"}", "error: failed to parse query: at byte 4: the name of a label is empty");
-        check("cpu-time:b:c:d:e{}", "error: failed to parse query: at byte 3: unexpected `-`, expected `{`");
+        check(
+            "cpu-time:b:c:d:e{}",
+            "error: failed to parse query: at byte 3: unexpected `-`, expected `{`; a profile type with other characters \
+            than letters, digits, `_` and `:` is written {__name__=\"…\"}",
+        );
         assert!(
             Selector::parse("{a=~\"(\"}")
                 .unwrap_err()

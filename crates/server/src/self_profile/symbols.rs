@@ -9,6 +9,7 @@ use std::{
     collections::HashMap,
     fs::File,
     ops::Range,
+    os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
@@ -111,14 +112,17 @@ impl Resolver<'_> {
     }
 }
 
+/// Code that nothing but its library itself calls has the library's name in brackets.
 fn by_symbol_table(address: u64, binaries: &[Binary]) -> Box<[Symbol]> {
-    let Some(system_name) = function(address, binaries) else { return Box::default() };
-    Box::new([Symbol {
-        name: demangled(system_name),
-        system_name: system_name.into(),
-        file: "".into(),
-        line: 0,
-    }])
+    let Some(binary) = Binary::at(address, binaries) else { return Box::default() };
+    let (name, system_name) = match binary.function(address) {
+        Some(name) => (demangled(&name), name.into()),
+        None => {
+            let library: Arc<str> = format!("[{}]", binary.name).into();
+            (library.clone(), library)
+        }
+    };
+    Box::new([Symbol { name, system_name, file: "".into(), line: 0 }])
 }
 
 fn by_line_tables(address: u64, binaries: &[Binary]) -> Box<[Symbol]> {
@@ -135,8 +139,9 @@ fn by_line_tables(address: u64, binaries: &[Binary]) -> Box<[Symbol]> {
             line: found.lineno().unwrap_or(0),
         });
     });
-    if let (Some(outermost), Some(system_name)) = (symbols.last_mut(), function(address, binaries)) {
-        outermost.name = demangled(system_name);
+    let Some(outermost) = symbols.last_mut() else { return by_symbol_table(address, binaries) };
+    if let Some(system_name) = Binary::at(address, binaries).and_then(|binary| binary.function(address)) {
+        outermost.name = demangled(&system_name);
         outermost.system_name = system_name.into();
     }
     symbols.into()
@@ -144,11 +149,6 @@ fn by_line_tables(address: u64, binaries: &[Binary]) -> Box<[Symbol]> {
 
 fn demangled(system_name: &str) -> Arc<str> {
     format!("{:#}", rustc_demangle::demangle(system_name)).into()
-}
-
-/// The linker's name of the function at an address.
-fn function(address: u64, binaries: &[Binary]) -> Option<&str> {
-    binaries.iter().find(|binary| binary.memory.contains(&address))?.function(address)
 }
 
 fn has_line_tables() -> bool {
@@ -164,12 +164,15 @@ const PROGRAM: &str = "/proc/self/exe";
 
 /// A file whose code is in memory: the program or a library.
 struct Binary {
+    /// The last part of its path when it was loaded.
+    name: String,
     path: PathBuf,
     /// Where it is in memory.
     memory: Range<u64>,
     /// From an address in memory to one in the file.
     bias: u64,
-    functions: OnceCell<Functions>,
+    /// `None` if the file cannot be read.
+    functions: OnceCell<Option<Functions>>,
 }
 
 impl Binary {
@@ -182,6 +185,7 @@ impl Binary {
         let binary = files.enumerate().map(|(at, (first, last))| {
             let start = first.memory_start as u64;
             Self {
+                name: first.pathname.file_name().unwrap_or_default().to_string_lossy().into_owned(),
                 path: if at == 0 { PROGRAM.into() } else { first.pathname.clone() },
                 memory: start..last.memory_end as u64,
                 bias: start.wrapping_sub(first.memory_offset as u64),
@@ -191,52 +195,87 @@ impl Binary {
         binary.collect()
     }
 
+    /// The one that an address in memory is in.
+    fn at(address: u64, binaries: &[Self]) -> Option<&Self> {
+        binaries.iter().find(|binary| binary.memory.contains(&address))
+    }
+
     /// The linker's name of the function at an address in memory.
-    fn function(&self, address: u64) -> Option<&str> {
-        let functions = self.functions.get_or_init(|| Functions::read(&self.path).unwrap_or_default());
-        functions.at(address.wrapping_sub(self.bias))
+    fn function(&self, address: u64) -> Option<String> {
+        let functions = self.functions.get_or_init(|| Functions::read(&self.path));
+        functions.as_ref()?.at(address.wrapping_sub(self.bias))
     }
 }
 
 /// The functions in the symbol table of a file.
-#[derive(Default)]
 struct Functions {
-    /// Start, end, and where the name is in `names`; sorted.
-    rows: Vec<(u64, u64, Range<u32>)>,
-    names: String,
+    /// By their start.
+    rows: Vec<Row>,
+    /// Has the names, each ending with a zero byte, from a place on. A program of this size has megabytes of them, of which few are
+    /// asked for, so they stay there.
+    file: File,
+    names: Range<u64>,
 }
+
+/// Where a function is in the file's addresses, and where its name begins among the names.
+struct Row {
+    start: u64,
+    size_bytes: u32,
+    name: u32,
+}
+
+/// What is read of a name at first, which is all of most.
+const NAME_BYTES: usize = 256;
+
+/// Names are cut there; some of generic code are as long.
+const NAME_BYTES_MAX: usize = 64 << 10;
 
 impl Functions {
     fn read(path: &Path) -> Option<Self> {
-        let cache = ReadCache::new(File::open(path).ok()?);
-        let object::File::Elf64(file) = object::File::parse(&cache).ok()? else { return None };
+        let file = File::open(path).ok()?;
+        let cache = ReadCache::new(&file);
+        let object::File::Elf64(elf) = object::File::parse(&cache).ok()? else { return None };
         // A stripped file has only those that others may call.
-        let (symbols, names) = match file.section_by_name(".strtab") {
-            Some(names) => (file.symbols(), names),
-            None => (file.dynamic_symbols(), file.section_by_name(".dynstr")?),
+        let (symbols, names) = match elf.section_by_name(".strtab") {
+            Some(names) => (elf.symbols(), names),
+            None => (elf.dynamic_symbols(), elf.section_by_name(".dynstr")?),
         };
-        // At once: one by one, names would be one read of the file each.
-        let names = names.data().ok()?;
-        let mut functions = Self::default();
-        for symbol in symbols.filter(|symbol| symbol.kind() == SymbolKind::Text) {
-            let start = symbol.elf_symbol().st_name(file.endian()) as usize;
-            let name = names.get(start..).and_then(|name| name.split(|byte| *byte == 0).next());
-            let Some(name) = name.and_then(|name| std::str::from_utf8(name).ok()) else { continue };
-            let start = functions.names.len() as u32;
-            functions.names.push_str(name);
-            let end = functions.names.len() as u32;
-            functions.rows.push((symbol.address(), symbol.address() + symbol.size(), start..end));
-        }
-        functions.rows.sort_unstable_by_key(|(start, ..)| *start);
-        functions.rows.shrink_to_fit();
-        functions.names.shrink_to_fit();
-        Some(functions)
+        let (start, size) = names.file_range()?;
+        let rows = symbols.filter(|symbol| symbol.kind() == SymbolKind::Text).map(|symbol| Row {
+            start: symbol.address(),
+            size_bytes: u32::try_from(symbol.size()).unwrap_or(u32::MAX),
+            name: symbol.elf_symbol().st_name(elf.endian()),
+        });
+        let mut rows: Vec<Row> = rows.collect();
+        rows.sort_unstable_by_key(|row| row.start);
+        rows.shrink_to_fit();
+        drop(cache);
+        Some(Self { rows, file, names: start..start.checked_add(size)? })
     }
 
-    fn at(&self, address: u64) -> Option<&str> {
-        let after = self.rows.partition_point(|(start, ..)| *start <= address);
-        let (_, end, name) = self.rows.get(after.checked_sub(1)?)?;
-        (address < *end).then(|| &self.names[name.start as usize..name.end as usize])
+    fn at(&self, address: u64) -> Option<String> {
+        let after = self.rows.partition_point(|row| row.start <= address);
+        let row = self.rows.get(after.checked_sub(1)?)?;
+        if address - row.start >= u64::from(row.size_bytes) {
+            return None;
+        }
+        self.name(u64::from(row.name))
+    }
+
+    fn name(&self, start: u64) -> Option<String> {
+        let start = self.names.start.checked_add(start)?;
+        let left = self.names.end.checked_sub(start)?;
+        let mut room = NAME_BYTES;
+        loop {
+            let mut name = vec![0; room.min(usize::try_from(left).ok()?)];
+            self.file.read_exact_at(&mut name, start).ok()?;
+            let end = name.iter().position(|byte| *byte == 0);
+            if end.is_some() || name.len() < room || room >= NAME_BYTES_MAX {
+                name.truncate(end.unwrap_or(name.len()));
+                return String::from_utf8(name).ok();
+            }
+            room *= 2;
+        }
     }
 }
 
@@ -244,17 +283,25 @@ impl Functions {
 mod tests {
     use super::*;
 
-    fn by_symbols(address: usize) -> String {
-        let symbols = by_symbol_table(address as u64 + 1, &Binary::all());
+    fn by_symbols(address: u64) -> String {
+        let symbols = by_symbol_table(address, &Binary::all());
         symbols.iter().map(|symbol| &*symbol.system_name).collect()
     }
 
     /// The C library has a symbol table only of what others call, the program a whole one.
     #[test]
     fn functions_of_program_and_libraries_have_names() {
-        assert!(by_symbols(nix::libc::getpid as *const () as usize).contains("getpid"));
-        assert!(by_symbols(has_line_tables as *const () as usize).contains("has_line_tables"));
+        assert!(by_symbols(nix::libc::getpid as *const () as u64 + 1).contains("getpid"));
+        assert!(by_symbols(has_line_tables as *const () as u64 + 1).contains("has_line_tables"));
         assert_eq!(by_symbols(0), "");
+    }
+
+    #[test]
+    fn code_of_a_library_without_a_function_has_the_name_of_the_library() {
+        let binaries = Binary::all();
+        let library = binaries.iter().find(|binary| binary.name.starts_with("libc.so")).unwrap();
+        // The file's header is no function.
+        assert_eq!(by_symbols(library.memory.start), format!("[{}]", library.name));
     }
 
     #[test]

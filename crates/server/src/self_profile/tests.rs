@@ -31,8 +31,8 @@ async fn who_asks_for_symbols_is_told_that_there_are_none() {
     }
 }
 
-#[inline(never)]
-fn burn_for_the_profile(until: Instant) -> u64 {
+fn burn(duration: Duration) -> u64 {
+    let until = Instant::now() + duration;
     let mut sum = 1u64;
     while Instant::now() < until {
         for i in 0..10_000u64 {
@@ -42,23 +42,20 @@ fn burn_for_the_profile(until: Instant) -> u64 {
     sum
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn cpu_profile_shows_what_burns() {
-    let until = Instant::now() + Duration::from_secs(4);
-    let burning = std::thread::spawn(move || burn_for_the_profile(until));
-    let first = tokio::spawn(get_path("/debug/pprof/profile?seconds=1"));
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    let (status, text) = get_text("/debug/pprof/profile?seconds=1").await;
-    assert_eq!(
-        (status, text.as_str()),
-        (StatusCode::CONFLICT, "a CPU profile is being taken; try again when it is done\n")
-    );
+#[inline(never)]
+fn burn_before() -> u64 {
+    std::hint::black_box(burn(Duration::from_millis(700)))
+}
 
-    let (status, body) = first.await.unwrap();
-    assert_eq!(status, StatusCode::OK, "{}", String::from_utf8_lossy(&body));
-    burning.join().unwrap();
+#[inline(never)]
+fn burn_meanwhile() -> u64 {
+    std::hint::black_box(burn(Duration::from_millis(700)))
+}
+
+/// Checks what is in every CPU profile, and gives the samples in which a function of this file is.
+fn samples_in(body: &[u8], function: &str) -> i64 {
     let limits = pprof::Limits::default();
-    let profile = pprof::decode(compression::decompress(&body, 64 << 20).unwrap(), &limits).unwrap();
+    let profile = pprof::decode(compression::decompress(body, 64 << 20).unwrap(), &limits).unwrap();
     let batch = profile.batch;
     let [samples, cpu] = batch.series.as_slice() else { panic!("{:?}", batch.series) };
     for (series, sample_type, unit) in [(samples, "samples", "count"), (cpu, "cpu", "nanoseconds")] {
@@ -68,27 +65,41 @@ async fn cpu_profile_shows_what_burns() {
             (got.period_type.as_str(), got.period_unit.as_str(), got.delta),
             ("cpu", "nanoseconds", true)
         );
-        assert_eq!(series.period, 10_101_000);
+        assert_eq!(series.period, 20_408_000);
         assert!(series.duration_ns >= 1_000_000_000);
     }
-    let burnt: i64 = (0..samples.values.len())
-        .filter(|&sample| {
-            let locations = batch.stacktrace(samples.stacktraces[sample]).iter();
-            let mut lines = locations.flat_map(|&id| {
-                let location = &batch.locations[id as usize];
-                &batch.lines
-                    [location.first_line as usize..(location.first_line + location.line_count) as usize]
-            });
-            lines.any(|line| {
-                batch.strings.get(batch.functions[line.function as usize].name)
-                    == "decima_server::self_profile::tests::burn_for_the_profile"
-            })
-        })
-        .map(|sample| samples.values[sample])
-        .sum();
-    let all: i64 = samples.values.iter().sum();
-    assert!(burnt > 0, "{burnt} of {all} samples");
     assert!(batch.mappings.iter().any(|mapping| !batch.strings.get(mapping.file).is_empty()));
+    let name = format!("decima_server::self_profile::tests::{function}");
+    let is_in = |sample: &usize| {
+        let locations = batch.stacktrace(samples.stacktraces[*sample]).iter();
+        let mut lines = locations.flat_map(|&id| {
+            let location = &batch.locations[id as usize];
+            &batch.lines[location.first_line as usize..(location.first_line + location.line_count) as usize]
+        });
+        lines.any(|line| batch.strings.get(batch.functions[line.function as usize].name) == name)
+    };
+    (0..samples.values.len()).filter(is_in).map(|sample| samples.values[sample]).sum()
+}
+
+/// Each profile has what ran while it was measured, whoever else measures at the time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cpu_profiles_show_what_burns_while_they_are_measured() {
+    let long = tokio::spawn(get_path("/debug/pprof/profile?seconds=3"));
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    tokio::task::spawn_blocking(burn_before).await.unwrap();
+    let short = tokio::spawn(get_path("/debug/pprof/profile?seconds=1"));
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    tokio::task::spawn_blocking(burn_meanwhile).await.unwrap();
+    let mut profiles = Vec::new();
+    for profile in [long, short] {
+        let (status, body) = profile.await.unwrap();
+        assert_eq!(status, StatusCode::OK, "{}", String::from_utf8_lossy(&body));
+        profiles.push(body);
+    }
+    assert!(samples_in(&profiles[0], "burn_before") > 0);
+    assert!(samples_in(&profiles[0], "burn_meanwhile") > 0);
+    assert_eq!(samples_in(&profiles[1], "burn_before"), 0);
+    assert!(samples_in(&profiles[1], "burn_meanwhile") > 0);
 }
 
 #[tokio::test]

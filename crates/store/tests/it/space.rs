@@ -242,7 +242,6 @@ async fn a_directory_of_all_tiers_never_passes_its_limit() {
     crash(store);
     let store = Store::open(limited).await.unwrap();
     assert_eq!(services(&store).await, held);
-    assert_eq!(store.counts().compaction_failures, 0);
     store.close().await.unwrap();
     let largest = walker.stop();
     assert!(largest <= MAX_BYTES, "{largest}");
