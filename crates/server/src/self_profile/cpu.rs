@@ -19,15 +19,15 @@ use super::{
     symbols,
 };
 
-/// Samples a second of CPU; not a divisor of the round intervals at which programs do things. A store that takes its own profiles
-/// all the time has enough of half of what is usual, and each costs some 100 µs where stacks are deep.
+/// Samples a second of CPU; not a divisor of the round intervals at which programs do things. Half of what is usual is enough for a
+/// store that takes its own profiles all the time, and each sample walks a deep stack.
 const FREQUENCY_HZ: i32 = 49;
 
 /// The timer takes whole microseconds.
 const PERIOD_NS: i64 = 1_000_000 / FREQUENCY_HZ as i64 * 1000;
 
-/// How long the profiler goes on. It is begun anew by the next measurement then, or ended if there is none: what it has grows, and is gone
-/// through by each measurement; but to begin takes 20 to 100 ms.
+/// How long the profiler goes on. It is begun anew by the next measurement then, or ended if there is none. What it has grows, and each
+/// measurement goes through it; but to begin takes more than a measurement does.
 const RUN: Duration = Duration::from_secs(60);
 
 /// The same while measurements overlap.
@@ -58,9 +58,6 @@ struct Measurement {
 /// Measures for `duration` and gives a gzipped pprof. Dropping the future ends the measurement.
 pub(super) async fn profile(duration: Duration) -> Result<Vec<u8>, SelfProfileError> {
     let measurement = blocking(Measurement::begin).await??;
-    if !std::mem::replace(&mut PROFILER.lock().is_watched, true) {
-        tokio::spawn(end_when_unused());
-    }
     tokio::time::sleep(duration).await;
     blocking(move || measurement.end()).await?
 }
@@ -68,16 +65,23 @@ pub(super) async fn profile(duration: Duration) -> Result<Vec<u8>, SelfProfileEr
 async fn end_when_unused() {
     loop {
         tokio::time::sleep(RUN).await;
-        let mut profiler = PROFILER.lock();
-        if profiler.measurements == 0 {
-            profiler.running = None;
-            profiler.is_watched = false;
+        if let Ok(true) | Err(_) = blocking(|| PROFILER.lock().end_if_unused()).await {
             return;
         }
     }
 }
 
 impl Profiler {
+    /// Whether it is no longer running.
+    fn end_if_unused(&mut self) -> bool {
+        let is_unused = self.measurements == 0;
+        if is_unused {
+            self.running = None;
+            self.is_watched = false;
+        }
+        is_unused
+    }
+
     fn start(&mut self) -> Result<(), SelfProfileError> {
         if let Some((_, since)) = &self.running {
             match (since.elapsed(), self.measurements) {
@@ -94,6 +98,9 @@ impl Profiler {
         // The profiler looks up the functions that it is begun by, and what was read for that would stay: the debuginfo that a system has
         // of its libraries takes tens of megabytes.
         backtrace::clear_symbol_cache();
+        if !std::mem::replace(&mut self.is_watched, true) {
+            tokio::spawn(end_when_unused());
+        }
         Ok(())
     }
 
