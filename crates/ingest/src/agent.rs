@@ -251,7 +251,7 @@ impl Text {
         if let Some(values) = batch.dictionary_of(array)? {
             let ids = self.column(batch, values)?;
             let codes = batch.codes(array, ids.len())?;
-            return Ok(codes.iter().map(|&code| ids.get(code as usize).copied().unwrap_or(0)).collect());
+            return Ok(arrow::looked_up(&codes, ids));
         }
         if array.is_runs() {
             let (ends, values) = batch.runs(array)?;
@@ -296,14 +296,17 @@ struct Structs<'b, 'a> {
     table: &'b Array<'a>,
     /// `None` if entry and row are the same.
     codes: Option<Vec<u32>>,
+    /// Whether any of the codes is.
+    has_null: bool,
 }
 
 impl<'b, 'a> Structs<'b, 'a> {
     fn of(batch: &'b Batch<'a, '_>, array: &'b Array<'a>) -> Result<Self, ArrowError> {
-        match batch.dictionary_of(array)? {
-            Some(table) => Ok(Self { table, codes: Some(batch.codes(array, table.len())?) }),
-            None => Ok(Self { table: array, codes: None }),
-        }
+        let Some(table) = batch.dictionary_of(array)? else {
+            return Ok(Self { table: array, codes: None, has_null: false });
+        };
+        let codes = batch.codes(array, table.len())?;
+        Ok(Self { table, has_null: codes.contains(&NULL), codes: Some(codes) })
     }
 
     fn row(&self, entry: u32) -> u32 {
@@ -317,7 +320,7 @@ impl<'b, 'a> Structs<'b, 'a> {
     fn extend(&self, rows: &mut Vec<u32>, entries: Range<u32>) {
         let Some(codes) = &self.codes else { return rows.extend(entries) };
         let codes = codes.get(entries.start as usize..entries.end as usize).unwrap_or_default();
-        if codes.contains(&NULL) {
+        if self.has_null {
             rows.extend(codes.iter().filter(|&&code| code != NULL));
         } else {
             rows.extend_from_slice(codes);

@@ -23,7 +23,7 @@ mod schema;
 mod stream;
 
 pub(crate) use self::{
-    array::{Array, Batch, Lists, NULL, Value, expand},
+    array::{Array, Batch, Lists, NULL, Value, expand, looked_up},
     error::{ArrowError, Fault},
     stream::read,
 };

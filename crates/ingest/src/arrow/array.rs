@@ -216,7 +216,7 @@ impl<'a> Batch<'a, '_> {
         if let Some(values) = self.dictionary_of(array)? {
             let values = self.integers(values)?;
             let codes = self.codes(array, values.len())?;
-            return Ok(codes.iter().map(|&code| values.get(code as usize).copied().unwrap_or(0)).collect());
+            return Ok(looked_up(&codes, values));
         }
         let mut numbers = match array.field.kind {
             Kind::RunEnds => {
@@ -235,7 +235,7 @@ impl<'a> Batch<'a, '_> {
             _ => return Err(array.wrong_type("integer")),
         };
         if let Some(valid) = self.validity(array)? {
-            numbers.iter_mut().zip(valid).filter(|(_, valid)| !valid).for_each(|(number, _)| *number = 0);
+            numbers.iter_mut().zip(valid).for_each(|(number, valid)| *number *= u64::from(valid));
         }
         Ok(numbers)
     }
@@ -271,7 +271,8 @@ impl<'a> Batch<'a, '_> {
             return Err(array.at(row, Fault::OutOfRange { what: "dictionary index", found, count }));
         }
         if let Some(valid) = valid {
-            codes.iter_mut().zip(valid).filter(|(_, valid)| !valid).for_each(|(code, _)| *code = NULL);
+            // All bits of it: a branch for each would be wrong half of the time.
+            codes.iter_mut().zip(valid).for_each(|(code, valid)| *code |= NULL * u32::from(!valid));
         }
         Ok(codes)
     }
@@ -451,9 +452,9 @@ impl Spans<'_, '_> {
         let mut wrong = None;
         let mut spans = Vec::with_capacity(self.array.len);
         spans.extend(pairs.enumerate().map(|(row, (start, size))| {
-            if size == 0 || self.valid.is_some_and(|valid| !valid[row]) {
-                return (0, 0);
-            }
+            // Nothing is where it may, without a branch that would be wrong half of the time.
+            let is_there = size != 0 && self.valid.is_none_or(|valid| valid[row]);
+            let (start, size) = (start * u64::from(is_there), size * u64::from(is_there));
             if start.checked_add(size).is_none_or(|end| end > limit) {
                 wrong.get_or_insert((row, i128::from(start) + i128::from(size)));
             }
@@ -488,6 +489,14 @@ fn widened(bytes: &[u8], len: usize, width: usize, is_signed: bool) -> Vec<u64> 
         (4, true) => each::<4>(bytes, len, |b| i64::from(i32::from_le_bytes(b)) as u64),
         _ => each::<8>(bytes, len, u64::from_le_bytes),
     }
+}
+
+/// The values that codes stand for, the default one for [`NULL`].
+pub(crate) fn looked_up<T: Copy + Default>(codes: &[u32], mut values: Vec<T>) -> Vec<T> {
+    // What is null has a place behind the others: to ask for each would be a guess that is wrong half of the time.
+    let null = values.len();
+    values.push(T::default());
+    codes.iter().map(|&code| values[null.min(code as usize)]).collect()
 }
 
 /// One value a row out of one a run.
