@@ -64,7 +64,9 @@ const INDEX: &str = "<!doctype html><title>/debug/pprof/</title><h1>/debug/pprof
 enum SelfProfileError {
     #[error("seconds: {reason}")]
     Seconds { reason: String },
-    #[error("CPU profiles have been taken without a pause for too long; try again when all are done")]
+    #[error(
+        "too many CPU profiles are being taken, or for too long without a pause; try again when they are done"
+    )]
     Busy,
     #[cfg_attr(
         any(target_arch = "x86_64", target_arch = "aarch64"),

@@ -33,6 +33,9 @@ const RUN: Duration = Duration::from_secs(60);
 /// The same while measurements overlap.
 const OVERLAP_MAX: Duration = Duration::from_secs(900);
 
+/// Measurements at once: each holds what the profiler had when it began, which may be megabytes.
+const MEASUREMENTS_MAX: usize = 8;
+
 static PROFILER: Mutex<Profiler> =
     Mutex::new(Profiler { is_unwinder_ready: false, running: None, measurements: 0, is_watched: false });
 
@@ -83,6 +86,9 @@ impl Profiler {
     }
 
     fn start(&mut self) -> Result<(), SelfProfileError> {
+        if self.measurements >= MEASUREMENTS_MAX {
+            return Err(SelfProfileError::Busy);
+        }
         if let Some((_, since)) = &self.running {
             match (since.elapsed(), self.measurements) {
                 (age, 0) if age >= RUN => self.running = None,
@@ -184,4 +190,21 @@ fn prepare_unwinder() -> Result<(), SelfProfileError> {
     let raised = raise(Signal::SIGPROF).map_err(|error| SelfProfileError::Cpu { reason: error.to_string() });
     drop(guard);
     raised
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_many_measure_at_once_and_no_more() {
+        let mut profiler = Profiler {
+            is_unwinder_ready: false,
+            running: None,
+            measurements: MEASUREMENTS_MAX,
+            is_watched: false,
+        };
+        assert!(matches!(profiler.start(), Err(SelfProfileError::Busy)));
+        assert!(profiler.running.is_none());
+    }
 }
