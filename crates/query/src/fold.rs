@@ -337,6 +337,16 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_folded_when_nobody_waits() {
+        let (guard, cancel) = Cancel::pair();
+        let mut fold = Fold::new();
+        fold.add(source(&["main"], &[(&[0], 1)]), &cancel).unwrap();
+        drop(guard);
+        let stopped = fold.add(source(&["main", "work"], &[(&[0, 1], 3)]), &cancel);
+        assert!(matches!(stopped, Err(QueryError::DeadlineExceeded)), "{stopped:?}");
+    }
+
+    #[test]
     fn sums_of_a_stacktrace_that_is_not_there_are_told() {
         let mut damaged = source(&["main"], &[(&[0], 1)]);
         damaged.partials[0].1.sums[0].add(&[5], &[1]);
