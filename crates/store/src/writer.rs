@@ -59,8 +59,9 @@ const TICK: Duration = Duration::from_secs(1);
 const SHORT_TICK: Duration = Duration::from_millis(50);
 /// Requests written as one log object at most: what one answer may wait for.
 const GROUP_REQUESTS_MAX: usize = 64;
-/// How long a group waits for requests that are still decoded. A put takes a file system as long, and a bucket many times that.
-const GROUP_WAIT: Duration = Duration::from_millis(2);
+/// How long a group waits for requests that are still decoded or that come as often as those before: senders that had their answers
+/// together send the next ones together. A put takes a file system about as long, and a bucket many times that.
+const GROUP_WAIT: Duration = Duration::from_millis(5);
 /// Decoded bytes of one group, about, at most.
 const GROUP_BYTES_MAX: usize = 16 << 20;
 /// How long nothing is put until the writer looks whether the log is still its own: a request each time.
@@ -141,6 +142,8 @@ pub(crate) struct Writer {
     owned_at: Instant,
     /// Handle of our own queue, to tell whether anybody is left to serve.
     commands: mpsc::WeakSender<Command>,
+    /// Requests that were on their way when a group was last put, those of the group among them.
+    in_flight: usize,
 }
 
 impl Writer {
@@ -176,6 +179,7 @@ impl Writer {
             is_fenced: false,
             owned_at: Instant::now(),
             commands,
+            in_flight: 0,
         }
     }
 
@@ -205,12 +209,15 @@ impl Writer {
                 group_bytes += incoming.batch.strings.buffer().len();
                 group.push(Pending { incoming, hash, arrived, reply, rejected: 0 });
                 next = if group.len() < GROUP_REQUESTS_MAX && group_bytes < GROUP_BYTES_MAX {
-                    self.next_of_group(&mut queue, &mut until, runtime)
+                    self.next_of_group(&mut queue, group.len(), &mut until, runtime)
                 } else {
                     None
                 };
             }
-            self.append(group, runtime);
+            if !group.is_empty() {
+                self.in_flight = group.len();
+                self.append(group, &queue, runtime);
+            }
             match next {
                 Some(Command::Flush { reply }) => self.flush_on_request(reply, runtime),
                 Some(Command::Compact { now_ns, reply }) => {
@@ -230,27 +237,26 @@ impl Writer {
         }
     }
 
-    /// The next command, if there is one or a request is announced and comes in time. `until` is set by the first that is waited for.
+    /// The next command, if there is one, or one comes in time that is announced or expected: a group has as many requests as were in
+    /// flight when the one before was put. `until` is set by the first that is waited for.
     fn next_of_group(
         &self,
         queue: &mut mpsc::Receiver<Command>,
+        len: usize,
         until: &mut Option<Instant>,
         runtime: &Handle,
     ) -> Option<Command> {
         if let Ok(command) = queue.try_recv() {
             return Some(command);
         }
-        if self.shared.announced.load(Ordering::Relaxed) == 0 {
+        if len >= self.in_flight && self.shared.announced.load(Ordering::Relaxed) == 0 {
             return None;
         }
         let until = *until.get_or_insert_with(|| Instant::now() + GROUP_WAIT);
         runtime.block_on(async { tokio::time::timeout_at(until, queue.recv()).await }).ok().flatten()
     }
 
-    fn append(&mut self, group: Vec<Pending>, runtime: &Handle) {
-        if group.is_empty() {
-            return;
-        }
+    fn append(&mut self, group: Vec<Pending>, queue: &mpsc::Receiver<Command>, runtime: &Handle) {
         if let Err(e) = self.settle_outstanding(runtime).and_then(|()| self.wait_for_room(&group, runtime)) {
             Counters::add(&self.shared.counters.refused_requests, group.len() as u64);
             for request in group {
@@ -295,6 +301,7 @@ impl Writer {
         };
         self.outstanding = Some(Outstanding { position, nonce, object, requests });
         let result = self.settle_outstanding(runtime);
+        self.in_flight += queue.len() + self.shared.announced.load(Ordering::Relaxed);
         if result.is_err() {
             Counters::add(&self.shared.counters.refused_requests, answers.len() as u64);
         }

@@ -115,6 +115,33 @@ async fn samples_outside_the_accepted_times_are_refused_and_counted() {
     assert_eq!(store.counts().rejected_samples, 3);
 }
 
+/// Each sender sends its next request when the one before is answered.
+#[tokio::test(flavor = "multi_thread")]
+async fn senders_that_send_together_share_objects_of_the_log() {
+    const REQUESTS: u64 = 40;
+    let t = now() - 60_000_000_000;
+    let objects_of = |senders: u64| async move {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(settings(directory.path())).await.unwrap();
+        let mut tasks = tokio::task::JoinSet::new();
+        for sender in 0..senders {
+            let store = store.clone();
+            tasks.spawn(async move {
+                for at in 0..REQUESTS {
+                    let row = (STACKS[0], t + (sender * REQUESTS + at) as i64, 1, "");
+                    assert_eq!(store.append(batch("a", &[row]), None).await.unwrap().samples, 1);
+                }
+            });
+        }
+        tasks.join_all().await;
+        assert_eq!(points_sum(&store).await.1, senders * REQUESTS);
+        store.counts().log_objects
+    };
+    assert_eq!(objects_of(1).await, REQUESTS);
+    let objects = objects_of(8).await;
+    assert!(objects <= REQUESTS + REQUESTS / 4, "{objects} objects for {} requests", 8 * REQUESTS);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_announced_request_holds_up_nobody() {
     let directory = tempfile::tempdir().unwrap();
