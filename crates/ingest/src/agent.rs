@@ -27,7 +27,7 @@ use decima_profile::{
 };
 
 use crate::{
-    arrow::{self, Array, ArrowError, Batch, Fault, NULL, Value},
+    arrow::{self, Array, ArrowError, Batch, Fault, NULL, Schemas, Value},
     push::{Limits, PushError},
 };
 
@@ -85,12 +85,14 @@ pub(crate) struct Context<'a> {
     pub(crate) limits: &'a Limits,
     /// Labels that belong to samples by the settings, or as earlier requests have shown.
     pub(crate) sample_labels: &'a BTreeSet<String>,
+    /// Schemas of earlier requests.
+    pub(crate) schemas: Option<&'a Schemas>,
 }
 
 /// Decodes an Arrow stream of the second schema, or names the column and row that is wrong.
 pub fn batch_of(stream: &[u8], limits: &Limits) -> Result<SampleBatch, PushError> {
     let sample_labels = sample_labels();
-    Ok(second::decode(stream, Context { limits, sample_labels: &sample_labels })?.batch)
+    Ok(second::decode(stream, Context { limits, sample_labels: &sample_labels, schemas: None })?.batch)
 }
 
 /// Decodes both Arrow streams of an exchange in the first schema, or names the column and row that is wrong.
@@ -100,7 +102,7 @@ pub fn batch_of_exchange(
     limits: &Limits,
 ) -> Result<SampleBatch, PushError> {
     let sample_labels = sample_labels();
-    let context = Context { limits, sample_labels: &sample_labels };
+    let context = Context { limits, sample_labels: &sample_labels, schemas: None };
     Ok(first::samples(samples, context)?.with_locations(locations, context)?.batch)
 }
 
@@ -108,7 +110,7 @@ pub fn batch_of_exchange(
 /// none to ask for. Names the column and row of samples that are wrong.
 pub fn question(samples: &[u8], limits: &Limits) -> Result<Option<Vec<u8>>, PushError> {
     let sample_labels = sample_labels();
-    let pending = first::samples(samples, Context { limits, sample_labels: &sample_labels })?;
+    let pending = first::samples(samples, Context { limits, sample_labels: &sample_labels, schemas: None })?;
     if pending.is_empty() {
         return Ok(None);
     }
@@ -120,7 +122,7 @@ pub fn question(samples: &[u8], limits: &Limits) -> Result<Option<Vec<u8>>, Push
 pub(crate) fn node_of_wrong(stream: &[u8], limits: &Limits) -> String {
     let mut node = String::new();
     // What comes before a mistake counts.
-    let _ = arrow::read(stream, bounds(limits), |_, batch| {
+    let _ = arrow::read(stream, bounds(limits), None, |_, batch| {
         check("samples", batch.rows(), ROWS_MAX)?;
         let of_second =
             || batch.column("labels")?.children().iter().find(|label| label.name() == samples::NODE);

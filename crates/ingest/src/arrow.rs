@@ -20,11 +20,13 @@ mod error;
 pub mod framing;
 mod lz4;
 mod schema;
+mod schemas;
 mod stream;
 
 pub(crate) use self::{
     array::{Array, Batch, Lists, NULL, Value, expand, looked_up},
     error::{ArrowError, Fault},
+    schemas::Schemas,
     stream::read,
 };
 

@@ -42,7 +42,7 @@ pub use self::{
 };
 use crate::{
     agent::{self, first::Pending},
-    arrow::ArrowError,
+    arrow::{ArrowError, Schemas},
     object_files::ObjectFiles,
     otlp::{self, Layout, OtlpError},
 };
@@ -278,6 +278,8 @@ struct Shared {
     object_files: ObjectFiles,
     /// Labels that belong to samples by the settings, or as agents' requests have shown.
     sample_labels: Mutex<Arc<BTreeSet<String>>>,
+    /// Schemas of agents' requests.
+    schemas: Schemas,
 }
 
 impl Push {
@@ -290,6 +292,7 @@ impl Push {
             senders: Arc::default(),
             object_files: ObjectFiles::default(),
             sample_labels: Mutex::default(),
+            schemas: Schemas::default(),
         };
         let push = Self { store, limits, shared: Arc::new(shared) };
         push.with_sample_labels(agent::sample_labels())
@@ -535,9 +538,11 @@ impl Push {
         if stream.is_empty() {
             return Err(PushError::no_stream(field).into());
         }
-        let (limits, sample_labels) = (self.limits.clone(), self.shared.sample_labels.lock().clone());
+        let (limits, shared) = (self.limits.clone(), self.shared.clone());
         let decoded = self.work(size_bytes, move || {
-            let context = agent::Context { limits: &limits, sample_labels: &sample_labels };
+            let sample_labels = shared.sample_labels.lock().clone();
+            let schemas = Some(&shared.schemas);
+            let context = agent::Context { limits: &limits, sample_labels: &sample_labels, schemas };
             decode(&stream, context)
                 .map_err(|error| Wrong { node: agent::node_of_wrong(&stream, &limits), error: error.into() })
         });

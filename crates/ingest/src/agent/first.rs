@@ -50,7 +50,7 @@ struct PendingBatch {
 pub(crate) fn samples(stream: &[u8], context: Context<'_>) -> Result<Pending, ArrowError> {
     let mut pending = Pending { batches: Vec::new(), ids: Ids::default() };
     let mut totals = Totals::default();
-    arrow::read(stream, bounds(context.limits), |schema, batch| {
+    arrow::read(stream, bounds(context.limits), context.schemas, |schema, batch| {
         check_version(schema.metadata(VERSION_KEY), FIRST)?;
         totals.add(batch.rows())?;
         let labels: Vec<(&str, &Array<'_>)> = batch
@@ -148,7 +148,7 @@ impl Pending {
     /// Puts the locations of the second message to the samples.
     pub(crate) fn with_locations(self, stream: &[u8], context: Context<'_>) -> Result<Decoded, ArrowError> {
         let mut table = Table::default();
-        arrow::read(stream, bounds(context.limits), |schema, batch| {
+        arrow::read(stream, bounds(context.limits), context.schemas, |schema, batch| {
             check_version(schema.metadata(VERSION_KEY), FIRST)?;
             table.add(batch, context.limits.stack_depth_max)
         })?;

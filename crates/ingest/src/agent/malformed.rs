@@ -6,7 +6,10 @@ mod growth;
 
 use std::{path::PathBuf, sync::Arc};
 
-use arrow_array::{ArrayRef, BinaryArray, BooleanArray, Int64Array, RecordBatch, StringArray, StructArray};
+use arrow_array::{
+    ArrayRef, BinaryArray, BooleanArray, DictionaryArray, Int64Array, RecordBatch, StringArray, StructArray,
+    UInt32Array, UInt64Array, types::UInt32Type,
+};
 use arrow_ipc::{CompressionType, writer::StreamWriter};
 use arrow_schema::Field;
 use decima_testkit::malformed::{
@@ -92,7 +95,8 @@ fn text_that_is_not_utf8_is_repaired() {
     let stream = second(with(second_columns(), "producer", column));
     let known = super::sample_labels();
     let decoded =
-        super::second::decode(&stream, Context { limits: &limits(), sample_labels: &known }).unwrap();
+        super::second::decode(&stream, Context { limits: &limits(), sample_labels: &known, schemas: None })
+            .unwrap();
     assert_eq!(decoded.repaired_strings, 1);
     assert_eq!(decoded.batch.series[0].profile_type.name, "parca\u{fffd}");
 }
@@ -143,6 +147,87 @@ fn wrong_messages_of_the_first_schema() {
         let refusal = batch_of_exchange(samples, locations, &limits()).unwrap_err().to_string();
         assert!(refusal.contains(wrong.refusal), "{}: {refusal}", wrong.name);
     }
+}
+
+/// Lines that are all there are taken as they stand, shared ones too; else they are looked at one by one.
+#[test]
+fn lines_are_the_same_either_way() {
+    let functions = structs(vec![("system_name", array(StringArray::from(vec!["f", "g"])))]);
+    let lines = |functions_of_lines: Vec<Option<u32>>| {
+        let codes = UInt32Array::from(functions_of_lines);
+        structs(vec![
+            ("line", array(UInt64Array::from(vec![7, 8, 9]))),
+            ("column", array(UInt64Array::from(vec![0, 0, 1]))),
+            ("function", array(DictionaryArray::<UInt32Type>::try_new(codes, functions.clone()).unwrap())),
+        ])
+    };
+    let read = |lines: ArrayRef| {
+        let locations = structs(vec![
+            ("address", array(UInt64Array::from(vec![1, 2, 3, 4]))),
+            ("lines", views(&[(0, 2), (1, 2), (0, 0), (2, 1)], lines)),
+        ]);
+        let stacktraces = views(&[(0, 4), (2, 2), (0, 4)], dictionary(&[3, 2, 1, 0], locations));
+        let batch = batch_of(&second(with(second_columns(), "stacktrace", stacktraces)), &limits()).unwrap();
+        let line = |line: &decima_profile::batch::Line| {
+            let name = batch.functions[line.function as usize].name;
+            (batch.strings.get(name).to_owned(), line.line, line.column)
+        };
+        let of_location = |location: &decima_profile::batch::Location| {
+            let lines = &batch.lines[location.first_line as usize..][..location.line_count as usize];
+            lines.iter().map(line).collect::<Vec<_>>()
+        };
+        batch.locations.iter().map(of_location).collect::<Vec<_>>()
+    };
+    let (first, middle, last) = (("g".to_owned(), 7, 0), ("f".to_owned(), 8, 0), ("g".to_owned(), 9, 1));
+    let all = lines(vec![Some(1), Some(0), Some(1)]);
+    let expected =
+        [vec![first.clone(), middle.clone()], vec![middle, last.clone()], vec![], vec![last.clone()]];
+    assert_eq!(read(all.clone()), expected);
+    assert_eq!(read(dictionary(&[0, 1, 2], all)), expected);
+    let expected = [vec![first], vec![last.clone()], vec![], vec![last]];
+    assert_eq!(read(lines(vec![Some(1), None, Some(1)])), expected);
+}
+
+/// Sound streams and wrong ones, cut anywhere and damaged anywhere, after the schema that they had was kept.
+#[test]
+fn a_schema_that_is_known_changes_nothing() {
+    let (limits, known) = (limits(), super::sample_labels());
+    let read = |stream: &[u8], schemas: Option<&Schemas>| {
+        let context = Context { limits: &limits, sample_labels: &known, schemas };
+        let decoded = super::second::decode(stream, context);
+        decoded.map(|decoded| format!("{decoded:?}")).map_err(|error| error.to_string())
+    };
+    let schemas = Schemas::default();
+    let file = &crate::recorded::expected("agent-v2")["messages"][0]["file"];
+    let sound = [
+        second(second_columns()),
+        encoded(SECOND, second_columns(), Some(CompressionType::LZ4_FRAME)),
+        crate::recorded::stream(&format!("agent-v2/{}", file.as_str().unwrap())).to_vec(),
+    ];
+    let wrong = second_cases().into_iter().map(|wrong| wrong.messages[0].clone());
+    for stream in sound.into_iter().chain(wrong.filter(|stream| stream.len() < 16 << 10)) {
+        let fresh = read(&stream, None);
+        for _ in 0..2 {
+            assert_eq!(read(&stream, Some(&schemas)), fresh);
+        }
+        let step = stream.len() / 50 + 1;
+        for at in (0..stream.len()).step_by(step) {
+            assert_eq!(read(&stream[..at], Some(&schemas)), read(&stream[..at], None), "cut at {at}");
+            let mut damaged = stream.clone();
+            damaged[at] ^= 1 << (at % 8);
+            assert_eq!(read(&damaged, Some(&schemas)), read(&damaged, None), "damaged at {at}");
+        }
+    }
+    // Whoever has the columns of the first two has their schema; it was kept once.
+    let streams = [second(second_columns()), second(without(second_columns(), "labels"))];
+    let schemas = Schemas::default();
+    for (stream, kept) in [(&streams[0], 1), (&streams[0], 1), (&streams[1], 2), (&streams[0], 2)] {
+        read(stream, Some(&schemas)).unwrap();
+        assert_eq!(schemas.len(), kept);
+    }
+    let columns = with(second_columns(), "x".repeat(40_000).leak(), words(&[None, None, None]));
+    read(&second(columns), Some(&schemas)).unwrap();
+    assert_eq!(schemas.len(), 2, "one that is too large is not kept");
 }
 
 /// The generated messages are what fuzzing starts from.

@@ -28,7 +28,7 @@ const ENTRIES_ROOM: usize = 1 << 16;
 /// Decodes a request.
 pub(crate) fn decode(stream: &[u8], context: Context<'_>) -> Result<Decoded, ArrowError> {
     let (mut decoded, mut totals) = (Decoded::default(), Totals::default());
-    arrow::read(stream, bounds(context.limits), |schema, batch| {
+    arrow::read(stream, bounds(context.limits), context.schemas, |schema, batch| {
         check_version(schema.metadata(super::VERSION_KEY), SECOND)?;
         totals.add(batch.rows())?;
         let is_first = totals.is_first();

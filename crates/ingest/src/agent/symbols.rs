@@ -44,12 +44,23 @@ pub(super) fn locations<'a>(
     let mut symbols = Symbols::default();
     let mapping = mappings(batch, table, text, &mut symbols)?;
     let spans = lines(batch, table, text, &mut symbols)?;
-    symbols.locations.extend(mapping.into_iter().enumerate().map(|(row, mapping)| {
-        let (first_line, line_count) = at(&spans, row);
-        let (address, frame_type) = (at(&address, row), at(&frame_type, row));
-        Location { mapping, address, frame_type, first_line, line_count }
-    }));
+    let columns = mapping.into_iter().zip(full(address, rows)).zip(full(frame_type, rows));
+    symbols.locations.extend(columns.zip(full(spans, rows)).map(
+        |(((mapping, address), frame_type), (first_line, line_count))| Location {
+            mapping,
+            address,
+            frame_type,
+            first_line,
+            line_count,
+        },
+    ));
     Ok(symbols)
+}
+
+/// A column with a value for each row, defaults where it is not there.
+fn full<T: Clone + Default>(mut column: Vec<T>, rows: usize) -> Vec<T> {
+    column.resize(rows, T::default());
+    column
 }
 
 /// The mapping of each location: there is one if a file or a build ID is known.
@@ -62,13 +73,13 @@ fn mappings<'a>(
     let rows = table.len();
     let first_file = text.next_id();
     let file = text.optional_column(batch, table.child("mapping_file"))?;
-    // Mostly a file has one mapping.
-    let mut of_file = vec![NO_MAPPING; (text.next_id() - first_file) as usize + 1];
+    // Mostly a file has one mapping, and what has no file has none: so what a row is compared with is mostly the same.
+    let mut of_file = vec![(Mapping::default(), NO_MAPPING); (text.next_id() - first_file) as usize + 1];
     let build_id = text.optional_column(batch, table.child("mapping_build_id"))?;
     let start = optional_integers(batch, table.child("mapping_start"))?;
     let limit = optional_integers(batch, table.child("mapping_limit"))?;
     let offset = optional_integers(batch, table.child("mapping_offset"))?;
-    let mut ids: HashMap<Mapping, u32, RandomState> = HashMap::default();
+    let mut ids: HashMap<Mapping, u32, RandomState> = HashMap::from_iter([(Mapping::default(), NO_MAPPING)]);
     let of_row = |row| {
         let mapping = Mapping {
             start: at(&start, row),
@@ -77,23 +88,23 @@ fn mappings<'a>(
             file: at(&file, row),
             build_id: at(&build_id, row),
         };
-        if mapping == Mapping::default() {
-            return NO_MAPPING;
-        }
         let place = mapping.file.checked_sub(first_file).map_or(0, |at| at as usize + 1);
         let last = &mut of_file[place];
-        if symbols.mappings.get(*last as usize) != Some(&mapping) {
-            *last = *ids.entry(mapping).or_insert_with(|| {
+        if last.0 != mapping {
+            let id = *ids.entry(mapping).or_insert_with(|| {
                 symbols.mappings.push(mapping);
                 (symbols.mappings.len() - 1) as u32
             });
+            *last = (mapping, id);
         }
-        *last
+        last.1
     };
     Ok((0..rows).map(of_row).collect())
 }
 
 /// First line and number of lines of each location. Null and empty lists mean that the location is not symbolised.
+///
+/// Where every line has a function, the lines are those of the column as they are, and lists may share them.
 fn lines<'a>(
     batch: &Batch<'a, '_>,
     table: &Array<'a>,
@@ -108,6 +119,20 @@ fn lines<'a>(
     let line = optional_integers(batch, structs.table.child("line"))?;
     let column = optional_integers(batch, structs.table.child("column"))?;
     let function = functions(batch, structs.table, text, symbols)?;
+    let line_of = |entry: usize, function| Line {
+        function,
+        line: at(&line, entry) as i64,
+        column: at(&column, entry) as i64,
+    };
+    let count: usize = lists.spans.iter().map(|&(_, count)| count as usize).sum();
+    let deepest = lists.spans.iter().map(|&(_, count)| count).max().unwrap_or_default();
+    let is_whole = structs.codes.is_none() && !function.contains(&NULL);
+    if is_whole && count <= LOCATIONS_MAX && deepest <= LINES_PER_LOCATION_MAX {
+        symbols
+            .lines
+            .extend(function.into_iter().enumerate().map(|(entry, function)| line_of(entry, function)));
+        return Ok(lists.spans);
+    }
     let mut spans = Vec::with_capacity(lists.spans.len());
     symbols.lines.reserve(lists.entries.len().min(LOCATIONS_MAX));
     for (row, &(start, count)) in lists.spans.iter().enumerate() {
@@ -124,11 +149,7 @@ fn lines<'a>(
             let entry = entry as usize;
             // A line without a function says nothing.
             let Some(&function) = function.get(entry).filter(|&&function| function != NULL) else { continue };
-            symbols.lines.push(Line {
-                function,
-                line: at(&line, entry) as i64,
-                column: at(&column, entry) as i64,
-            });
+            symbols.lines.push(line_of(entry, function));
         }
         limit(array, "lines", symbols.lines.len())?;
         spans.push((first as u32, (symbols.lines.len() - first) as u32));

@@ -4,7 +4,7 @@ use super::*;
 use crate::recorded::{self, Totals};
 
 fn context<'a>(limits: &'a Limits, sample_labels: &'a BTreeSet<String>) -> Context<'a> {
-    Context { limits, sample_labels }
+    Context { limits, sample_labels, schemas: None }
 }
 
 fn check_second(folder: &str, messages: usize) {
@@ -62,7 +62,7 @@ fn the_question_asks_for_every_id_once() {
     let question = pending.question().unwrap();
     let ids = |stream: &[u8]| {
         let mut ids = Vec::new();
-        arrow::read(stream, bounds(&limits), |schema, batch| {
+        arrow::read(stream, bounds(&limits), None, |schema, batch| {
             assert_eq!(schema.metadata(VERSION_KEY), Some(FIRST));
             assert_eq!(batch.columns().len(), 1);
             batch

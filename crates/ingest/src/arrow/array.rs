@@ -423,7 +423,8 @@ impl<'a> Batch<'a, '_> {
                 let sizes = array.buffer(2, "sizes", len.saturating_mul(width), self.budget)?;
                 if is_large {
                     let offsets = widened(&offsets, len, width, false);
-                    spans.checked(offsets.into_iter().zip(widened(&sizes, len, width, false)))?
+                    let sizes = widened(&sizes, len, width, false);
+                    spans.checked(offsets.iter().copied().zip(sizes.iter().copied()))?
                 } else {
                     spans.checked(words(&offsets).zip(words(&sizes)).take(len))?
                 }
@@ -447,31 +448,44 @@ struct Spans<'b, 'a> {
 
 impl Spans<'_, '_> {
     /// First entry and number of entries of each row, of (start, size).
-    fn checked(&self, pairs: impl Iterator<Item = (u64, u64)>) -> Result<Vec<(u32, u32)>, ArrowError> {
+    fn checked(
+        &self,
+        pairs: impl Iterator<Item = (u64, u64)> + Clone,
+    ) -> Result<Vec<(u32, u32)>, ArrowError> {
+        match self.valid {
+            Some(valid) => self.all(pairs.zip(valid.iter().copied())),
+            None => self.all(pairs.map(|pair| (pair, true))),
+        }
+    }
+
+    fn all(
+        &self,
+        rows: impl Iterator<Item = ((u64, u64), bool)> + Clone,
+    ) -> Result<Vec<(u32, u32)>, ArrowError> {
         let limit = (self.count as u64).min(u64::from(NULL) - 1);
-        let mut wrong = None;
+        // Nothing is where it may, without a branch that would be wrong half of the time.
+        let rows = rows.map(|((start, size), valid)| {
+            let there = u64::from(valid & (size != 0));
+            (start * there, size * there)
+        });
+        let mut last = 0;
         let mut spans = Vec::with_capacity(self.array.len);
-        spans.extend(pairs.enumerate().map(|(row, (start, size))| {
-            // Nothing is where it may, without a branch that would be wrong half of the time.
-            let is_there = size != 0 && self.valid.is_none_or(|valid| valid[row]);
-            let (start, size) = (start * u64::from(is_there), size * u64::from(is_there));
-            if start.checked_add(size).is_none_or(|end| end > limit) {
-                wrong.get_or_insert((row, i128::from(start) + i128::from(size)));
-            }
+        spans.extend(rows.clone().map(|(start, size)| {
+            last = last.max(start.saturating_add(size));
             (start as u32, size as u32)
         }));
-        match wrong {
-            Some((row, found)) => {
-                let fault = Fault::OutOfRange { what: "end of a list,", found, count: self.count };
-                Err(self.array.at(row, fault))
-            }
-            None => Ok(spans),
+        if last <= limit {
+            return Ok(spans);
         }
+        let ends = rows.map(|(start, size)| i128::from(start) + i128::from(size));
+        let wrong = ends.enumerate().find(|&(_, end)| end > i128::from(limit));
+        let (row, found) = wrong.unwrap_or_default();
+        Err(self.array.at(row, Fault::OutOfRange { what: "end of a list,", found, count: self.count }))
     }
 }
 
 /// Little-endian numbers of 4 bytes.
-fn words(bytes: &[u8]) -> impl Iterator<Item = u64> {
+fn words(bytes: &[u8]) -> impl Iterator<Item = u64> + Clone {
     bytes.as_chunks::<4>().0.iter().map(|word| u64::from(u32::from_le_bytes(*word)))
 }
 

@@ -38,7 +38,7 @@ pub enum FramingError {
 }
 
 /// Takes messages off a stream.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Messages<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -71,6 +71,30 @@ impl<'a> Messages<'a> {
     pub fn next(&mut self) -> Result<Option<Message<'a>>, FramingError> {
         let offset = self.at;
         let wrong = |what| FramingError::Stream { what, offset };
+        let Some(metadata) = self.metadata_of_next()? else { return Ok(None) };
+        let header = arrow_ipc::root_as_message(metadata)
+            .map_err(|error| FramingError::Metadata { offset, reason: words(&error) })?;
+        if header.version() < MetadataVersion::V4 {
+            return Err(wrong("a message of an Arrow version before 0.8"));
+        }
+        let length = usize::try_from(header.bodyLength()).map_err(|_| wrong("a body of negative length"))?;
+        let body = self.take(length)?;
+        Ok(Some(Message { header, metadata, body, offset }))
+    }
+
+    /// Goes past the next message, one without a body, if something is known of its metadata, and gives what is. The metadata is not
+    /// verified. Goes nowhere otherwise.
+    pub(super) fn next_if<T>(&mut self, known: impl FnOnce(&[u8]) -> Option<T>) -> Option<T> {
+        let mut after = self.clone();
+        let known = known(after.metadata_of_next().ok().flatten()?)?;
+        *self = after;
+        Some(known)
+    }
+
+    /// The metadata of the next message; `None` at the end. What follows is its body.
+    fn metadata_of_next(&mut self) -> Result<Option<&'a [u8]>, FramingError> {
+        let offset = self.at;
+        let wrong = |what| FramingError::Stream { what, offset };
         if self.at == self.bytes.len() {
             return Ok(None);
         }
@@ -94,14 +118,7 @@ impl<'a> Messages<'a> {
         let length = usize::try_from(length).map_err(|_| wrong("a message of negative length"))?;
         let metadata = self.take(length)?;
         self.metadata = self.at - length..self.at;
-        let header = arrow_ipc::root_as_message(metadata)
-            .map_err(|error| FramingError::Metadata { offset, reason: words(&error) })?;
-        if header.version() < MetadataVersion::V4 {
-            return Err(wrong("a message of an Arrow version before 0.8"));
-        }
-        let length = usize::try_from(header.bodyLength()).map_err(|_| wrong("a body of negative length"))?;
-        let body = self.take(length)?;
-        Ok(Some(Message { header, metadata, body, offset }))
+        Ok(Some(metadata))
     }
 
     fn take(&mut self, length: usize) -> Result<&'a [u8], FramingError> {

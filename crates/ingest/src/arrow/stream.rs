@@ -1,5 +1,7 @@
 //! The stream: messages, dictionaries, record batches.
 
+use std::sync::Arc;
+
 use arrow_ipc::{BodyCompressionMethod, CompressionType, MessageHeader};
 
 use super::{
@@ -9,56 +11,69 @@ use super::{
     error::{ArrowError, Fault},
     framing::{self, Message, Messages},
     schema::{Field, Kind, Schema},
+    schemas::Schemas,
 };
 
 /// Reads a stream and hands every record batch to `take`, with the schema.
 ///
-/// A stream that ends without a schema is empty: nothing is handed over. Names of columns that are not UTF-8 are repaired. `take` decides about the type of its error.
+/// A stream that ends without a schema is empty: nothing is handed over. Names of columns that are not UTF-8 are repaired. Schemas that are
+/// `known` are not read again. `take` decides about the type of its error.
 pub(crate) fn read<E: From<ArrowError>>(
     bytes: &[u8],
     bounds: Bounds,
+    known: Option<&Schemas>,
     take: impl FnMut(&Schema, &Batch<'_, '_>) -> Result<(), E>,
 ) -> Result<(), E> {
     let mut messages = Messages::new(bytes);
+    if let Some(schema) = known.and_then(|known| messages.next_if(|metadata| known.get(metadata))) {
+        return read_after(&schema, messages, bounds, take);
+    }
     match messages.next() {
-        Ok(first) => read_after(first, messages, 0, bounds, take),
+        Ok(None) => Ok(()),
+        Ok(Some(first)) => {
+            let schema = Arc::new(schema(&first, 0)?);
+            // One with a body is no sender's that is known.
+            if let (Some(known), true) = (known, first.body.is_empty()) {
+                known.insert(first.metadata, schema.clone());
+            }
+            read_after(&schema, messages, bounds, take)
+        }
         Err(error) => {
             let (repaired, names) = framing::with_repaired_names(bytes).ok_or(ArrowError::from(error))?;
             let mut messages = Messages::new(&repaired);
-            let first = messages.next().map_err(ArrowError::from)?;
-            read_after(first, messages, names, bounds, take)
+            match messages.next().map_err(ArrowError::from)? {
+                Some(first) => read_after(&schema(&first, names)?, messages, bounds, take),
+                None => Ok(()),
+            }
         }
     }
 }
 
-fn read_after<'s, E: From<ArrowError>>(
-    first: Option<Message<'s>>,
-    mut messages: Messages<'s>,
-    repaired_names: u64,
+fn schema(first: &Message<'_>, repaired_names: u64) -> Result<Schema, ArrowError> {
+    match first.header.header_as_schema() {
+        Some(schema) => Schema::of(schema, first.offset, repaired_names),
+        None => Err(ArrowError::framing("the first message is no schema", first.offset)),
+    }
+}
+
+fn read_after<E: From<ArrowError>>(
+    schema: &Schema,
+    mut messages: Messages<'_>,
     bounds: Bounds,
     mut take: impl FnMut(&Schema, &Batch<'_, '_>) -> Result<(), E>,
 ) -> Result<(), E> {
-    let schema = match first {
-        None => return Ok(()),
-        Some(first) => match first.header.header_as_schema() {
-            Some(schema) => Schema::of(schema, first.offset, repaired_names)?,
-            None => {
-                return Err(ArrowError::framing("the first message is no schema", first.offset).into());
-            }
-        },
-    };
     let budget = Budget::new(bounds.plain_bytes_max);
     let mut dictionaries = Dictionaries::new();
     while let Some(message) = messages.next().map_err(ArrowError::from)? {
         match message.header.header_type() {
             MessageHeader::DictionaryBatch => {
-                let (id, values) = dictionary(&message, &schema, bounds)?;
+                let (id, values) = dictionary(&message, schema, bounds)?;
                 dictionaries.insert(id, values);
             }
             MessageHeader::RecordBatch => {
-                let (columns, rows) = columns(&message, &schema, bounds)?;
+                let (columns, rows) = columns(&message, schema, bounds)?;
                 let batch = Batch { columns, rows, dictionaries: &dictionaries, budget: &budget };
-                take(&schema, &batch)?;
+                take(schema, &batch)?;
             }
             _ => {
                 let what = "a message is neither a dictionary nor a record batch";

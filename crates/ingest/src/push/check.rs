@@ -49,7 +49,10 @@ pub fn raw(message: &Bytes, limits: &Limits, received_ns: i64) -> Checked {
 /// A stream in the agent's second schema.
 pub fn arrow(stream: &[u8], limits: &Limits) -> Checked {
     let sample_labels = agent::sample_labels();
-    match agent::second::decode(stream, agent::Context { limits, sample_labels: &sample_labels }) {
+    match agent::second::decode(
+        stream,
+        agent::Context { limits, sample_labels: &sample_labels, schemas: None },
+    ) {
         Ok(decoded) => Checked::of(decoded.node, &decoded.batch, decoded.repaired_strings),
         Err(error) => Checked::wrong(agent::node_of_wrong(stream, limits), error),
     }
@@ -58,7 +61,7 @@ pub fn arrow(stream: &[u8], limits: &Limits) -> Checked {
 /// Both streams of an exchange in the agent's first schema.
 pub fn exchange(samples: &[u8], locations: &[u8], limits: &Limits) -> Checked {
     let sample_labels = agent::sample_labels();
-    let context = agent::Context { limits, sample_labels: &sample_labels };
+    let context = agent::Context { limits, sample_labels: &sample_labels, schemas: None };
     let pending = match agent::first::samples(samples, context) {
         Ok(pending) => pending,
         Err(error) => return Checked::wrong(agent::node_of_wrong(samples, limits), error),

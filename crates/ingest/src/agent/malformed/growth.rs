@@ -39,7 +39,8 @@ fn of_rows(rows: usize) -> Vec<Column> {
 fn streams_that_would_grow() {
     let check = |stream: Vec<u8>, expected: &str| {
         let (limits, known) = (Limits::default(), sample_labels());
-        let decoded = second::decode(&stream, Context { limits: &limits, sample_labels: &known });
+        let decoded =
+            second::decode(&stream, Context { limits: &limits, sample_labels: &known, schemas: None });
         assert_eq!(decoded.map(|_| ()).map_err(|error| error.to_string()), Err(expected.to_owned()));
     };
     check(
@@ -75,7 +76,8 @@ fn names_of_labels_are_repaired() {
     let stream = second(with(second_columns(), "labels", labels));
     let stream = patched(stream, b"bad!name?", b"bad\xffname\xe4");
     let (limits, known) = (Limits::default(), sample_labels());
-    let decoded = second::decode(&stream, Context { limits: &limits, sample_labels: &known }).unwrap();
+    let decoded =
+        second::decode(&stream, Context { limits: &limits, sample_labels: &known, schemas: None }).unwrap();
     assert_eq!(decoded.repaired_strings, 1);
     let labels: Vec<_> = decoded.batch.series[0].labels.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(labels, ["bad\u{fffd}name\u{fffd}", "comm"]);
@@ -83,12 +85,14 @@ fn names_of_labels_are_repaired() {
     let named = with(first_samples(), "labels.node", binary("n"));
     let stream = encoded(FIRST, with(named, "labels.x!", each(&[Some("v"); 3])), None);
     let stream = patched(stream, b"labels.x!", b"labels.x\xff");
-    let pending = first::samples(&stream, Context { limits: &limits, sample_labels: &known }).unwrap();
+    let pending =
+        first::samples(&stream, Context { limits: &limits, sample_labels: &known, schemas: None }).unwrap();
     assert_eq!(pending.node(), "n");
     // What is wrong otherwise is still refused by name.
     let mut damaged = second(second_columns());
     damaged[8..12].fill(0x7f);
-    let error = second::decode(&damaged, Context { limits: &limits, sample_labels: &known }).unwrap_err();
+    let error = second::decode(&damaged, Context { limits: &limits, sample_labels: &known, schemas: None })
+        .unwrap_err();
     assert!(
         error.to_string().starts_with("not a readable Arrow stream: the metadata of the message"),
         "{error}"
