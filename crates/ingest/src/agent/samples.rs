@@ -108,20 +108,30 @@ impl Samples {
 
     /// The series, given the stacktrace of each row. Rows of value 0 are left out.
     pub(super) fn series(&mut self, stacktraces: &[u32], text: &mut Text) -> Vec<SeriesSamples> {
-        let groups = self.groups();
-        let mut rows_of: Vec<Vec<u32>> = Vec::new();
-        for (row, &group) in groups.iter().enumerate() {
-            if self.values[row] == 0 {
-                continue;
-            }
-            if rows_of.len() <= group as usize {
-                rows_of.resize_with(group as usize + 1, Vec::new);
-            }
-            rows_of[group as usize].push(row as u32);
-        }
+        let (rows, starts) = self.rows_by_group();
         let attribute_names = self.attribute_names(text);
-        let series = rows_of.iter().filter(|rows| !rows.is_empty());
+        let series = starts.windows(2).map(|ends| &rows[ends[0]..ends[1]]).filter(|rows| !rows.is_empty());
         series.map(|rows| self.one_series(rows, stacktraces, &attribute_names, text)).collect()
+    }
+
+    /// Rows whose value is not 0, group by group, and where each group starts, with the end behind the last one.
+    fn rows_by_group(&self) -> (Vec<u32>, Vec<usize>) {
+        let groups = self.groups();
+        let kept = || groups.iter().zip(&self.values).enumerate().filter(|(_, (_, value))| **value != 0);
+        let count = groups.iter().max().map_or(0, |&last| last as usize + 1);
+        let mut starts = vec![0; count + 1];
+        kept().for_each(|(_, (&group, _))| starts[group as usize + 1] += 1);
+        for group in 0..count {
+            starts[group + 1] += starts[group];
+        }
+        let mut rows = vec![0; starts[count]];
+        let mut next = starts.clone();
+        for (row, (&group, _)) in kept() {
+            let place = &mut next[group as usize];
+            rows[*place] = row as u32;
+            *place += 1;
+        }
+        (rows, starts)
     }
 
     fn one_series(
