@@ -44,7 +44,7 @@ pub(crate) enum ChunkAttributeValues {
     },
 }
 
-/// Distinct values of an attribute in a chunk, ascending, each with the times of the first and last sample that has it.
+/// Distinct values of an attribute in a chunk, each with the times of the first and last sample that has it.
 pub(crate) enum ValueTimes {
     /// String ids.
     Text(Vec<(u32, TimeRange)>),
@@ -67,23 +67,35 @@ const PLACES: usize = 256;
 /// Times by value; rows without one have `None`.
 fn times_by_value<T: Ord + Copy + Into<i64>>(
     times_ns: &[i64],
-    values: impl Iterator<Item = Option<T>>,
+    values: impl ExactSizeIterator<Item = Option<T>>,
 ) -> Vec<(T, TimeRange)> {
-    let times =
-        times_ns.iter().copied().chain(std::iter::repeat(times_ns.first().copied().unwrap_or_default()));
-    let mut out: Vec<(T, TimeRange)> = Vec::with_capacity(values.size_hint().1.unwrap_or(0).min(PLACES));
+    match times_ns {
+        [time] => times_of_rows(values.map(|value| (value, *time))),
+        times => times_of_rows(values.zip(times.iter().copied())),
+    }
+}
+
+fn times_of_rows<T: Ord + Copy + Into<i64>>(
+    rows: impl ExactSizeIterator<Item = (Option<T>, i64)>,
+) -> Vec<(T, TimeRange)> {
+    let mut out: Vec<(T, TimeRange)> = Vec::with_capacity(rows.len().min(PLACES));
     // Where the last value of a place is in `out`, if that is below its length.
     let mut places = [u32::MAX; PLACES];
-    for (value, time) in values.zip(times).filter_map(|(value, time)| Some((value?, time))) {
+    let mut is_any_twice = false;
+    for (value, time) in rows.filter_map(|(value, time)| Some((value?, time))) {
         let range = TimeRange { start_ns: time, end_ns: time };
         let place = &mut places[place_of(value.into())];
-        match out.get_mut(*place as usize).filter(|(known, _)| *known == value) {
-            Some((_, known)) => *known = known.with(range),
-            None => {
+        match out.get_mut(*place as usize) {
+            Some((known, times)) if *known == value => *times = times.with(range),
+            lost => {
+                is_any_twice |= lost.is_some();
                 *place = out.len() as u32;
                 out.push((value, range));
             }
         }
+    }
+    if !is_any_twice {
+        return out;
     }
     out.sort_unstable_by_key(|(value, _)| *value);
     out.dedup_by(|next, kept| {
@@ -168,19 +180,25 @@ impl Chunk {
         }
         let mut points: BTreeMap<i64, Point> = BTreeMap::new();
         let mut full = Vec::new();
+        // Samples mostly come in the order of their times.
+        let mut last: Option<Point> = None;
         for (&time, &value) in self.times_ns.iter().zip(&self.values) {
             // The first bucket of all begins before the first time there is.
             let start = time.div_euclid(EVENT_BUCKET_NS).saturating_mul(EVENT_BUCKET_NS);
-            let point = points.entry(start).or_insert(Point {
-                time_ns: start,
-                bucket_ns: EVENT_BUCKET_NS,
-                sum: 0,
-                count: 0,
-                duration_ns: self.duration_ns,
-                instants: 1,
+            let point = last.filter(|last| last.time_ns == start).unwrap_or_else(|| {
+                points.extend(last.map(|last| (last.time_ns, last)));
+                points.get(&start).copied().unwrap_or(Point {
+                    time_ns: start,
+                    bucket_ns: EVENT_BUCKET_NS,
+                    sum: 0,
+                    count: 0,
+                    duration_ns: self.duration_ns,
+                    instants: 1,
+                })
             });
-            *point = add_value(*point, value, &mut full);
+            last = Some(add_value(point, value, &mut full));
         }
+        points.extend(last.map(|last| (last.time_ns, last)));
         full.extend(points.into_values());
         full.sort_by_key(|point| point.time_ns);
         full
@@ -301,7 +319,10 @@ mod tests {
             attributes: vec![ChunkAttribute { name: 1, values: ChunkAttributeValues::Text(values.clone()) }],
         };
         let times = |chunk: &Chunk| match chunk.times_of_values(&chunk.attributes[0]) {
-            ValueTimes::Text(times) => times,
+            ValueTimes::Text(mut times) => {
+                times.sort_unstable_by_key(|(value, _)| *value);
+                times
+            }
             ValueTimes::Integer(_) => Vec::new(),
         };
         let each = chunk(times_ns.clone());

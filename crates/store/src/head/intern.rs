@@ -5,13 +5,14 @@ use std::{collections::HashMap, sync::Arc};
 use decima_profile::batch::{Attribute, AttributeValues, SeriesSamples};
 
 use super::{
-    EMPTY_RANGE, Head, HeadSeries, Mark, SeriesKey,
+    EMPTY_RANGE, Head, HeadSeries, Mark,
     chunk::{Chunk, ChunkAttribute, ChunkAttributeValues},
     ids::TOGETHER,
     incoming::Incoming,
     locations::LocationIndex,
     partition::{Partition, Place, StacktraceIndex},
     rows::{BatchRows, UNMAPPED},
+    series::{SeriesIndex, SeriesParts},
     symbols::SymbolIndex,
 };
 use crate::{duration::nominal_duration_ns, source::Tree};
@@ -48,6 +49,7 @@ impl Head {
         // Series of one profile share their stacktraces and mostly their partition, so the mapping is kept between them.
         let mut mapped: Option<(u32, Vec<u32>)> = None;
         let mut chunks = Vec::with_capacity(all.len());
+        let mut scratch = Scratch::default();
         for (series, samples) in all {
             let partition = view.series[series as usize].partition;
             let mut stacktrace_ids = match mapped.take() {
@@ -58,7 +60,8 @@ impl Head {
             mark.trees.entry(partition).or_insert((tree.parent.len(), tree.leaf.len()));
             let index = stacktrace_indexes[partition as usize]
                 .get_or_insert_with(|| StacktraceIndex::of(tree, rows.known_fingerprints()));
-            map_stacktraces(index, tree, &mut rows, incoming, &samples.stacktraces, &mut stacktrace_ids);
+            let wanted = &samples.stacktraces;
+            map_stacktraces(index, tree, &mut rows, incoming, wanted, &mut stacktrace_ids, &mut scratch);
             let stacktraces = samples.stacktraces.iter().map(|&s| stacktrace_ids[s as usize]).collect();
             mapped = Some((partition, stacktrace_ids));
             chunks.push(Arc::new(Chunk {
@@ -74,21 +77,19 @@ impl Head {
     }
 
     fn series_id(&mut self, samples: &SeriesSamples) -> u32 {
-        let key = SeriesKey {
-            profile_type: Arc::new(samples.profile_type.clone()),
-            labels: samples.labels.clone().into(),
+        let parts = SeriesParts {
+            profile_type: &samples.profile_type,
+            labels: &samples.labels,
             period: samples.period,
             duration_ns: nominal_duration_ns(samples.duration_ns),
         };
-        let view = &self.view;
-        let index = self.series_index.get_or_insert_with(|| {
-            view.series.iter().enumerate().map(|(i, s)| (s.key.clone(), i as u32)).collect()
-        });
-        if let Some(&id) = index.get(&key) {
+        let index = self.series_index.get_or_insert_with(|| SeriesIndex::of(&self.view.series));
+        if let Some(id) = index.get(&self.view.series, parts) {
             return id;
         }
-        let id = view.series.len() as u32;
-        index.insert(key.clone(), id);
+        let id = self.view.series.len() as u32;
+        index.insert(parts, id);
+        let key = parts.to_key();
         let name = self
             .partition_labels
             .iter()
@@ -128,6 +129,16 @@ impl Head {
     }
 }
 
+/// What is used for one stacktrace after the other.
+#[derive(Default)]
+struct Scratch {
+    /// Stacktraces of the batch that are looked for.
+    wanted: Vec<(u32, u128)>,
+    place: Place,
+    locations: Vec<u32>,
+    fingerprints: Vec<u128>,
+}
+
 /// Fills in the ids of stacktraces of a batch that have none yet.
 fn map_stacktraces(
     index: &mut StacktraceIndex,
@@ -136,10 +147,12 @@ fn map_stacktraces(
     incoming: &Incoming,
     stacktraces: &[u32],
     ids: &mut [u32],
+    scratch: &mut Scratch,
 ) {
     /// Marks one that is looked for, so that it is once.
     const WANTED: u32 = UNMAPPED - 1;
-    let mut wanted = Vec::with_capacity(stacktraces.len());
+    let Scratch { wanted, place, locations, fingerprints } = scratch;
+    wanted.clear();
     for &stacktrace in stacktraces {
         let id = &mut ids[stacktrace as usize];
         if *id == UNMAPPED {
@@ -147,18 +160,19 @@ fn map_stacktraces(
             wanted.push((stacktrace, incoming.stacktraces[stacktrace as usize]));
         }
     }
-    let (mut place, mut locations, mut fingerprints) = (Place::default(), Vec::new(), Vec::new());
     for together in wanted.chunks(TOGETHER) {
         let found = index.find(together.iter().map(|&(_, fingerprint)| fingerprint));
+        let new = together.iter().zip(&found).filter(|(_, found)| found.is_none());
+        rows.find_locations(new.map(|(&(stacktrace, _), _)| stacktrace));
         for (&(stacktrace, fingerprint), found) in together.iter().zip(found) {
             // One that is there twice has an id by now.
             ids[stacktrace as usize] = found.or_else(|| index.get(fingerprint)).unwrap_or_else(|| {
                 fingerprints.clear();
                 fingerprints.extend(incoming.location_fingerprints(stacktrace));
-                index.find_place(tree, rows.known_fingerprints(), &fingerprints, &mut place);
+                index.find_place(tree, rows.known_fingerprints(), fingerprints, place);
                 locations.clear();
-                rows.map_locations(stacktrace, place.new_locations(), &mut locations);
-                index.add(tree, rows.known_fingerprints(), fingerprint, &place, &locations)
+                rows.map_locations(stacktrace, place.new_locations(), locations);
+                index.add(tree, rows.known_fingerprints(), fingerprint, place, locations)
             });
         }
     }

@@ -14,6 +14,7 @@ mod intern;
 mod locations;
 pub(crate) mod partition;
 mod rows;
+mod series;
 mod source;
 pub(crate) mod symbols;
 
@@ -29,6 +30,7 @@ use crate::{
         chunk::{Chunk, ValueTimes},
         locations::LocationIndex,
         partition::{Partition, StacktraceIndex},
+        series::SeriesIndex,
         symbols::SymbolIndex,
     },
     source::{AttributeTable, Symbols, TimeRange},
@@ -91,7 +93,7 @@ pub(crate) struct Head {
     partition_labels: Arc<[String]>,
     symbol_index: Option<SymbolIndex>,
     location_index: Option<LocationIndex>,
-    series_index: Option<HashMap<SeriesKey, u32>>,
+    series_index: Option<SeriesIndex>,
     partition_index: Option<HashMap<String, u32>>,
     stacktrace_indexes: Vec<Option<StacktraceIndex>>,
     listed_texts: ListedTexts,
@@ -106,7 +108,7 @@ impl Head {
             partition_labels,
             symbol_index: None,
             location_index: None,
-            series_index: Some(HashMap::default()),
+            series_index: None,
             partition_index: Some(HashMap::default()),
             stacktrace_indexes: Vec::new(),
             listed_texts: ListedTexts::default(),

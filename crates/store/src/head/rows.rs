@@ -5,6 +5,9 @@ use decima_profile::batch::{SampleBatch, StringId};
 use super::{ids::TOGETHER, incoming::Incoming, locations::LocationIndex, symbols::SymbolIndex};
 use crate::source::{Function, Line, Mapping, NO_MAPPING, Symbols};
 
+/// Locations of a new stacktrace that are looked for together with those of others. About as many have no node in its tree.
+const INNERMOST: usize = 6;
+
 /// Marks a row that has no id yet.
 pub(super) const UNMAPPED: u32 = u32::MAX;
 
@@ -55,6 +58,25 @@ impl<'a> BatchRows<'a> {
     /// The fingerprints of all locations that have ids, by id.
     pub(super) fn known_fingerprints(&self) -> &[u128] {
         self.location_index.fingerprints()
+    }
+
+    /// Looks for the innermost locations of stacktraces that are new, which mostly are in the tables but not in that place.
+    ///
+    /// What is not found here, or not looked for, [`map_locations`](Self::map_locations) looks for when it must.
+    pub(super) fn find_locations(&mut self, stacktraces: impl Iterator<Item = u32>) {
+        let mut wanted = std::mem::take(&mut self.scratch_unmapped);
+        wanted.clear();
+        for stacktrace in stacktraces {
+            let innermost = self.batch.stacktrace(stacktrace).iter().take(INNERMOST);
+            wanted.extend(innermost.filter(|&&location| self.locations[location as usize] == UNMAPPED));
+        }
+        for together in wanted.chunks(TOGETHER) {
+            let found = self.location_index.find(together.iter().map(|&l| self.fingerprints[l as usize]));
+            for (&location, found) in together.iter().zip(found) {
+                self.locations[location as usize] = found.unwrap_or(UNMAPPED);
+            }
+        }
+        self.scratch_unmapped = wanted;
     }
 
     /// Adds the ids of the innermost locations of a stacktrace, leaf first.

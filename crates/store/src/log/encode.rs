@@ -18,9 +18,17 @@ use crate::{
 /// Places in which texts of an attribute are looked up. One that lost its place is written again.
 const PLACES: usize = 256;
 
+/// Memory for the rows of an object before it is known how much they take: for new rows of tables,
+const TABLES_ROOM_BYTES: usize = 64 << 10;
+/// for each sample,
+const SAMPLE_ROOM_BYTES: usize = 48;
+/// and for so many samples at most.
+const SAMPLES_ROOM: usize = 16 << 10;
+
 /// Encodes the growth of the head's tables since `mark`, and the requests.
 pub(crate) fn encode_delta(view: &HeadView, mark: &Mark, requests: &[LoggedRequest]) -> Raw {
-    let mut raw = Raw::with_capacity(64 << 10);
+    let samples: usize = requests.iter().flat_map(|r| &r.chunks).map(|chunk| chunk.values.len()).sum();
+    let mut raw = Raw::with_capacity(TABLES_ROOM_BYTES + samples.min(SAMPLES_ROOM) * SAMPLE_ROOM_BYTES);
     let out = &mut raw.bytes;
     encode_symbols(view, mark, out);
     put(out, (view.partition_names.len() - mark.partitions) as u64);
@@ -50,7 +58,7 @@ pub(crate) fn encode_delta(view: &HeadView, mark: &Mark, requests: &[LoggedReque
     let chunks = Chunks::of(requests);
     encode_requests(requests, &chunks, out);
     raw.border();
-    let mut numbers = Vec::new();
+    let mut numbers = Vec::with_capacity(samples.min(SAMPLES_ROOM));
     encode_trees(&trees, &mut numbers, &mut raw);
     chunks.encode_columns(&mut numbers, &mut raw);
     raw

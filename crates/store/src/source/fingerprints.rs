@@ -30,10 +30,20 @@ const PLACE_BYTES: usize = 40;
 /// What is hashed of a line: its function, line and column.
 const LINE_BYTES: usize = 32;
 
+/// What no content has, but for one chance in 2¹²⁸.
+const NONE: u128 = 0;
+
+/// The fingerprint with this id, or the last one.
+fn one_or_none(fingerprints: &[u128], id: u32) -> u128 {
+    let last = fingerprints.len().saturating_sub(1);
+    fingerprints.get(last.min(id as usize)).copied().unwrap_or(NONE)
+}
+
 /// Fingerprints of what locations consist of, by the ids of its rows.
 pub(crate) struct Contents {
     seed: u64,
     texts: Vec<u128>,
+    /// The last one of these stands for none, so that to read it is no other way.
     mappings: Vec<u128>,
     functions: Vec<u128>,
     /// For locations of several lines.
@@ -59,6 +69,7 @@ impl Contents {
                 row[32..].copy_from_slice([m.start, m.limit, m.offset].map(u64::to_le_bytes).as_flattened());
                 xxh3_128_with_seed(&row, seed)
             })
+            .chain([NONE])
             .collect();
         contents.functions = functions
             .iter()
@@ -69,6 +80,7 @@ impl Contents {
                 row[48..].copy_from_slice(&f.start_line.to_le_bytes());
                 xxh3_128_with_seed(&row, seed)
             })
+            .chain([NONE])
             .collect();
         contents
     }
@@ -78,34 +90,31 @@ impl Contents {
         self.texts.get(id as usize).copied().unwrap_or_else(|| xxh3_128_with_seed(&[], self.seed))
     }
 
-    /// The fingerprint of a location. One without a mapping has one that no mapping has.
+    /// The fingerprint of a location. One without a mapping has one that no mapping has, and so does one without lines.
     pub(crate) fn location(&mut self, mapping: u32, address: u64, frame_type: u32, lines: &[Line]) -> u128 {
-        let mapping = self.mappings.get(mapping as usize).copied().unwrap_or_default();
+        const NO_LINE: Line = Line { function: u32::MAX, line: 0, column: 0 };
+        let mapping = one_or_none(&self.mappings, mapping);
         let frame_type = self.text(frame_type);
         let mut row = [0; PLACE_BYTES + LINE_BYTES];
         row[..32].copy_from_slice([mapping, frame_type].map(u128::to_le_bytes).as_flattened());
         row[32..PLACE_BYTES].copy_from_slice(&address.to_le_bytes());
-        match lines {
-            [] => xxh3_128_with_seed(&row[..PLACE_BYTES], self.seed),
-            [line] => {
-                row[PLACE_BYTES..].copy_from_slice(&self.line(line));
-                xxh3_128_with_seed(&row, self.seed)
-            }
-            lines => {
-                let mut scratch = std::mem::take(&mut self.scratch);
-                scratch.clear();
-                scratch.extend_from_slice(&row[..PLACE_BYTES]);
-                lines.iter().for_each(|line| scratch.extend_from_slice(&self.line(line)));
-                let fingerprint = xxh3_128_with_seed(&scratch, self.seed);
-                self.scratch = scratch;
-                fingerprint
-            }
+        if let [_, _, ..] = lines {
+            let mut scratch = std::mem::take(&mut self.scratch);
+            scratch.clear();
+            scratch.extend_from_slice(&row[..PLACE_BYTES]);
+            lines.iter().for_each(|line| scratch.extend_from_slice(&self.line(line)));
+            let fingerprint = xxh3_128_with_seed(&scratch, self.seed);
+            self.scratch = scratch;
+            return fingerprint;
         }
+        // One line or none: to ask which would be a guess that is wrong half of the time.
+        row[PLACE_BYTES..].copy_from_slice(&self.line(lines.first().unwrap_or(&NO_LINE)));
+        xxh3_128_with_seed(&row, self.seed)
     }
 
     fn line(&self, line: &Line) -> [u8; LINE_BYTES] {
         let mut row = [0; LINE_BYTES];
-        row[..16].copy_from_slice(&self.functions[line.function as usize].to_le_bytes());
+        row[..16].copy_from_slice(&one_or_none(&self.functions, line.function).to_le_bytes());
         row[16..24].copy_from_slice(&line.line.to_le_bytes());
         row[24..].copy_from_slice(&line.column.to_le_bytes());
         row
