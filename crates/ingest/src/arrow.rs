@@ -4,7 +4,8 @@
 //! stream = message*, end          message = 0xffffffff, length i32, metadata (flatbuffer), body
 //! schema, then dictionary batches (each replaces the one of its id), then record batches
 //! ```
-//! Metadata is read with the flatbuffers of `arrow-ipc`, which are verified first. Bodies are read here rather than into
+//! Metadata is read with the flatbuffers of `arrow-ipc`, which are verified first; a schema whose very bytes were read before is
+//! taken from [`Schemas`]. Bodies are read here rather than into
 //! `arrow-array`: senders are not trusted (declared lengths must not decide about memory), most columns of a request are
 //! a few runs over a dictionary, and buffers that nobody asks for, such as the sender's stacktrace ids, need not even be
 //! decompressed. Numbers may have any width, text any of Arrow's five forms, lists any of four; each may be behind a
