@@ -70,12 +70,7 @@ impl<'a> BatchRows<'a> {
             let innermost = self.batch.stacktrace(stacktrace).iter().take(INNERMOST);
             wanted.extend(innermost.filter(|&&location| self.locations[location as usize] == UNMAPPED));
         }
-        for together in wanted.chunks(TOGETHER) {
-            let found = self.location_index.find(together.iter().map(|&l| self.fingerprints[l as usize]));
-            for (&location, found) in together.iter().zip(found) {
-                self.locations[location as usize] = found.unwrap_or(UNMAPPED);
-            }
-        }
+        self.look_up(&wanted);
         self.scratch_unmapped = wanted;
     }
 
@@ -85,15 +80,24 @@ impl<'a> BatchRows<'a> {
         let mut unmapped = std::mem::take(&mut self.scratch_unmapped);
         unmapped.clear();
         unmapped.extend(locations.iter().filter(|&&location| self.locations[location as usize] == UNMAPPED));
+        self.look_up(&unmapped);
+        self.scratch_unmapped = unmapped;
+        for &location in locations {
+            if self.locations[location as usize] == UNMAPPED {
+                self.locations[location as usize] = self.new_location(location);
+            }
+            ids.push(self.locations[location as usize]);
+        }
+    }
+
+    /// Gives locations that have no id those that the tables have.
+    fn look_up(&mut self, unmapped: &[u32]) {
         for together in unmapped.chunks(TOGETHER) {
-            let fingerprints = together.iter().map(|&location| self.fingerprints[location as usize]);
-            let found = self.location_index.find(fingerprints);
+            let found = self.location_index.find(together.iter().map(|&l| self.fingerprints[l as usize]));
             for (&location, found) in together.iter().zip(found) {
-                self.locations[location as usize] = found.unwrap_or_else(|| self.new_location(location));
+                self.locations[location as usize] = found.unwrap_or(UNMAPPED);
             }
         }
-        self.scratch_unmapped = unmapped;
-        ids.extend(locations.iter().map(|&location| self.locations[location as usize]));
     }
 
     /// The id of a string, adding it if new.
